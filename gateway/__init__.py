@@ -1,0 +1,1 @@
+"""The gateway: decides who may run what, and never sees data."""

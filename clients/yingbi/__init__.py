@@ -1,0 +1,45 @@
+"""Yingbi: ask questions of data that stays where it is.
+
+    zone = yingbi.connect()
+    liver = zone.dataset("nafld")
+    answer = liver.sql("SELECT test, AVG(value) FROM labs GROUP BY test").run(epsilon=0.5)
+    answer.receipt.verify()
+
+Everything is loaded on first use, so that `import yingbi.api` pulls in nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from yingbi.api.problem import Problem
+    from yingbi.jobs import Answer, Job
+    from yingbi.query import Preview, Query
+    from yingbi.receipt import Receipt
+    from yingbi.zone import Dataset, Zone, connect
+
+__all__ = ["Answer", "Dataset", "Job", "Preview", "Problem", "Query", "Receipt", "Zone", "connect"]
+
+_HOMES = {
+    "Answer": "yingbi.jobs",
+    "Dataset": "yingbi.zone",
+    "Job": "yingbi.jobs",
+    "Preview": "yingbi.query",
+    "Problem": "yingbi.api.problem",
+    "Query": "yingbi.query",
+    "Receipt": "yingbi.receipt",
+    "Zone": "yingbi.zone",
+    "connect": "yingbi.zone",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What an enclave asks of the platform below it: `Backend`; the simulator is one of them."""

@@ -1,0 +1,1 @@
+"""The gRPC services: translate, authenticate, call one function. No logic."""

@@ -1,0 +1,1 @@
+"""Receipts: what a client verifies by itself."""

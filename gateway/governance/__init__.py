@@ -1,0 +1,1 @@
+"""Who may do what: datasets, grades, callers. Pure, but for reading metadata files."""

@@ -1,0 +1,1 @@
+"""Privacy budgets and what jobs were charged: never overspent, never lost."""

@@ -1,0 +1,1 @@
+"""Where the gateway keeps its state: tables, migrations, and the one writer to the database."""

@@ -331,7 +331,7 @@ class Job(_message.Message):
     sequence: _builtins.int
     """Increases by one with every change."""
     developer: _builtins.str
-    """Which nodes this job is waiting for."""
+    """Who asked."""
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property

@@ -119,22 +119,30 @@ class ContributeTask(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     AUTHORIZATION_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     """A serialized Plan."""
     @_builtins.property
     def authorization(self) -> _job_pb2.SignedAuthorization: ...
     @_builtins.property
-    def approval(self) -> _job_pb2.SignedApproval: ...
+    def approval(self) -> _job_pb2.SignedApproval:
+        """Set where the dataset's grade asks for one."""
+
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.SignedShardRegistration]:
+        """Every holder's shard of the plan's dataset version."""
+
     def __init__(
         self,
         *,
         plan: _builtins.bytes = ...,
         authorization: _job_pb2.SignedAuthorization | None = ...,
         approval: _job_pb2.SignedApproval | None = ...,
+        shards: _abc.Iterable[_dataset_pb2.SignedShardRegistration] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "plan", b"plan", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,6 +193,32 @@ class SignTask(_message.Message):
 Global___SignTask: _TypeAlias = SignTask  # noqa: Y015
 
 @_typing.final
+class ReceiptSignature(_message.Message):
+    """What an enclave says of an opened total: the receipt's body, the same bytes at every enclave, and its signature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    receipt_body: _builtins.bytes
+    """A serialized ReceiptBody."""
+    @_builtins.property
+    def signature(self) -> _receipt_pb2.EnclaveSignature: ...
+    def __init__(
+        self,
+        *,
+        receipt_body: _builtins.bytes = ...,
+        signature: _receipt_pb2.EnclaveSignature | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt_body", b"receipt_body", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptSignature: _TypeAlias = ReceiptSignature  # noqa: Y015
+
+@_typing.final
 class CancelTask(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -200,21 +234,6 @@ class CancelTask(_message.Message):
 Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
 
 @_typing.final
-class HelloTask(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___HelloTask: _TypeAlias = HelloTask  # noqa: Y015
-
-@_typing.final
 class Task(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -224,7 +243,6 @@ class Task(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     SIGN_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
-    HELLO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     @_builtins.property
@@ -235,8 +253,6 @@ class Task(_message.Message):
     def sign(self) -> Global___SignTask: ...
     @_builtins.property
     def cancel(self) -> Global___CancelTask: ...
-    @_builtins.property
-    def hello(self) -> Global___HelloTask: ...
     def __init__(
         self,
         *,
@@ -246,13 +262,12 @@ class Task(_message.Message):
         open: Global___OpenTask | None = ...,
         sign: Global___SignTask | None = ...,
         cancel: Global___CancelTask | None = ...,
-        hello: Global___HelloTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "hello", b"hello", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "hello", b"hello", "id", b"id", "job", b"job", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "hello"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -266,9 +281,8 @@ class TaskResult(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_FIELD_NUMBER: _builtins.int
     OPENING_SHARE_FIELD_NUMBER: _builtins.int
-    SIGNATURE_FIELD_NUMBER: _builtins.int
+    RECEIPT_SIGNATURE_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
-    HELLO_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
@@ -277,11 +291,9 @@ class TaskResult(_message.Message):
     @_builtins.property
     def opening_share(self) -> Global___OpeningShare: ...
     @_builtins.property
-    def signature(self) -> _receipt_pb2.EnclaveSignature: ...
+    def receipt_signature(self) -> Global___ReceiptSignature: ...
     @_builtins.property
     def cancelled(self) -> _empty_pb2.Empty: ...
-    @_builtins.property
-    def hello(self) -> Global___Hello: ...
     @_builtins.property
     def failure(self) -> _job_pb2.Failure: ...
     def __init__(
@@ -291,16 +303,15 @@ class TaskResult(_message.Message):
         job: _builtins.str = ...,
         contribution: Global___Contribution | None = ...,
         opening_share: Global___OpeningShare | None = ...,
-        signature: _receipt_pb2.EnclaveSignature | None = ...,
+        receipt_signature: Global___ReceiptSignature | None = ...,
         cancelled: _empty_pb2.Empty | None = ...,
-        hello: Global___Hello | None = ...,
         failure: _job_pb2.Failure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "hello", b"hello", "kind", b"kind", "opening_share", b"opening_share", "signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "hello", b"hello", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "signature", "cancelled", "hello", "failure"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

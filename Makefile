@@ -1,0 +1,36 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up what they need by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .setup/dev
+
+.PHONY: demo test lint types proto constraints clean
+
+demo: $(SETUP)
+	$(BIN)/python -m demo.run
+
+test: $(SETUP) lint types
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(SETUP)
+	$(BIN)/mypy
+
+# Generated code is committed; tests/test_generated_code.py generates it again and compares.
+proto: $(SETUP)
+	$(BIN)/python scripts/generate_proto.py clients
+
+# Pins every dependency with its hashes, for everybody who uses make.
+constraints: $(SETUP)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --upgrade -o constraints.txt
+
+$(SETUP): pyproject.toml constraints.txt
+	PYTHON=$(PYTHON) BIN=$(BIN) sh scripts/setup.sh
+	mkdir -p .setup && touch $(SETUP)
+
+clean:
+	rm -rf .venv .setup

@@ -1,0 +1,1 @@
+"""The command line: the SDK's words for a shell."""

@@ -1,0 +1,74 @@
+"""What is accepted before or after every command, taken out of the arguments before they are parsed. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yingbi.api.problem import Kind, Problem
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WITH_VALUE = ("--zone", "--token", "--ca")
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of every command."""
+
+    json: bool = False
+    zone: str | None = None
+    token: str | None = None
+    ca: str | None = None
+
+
+def take_common(arguments: Sequence[str]) -> tuple[Common, list[str]]:
+    """The common options, and the arguments without them. Nothing after a literal `--` is touched."""
+    rest: list[str] = []
+    values: dict[str, str] = {}
+    json, pending = False, iter(arguments)
+    for argument in pending:
+        name, equals, value = argument.partition("=")
+        if argument == "--":
+            rest += [argument, *pending]
+        elif argument == "--json":
+            json = True
+        elif name in _WITH_VALUE and (equals or argument == name):
+            given = value if equals else next(pending, None)
+            if not given:
+                raise Problem(Kind.MALFORMED, "usage", f"Option {name} needs a value.", field=name.strip("-"))
+            values[name] = given
+        else:
+            rest.append(argument)
+    return Common(json, values.get("--zone"), values.get("--token"), values.get("--ca")), rest
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether `--json` is among the arguments; for errors in the others."""
+    before = list(arguments)
+    return "--json" in before[: before.index("--") if "--" in before else None]
+
+
+def parse_epsilon(text: str) -> float:
+    """ε from the command line: a plain decimal number above 0."""
+    return _positive(text, "epsilon", "above 0, such as 0.5")
+
+
+def parse_delta(text: str) -> float:
+    """δ from the command line: a plain decimal number above 0 and below 1."""
+    delta = _positive(text, "delta", "above 0 and below 1, such as 1e-7")
+    if delta >= 1:
+        raise _not_a_number(text, "delta", "above 0 and below 1, such as 1e-7")
+    return delta
+
+
+def _positive(text: str, field: str, wanted: str) -> float:
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise _not_a_number(text, field, wanted)
+    return value
+
+
+def _not_a_number(text: str, field: str, wanted: str) -> Problem:
+    return Problem(Kind.MALFORMED, field, f"{field.capitalize()} must be a number {wanted}; got {text!r}.", field=field)

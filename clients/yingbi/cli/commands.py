@@ -1,0 +1,288 @@
+"""The commands of a developer and of an operator. Each reads its arguments, asks the SDK and shows."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from yingbi.api.problem import Kind, Problem
+from yingbi.cli.arguments import Common, parse_delta, parse_epsilon
+from yingbi.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from yingbi.jobs import Job
+    from yingbi.profile import Role
+    from yingbi.query import Query
+    from yingbi.receipt import Trust
+    from yingbi.zone import Zone
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
+DatasetName = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+ReceiptFile = Annotated[
+    Path | None, typer.Option("--save-receipt", metavar="F", help="Write the receipt to this file.")
+]
+CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="F", help="Write the table to this file.")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of the command line."""
+
+    common: Common
+    terminal: Terminal
+
+    @contextmanager
+    def zone(self, role: Role = "developer") -> Iterator[Zone]:
+        from yingbi.zone import connect
+
+        common = self.common
+        with connect(common.zone, token=common.token, ca=common.ca, role=role) as zone:
+            yield zone
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with what to say about it."""
+
+
+def register(app: typer.Typer, dataset: typer.Typer, receipt: typer.Typer) -> None:
+    """Add all commands, in the order of the help."""
+    app.command()(datasets)
+    dataset.command("show")(show)
+    app.add_typer(dataset, name="dataset")
+    for command in (sql, result, jobs, cancel, approve, refuse, budget):
+        app.command()(command)
+    receipt.command("verify")(verify)
+    app.add_typer(receipt, name="receipt")
+
+
+def datasets(context: typer.Context) -> None:
+    """List the datasets of the zone."""
+    session = _session(context)
+    with session.zone() as zone:
+        found = zone.datasets()
+    from yingbi.cli import render
+
+    session.terminal.show({"datasets": [each.to_json() for each in found]}, render.datasets(found))
+
+
+def show(context: typer.Context, name: DatasetName) -> None:
+    """Show a dataset's tables, columns and budget."""
+    session = _session(context)
+    with session.zone() as zone:
+        found = zone.dataset(name)
+    from yingbi.cli import render
+
+    session.terminal.show(found.to_json(), render.dataset(found))
+
+
+def sql(
+    context: typer.Context,
+    name: DatasetName,
+    query: Annotated[str, typer.Argument(metavar="SQL", help="The question; - reads it from stdin.")],
+    epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay, of the dataset's budget.")],
+    delta: Annotated[str | None, typer.Option(metavar="D", help="By default the dataset's.")] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job and leave.")] = False,
+    save_receipt: ReceiptFile = None,
+    csv: CsvFile = None,
+) -> None:
+    """Ask a question in SQL and wait for the answer."""
+    session = _session(context)
+    price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
+    _check_writable(save_receipt, csv)
+    if no_wait and (save_receipt or csv):
+        raise Problem(
+            Kind.MALFORMED,
+            "usage",
+            "With --no-wait there is no answer to save yet.",
+            field="no-wait",
+            hint="Save it with: yingbi result JOB",
+        )
+    text = sys.stdin.read() if query == "-" else query
+    with session.zone() as zone:
+        question = zone.dataset(name).sql(text)
+        if preview:
+            foreseen = question.preview(price, given_delta)
+            from yingbi.cli import render
+
+            session.terminal.show(foreseen.to_json(), render.preview(foreseen))
+            return
+        job = _submit(question, price, given_delta, request_id or uuid.uuid4().hex)
+        if no_wait and not job.is_final:
+            session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
+            return
+        _show_answer(session, _wait(session, job), save_receipt, csv)
+
+
+def result(context: typer.Context, job: JobId, save_receipt: ReceiptFile = None, csv: CsvFile = None) -> None:
+    """Fetch the answer of a job, or its state while it has none."""
+    session = _session(context)
+    _check_writable(save_receipt, csv)
+    with session.zone() as zone:
+        found = zone.job(job)
+        if found.is_final:
+            _show_answer(session, found, save_receipt, csv)
+            return
+    session.terminal.show(found.to_json(), f"{found.id}: {found.state.replace('_', ' ')}")
+
+
+def jobs(context: typer.Context) -> None:
+    """List your jobs."""
+    session = _session(context)
+    with session.zone() as zone:
+        found = zone.jobs()
+    from yingbi.cli import render
+
+    session.terminal.show({"jobs": [each.to_json() for each in found]}, render.jobs(found))
+
+
+def cancel(context: typer.Context, job: JobId) -> None:
+    """Cancel a job; budget that was spent stays spent."""
+    session = _session(context)
+    with session.zone() as zone:
+        _show_job(session, zone.job(job).cancel())
+
+
+def approve(context: typer.Context, job: JobId) -> None:
+    """Let a waiting job run, as the operator."""
+    session = _session(context)
+    with session.zone("operator") as zone:
+        _show_job(session, zone.job(job).approve())
+
+
+def refuse(
+    context: typer.Context,
+    job: JobId,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="What the developer will read.")],
+) -> None:
+    """Refuse a waiting job, as the operator."""
+    session = _session(context)
+    with session.zone("operator") as zone:
+        _show_job(session, zone.job(job).refuse(reason))
+
+
+def budget(context: typer.Context, name: DatasetName) -> None:
+    """Say what of a dataset's privacy budget is spent and left."""
+    session = _session(context)
+    with session.zone() as zone:
+        found = zone.dataset(name)
+    document = {"dataset": found.name, "epsilon": found.budget.epsilon, **found.budget.to_json()}
+    session.terminal.show(document, f"{found.name}: {found.budget}")
+
+
+def verify(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="F", show_default=False)],
+    measurement: Annotated[str | None, typer.Option(metavar="HEX", help="The enclaves' reference value.")] = None,
+) -> None:
+    """Check a receipt, with the network off, and say what was checked."""
+    from yingbi.receipt import Check, Receipt, Trust
+
+    session = _session(context)
+    trust = _trust(session.common)
+    receipt = Receipt.load(file)
+    found: list[Check] = []
+    for check in receipt.checks(Trust(trust.ca_pem, measurement or trust.measurement)):
+        found.append(check)
+        if not session.terminal.json:
+            from yingbi.cli import render
+
+            session.terminal.show(None, render.check(check))
+    dossier = receipt.dossier
+    session.terminal.show(
+        {
+            "verified": True,
+            "job": receipt.job,
+            "dataset": dossier.plan.dataset,
+            "plan_hash": dossier.body.manifest.plan_hash.hex(),
+            "simulated": dossier.dealer.simulated,
+            "checks": [{"check": check.name, "finding": check.finding} for check in found],
+        },
+        f"the receipt of job {receipt.job} verifies",
+    )
+
+
+def _session(context: typer.Context) -> Session:
+    return cast(Session, context.obj)
+
+
+def _trust(common: Common) -> Trust:
+    """The CA file that was given, else the profile's; no token is needed to check a receipt."""
+    from yingbi import profile
+    from yingbi.receipt import Trust
+
+    if common.ca is not None:
+        return Trust(profile.read_ca(common.ca))
+    return profile.locate(common.zone, common.token).trust
+
+
+def _submit(question: Query, epsilon: float, delta: float | None, request_id: str) -> Job:
+    try:
+        return question.submit(epsilon, delta, request_id=request_id)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            "the question may have been asked already; to get its answer and be charged once, ask again with"
+            f" --request-id {request_id}"
+        ) from interrupt
+
+
+def _wait(session: Session, job: Job) -> Job:
+    try:
+        with session.terminal.following() as progress:
+            return job.wait(progress)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(f"job {job.id} goes on; fetch its answer with: yingbi result {job.id}") from interrupt
+
+
+def _show_answer(session: Session, job: Job, save_receipt: Path | None, csv: Path | None) -> None:
+    answer = job.answer()
+    from yingbi.cli import render
+
+    document, text = answer.to_json(), render.answer(answer)
+    try:
+        if save_receipt:
+            answer.receipt.save(save_receipt)
+        if csv:
+            answer.save_csv(csv)
+    except OSError as error:
+        raise Problem(
+            Kind.FAILED,
+            "not_saved",
+            f"The answer is there but cannot be saved: {error.strerror}: {error.filename}.",
+            hint=f"yingbi result {job.id}",
+            details={"job": job.id},
+        ) from error
+    session.terminal.show(document, text)
+
+
+def _show_job(session: Session, job: Job) -> None:
+    session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
+
+
+def _check_writable(save_receipt: Path | None, csv: Path | None) -> None:
+    """Find out that a file cannot be written before any budget is spent on its content."""
+    for path, field in ((save_receipt, "save-receipt"), (csv, "csv")):
+        if path is None:
+            continue
+        try:
+            if path.exists():
+                with path.open("ab"):
+                    pass
+            else:
+                with tempfile.TemporaryFile(dir=path.parent):
+                    pass
+        except OSError as error:
+            raise Problem(
+                Kind.MALFORMED, "file", f"Cannot write {str(path)!r}: {error.strerror}.", field=field
+            ) from error

@@ -1,0 +1,147 @@
+"""The console script `yingbi`: from arguments to an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from yingbi.api.problem import Kind, Problem
+from yingbi.cli import commands, plugins
+from yingbi.cli.arguments import take_common, wants_json
+from yingbi.cli.commands import Interrupted, Session
+from yingbi.cli.terminal import Terminal
+
+INTERRUPTED = 130
+BROKEN_PIPE = 1
+
+_OWN = {"datasets", "sql", "result", "jobs", "cancel", "approve", "refuse", "budget", "receipt", "--version"}
+_OWN_DATASET = {"show"}
+# typer brings its own copy of click, or uses click itself, depending on its version.
+_UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
+
+
+def run() -> None:
+    """Run with the process's arguments and exit."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code (see `Kind.exit_code`)."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    terminal = Terminal(wants_json(arguments))
+    try:
+        return _run(arguments)
+    except Problem as problem:
+        terminal.fail(problem)
+        return problem.kind.exit_code
+    except Interrupted as interrupted:
+        terminal.say(str(interrupted))
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would flush standard output once more on exit, and complain. typer and rich do alike.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get("YINGBI_DEBUG") == "1":
+            raise
+        terminal.fail(
+            Problem(
+                Kind.FAILED,
+                "internal",
+                f"Something unforeseen happened: {type(error).__name__}: {error}",
+                hint="YINGBI_DEBUG=1 shows where",
+            )
+        )
+        return Kind.FAILED.exit_code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    common, rest = take_common(arguments)
+    session = Session(common, Terminal(common.json))
+    app = _app(session, with_plugins=_needs_plugins(rest))
+    try:
+        code = typer.main.get_command(app).main(rest, "yingbi", standalone_mode=False, obj=session)
+    except _UsageError as error:
+        if not rest:  # the help was printed instead
+            return Kind.MALFORMED.exit_code
+        raise _usage(error) from error
+    except ModuleNotFoundError as error:
+        if _is_own(rest):
+            raise
+        raise plugins.server_extra_missing(" ".join(rest[:1])) from error
+    return code if isinstance(code, int) else 0
+
+
+def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
+    app = typer.Typer(
+        name="yingbi",
+        help="Ask questions of data that stays where it is.",
+        epilog="Everywhere: --json for one JSON document, --zone ADDR --token T --ca F for another zone.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_common)
+    dataset = typer.Typer(help="Look at one dataset.", no_args_is_help=True)
+    receipt = typer.Typer(help="Check receipts, offline.", no_args_is_help=True)
+    commands.register(app, dataset, receipt)
+    if with_plugins:
+        plugins.register(plugins.Host(app, dataset, session.terminal.show, session.terminal.say))
+    return app
+
+
+def _show_version(context: typer.Context, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import version
+
+    session: Session = context.obj
+    number = version("yingbi")
+    session.terminal.show({"version": number}, f"yingbi {number}")
+    raise typer.Exit
+
+
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Where the options before a command are declared."""
+
+
+def _is_own(rest: Sequence[str]) -> bool:
+    match list(rest):
+        case ["dataset", command, *_]:
+            return command in _OWN_DATASET
+        case [command, *_]:
+            return command in _OWN
+        case _:
+            return False
+
+
+def _needs_plugins(rest: Sequence[str]) -> bool:
+    """Whether what is asked for may be a plugin's: its import is saved for all other commands."""
+    return not _is_own(rest)
+
+
+def _usage(error: Exception) -> Problem:
+    """What click has to say, in our form."""
+    sentence = error.format_message() if hasattr(error, "format_message") else str(error)
+    parameter = getattr(error, "param", None)
+    name = getattr(parameter, "name", None) or getattr(error, "option_name", None)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "yingbi"
+    return Problem(
+        Kind.MALFORMED,
+        "usage",
+        sentence or "Arguments are missing.",
+        field=name.strip("-").replace("_", "-") if name else None,
+        hint=f"{path} --help",
+    )

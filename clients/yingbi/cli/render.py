@@ -1,0 +1,135 @@
+"""What people see: the SDK's objects as rich renderables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from yingbi.answer import Column
+from yingbi.display import answer_rows, average_sentences, forecast_rows
+from yingbi.jobs import Answer, Job
+from yingbi.query import Preview
+from yingbi.receipt import Check
+from yingbi.zone import Dataset, type_name
+
+_STATE_STYLES = {"succeeded": "green", "failed": "red", "refused": "red", "cancelled": "dim"}
+
+
+def grid(header: Iterable[tuple[str, bool]], rows: Iterable[Sequence[str]], title: str = "") -> Table:
+    """A table of texts; the header says which columns hold numbers."""
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, numeric in header:
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
+def answer(answer: Answer) -> RenderableType:
+    body = answer.receipt.dossier.body
+    price = "replayed: no cost" if answer.replayed else f"cost: ε {body.epsilon:g}, δ {body.delta:g}"
+    return Group(
+        grid(_header(answer.table.columns), answer_rows(answer.table)),
+        *_dim(["± is one standard error; 95 % intervals are in the JSON", *answer.notes]),
+        Text(f"{price} · {answer.budget}"),
+        *_dim([f"job {answer.job.id}"]),
+    )
+
+
+def preview(preview: Preview) -> RenderableType:
+    plan = preview.plan
+    approval = ["an operator will have to approve it"] if preview.needs_approval else []
+    return Group(
+        grid(_header(preview.forecast.columns), forecast_rows(preview.forecast)),
+        *_dim([*average_sentences(preview.forecast), *preview.notes, *approval]),
+        Text(f"would cost: ε {plan.epsilon:g}, δ {plan.delta:g} · {preview.budget}"),
+    )
+
+
+def jobs(jobs: Sequence[Job]) -> RenderableType:
+    if not jobs:
+        return Text("no jobs yet", style="dim")
+    table = grid([("job", False), ("created", False), ("dataset", False), ("state", False), ("sql", False)], [])
+    for job in jobs:
+        created = job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
+        state = Text(job.state.replace("_", " "), style=_STATE_STYLES.get(job.state, "yellow"))
+        sql = " ".join(job.message.sql.split())
+        table.add_row(job.id, created, job.message.dataset, state, escape(sql))
+    return table
+
+
+def datasets(datasets: Sequence[Dataset]) -> RenderableType:
+    if not datasets:
+        return Text("no datasets yet", style="dim")
+    return grid(
+        [("dataset", False), ("title", False), ("grade", True), ("ε left", True)],
+        [
+            (
+                dataset.name,
+                _title(dataset),
+                str(dataset.declaration.grade),
+                f"{dataset.budget.remaining_epsilon:.3g} of {dataset.declaration.budget_epsilon:g}",
+            )
+            for dataset in datasets
+        ],
+    )
+
+
+def dataset(dataset: Dataset) -> RenderableType:
+    declared = dataset.declaration
+    parts: list[RenderableType] = [
+        Text(f"{dataset.name} – {_title(dataset)}", style="bold"),
+        Text(f"grade {declared.grade} · one {declared.privacy_unit} is protected as a whole · {dataset.budget}"),
+        *_dim([f"source: {declared.source}", f"version {dataset.version[:16]}…"]),
+    ]
+    for table in declared.tables:
+        rows = []
+        for column, facts in zip(table.columns, _columns(dataset, table.name), strict=True):
+            rows.append((column.name, type_name(column), facts))
+        parts.append(
+            grid(
+                [("column", False), ("type", False), ("declared", False)],
+                rows,
+                f"{table.name}, at most {table.max_rows_per_unit:,} rows a {declared.privacy_unit}",
+            )
+        )
+    return Group(*parts)
+
+
+def check(check: Check) -> Text:
+    return Text.assemble(("✓ ", "green"), (check.name, "bold"), f"  {check.finding}")
+
+
+def _columns(dataset: Dataset, table: str) -> list[str]:
+    declared = next(part for part in dataset.declaration.tables if part.name == table)
+    facts = []
+    for column in declared.columns:
+        if column.name == dataset.declaration.privacy_unit:
+            facts.append("privacy unit")
+        elif column.values:
+            from yingbi.answer import to_json, to_python
+
+            facts.append(", ".join(str(to_json(to_python(value))) for value in column.values))
+        elif column.HasField("lower") or column.HasField("upper"):
+            facts.append(f"{column.lower:g} to {column.upper:g}")
+        else:
+            facts.append("for filters only")
+    return facts
+
+
+def _header(columns: Sequence[Column]) -> list[tuple[str, bool]]:
+    return [(column.name, column.kind != "key") for column in columns]
+
+
+def _title(dataset: Dataset) -> str:
+    title = dataset.declaration.title
+    return title.get("en") or title.get("zh") or ""
+
+
+def _dim(lines: Iterable[str]) -> list[Text]:
+    return [Text(line, style="dim") for line in lines]

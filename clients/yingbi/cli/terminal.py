@@ -1,0 +1,80 @@
+"""Where the command line writes: documents to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yingbi.api.problem import Problem
+
+if TYPE_CHECKING:
+    from yingbi.jobs import Job, Progress
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Standard output and error, in JSON mode or for people."""
+
+    json: bool = False
+
+    def show(self, document: object, text: object) -> None:
+        """The result of a command: the document in JSON mode, else the text or rich renderable."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+        elif isinstance(text, str):
+            sys.stdout.write(text.rstrip("\n") + "\n")
+        else:
+            from rich.console import Console
+            from rich.text import Text
+
+            Console().print(text, soft_wrap=isinstance(text, Text))
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Something on the way, to standard error."""
+        sys.stderr.write(text.rstrip("\n") + "\n")
+        sys.stderr.flush()
+
+    def fail(self, problem: Problem) -> None:
+        """An error: the one document in JSON mode, else a sentence and what to do."""
+        if self.json:
+            self.show(problem.to_json(), "")
+            return
+        where = f" (at {problem.position})" if problem.position else ""
+        self.say(f"error: {problem.message}{where}")
+        if problem.hint:
+            self.say(f"hint: {problem.hint}")
+
+    @contextmanager
+    def following(self) -> Iterator[Progress]:
+        """A reporter of a job's changes: a spinner on a terminal, lines elsewhere."""
+        if not sys.stderr.isatty():
+            yield _Lines(self)
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status("asking") as status:
+            yield lambda job: status.update(_words(job))
+
+
+class _Lines:
+    """One line for every change of what is happening."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._last = ""
+
+    def __call__(self, job: Job) -> None:
+        words = _words(job)
+        if words != self._last:
+            self._last = words
+            self._terminal.say(f"{job.id}: {words}")
+
+
+def _words(job: Job) -> str:
+    state = job.state.replace("_", " ")
+    return f"{state} – {job.progress}" if job.progress else state

@@ -1,0 +1,89 @@
+"""Numbers and tables as people read them: an error of two significant digits decides how many are shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from yingbi.answer import Cell, Forecast, Table, to_json
+
+MISSING = "–"
+
+
+def decimals_for(error: float) -> int:
+    """Decimal places that show `error` with two significant digits; never more than needed for 1e-9."""
+    if not (error > 0 and math.isfinite(error)):
+        return 0
+    return min(9, max(0, 1 - math.floor(math.log10(error))))
+
+
+def cell_text(value: Cell, error: float | None = None) -> str:
+    """`1,234 ± 56`; without an error the value alone."""
+    if value is None:
+        return MISSING
+    if isinstance(value, float):
+        if error is None:
+            return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        places = decimals_for(error)
+        # -0.4 rounds to 0, not to -0.
+        return f"{round(value, places) + 0.0:,.{places}f} ± {error_text(error)}"
+    return str(to_json(value))
+
+
+def error_text(error: float | None) -> str:
+    """An error with two significant digits."""
+    if error is None:
+        return MISSING
+    return f"{error:,.{decimals_for(error)}f}" if error < 1e15 else f"{error:.2g}"
+
+
+def answer_rows(table: Table) -> list[list[str]]:
+    """The cells of an answer. A value whose error is too large to tell is marked `± ?`."""
+    return [
+        [
+            f"{cell_text(value)} ± ?"
+            if column.kind != "key" and value is not None and error is None
+            else cell_text(value, error)
+            for column, value, error in zip(table.columns, row, errors, strict=True)
+        ]
+        for row, errors in zip(table.rows, table.std_errors, strict=True)
+    ]
+
+
+def forecast_rows(forecast: Forecast) -> list[list[str]]:
+    """The expected ± of each cell of a preview; an average's follows by group size."""
+    keys = [column.kind == "key" for column in forecast.columns]
+    rows = []
+    for group, errors in zip(forecast.groups, forecast.std_errors, strict=True):
+        of_group = iter(group)
+        rows.append(
+            [
+                cell_text(next(of_group, None)) if key else f"± {error_text(error)}" if error else "± by size"
+                for key, error in zip(keys, errors, strict=True)
+            ]
+        )
+    return rows
+
+
+def average_sentences(forecast: Forecast) -> list[str]:
+    """One line an average: the ± to expect by group size."""
+    lines: dict[str, list[str]] = {}
+    for entry in forecast.average_errors:
+        lines.setdefault(entry.column, []).append(
+            f"± {'?' if entry.std_error is None else error_text(entry.std_error)} over {entry.rows:,} rows"
+        )
+    return [f"{column}: {', '.join(parts)}" for column, parts in lines.items()]
+
+
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """Aligned columns in plain text; `right` says which are numbers."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
+    lines.insert(1, ["─" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if numeric else text.ljust(width)
+            for text, width, numeric in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )

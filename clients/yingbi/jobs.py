@@ -1,0 +1,316 @@
+"""Jobs and the answers that they end in."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yingbi import answer as tables
+from yingbi.answer import CONFIDENCE, Table
+from yingbi.api import credentials, digests, zcdp
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1 import job_pb2
+from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.budget import Budget
+from yingbi.display import answer_rows, plain_table
+from yingbi.receipt import Receipt
+from yingbi.transport import Gateway
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[["Job"], None]
+
+FINAL = frozenset({"succeeded", "failed", "refused", "cancelled"})
+_KIND_OF_END = {"failed": Kind.FAILED, "cancelled": Kind.FAILED, "refused": Kind.REFUSED}
+_RECONNECTS = 5
+_RECONNECT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was when it was last heard of."""
+
+    message: job_pb2.Job = field(repr=False)
+    gateway: Gateway = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, state={self.state!r})"
+
+    @property
+    def id(self) -> str:
+        return self.message.job
+
+    @property
+    def state(self) -> str:
+        """previewed, waiting_for_approval, queued, running, succeeded, failed, refused or cancelled."""
+        return job_pb2.JobState.Name(self.message.state).removeprefix("JOB_STATE_").lower()
+
+    @property
+    def progress(self) -> str:
+        """What is happening, in words; empty when there is nothing to add to the state."""
+        return self.message.progress
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def created(self) -> datetime.datetime | None:
+        if not self.message.HasField("created"):
+            return None
+        return self.message.created.ToDatetime(tzinfo=datetime.UTC)
+
+    def refresh(self) -> Job:
+        """The job as it is now."""
+        return Job(self.gateway.get_job(self.id), self.gateway)
+
+    def wait(self, progress: Progress | bool | None = None) -> Job:
+        """Follow the job to its end.
+
+        Args:
+            progress: called with the job at each change; True prints lines to standard error, None does so
+                when that is a terminal.
+        """
+        report = _reporter(progress)
+        report(self)
+        job, failures = self, 0
+        while not job.is_final:
+            try:
+                for message in self.gateway.watch_job(job.id, job.message.sequence):
+                    failures = 0
+                    job = Job(message, self.gateway)
+                    report(job)
+                    if job.is_final:
+                        return job
+            except Problem as problem:
+                if problem.kind is not Kind.UNAVAILABLE or failures == _RECONNECTS:
+                    raise
+            failures += 1
+            if failures > _RECONNECTS:
+                return job.refresh()._must_be_final()
+            time.sleep(_RECONNECT_SECONDS * failures)
+        return job
+
+    def answer(self) -> Answer:
+        """The answer of a job that succeeded.
+
+        Raises:
+            Problem: the job ended otherwise, or has not ended.
+        """
+        end = self.end()
+        if end is not None:
+            raise end
+        return Answer(self)
+
+    def end(self) -> Problem | None:
+        """Why there is no answer; None when there is one."""
+        if self.state == "succeeded":
+            return None
+        about = {"job": self.id, "state": self.state}
+        failure = self.message.failure
+        if self.state not in _KIND_OF_END:
+            return Problem(
+                Kind.UNAVAILABLE,
+                "not_finished",
+                f"Job {self.id} is {self.state.replace('_', ' ')}.",
+                hint=f"yingbi result {self.id}",
+                details=about,
+            )
+        return Problem(
+            _KIND_OF_END[self.state],
+            failure.code or self.state,
+            failure.message or f"Job {self.id} {'failed' if self.state == 'failed' else f'was {self.state}'}.",
+            hint=failure.hint or None,
+            details=about,
+        )
+
+    def cancel(self) -> Job:
+        """Stop the job; budget that was spent stays spent."""
+        return Job(self.gateway.cancel_job(self.id), self.gateway)
+
+    def approve(self) -> Job:
+        """Let the job run, as an operator: signs the hash of the plan that the job shows."""
+        token = self.gateway.profile.token
+        key = credentials.signing_key(token)
+        body = job_pb2.Approval(
+            job=self.id,
+            plan_hash=digests.digest(digests.PLAN, self.message.plan),
+            operator_key=key.public_key().public_bytes_raw(),
+        ).SerializeToString(deterministic=True)
+        approval = job_pb2.SignedApproval(body=body, signature=digests.sign(key, digests.APPROVAL, body))
+        return Job(self.gateway.approve_job(approval), self.gateway)
+
+    def refuse(self, reason: str) -> Job:
+        """Refuse the job, as an operator; the developer reads the reason."""
+        return Job(self.gateway.refuse_job(self.id, reason), self.gateway)
+
+    def to_json(self) -> dict[str, object]:
+        message, failure = self.message, self.message.failure
+        return {
+            "job": self.id,
+            "state": self.state,
+            "dataset": message.dataset,
+            "sql": message.sql,
+            "created": self.created.isoformat() if self.created else None,
+            "request_id": message.request_id,
+            "developer": message.developer or None,
+            "progress": message.progress or None,
+            "replayed": message.replayed,
+            "failure": {"code": failure.code, "message": failure.message, "hint": failure.hint or None}
+            if message.HasField("failure")
+            else None,
+        }
+
+    def _must_be_final(self) -> Job:
+        if self.is_final:
+            return self
+        raise Problem(
+            Kind.UNAVAILABLE,
+            "not_finished",
+            f"The gateway stopped reporting on job {self.id}.",
+            hint=f"yingbi result {self.id}",
+            details={"job": self.id, "state": self.state},
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a query, every number of it recomputed from the receipt's opened integers."""
+
+    job: Job
+
+    @property
+    def plan(self) -> Plan:
+        return self.receipt.dossier.plan
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.table.columns)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What clipping may distort, in words."""
+        return tuple(self.job.message.notes)
+
+    @property
+    def replayed(self) -> bool:
+        """Whether this is the stored release of an earlier job, at no cost."""
+        return self.job.message.replayed
+
+    @property
+    def budget(self) -> Budget:
+        return Budget.of(self.job.message.budget)
+
+    @cached_property
+    def receipt(self) -> Receipt:
+        receipt = Receipt(self.job.message.receipt, self.job.gateway.profile.trust)
+        if receipt.dossier.body.plan != self.job.message.plan:
+            raise Problem(
+                Kind.BAD_EVIDENCE,
+                "receipt_plan",
+                "The receipt of this job is for another plan.",
+                hint="Do not rely on this answer; tell the zone's operator.",
+            )
+        return receipt
+
+    @cached_property
+    def table(self) -> Table:
+        return self.receipt.table()
+
+    def to_json(self) -> dict[str, object]:
+        table, plan, body = self.table, self.plan, self.receipt.dossier.body
+        return {
+            "job": self.job.id,
+            "state": self.job.state,
+            "dataset": plan.dataset,
+            "version": plan.dataset_version.hex(),
+            "columns": [{"name": column.name, "kind": column.kind} for column in table.columns],
+            "rows": [[tables.to_json(cell) for cell in row] for row in table.rows],
+            "std_errors": [list(row) for row in table.std_errors],
+            "intervals": [[list(cell) if cell else None for cell in row] for row in table.intervals],
+            "confidence": CONFIDENCE,
+            "epsilon": body.epsilon,
+            "delta": body.delta,
+            "rho": body.rho_units / zcdp.RHO_UNITS,
+            "budget": self.budget.to_json(),
+            "replayed": self.replayed,
+            "receipt": self.receipt.to_json(),
+        }
+
+    def to_records(self) -> tuple[list[str], list[list[tables.Cell]]]:
+        """Header and rows with a `<name> ±` column, one standard error, after each that is not a key."""
+        table = self.table
+        measured = [column.kind != "key" for column in table.columns]
+        header = [
+            name
+            for column, is_measured in zip(table.columns, measured, strict=True)
+            for name in ((column.name, f"{column.name} ±") if is_measured else (column.name,))
+        ]
+        rows = [
+            [
+                cell
+                for value, error, is_measured in zip(values, errors, measured, strict=True)
+                for cell in ((value, error) if is_measured else (value,))
+            ]
+            for values, errors in zip(table.rows, table.std_errors, strict=True)
+        ]
+        return header, rows
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A frame with a `<name> ±` column, one standard error, after each that is not a key."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise Problem(
+                Kind.UNAVAILABLE,
+                "pandas_missing",
+                "pandas is not installed.",
+                hint="pip install 'yingbi[pandas]'",
+            ) from error
+        header, rows = self.to_records()
+        keys = {column.name for column in self.table.columns if column.kind == "key"}
+        series = [
+            pd.Series([row[index] for row in rows], dtype=None if name in keys else "float64")
+            for index, name in enumerate(header)
+        ]
+        frame = pd.concat(series, axis="columns")
+        frame.columns = pd.Index(header)
+        return frame
+
+    def save_csv(self, path: str | Path) -> None:
+        """Write the same columns as `to_pandas`; NULL is an empty field."""
+        import csv
+
+        header, rows = self.to_records()
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows([tables.to_json(cell) for cell in row] for row in rows)
+
+    def __repr__(self) -> str:
+        body = self.receipt.dossier.body
+        cost = "replayed, no cost" if self.replayed else f"ε = {body.epsilon:g}, δ = {body.delta:g}"
+        table = plain_table(
+            self.columns, answer_rows(self.table), [column.kind != "key" for column in self.table.columns]
+        )
+        return f"{table}\n± is one standard error · {cost} · {self.budget}"
+
+
+def print_progress(job: Job) -> None:
+    """One line of what is happening, to standard error."""
+    words = job.state.replace("_", " ")
+    print(f"{job.id}: {words}{f' – {job.progress}' if job.progress else ''}", file=sys.stderr)
+
+
+def _reporter(progress: Progress | bool | None) -> Progress:
+    if callable(progress):
+        return progress
+    wanted = sys.stderr.isatty() if progress is None else progress
+    return print_progress if wanted else lambda _: None

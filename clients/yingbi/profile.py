@@ -1,0 +1,177 @@
+"""Profiles: which zone to talk to, as whom, and which CA to trust. Files on disk, no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from yingbi.api.problem import Kind, Problem
+
+if TYPE_CHECKING:
+    from yingbi.receipt import Trust
+
+Role = Literal["developer", "operator"]
+ZONE_VARIABLE = "YINGBI_ZONE"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One role at one zone. `address` is None while the zone has never been up."""
+
+    address: str | None
+    token: str
+    ca_pem: str
+    role: str = "developer"
+    name: str = ""
+    measurement: str | None = None
+    path: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Profile(address={self.address!r}, role={self.role!r}, name={self.name!r})"
+
+    @classmethod
+    def load(cls, path: Path) -> Profile:
+        """Read a profile file."""
+        document = _read(path)
+        ca_pem, token = _text(document, "ca_pem", path), _text(document, "token", path)
+        if not token or not ca_pem:
+            raise _broken(path, f"it has no {'ca_pem' if token else 'token'}")
+        return cls(
+            _text(document, "address", path) or None,
+            token,
+            ca_pem,
+            _text(document, "role", path) or "developer",
+            _text(document, "name", path),
+            _text(document, "measurement", path) or None,
+            path,
+        )
+
+    @property
+    def folder(self) -> Path | None:
+        """The zone's folder, where the profile comes from one."""
+        return self.path.parent.parent if self.path and self.path.parent.name == "profiles" else None
+
+    @property
+    def trust(self) -> Trust:
+        from yingbi.receipt import Trust
+
+        return Trust(self.ca_pem, self.measurement)
+
+    def up_hint(self) -> str:
+        """What to do when the gateway does not answer."""
+        return f"yingbi up {self.folder or 'DIR'}"
+
+    def reachable_at(self) -> str:
+        """The address, or the Problem that there is none yet."""
+        if self.address is None:
+            raise Problem(
+                Kind.UNAVAILABLE,
+                "gateway_unavailable",
+                "The zone has no address yet: it was never up.",
+                hint=self.up_hint(),
+            )
+        return self.address
+
+
+def locate(
+    address: str | None = None,
+    token: str | None = None,
+    ca: str | Path | None = None,
+    *,
+    folder: str | Path | None = None,
+    role: Role = "developer",
+) -> Profile:
+    """The profile to use: what is given, then `folder`, then $YINGBI_ZONE, then the current profile.
+
+    Args:
+        ca: a PEM file. It asks for `token` too: a stored token is never sent to a zone of another CA.
+        role: whose profile to take from a zone's folder, or from beside the current profile.
+    """
+    if ca is not None:
+        ca_pem = read_ca(ca)
+        if token is None:
+            raise Problem(
+                Kind.MALFORMED,
+                "usage",
+                "A CA of your own needs a token of your own: the stored one belongs to another zone.",
+                field="token",
+            )
+        if address is not None:
+            return Profile(address, token, ca_pem, role)
+        return replace(_stored(folder, role), token=token, ca_pem=ca_pem, measurement=None)
+    profile = _stored(folder, role)
+    return replace(profile, address=address or profile.address, token=token or profile.token)
+
+
+def read_ca(path: str | Path) -> str:
+    """The CA in a PEM file."""
+    return _read_text(Path(path), "ca")
+
+
+def current_file() -> Path:
+    """The file that names the current profile."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "yingbi" / "current.json"
+
+
+def _stored(folder: str | Path | None, role: Role) -> Profile:
+    folder = folder or os.environ.get(ZONE_VARIABLE)
+    if folder:
+        return Profile.load(Path(folder).expanduser() / "profiles" / f"{role}.json")
+    pointer = current_file()
+    if not pointer.exists():
+        raise Problem(
+            Kind.MALFORMED,
+            "no_profile",
+            "No zone is chosen: there is no current profile.",
+            hint="yingbi init DIR, or set YINGBI_ZONE=DIR, or give --zone, --token and --ca",
+        )
+    named = _read(pointer).get("profile")
+    if not isinstance(named, str):
+        raise _broken(pointer, "it names no profile")
+    path = Path(named)
+    return Profile.load(path if role == "developer" else path.with_name(f"{role}.json"))
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(_read_text(path, "profile"))
+    except ValueError as error:
+        raise _broken(path, "it is not JSON") from error
+    if not isinstance(document, dict):
+        raise _broken(path, "it is no JSON object")
+    return document
+
+
+def _text(document: dict[str, object], name: str, path: Path) -> str:
+    value = document.get(name) or ""
+    if not isinstance(value, str):
+        raise _broken(path, f"its {name} is no text")
+    return value
+
+
+def _read_text(path: Path, field: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise Problem(
+            Kind.MALFORMED,
+            "no_profile" if field == "profile" else "file",
+            f"Cannot read {str(path)!r}: {reason}.",
+            field=field,
+            hint="yingbi init DIR" if field == "profile" else None,
+        ) from error
+
+
+def _broken(path: Path, why: str) -> Problem:
+    return Problem(
+        Kind.MALFORMED,
+        "profile",
+        f"The profile {str(path)!r} cannot be used: {why}.",
+        field="profile",
+        hint="yingbi init DIR",
+    )

@@ -1,0 +1,424 @@
+"""Receipts: checking, alone and offline, that an answer is what the zone's enclaves released.
+
+A receipt is one signed message. `checks` walks through it with small functions, each of which looks at one
+promise and either says what it found or raises a Problem with its own sentence; a verifier with other
+wishes composes another sequence of them.
+
+Certificates are checked for who issued them and not for dates: a receipt is evidence of the past, and it
+must still verify in years.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar, cast
+
+from cryptography import x509
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError, Message
+
+from yingbi.answer import PlanError, Table, table_of
+from yingbi.api import digests, zcdp
+from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1 import receipt_pb2
+from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyEpoch
+from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, ReceiptBody, SignedContribution
+
+_T = TypeVar("_T")
+
+_EPSILON_SLACK = 1e-9
+"""Relative, for a claim that was rounded on its way into a float."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked and holds."""
+
+    name: str
+    finding: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.finding}"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a verifier brings along: the zone's CA and, if known, the enclaves' measurement in hexadecimal."""
+
+    ca_pem: str
+    measurement: str | None = None
+
+
+@dataclass(frozen=True)
+class Contribution:
+    signed: SignedContribution
+    body: ContributionBody
+
+
+@dataclass(frozen=True)
+class Signer:
+    """An enclave that signed the receipt, and what its evidence says of it."""
+
+    signature: EnclaveSignature
+    evidence: EvidenceBody
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """A receipt with every part of it parsed, and nothing of it believed yet."""
+
+    receipt: receipt_pb2.Receipt
+    body: ReceiptBody
+    plan: Plan
+    contributions: tuple[Contribution, ...]
+    signers: tuple[Signer, ...]
+    key_epoch: KeyEpoch
+    dealer: EvidenceBody
+
+    @classmethod
+    def of(cls, receipt: receipt_pb2.Receipt) -> Dossier:
+        """Parse all parts; a Problem where one is no message of its kind."""
+        try:
+            body = ReceiptBody.FromString(receipt.body)
+            return cls(
+                receipt,
+                body,
+                Plan.FromString(body.plan),
+                tuple(
+                    Contribution(signed, ContributionBody.FromString(signed.body))
+                    for signed in body.manifest.contributions
+                ),
+                tuple(
+                    Signer(signature, EvidenceBody.FromString(signature.evidence.body))
+                    for signature in receipt.signatures
+                ),
+                KeyEpoch.FromString(receipt.key_epoch.body),
+                EvidenceBody.FromString(receipt.key_epoch.dealer.body),
+            )
+        except DecodeError as error:
+            raise _bad("format", "a part of the receipt is not the message that it should be") from error
+
+    @property
+    def evidence(self) -> Iterator[Evidence]:
+        yield self.receipt.key_epoch.dealer
+        for signer in self.signers:
+            yield signer.signature.evidence
+
+
+CheckFunction = Callable[[Dossier, Trust], Check]
+
+
+def evidence_is_signed(dossier: Dossier, trust: Trust) -> Check:
+    """Every enclave's evidence is signed by its platform, and the platform certified up to the zone's CA."""
+    _authority(trust)
+    for evidence in dossier.evidence:
+        _verified(functools.partial(verify_evidence, evidence, trust.ca_pem.encode()))
+    names = ", ".join(body.node for body in _attested(dossier))
+    return Check("evidence", f"signed by the platforms of {names}; simulated: proves nothing about hardware")
+
+
+def attestation_root(dossier: Dossier, trust: Trust) -> Check:
+    """The attestation root's certificate, which the zone's CA issued, may issue others.
+
+    Without this, any holder of a TLS key that the CA certified could vouch for enclaves.
+    """
+    for evidence in dossier.evidence:
+        try:
+            root = x509.load_der_x509_certificate(evidence.certificates[-1])
+            issuing = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except Exception as error:  # whatever a parser of certificates may say of garbage
+            raise _bad("certificates", "The evidence carries no attestation root certificate.") from error
+        if not issuing:
+            raise _bad("certificates", "The attestation root's certificate may not issue others.")
+    issuer = _authority(trust).subject.rfc4514_string()
+    return Check("certificates", f"attestation root issued by {issuer}, and allowed to issue others")
+
+
+def key_epoch_is_dealt(dossier: Dossier, trust: Trust) -> Check:
+    """The dealer's enclave signed who holds the shares of the key, and the roster is well-formed."""
+    epoch = _verified(lambda: verify_key_epoch(dossier.receipt.key_epoch, trust.ca_pem.encode()))
+    indexes = [holder.index for holder in epoch.holders]
+    names = {holder.node for holder in epoch.holders}
+    keys = {holder.signing_key for holder in epoch.holders}
+    if indexes != list(range(1, len(indexes) + 1)) or not len(names) == len(keys) == len(indexes) > 0:
+        raise _bad("key_epoch", "The key epoch's holders are not numbered from 1, each with a key of its own.")
+    if not 1 <= epoch.threshold <= len(indexes):
+        raise _bad("key_epoch", f"The key epoch's threshold {epoch.threshold} fits no {len(indexes)} holders.")
+    return Check(
+        "key epoch",
+        f"{epoch.epoch}, signed by the dealer's enclave; {epoch.threshold} of {len(indexes)} holders open",
+    )
+
+
+def measurements_agree(dossier: Dossier, trust: Trust) -> Check:
+    """All enclaves run the same code, and that code is the one that the verifier knows."""
+    measurements = {body.measurement for body in _attested(dossier)}
+    measurements |= {holder.measurement for holder in dossier.key_epoch.holders}
+    if len(measurements) != 1:
+        raise _bad("measurement", "The enclaves do not all run the same code: their measurements differ.")
+    measured = measurements.pop().hex()
+    if trust.measurement is None:
+        return Check("measurement", f"{measured[:16]}…, equal everywhere; not compared with a reference value")
+    if measured != trust.measurement.lower():
+        raise _bad(
+            "measurement",
+            f"The enclaves run code that measures {measured[:16]}…, not the reference value {trust.measurement[:16]}….",
+        )
+    return Check("measurement", f"{measured[:16]}…, equal everywhere and equal to the reference value")
+
+
+def signers_are_holders(dossier: Dossier, _: Trust) -> Check:
+    """The enclaves that signed are those of the roster, with the keys that the dealer attested."""
+    roster = {holder.node: holder for holder in dossier.key_epoch.holders}
+    for signer in dossier.signers:
+        node = signer.signature.node
+        if node != signer.evidence.node:
+            raise _bad("roster", f"A signature of {node!r} carries the evidence of {signer.evidence.node!r}.")
+        if node not in roster:
+            raise _bad("roster", f"{node!r} signed the receipt but holds no share of the key.")
+        if roster[node].signing_key != signer.evidence.signing_key:
+            raise _bad("roster", f"The enclave of {node!r} is not the one that the key was dealt to.")
+    return Check("roster", "the enclaves that signed are those that the key was dealt to")
+
+
+def contributions_are_complete(dossier: Dossier, _: Trust) -> Check:
+    """Every holder contributed once, in order, to this job, plan and epoch, and signed what it sent."""
+    manifest, holders = dossier.body.manifest, dossier.key_epoch.holders
+    if [part.body.node for part in dossier.contributions] != [holder.node for holder in holders]:
+        raise _bad("contributions", "The manifest does not hold one contribution from every holder, in order.")
+    if manifest.key_epoch != dossier.key_epoch.epoch:
+        raise _bad("contributions", "The manifest belongs to another key epoch.")
+    for part, holder in zip(dossier.contributions, holders, strict=True):
+        body = part.body
+        if not digests.is_signed(holder.signing_key, digests.CONTRIBUTION, part.signed.body, part.signed.signature):
+            raise _bad("contributions", f"The contribution of {holder.node!r} is not signed by its enclave.")
+        if (body.job, body.plan_hash, body.key_epoch) != (
+            manifest.job,
+            manifest.plan_hash,
+            manifest.key_epoch,
+        ):
+            raise _bad("contributions", f"The contribution of {holder.node!r} was made for something else.")
+    names = ", ".join(holder.node for holder in holders)
+    return Check("contributions", f"one from each of {names}, signed, all for job {manifest.job}")
+
+
+def plan_is_the_contributors(dossier: Dossier, _: Trust) -> Check:
+    """The plan shown is the plan that every enclave computed, on the same version of the dataset."""
+    manifest = dossier.body.manifest
+    if digests.digest(digests.PLAN, dossier.body.plan) != manifest.plan_hash:
+        raise _bad("plan", "The plan in the receipt is not the one that was computed.")
+    if manifest.dataset_version != dossier.plan.dataset_version:
+        raise _bad("plan", "The plan names another version of the dataset than the manifest.")
+    if dossier.plan.noise.parties != len(dossier.contributions):
+        raise _bad("plan", "The plan counts on another number of contributors.")
+    return Check("plan", f"hash {manifest.plan_hash.hex()[:16]}…, dataset {dossier.plan.dataset}")
+
+
+def release_is_signed(dossier: Dossier, _: Trust) -> Check:
+    """At least `threshold` different holders signed this release."""
+    keys = {holder.node: holder.signing_key for holder in dossier.key_epoch.holders}
+    names = [signer.signature.node for signer in dossier.signers]
+    if len(set(names)) != len(names):
+        raise _bad("signatures", "An enclave's signature is in the receipt twice.")
+    for signer in dossier.signers:
+        node, signature = signer.signature.node, signer.signature.signature
+        if not digests.is_signed(keys.get(node, b""), digests.RECEIPT, dossier.receipt.body, signature):
+            raise _bad("signatures", f"The release is not signed by the enclave of {node!r}.")
+    if len(names) < dossier.key_epoch.threshold:
+        raise _bad(
+            "signatures",
+            f"The release has {len(names)} signatures; the key epoch asks for {dossier.key_epoch.threshold}.",
+        )
+    return Check("signatures", f"the release is signed by {', '.join(names)}")
+
+
+def price_adds_up(dossier: Dossier, _: Trust) -> Check:
+    """The mechanism is named, and the charge is the sum of what its statistics cost."""
+    body, plan = dossier.body, dossier.plan
+    if not body.mechanism:
+        raise _bad("mechanism", "The receipt names no mechanism.")
+    if body.rho_units != sum(statistic.rho_units for statistic in plan.statistics):
+        raise _bad("rho", "The charge is not the sum of the statistics' charges.")
+    return Check("mechanism", f"{body.mechanism}; ρ = {body.rho_units / zcdp.RHO_UNITS:.6g}")
+
+
+def guarantee_follows(dossier: Dossier, _: Trust) -> Check:
+    """The claimed (epsilon, delta) is no better than what the charge implies."""
+    body, plan = dossier.body, dossier.plan
+    if (body.epsilon, body.delta) != (plan.epsilon, plan.delta):
+        raise _bad("guarantee", "The receipt claims another ε or δ than its plan.")
+    try:
+        implied = zcdp.epsilon_of(body.rho_units, body.delta)
+    except ValueError as error:
+        raise _bad("guarantee", f"The receipt's δ = {body.delta} means nothing.") from error
+    if not body.epsilon * (1 + _EPSILON_SLACK) >= implied:
+        raise _bad("guarantee", f"The receipt claims ε = {body.epsilon:g}, but its charge implies {implied:g}.")
+    return Check("guarantee", f"ε = {body.epsilon:g} at δ = {body.delta:g} follows from ρ")
+
+
+def numbers_follow(dossier: Dossier, _: Trust) -> Check:
+    """The answer can be recomputed from the opened integers."""
+    try:
+        table = table_of(dossier.plan, dossier.body.opened)
+    except PlanError as error:
+        raise _bad("numbers", f"The numbers cannot be recomputed: {error}.") from error
+    return Check("numbers", f"{len(table.rows)} rows recomputed from {len(dossier.body.opened)} opened integers")
+
+
+STANDARD: tuple[CheckFunction, ...] = (
+    evidence_is_signed,
+    attestation_root,
+    measurements_agree,
+    key_epoch_is_dealt,
+    signers_are_holders,
+    contributions_are_complete,
+    plan_is_the_contributors,
+    release_is_signed,
+    price_adds_up,
+    guarantee_follows,
+    numbers_follow,
+)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Signed evidence for a release. `trust` is what `verify` checks against when nothing else is given."""
+
+    message: receipt_pb2.Receipt = field(repr=False)
+    trust: Trust | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, path: str | Path, trust: Trust | None = None) -> Receipt:
+        """Read a receipt file.
+
+        Raises:
+            Problem: the file cannot be read (MALFORMED), or it holds no receipt (BAD_EVIDENCE).
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise Problem(
+                Kind.MALFORMED,
+                "file",
+                f"Cannot read the receipt {str(path)!r}: {error.strerror}.",
+                field="file",
+            ) from error
+        return cls(_parse(content), trust)
+
+    def save(self, path: str | Path) -> None:
+        """Write the receipt as one line of JSON."""
+        document = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        Path(path).write_text(document + "\n")
+
+    def to_json(self) -> dict[str, object]:
+        """Protobuf's JSON mapping of the message."""
+        return _document(self.message)
+
+    def table(self) -> Table:
+        """The answer, recomputed from the opened integers. Believe it after `verify`."""
+        try:
+            return table_of(self.dossier.plan, self.dossier.body.opened)
+        except PlanError as error:
+            raise _bad("numbers", f"The numbers cannot be recomputed: {error}.") from error
+
+    def verify(self, ca_pem: str | None = None, measurement: str | None = None) -> list[Check]:
+        """Check everything, with the network off, and say what was checked.
+
+        Args:
+            ca_pem: the zone's CA; by default that of the zone the receipt came from, else that of the
+                current profile.
+            measurement: the enclaves' reference value in hexadecimal, by default from the same place.
+
+        Raises:
+            Problem: with kind BAD_EVIDENCE and a code that says which check failed.
+        """
+        return list(self.checks(self._trust(ca_pem, measurement)))
+
+    def checks(self, trust: Trust, policy: Iterable[CheckFunction] = STANDARD) -> Iterator[Check]:
+        """Check after check, as it holds; raises at the first that does not."""
+        dossier = self.dossier
+        for check in policy:
+            yield check(dossier, trust)
+
+    @cached_property
+    def dossier(self) -> Dossier:
+        return Dossier.of(self.message)
+
+    @property
+    def job(self) -> str:
+        """The job whose computation this release is."""
+        return self.dossier.body.manifest.job
+
+    def _trust(self, ca_pem: str | None, measurement: str | None) -> Trust:
+        if ca_pem is not None:
+            return Trust(ca_pem, measurement)
+        trust = self.trust
+        if trust is None:
+            from yingbi import profile
+
+            trust = profile.locate().trust
+        return Trust(trust.ca_pem, measurement or trust.measurement)
+
+
+def _document(message: Message) -> dict[str, object]:
+    return cast("dict[str, object]", json_format.MessageToDict(message))
+
+
+def _parse(content: bytes) -> receipt_pb2.Receipt:
+    """Strictly: whatever a file says that this version would not write back is an error."""
+    message = receipt_pb2.Receipt()
+    try:
+        document = json.loads(content.decode(), object_pairs_hook=_without_repetition)
+        json_format.ParseDict(document, message)
+    except (ValueError, RecursionError, TypeError, AttributeError, json_format.ParseError) as error:
+        raise _bad("format", "The file does not hold a receipt.") from error
+    if _document(message) != document:
+        raise _bad("format", "The file is not written as a receipt is; it was changed.")
+    return message
+
+
+def _without_repetition(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a name is repeated")
+    return document
+
+
+def _authority(trust: Trust) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(trust.ca_pem.encode())
+    except ValueError as error:
+        raise Problem(
+            Kind.MALFORMED, "ca", "The zone CA to check against is no PEM certificate.", field="ca"
+        ) from error
+
+
+def _attested(dossier: Dossier) -> Iterator[EvidenceBody]:
+    yield dossier.dealer
+    for signer in dossier.signers:
+        yield signer.evidence
+
+
+def _verified(verify: Callable[[], _T]) -> _T:
+    try:
+        return verify()
+    except EvidenceError as error:
+        raise _bad("evidence", f"The attestation evidence does not verify: {error}.") from error
+    except Exception as error:  # whatever a parser of certificates may say of garbage
+        raise _bad("evidence", "The attestation evidence cannot be read.") from error
+
+
+def _bad(check: str, message: str) -> Problem:
+    return Problem(
+        Kind.BAD_EVIDENCE,
+        f"receipt_{check}",
+        message,
+        hint="Do not rely on this answer; ask for the receipt anew.",
+    )

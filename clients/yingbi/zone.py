@@ -1,0 +1,149 @@
+"""Zones and their datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from yingbi import profile
+from yingbi.answer import to_json, to_python
+from yingbi.api.v1 import dataset_pb2, plan_pb2
+from yingbi.budget import Budget
+from yingbi.jobs import Job
+from yingbi.profile import Profile, Role
+from yingbi.query import Query
+from yingbi.transport import Gateway
+
+
+def connect(
+    address: str | None = None,
+    *,
+    token: str | None = None,
+    ca: str | Path | None = None,
+    folder: str | Path | None = None,
+    role: Role = "developer",
+) -> Zone:
+    """A connection to a zone.
+
+    What is not given comes from the profiles in `folder` (a zone's folder), else from that of $YINGBI_ZONE,
+    else from the current profile.
+
+    Args:
+        address: "host:port".
+        token: who is asking.
+        ca: a PEM file with the zone's CA.
+        role: whose profile to use.
+    """
+    return Zone(profile.locate(address, token, ca, folder=folder, role=role))
+
+
+class Zone:
+    """A zone, seen by one of its callers. Use as a context manager, or `close` it."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._gateway = Gateway(profile)
+
+    def __enter__(self) -> Zone:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Zone({self._gateway.address!r})"
+
+    def close(self) -> None:
+        self._gateway.close()
+
+    def datasets(self) -> list[Dataset]:
+        return [Dataset(message, self._gateway) for message in self._gateway.list_datasets()]
+
+    def dataset(self, name: str) -> Dataset:
+        return Dataset(self._gateway.get_dataset(name), self._gateway)
+
+    def jobs(self) -> list[Job]:
+        """The caller's jobs; an operator sees everybody's."""
+        return [Job(message, self._gateway) for message in self._gateway.list_jobs()]
+
+    def job(self, job: str) -> Job:
+        return Job(self._gateway.get_job(job), self._gateway)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as its providers declare it. Everything here is public."""
+
+    message: dataset_pb2.Dataset = field(repr=False)
+    gateway: Gateway = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        tables = ", ".join(table.name for table in self.declaration.tables)
+        return f"Dataset({self.name!r}, tables: {tables}; {self.budget})"
+
+    @property
+    def name(self) -> str:
+        return self.declaration.dataset
+
+    @property
+    def declaration(self) -> dataset_pb2.DatasetDeclaration:
+        return self.message.declaration
+
+    @property
+    def version(self) -> str:
+        """Hexadecimal: changes with every change of data or declaration."""
+        return self.message.version.hex()
+
+    @property
+    def budget(self) -> Budget:
+        """As it was when the dataset was fetched."""
+        return Budget.of(self.message.budget)
+
+    def sql(self, text: str) -> Query:
+        """A question; nothing is asked yet."""
+        return Query(self.name, text, self.gateway)
+
+    def to_json(self) -> dict[str, object]:
+        declared = self.declaration
+        return {
+            "dataset": self.name,
+            "zone": declared.zone,
+            "title": dict(declared.title),
+            "grade": declared.grade,
+            "source": declared.source,
+            "privacy_unit": declared.privacy_unit,
+            "unit_namespace": declared.unit_namespace or self.name,
+            "max_units": declared.max_units,
+            "units_disjoint": declared.units_disjoint,
+            "version": self.version,
+            "budget": {"epsilon": declared.budget_epsilon, **self.budget.to_json()},
+            "tables": [
+                {
+                    "name": table.name,
+                    "max_rows_per_unit": table.max_rows_per_unit,
+                    "columns": [_column_json(column) for column in table.columns],
+                }
+                for table in declared.tables
+            ],
+        }
+
+
+def type_name(column: dataset_pb2.ColumnDeclaration) -> str:
+    """The type's name in a declaration: int64, string, ..."""
+    return plan_pb2.ColumnType.Name(column.type).removeprefix("COLUMN_TYPE_").lower()
+
+
+def _column_json(column: dataset_pb2.ColumnDeclaration) -> dict[str, object]:
+    parts: dict[str, object] = {"name": column.name, "type": type_name(column)}
+    if column.role == dataset_pb2.ColumnDeclaration.ROLE_UNIT:
+        parts["role"] = "unit"
+    if column.values:
+        parts["values"] = [to_json(to_python(value)) for value in column.values]
+    if column.HasField("lower"):
+        parts["lower"] = column.lower
+    if column.HasField("upper"):
+        parts["upper"] = column.upper
+    return parts

@@ -1,0 +1,100 @@
+"""Encrypted partial sums: what each enclave signs of its own, and checks of the others'. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yingbi.api import digests
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.dataset_pb2 import ShardRegistration, SignedShardRegistration
+from yingbi.api.v1.node_pb2 import Contribution
+from yingbi.api.v1.receipt_pb2 import ContributionBody, Manifest
+
+from enclave_sim.paillier.keys import PublicKey, check_ciphertext
+
+
+def to_bytes(numbers: Sequence[int], modulus_bits: int) -> list[bytes]:
+    """Numbers modulo n^2 as big-endian bytes of one length, which tells nothing about them."""
+    width = (2 * modulus_bits + 7) // 8
+    return [number.to_bytes(width, "big") for number in numbers]
+
+
+def from_bytes(encoded: Sequence[bytes], public: PublicKey) -> list[int]:
+    """The ciphertexts; raises Problem for one that is not a unit modulo n^2, or not in its one encoding."""
+    numbers = [int.from_bytes(data, "big") for data in encoded]
+    try:
+        for number in numbers:
+            check_ciphertext(public, number)
+    except ValueError as error:
+        raise Problem(Kind.REFUSED, "bad_ciphertext", f"A ciphertext is not one: {error}") from error
+    if to_bytes(numbers, public.bits) != list(encoded):
+        raise Problem(Kind.REFUSED, "bad_ciphertext", "A ciphertext has another length than the modulus asks.")
+    return numbers
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """One version of a dataset: which shard each key holder has."""
+
+    version: bytes
+    dataset: str
+    declaration_digest: bytes
+    # By node.
+    commitments: dict[str, bytes]
+
+
+def dataset_version(shards: Sequence[SignedShardRegistration], epoch: KeyEpoch) -> DatasetVersion:
+    """The version that these shards make; raises Problem unless there is one from every holder, signed."""
+    bodies = [ShardRegistration.FromString(shard.body) for shard in shards]
+    if [body.node for body in bodies] != [holder.node for holder in epoch.holders]:
+        raise Problem(Kind.REFUSED, "bad_shards", "A dataset version has one shard from each key holder.")
+    for shard, body, holder in zip(shards, bodies, epoch.holders, strict=True):
+        if not digests.is_signed(holder.signing_key, digests.SHARD, shard.body, shard.signature):
+            raise Problem(Kind.REFUSED, "bad_shards", f"The shard of {body.node} is not signed by its enclave.")
+    if len({(body.dataset, body.declaration_digest) for body in bodies}) != 1:
+        raise Problem(Kind.REFUSED, "bad_shards", "The shards belong to different datasets or declarations.")
+    return DatasetVersion(
+        version=digests.digest_all(digests.DATASET_VERSION, (shard.body for shard in shards)),
+        dataset=bodies[0].dataset,
+        declaration_digest=bodies[0].declaration_digest,
+        commitments={body.node: body.commitment for body in bodies},
+    )
+
+
+def manifest_of(
+    contributions: Sequence[Contribution], epoch: KeyEpoch, *, job: str, plan_hash: bytes, version: bytes
+) -> Manifest:
+    """What decides which total is opened for a job: one signed contribution from every holder, in order.
+
+    Raises Problem, naming the node, where one is missing, doubled, of another job, plan or epoch, unsigned
+    or not the ciphertexts that were signed.
+    """
+    if len(contributions) != len(epoch.holders):
+        raise Problem(Kind.REFUSED, "bad_contributions", f"The total needs {len(epoch.holders)} contributions.")
+    for contribution, holder in zip(contributions, epoch.holders, strict=True):
+        body = ContributionBody.FromString(contribution.signed.body)
+        if (body.node, body.job, body.plan_hash, body.key_epoch) != (
+            holder.node,
+            job,
+            plan_hash,
+            epoch.epoch,
+        ):
+            raise _bad(holder.node, "belongs to another job, plan, node or key epoch")
+        signature = contribution.signed.signature
+        if not digests.is_signed(holder.signing_key, digests.CONTRIBUTION, contribution.signed.body, signature):
+            raise _bad(holder.node, "is not signed by its enclave")
+        if digests.digest_all(digests.CIPHERTEXTS, contribution.ciphertexts) != body.ciphertexts_digest:
+            raise _bad(holder.node, "carries other ciphertexts than its enclave signed")
+    return Manifest(
+        job=job,
+        plan_hash=plan_hash,
+        dataset_version=version,
+        key_epoch=epoch.epoch,
+        contributions=[contribution.signed for contribution in contributions],
+    )
+
+
+def _bad(node: str, reason: str) -> Problem:
+    return Problem(Kind.REFUSED, "bad_contributions", f"The contribution of {node} {reason}.")

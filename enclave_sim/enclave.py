@@ -1,0 +1,71 @@
+"""What an enclave holds while it runs, and how it comes by it from its node's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yingbi.api.evidence import verify_key_epoch
+from yingbi.api.v1.attestation_pb2 import KeyEpoch, SealedKeyShare, SignedKeyEpoch
+
+from enclave_sim.attestation.simulated import SimulatedBackend
+from enclave_sim.authority import Policy
+from enclave_sim.engine.duckdb_engine import DuckDBEngine
+from enclave_sim.engine.protocol import Engine
+from enclave_sim.identity import Identity
+from enclave_sim.job_files import JobFiles
+from enclave_sim.journal import Journal
+from enclave_sim.key_share import unseal_share
+from enclave_sim.paillier.keys import KeyShare, ThresholdKey
+
+
+@dataclass(frozen=True)
+class Enclave:
+    """One provider's enclave."""
+
+    node: str
+    identity: Identity
+    policy: Policy
+    signed_epoch: SignedKeyEpoch
+    epoch: KeyEpoch
+    key: ThresholdKey
+    key_share: KeyShare
+    journal: Journal
+    files: JobFiles
+    # shards/<dataset>/<commitment>
+    shards: Path
+    wrapping_key: bytes
+    engine: Engine
+
+
+def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
+    """Everything an enclave holds, from its node's folder.
+
+    Raises EvidenceError, InvalidTag, JournalError, OSError: an enclave whose key epoch, share or journal
+    does not verify does not start.
+    """
+    backend = SimulatedBackend.load(folder / "platform")
+    identity = Identity.of(backend)
+    signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
+    epoch = verify_key_epoch(signed_epoch, ca_pem)
+    sealed = SealedKeyShare.FromString((folder / "key_share.pb").read_bytes())
+    (folder / "shards").mkdir(exist_ok=True)
+    return Enclave(
+        node=backend.name,
+        identity=identity,
+        policy=Policy.from_json((folder / "policy.json").read_text()),
+        signed_epoch=signed_epoch,
+        epoch=epoch,
+        key=ThresholdKey(
+            n=int.from_bytes(epoch.modulus, "big"),
+            parties=len(epoch.holders),
+            threshold=epoch.threshold,
+            epoch=epoch.epoch,
+        ),
+        key_share=unseal_share(identity, sealed.ciphertext, signed_epoch.body),
+        journal=Journal(folder / "journal", backend.derive_key("journal")),
+        files=JobFiles(folder / "jobs"),
+        shards=folder / "shards",
+        wrapping_key=backend.derive_key("sealed storage"),
+        engine=DuckDBEngine(),
+    )

@@ -1,0 +1,130 @@
+"""The enclave's process: `python -m enclave_sim.enclave_process FOLDER CA --channel FD --ingest FD`.
+
+It has two inherited sockets and no other way in or out: the channel, on which its node relays tasks of the
+gateway and its answers, and the listening Unix socket for rows. It ends when the channel closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.job_pb2 import Failure
+from yingbi.api.v1.node_pb2 import Hello, Task, TaskResult
+
+from enclave_sim import jobs
+from enclave_sim.enclave import Enclave, load_enclave
+from enclave_sim.frames import read_frame, write_frame
+from enclave_sim.ingest import serve_connection
+from enclave_sim.journal import JournalError
+
+log = logging.getLogger("enclave")
+
+
+class Worker:
+    """Runs tasks one after another; a cancellation overtakes them."""
+
+    def __init__(self, enclave: Enclave, answer: Callable[[TaskResult], None]) -> None:
+        self._enclave = enclave
+        self._answer = answer
+        self._cancelled: set[str] = set()
+        self._tasks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task")
+
+    def accept(self, task: Task) -> None:
+        """Queue a task; its result goes to `answer`."""
+        if task.WhichOneof("kind") == "cancel":
+            self._cancelled.add(task.job)
+        self._tasks.submit(self._run, task)
+
+    def _run(self, task: Task) -> None:
+        result = TaskResult(id=task.id, job=task.job)
+        try:
+            result.MergeFrom(self._result(task))
+        except Problem as problem:
+            result.failure.CopyFrom(_failure(problem))
+        except Exception as error:
+            # Its text could hold a value: it goes to nobody but this node's own log, by type alone.
+            log.error("task of job %s failed: %s", task.job, type(error).__name__)
+            result.failure.CopyFrom(_failure(_unexpected(error)))
+        self._answer(result)
+
+    def _result(self, task: Task) -> TaskResult:
+        match task.WhichOneof("kind"):
+            case "contribute":
+                cancelled = lambda: task.job in self._cancelled  # noqa: E731
+                return TaskResult(contribution=jobs.contribute(self._enclave, task.job, task.contribute, cancelled))
+            case "open":
+                return TaskResult(opening_share=jobs.open_total(self._enclave, task.job, task.open))
+            case "sign":
+                return TaskResult(receipt_signature=jobs.sign_receipt(self._enclave, task.job, task.sign))
+            case "cancel":
+                jobs.cancel(self._enclave, task.job)
+                result = TaskResult()
+                result.cancelled.SetInParent()
+                return result
+            case _:
+                raise Problem(Kind.MALFORMED, "unknown_task", "This enclave does not know that kind of task.")
+
+
+def _unexpected(error: Exception) -> Problem:
+    if isinstance(error, (OSError, JournalError)):
+        return Problem(Kind.FAILED, "storage", "The node could not write its record.", hint="is the node's disk full?")
+    return Problem(Kind.FAILED, "computation_failed", "The computation failed inside the enclave.")
+
+
+def _failure(problem: Problem) -> Failure:
+    return Failure(code=problem.code, message=problem.message, hint=problem.hint or "")
+
+
+def serve(enclave: Enclave, channel: socket.socket, ingest: socket.socket) -> None:
+    """Say hello, then answer tasks until the channel closes."""
+    stream = cast(BinaryIO, channel.makefile("rwb"))
+    writing = threading.Lock()
+
+    def answer(result: TaskResult) -> None:
+        with writing:
+            write_frame(stream, result.SerializeToString())
+
+    hello = Hello(node=enclave.node, evidence=enclave.identity.evidence, key_epoch=enclave.signed_epoch)
+    with writing:
+        write_frame(stream, hello.SerializeToString())
+    threading.Thread(target=_serve_ingest, args=(enclave, ingest), daemon=True).start()
+    worker = Worker(enclave, answer)
+    while (payload := read_frame(stream)) is not None:
+        worker.accept(Task.FromString(payload))
+
+
+def _serve_ingest(enclave: Enclave, listener: socket.socket) -> None:
+    while True:
+        connection, _ = listener.accept()
+        try:
+            serve_connection(enclave, connection)
+        except Exception as error:
+            log.error("a connection that brought rows failed: %s", type(error).__name__)
+
+
+def main() -> None:
+    """Parse the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="enclave_sim.enclave_process")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("ca", type=Path)
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--ingest", type=int, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    enclave = load_enclave(arguments.folder, arguments.ca.read_bytes())
+    serve(enclave, socket.socket(fileno=arguments.channel), socket.socket(fileno=arguments.ingest))
+    # The channel is closed: the node is gone. A computation may still run; nobody waits for it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

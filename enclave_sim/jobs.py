@@ -1,0 +1,337 @@
+"""What an enclave does for a job, in three steps: contribute, open, sign. Each may be asked for again.
+
+A node trusts no gateway. Before it computes it checks by itself that the plan is well-formed, its
+sensitivities and noise right, the developer's signature on it, the operator's where the grade asks, and its
+own copy of the budget. It charges before it unseals; it stores its contribution before it sends it, and
+sends those bytes again; it opens one total a job, the one it adds up itself from one signed contribution of
+every key holder; and it signs only numbers that it combined itself.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from yingbi.api import digests
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.node_pb2 import (
+    ContributeTask,
+    Contribution,
+    OpeningShare,
+    OpeningShareBody,
+    OpenTask,
+    ReceiptSignature,
+    SignTask,
+)
+from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.receipt_pb2 import (
+    ContributionBody,
+    EnclaveSignature,
+    Manifest,
+    ReceiptBody,
+    SignedContribution,
+)
+
+from enclave_sim import budget, contributions
+from enclave_sim.authority import check_approval, check_authorization
+from enclave_sim.contributions import DatasetVersion
+from enclave_sim.enclave import Enclave
+from enclave_sim.journal import Record
+from enclave_sim.paillier.encryption import add, encrypt
+from enclave_sim.paillier.keys import ThresholdKey
+from enclave_sim.paillier.packing import Layout, pack, unpack
+from enclave_sim.paillier.threshold import InconsistentSharesError, combine, partial_decrypt
+from enclave_sim.plan.canonical import decode, plan_hash
+from enclave_sim.plan.sensitivity import cells, groups
+from enclave_sim.plan.validation import PlanError, check_plan, total_rho_units
+from enclave_sim.privacy.gaussian import mechanism_name, sample_share
+from enclave_sim.sealed.shard import SealedFileError, open_table, read_declaration
+
+JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
+
+
+def layout_of(plan: Plan, key: ThresholdKey) -> Layout:
+    """How the plan's cells are packed into plaintexts: public, fixed before data is read."""
+    return Layout(slot_bits=plan.slot_bits, count=cells(plan), modulus_bits=key.public.bits)
+
+
+def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Callable[[], bool]) -> Contribution:
+    """This provider's clipped sum plus its share of the noise, encrypted; raises Problem.
+
+    Privacy: what leaves is a ciphertext; its plaintext is a bounded sum whose sensitivity `check_plan`
+    proved, plus a discrete Gaussian share; only a total over all shares is ever opened (`open_total`).
+    """
+    if not JOB_ID.fullmatch(job):
+        raise Problem(Kind.MALFORMED, "bad_job", "A job id is 1 to 64 of a-z, 0-9 and '-'.")
+    charge = _record(enclave, "charge", job)
+    if charge and charge["plan_hash"] != plan_hash(task.plan).hex():
+        raise _refused("other_plan", f"Job {job} was started with another plan.")
+    _check_not_cancelled(enclave, job)
+    stored = enclave.files.load(job, "contribution")
+    if charge and stored:
+        return Contribution.FromString(stored)
+    admission = _admit(enclave, job, task)
+    if not charge:
+        _charge(enclave, job, admission, task.plan)
+    vector = _noised_sum(enclave, admission, cancelled)
+    _check_not_cancelled(enclave, job)
+    contribution = _encrypt(enclave, job, admission, vector)
+    enclave.files.save(job, "contribution", contribution.SerializeToString())
+    return contribution
+
+
+def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
+    """This enclave's partial decryption of the job's one total; raises Problem.
+
+    The total is the product of exactly one contribution of every key holder, each signed by its enclave for
+    this job and plan; this enclave's own must be the one it stored. The digest of the total is on disk
+    before the share is given, and another total for the same job is refused for good.
+    """
+    charge = _started(enclave, job)
+    _check_not_cancelled(enclave, job)
+    manifest = _manifest(enclave, job, charge, task)
+    public = enclave.key.public
+    vectors = [contributions.from_bytes(c.ciphertexts, public) for c in task.contributions]
+    total = add(public, vectors)
+    total_digest = digests.digest_all(digests.CIPHERTEXTS, contributions.to_bytes(total, public.bits))
+    manifest_bytes = manifest.SerializeToString(deterministic=True)
+    _bind(enclave, job, manifest_bytes, total_digest)
+    partials = contributions.to_bytes(partial_decrypt(enclave.key, enclave.key_share, total), public.bits)
+    body = OpeningShareBody(
+        job=job,
+        node=enclave.node,
+        manifest_digest=digests.digest(digests.MANIFEST, manifest_bytes),
+        total_digest=total_digest,
+        partials_digest=digests.digest_all(digests.CIPHERTEXTS, partials),
+    ).SerializeToString(deterministic=True)
+    signature = enclave.identity.sign(digests.OPENING_SHARE, body)
+    return OpeningShare(body=body, signature=signature, partials=partials)
+
+
+def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature:
+    """This enclave's signature of the opened total, which it combined from the shares itself; raises Problem."""
+    charge = _started(enclave, job)
+    opening = _record(enclave, "open", job)
+    if opening is None:
+        raise _refused("not_opened", f"This enclave gave no share for job {job}.")
+    plan_bytes = _file(enclave, job, "plan")
+    if plan_hash(plan_bytes).hex() != charge["plan_hash"]:
+        raise Problem(Kind.FAILED, "altered_file", f"The plan of job {job} was altered on this node.")
+    plan = decode(plan_bytes)
+    partials = {}
+    for share in task.shares:
+        index, numbers = _checked_share(enclave, job, opening, share)
+        partials[index] = numbers
+    try:
+        residues = combine(enclave.key, partials)
+    except (InconsistentSharesError, ValueError) as error:
+        raise _refused("bad_shares", f"The opening shares do not combine: {error}.") from error
+    manifest = _file(enclave, job, "manifest")
+    if digests.digest(digests.MANIFEST, manifest).hex() != opening["manifest"]:
+        raise Problem(Kind.FAILED, "altered_file", f"The manifest of job {job} was altered on this node.")
+    body = ReceiptBody(
+        manifest=Manifest.FromString(manifest),
+        plan=plan_bytes,
+        mechanism=mechanism_name(plan.noise.parties),
+        rho_units=total_rho_units(plan),
+        epsilon=plan.epsilon,
+        delta=plan.delta,
+        opened=unpack(residues, layout_of(plan, enclave.key), enclave.key.n),
+    ).SerializeToString(deterministic=True)
+    return ReceiptSignature(
+        receipt_body=body,
+        signature=EnclaveSignature(
+            node=enclave.node,
+            signature=enclave.identity.sign(digests.RECEIPT, body),
+            evidence=enclave.identity.evidence,
+        ),
+    )
+
+
+def cancel(enclave: Enclave, job: str) -> None:
+    """Never contribute to this job nor open it from now on, unless its total is already bound. Durable."""
+    if not _record(enclave, "cancel", job) and not _record(enclave, "open", job):
+        enclave.journal.append({"kind": "cancel", "job": job})
+
+
+@dataclass(frozen=True)
+class _Admission:
+    """A plan that may be computed, and all that was checked for it."""
+
+    plan: Plan
+    plan_hash: bytes
+    declaration: DatasetDeclaration
+    shard: Path
+    # Who asked, and under which request id.
+    request: str
+
+
+def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
+    version = contributions.dataset_version(task.shards, enclave.epoch)
+    shard = enclave.shards / version.dataset / version.commitments[enclave.node].hex()
+    declaration = _declaration(shard, version, enclave.wrapping_key)
+    try:
+        plan = decode(task.plan)
+        check_plan(plan, declaration, dataset_version=version.version)
+    except PlanError as error:
+        raise _refused("bad_plan", f"The plan is refused: {error}") from error
+    if plan.noise.parties != len(enclave.epoch.holders):
+        raise _refused("bad_plan", "The plan's noise is shared among other parties than the key's holders.")
+    hash_ = plan_hash(task.plan)
+    request = _check_authority(enclave, job, task, plan, hash_, declaration.grade)
+    return _Admission(plan, hash_, declaration, shard, request)
+
+
+def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> DatasetDeclaration:
+    try:
+        body = read_declaration(shard, wrapping_key)
+    except SealedFileError as error:
+        raise _sealed(error) from error
+    if digests.digest(digests.DECLARATION, body) != version.declaration_digest:
+        raise _refused("bad_shards", "The sealed shard belongs to another declaration.")
+    return DatasetDeclaration.FromString(body)
+
+
+def _check_authority(enclave: Enclave, job: str, task: ContributeTask, plan: Plan, hash_: bytes, grade: int) -> str:
+    authorization = check_authorization(
+        task.authorization,
+        enclave.policy,
+        plan_hash=hash_,
+        rho_units=total_rho_units(plan),
+        delta=plan.delta,
+        now=time.time(),
+    )
+    check_approval(task.approval, enclave.policy, job=job, plan_hash=hash_, grade=grade)
+    return f"{authorization.developer_key.hex()} {authorization.request_id}"
+
+
+def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> None:
+    records = enclave.journal.records
+    if any(record.get("request") == admission.request for record in records):
+        raise _refused("request_reused", "The developer's authorization was already used for another job.")
+    dataset = admission.declaration.dataset
+    rho_units = total_rho_units(admission.plan)
+    budget.charged(budget.budget_of(records, dataset), dataset, rho_units)
+    enclave.files.save(job, "plan", plan)
+    enclave.journal.append(
+        {
+            "kind": "charge",
+            "job": job,
+            "dataset": dataset,
+            "rho_units": rho_units,
+            "plan_hash": admission.plan_hash.hex(),
+            "request": admission.request,
+        }
+    )
+
+
+def _noised_sum(enclave: Enclave, admission: _Admission, cancelled: Callable[[], bool]) -> list[int]:
+    plan = admission.plan
+    try:
+        open_columns = partial(open_table, admission.shard, wrapping_key=enclave.wrapping_key)
+        exact = enclave.engine.contribution(plan, open_columns, cancelled)
+    except SealedFileError as error:
+        raise _sealed(error) from error
+    noise = [n for s in plan.statistics for n in sample_share(groups(plan), s.sigma)]
+    return [value + share for value, share in zip(exact, noise, strict=True)]
+
+
+def _encrypt(enclave: Enclave, job: str, admission: _Admission, vector: list[int]) -> Contribution:
+    public = enclave.key.public
+    plaintexts = pack(vector, layout_of(admission.plan, enclave.key))
+    ciphertexts = contributions.to_bytes(encrypt(public, plaintexts), public.bits)
+    body = ContributionBody(
+        job=job,
+        node=enclave.node,
+        plan_hash=admission.plan_hash,
+        shard_commitment=bytes.fromhex(admission.shard.name),
+        key_epoch=enclave.epoch.epoch,
+        ciphertexts_digest=digests.digest_all(digests.CIPHERTEXTS, ciphertexts),
+    ).SerializeToString(deterministic=True)
+    signed = SignedContribution(body=body, signature=enclave.identity.sign(digests.CONTRIBUTION, body))
+    return Contribution(signed=signed, ciphertexts=ciphertexts)
+
+
+def _manifest(enclave: Enclave, job: str, charge: Record, task: OpenTask) -> Manifest:
+    plan = decode(_file(enclave, job, "plan"))
+    manifest = contributions.manifest_of(
+        task.contributions,
+        enclave.epoch,
+        job=job,
+        plan_hash=bytes.fromhex(str(charge["plan_hash"])),
+        version=plan.dataset_version,
+    )
+    own = Contribution.FromString(_file(enclave, job, "contribution"))
+    if own.signed not in manifest.contributions:
+        raise _refused("bad_contributions", "The total leaves out what this enclave contributed.")
+    return manifest
+
+
+def _bind(enclave: Enclave, job: str, manifest: bytes, total_digest: bytes) -> None:
+    record: Record = {
+        "kind": "open",
+        "job": job,
+        "manifest": digests.digest(digests.MANIFEST, manifest).hex(),
+        "total": total_digest.hex(),
+    }
+    bound = _record(enclave, "open", job)
+    if bound is None:
+        enclave.files.save(job, "manifest", manifest)
+        enclave.journal.append(record)
+    elif bound != record:
+        raise _refused("already_bound", f"Job {job} is bound to another total; one total a job is opened.")
+
+
+def _checked_share(enclave: Enclave, job: str, opening: Record, share: OpeningShare) -> tuple[int, list[int]]:
+    body = OpeningShareBody.FromString(share.body)
+    holder = next((holder for holder in enclave.epoch.holders if holder.node == body.node), None)
+    if holder is None or not digests.is_signed(holder.signing_key, digests.OPENING_SHARE, share.body, share.signature):
+        raise _refused("bad_shares", f"The opening share of {body.node!r} is not signed by a key holder.")
+    bound = (job, opening["manifest"], opening["total"])
+    if (body.job, body.manifest_digest.hex(), body.total_digest.hex()) != bound:
+        raise _refused("bad_shares", f"The opening share of {body.node} is for another job or total.")
+    if digests.digest_all(digests.CIPHERTEXTS, share.partials) != body.partials_digest:
+        raise _refused("bad_shares", f"The opening share of {body.node} is not what its enclave signed.")
+    return holder.index, contributions.from_bytes(share.partials, enclave.key.public)
+
+
+def _started(enclave: Enclave, job: str) -> Record:
+    charge = _record(enclave, "charge", job)
+    if charge is None:
+        raise _refused("not_started", f"This enclave contributed nothing to job {job}.")
+    return charge
+
+
+def _record(enclave: Enclave, kind: str, job: str) -> Record | None:
+    found = (r for r in enclave.journal.records if r["kind"] == kind and r.get("job") == job)
+    return next(found, None)
+
+
+def _check_not_cancelled(enclave: Enclave, job: str) -> None:
+    if _record(enclave, "cancel", job):
+        raise _refused("cancelled", f"Job {job} was cancelled.")
+
+
+def _file(enclave: Enclave, job: str, name: str) -> bytes:
+    data = enclave.files.load(job, name)
+    if data is None:
+        raise Problem(Kind.FAILED, "lost_file", f"The file {name!r} of job {job} is gone from this node.")
+    return data
+
+
+def _refused(code: str, message: str) -> Problem:
+    return Problem(Kind.REFUSED, code, message)
+
+
+def _sealed(error: SealedFileError) -> Problem:
+    return Problem(
+        Kind.FAILED,
+        "sealed_file",
+        f"A sealed file does not verify: {error}.",
+        hint="restore the file from a backup of the node, or add the dataset again",
+    )

@@ -1,0 +1,28 @@
+"""A share of the decryption key on its way to its enclave: sealed to it, and bound to its key epoch."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from yingbi.api import digests
+from yingbi.api.v1.attestation_pb2 import EvidenceBody, SealedKeyShare
+
+from enclave_sim.identity import HPKE, Identity
+from enclave_sim.paillier.keys import KeyShare
+
+
+def seal_share(enclave: EvidenceBody, share: KeyShare, key_epoch: bytes) -> SealedKeyShare:
+    """`share` encrypted to the enclave's key and bound to the serialized key epoch."""
+    value = share.value.to_bytes((share.value.bit_length() + 7) // 8 or 1, "big")
+    plaintext = share.index.to_bytes(4, "big") + value
+    recipient = X25519PublicKey.from_public_bytes(enclave.encryption_key)
+    return SealedKeyShare(node=enclave.node, ciphertext=HPKE.encrypt(plaintext, recipient, _info(key_epoch)))
+
+
+def unseal_share(identity: Identity, ciphertext: bytes, key_epoch: bytes) -> KeyShare:
+    """The share that was sealed to `identity` for this serialized key epoch; raises InvalidTag."""
+    plaintext = identity.unseal(ciphertext, _info(key_epoch))
+    return KeyShare(int.from_bytes(plaintext[:4], "big"), int.from_bytes(plaintext[4:], "big"))
+
+
+def _info(key_epoch: bytes) -> bytes:
+    return b"yingbi/v1/key-share" + digests.digest(digests.KEY_EPOCH, key_epoch)

@@ -1,0 +1,165 @@
+"""Clipping in exact integers: every privacy unit's vector is cut to a norm that is known in advance.
+
+The input is the table of (unit, group) pairs: one entry for each group that a unit touches after the
+filter, entries of one unit adjacent, *each pair at most once*. Values are fixed point, f fraction bits,
+and every row's value is within ±1 (±2^f on the grid), so an entry of m rows has |v| <= m·2^f.
+
+**Weighted clipping.** Let s = ⌈√(Σ_g m_g²)⌉ over the groups of one unit. If s <= C the unit is left
+alone: its L2 norm is at most √(Σ (m_g·2^f)²) <= s·2^f <= C·2^f. Otherwise each v becomes v·C/s rounded
+*towards zero*, so |v'| <= |v|·C/s, and the norm is at most (C/s)·2^f·√(Σ m_g²) <= C·2^f. The weight
+depends on the rows of this unit alone, so taking a unit out changes no other unit's entries, and the sum
+over units moves by exactly that unit's vector: L2 sensitivity C·2^f for each statistic.
+
+**Clipped indicators** (counting distinct units). A unit that touches t groups has 2^f in each: norm²
+t·2^2f. If t > B each becomes ⌊√(2^2f·B/t)⌋, so norm² is at most t·(2^2f·B/t) = B·2^2f.
+
+Ranges keep every intermediate below 2^60 (so int64 never wraps) and every number under a square root
+below 2^53 (so the float estimate is off by one at most, and is corrected): fewer than 2^24 rows a unit,
+f <= 16, C and B <= 2^20. An error here depends on the data, so it must be impossible by then: preparation
+and the plan's checks keep the same limits, and what is raised here is the last line, not a message to anyone.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers: TypeAlias = NDArray[np.int64]
+
+MAX_UNIT_ROWS = 2**24 - 1
+MAX_FRACTION_BITS = 16
+MAX_BOUND = 2**20
+_ROOT_LIMIT = 2**53
+
+
+class ClippingRangeError(OverflowError):
+    """An argument is outside the range for which the arithmetic is exact."""
+
+
+class ClippingInputError(ValueError):
+    """The table is not what it has to be; the norm could not be claimed."""
+
+
+def clip_weighted(
+    unit_codes: Integers, row_counts: Integers, values: Integers, bound: int, fraction_bits: int
+) -> Integers:
+    """One statistic's values, scaled down so that each unit's L2 norm is at most bound·2^fraction_bits.
+
+    Args:
+        unit_codes: k codes, non-decreasing.
+        row_counts: k counts >= 1, below 2^24 in total for each unit.
+        values: k fixed-point values, |value| <= row count · 2^fraction_bits.
+        bound: C, from 1 to 2^20: in rows.
+        fraction_bits: f, from 0 to 16.
+
+    Returns:
+        k new values; those of units within the bound are unchanged.
+
+    Raises:
+        ClippingRangeError: bound, fraction_bits, or a unit's rows are out of range.
+        ClippingInputError: not int64, unsorted units, counts below 1, values out of bounds, unequal lengths.
+    """
+    _check_parameters(bound, fraction_bits)
+    starts, lengths = _runs(unit_codes)
+    _check_rows(row_counts, starts, len(unit_codes))
+    _check_values(values, row_counts, fraction_bits)
+    if not len(values):
+        return values.copy()
+    norms = np.repeat(ceil_isqrt(np.add.reduceat(row_counts * row_counts, starts)), lengths)
+    over = norms > bound
+    clipped = values.copy()
+    # `//` rounds down; on magnitudes that is towards zero.
+    magnitudes = np.abs(values[over]) * bound // norms[over]
+    clipped[over] = np.where(values[over] < 0, -magnitudes, magnitudes)
+    return clipped
+
+
+def clip_indicator(unit_codes: Integers, bound: int, fraction_bits: int) -> Integers:
+    """What each unit adds to the groups it touches, with squared L2 norm at most bound·4^fraction_bits.
+
+    Args:
+        unit_codes: k codes, non-decreasing; each unit in fewer than 2^24 groups.
+        bound: B, from 1 to 2^20: groups that a unit touches at full weight.
+        fraction_bits: f, from 0 to 16.
+
+    Raises:
+        ClippingRangeError: bound or fraction_bits is out of range.
+        ClippingInputError: units are not int64 or not sorted.
+    """
+    _check_parameters(bound, fraction_bits)
+    _, lengths = _runs(unit_codes)
+    squared = np.int64(bound << (2 * fraction_bits)) // lengths
+    # Within the bound the weight is 2^f and not more.
+    weights = np.where(lengths <= bound, np.int64(1 << fraction_bits), _floor_isqrt(squared))
+    return np.repeat(weights, lengths)
+
+
+def ceil_isqrt(squares: Integers) -> Integers:
+    """⌈√x⌉ of each x, exactly.
+
+    Raises:
+        ClippingRangeError: an x is negative or not below 2^53.
+    """
+    roots = _floor_isqrt(squares)
+    return roots + (roots * roots < squares)
+
+
+def _floor_isqrt(squares: Integers) -> Integers:
+    if len(squares) and not 0 <= int(squares.min()) <= int(squares.max()) < _ROOT_LIMIT:
+        raise ClippingRangeError("square roots are exact from 0 to 2^53 only")
+    # x is a float exactly and np.sqrt errs by half an ulp at most, so only rounding up to the next
+    # integer is possible; both neighbours are checked all the same.
+    roots = np.sqrt(squares).astype(np.int64)
+    roots -= roots * roots > squares
+    roots += (roots + 1) * (roots + 1) <= squares
+    return roots
+
+
+def _runs(unit_codes: Integers) -> tuple[Integers, Integers]:
+    """Where each unit's entries start, and how many there are."""
+    _check_dtype(unit_codes)
+    if (unit_codes[1:] < unit_codes[:-1]).any():
+        raise ClippingInputError("entries must be sorted by unit")
+    is_start = np.ones(len(unit_codes), dtype=np.bool_)
+    is_start[1:] = unit_codes[1:] != unit_codes[:-1]
+    starts = np.flatnonzero(is_start).astype(np.int64)
+    return starts, np.diff(starts, append=np.int64(len(unit_codes)))
+
+
+def _check_parameters(bound: int, fraction_bits: int) -> None:
+    if not 1 <= bound <= MAX_BOUND:
+        raise ClippingRangeError(f"the bound must be from 1 to {MAX_BOUND}, not {bound}")
+    if not 0 <= fraction_bits <= MAX_FRACTION_BITS:
+        raise ClippingRangeError(f"fraction bits must be from 0 to {MAX_FRACTION_BITS}, not {fraction_bits}")
+
+
+def _check_dtype(column: Integers) -> None:
+    # A type checker does not see what a data frame holds; in floats nothing here would be exact.
+    if column.dtype != np.int64 or column.ndim != 1:
+        raise ClippingInputError(f"a column must be one-dimensional int64, not {column.dtype}")
+
+
+def _check_rows(row_counts: Integers, starts: Integers, entries: int) -> None:
+    _check_dtype(row_counts)
+    if len(row_counts) != entries:
+        raise ClippingInputError(f"{len(row_counts)} row counts for {entries} entries")
+    if not entries:
+        return
+    if int(row_counts.min()) < 1:
+        raise ClippingInputError("an entry must count at least one row")
+    # The largest first: after that no sum of a unit's counts can wrap.
+    if (
+        int(row_counts.max()) > MAX_UNIT_ROWS
+        or int(np.add.reduceat(row_counts, starts).max()) > MAX_UNIT_ROWS
+    ):
+        raise ClippingRangeError(f"a unit may have at most {MAX_UNIT_ROWS} rows")
+
+
+def _check_values(values: Integers, row_counts: Integers, fraction_bits: int) -> None:
+    _check_dtype(values)
+    if len(values) != len(row_counts):
+        raise ClippingInputError(f"{len(values)} values for {len(row_counts)} entries")
+    limits = row_counts << fraction_bits
+    # Not by np.abs, which leaves the smallest int64 negative.
+    if ((values > limits) | (values < -limits)).any():
+        raise ClippingInputError("a value is beyond its row count times 2^fraction_bits")

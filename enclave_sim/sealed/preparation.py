@@ -1,0 +1,130 @@
+"""Make a provider's rows ready to scan: no identifiers, sorted by a secret unit code, NaN as NULL."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, TableDeclaration
+from yingbi.api.v1.plan_pb2 import ColumnType
+
+from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
+from enclave_sim.sealed.errors import IngestError
+from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema, attributes, unit_column
+
+Codes = NDArray[np.int64]
+
+
+def prepare(declaration: DatasetDeclaration, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """The tables as they are sealed, by name in declared order: UNIT_COLUMN first, then the attributes.
+
+    `declaration` is one that `plan.schema.check_declaration` accepts; so the units have one type, int64 or
+    string, and no column is called UNIT_COLUMN. `tables` has exactly the declared tables, each with exactly
+    the schema of `arrow_schema`. Raises IngestError.
+    """
+    _check_names(declaration, tables)
+    for table in declaration.tables:
+        _check_table(table, tables[table.name])
+    codes = _code_units(
+        {table.name: tables[table.name][unit_column(table).name] for table in declaration.tables},
+        declaration.max_units,
+    )
+    return {table.name: _prepare_table(table, tables[table.name], codes[table.name]) for table in declaration.tables}
+
+
+def _check_names(declaration: DatasetDeclaration, tables: Mapping[str, pa.Table]) -> None:
+    declared = [table.name for table in declaration.tables]
+    for name in declared:
+        if name not in tables:
+            raise IngestError("missing_table", f"No rows came for the table {name}.", field=f"tables.{name}")
+    for name in tables:
+        if name not in declared:
+            raise IngestError("unknown_table", f"The table {name} is not declared.")
+
+
+def _check_table(declared: TableDeclaration, table: pa.Table) -> None:
+    expected, found = arrow_schema(declared), table.schema
+    where = f"tables.{declared.name}.columns"
+    if (found.names, found.types) != (expected.names, expected.types):
+        raise IngestError(
+            "wrong_schema",
+            f"The table {declared.name} must come as ({_render(expected)}), not as ({_render(found)}).",
+            field=where,
+        )
+    _check_content(declared.name, table)
+    unit = unit_column(declared).name
+    if table[unit].null_count:
+        row = pc.index(table[unit].is_null(), True).as_py() + 1
+        raise IngestError(
+            "null_unit",
+            f"Row {row} of the table {declared.name} has no privacy unit: its column {unit} is NULL.",
+            field=f"{where}.{unit}",
+        )
+
+
+def _check_content(name: str, table: pa.Table) -> None:
+    """Refuse what is no Arrow data, as strings that are not UTF-8: no query may fail for it later."""
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        # Not its message, which may quote a value.
+        raise IngestError(
+            "invalid_data",
+            f"The table {name} holds data that Arrow finds invalid, such as text that is not UTF-8.",
+            field=f"tables.{name}",
+        ) from None
+
+
+def _render(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
+def _code_units(units: Mapping[str, pa.ChunkedArray], max_units: int) -> dict[str, Codes]:
+    """Each table's units as codes 0 … n-1, the same unit with the same code in every table.
+
+    The codes are a uniformly random permutation from the operating system's generator, kept nowhere but
+    in the rows. So they tell nothing about the order of the identifiers, and nobody, whatever keys they
+    hold, can test a guessed identifier against them, as a keyed hash would allow its key's holder. The
+    price: a second ingest of the same rows gives other codes. Nothing relies on equal ones.
+    """
+    columns = list(units.values())
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    distinct = pa.chunked_array(chunks, columns[0].type).unique()
+    if len(distinct) > max_units:
+        raise IngestError(
+            "too_many_units",
+            f"This provider's rows alone have more privacy units than max_units, which is {max_units}.",
+            field="max_units",
+        )
+    permutation = _random_permutation(len(distinct))
+    return {name: permutation[pc.index_in(column, value_set=distinct).to_numpy()] for name, column in units.items()}
+
+
+def _random_permutation(count: int) -> Codes:
+    """0 … count-1 in random order: ranks of 128-bit random keys, two of which agree below count²·2^-129."""
+    keys = np.frombuffer(secrets.token_bytes(16 * count), dtype=np.uint64).reshape(2, count)
+    return np.lexsort((keys[0], keys[1])).astype(np.int64)
+
+
+def _prepare_table(declared: TableDeclaration, table: pa.Table, codes: Codes) -> pa.Table:
+    if len(codes) and int(np.bincount(codes).max()) > MAX_UNIT_ROWS:
+        raise IngestError(
+            "too_many_rows",
+            f"A privacy unit has more than {MAX_UNIT_ROWS} rows in the table {declared.name}.",
+            field=f"tables.{declared.name}",
+        )
+    columns = {UNIT_COLUMN: pa.array(codes)}
+    for column in attributes(declared):
+        values = table[column.name]
+        is_float = column.type == ColumnType.COLUMN_TYPE_FLOAT64
+        columns[column.name] = _without_nan(values) if is_float else values
+    # A table anew, so that no metadata of the sender (as pandas' index) is stored.
+    return pa.table(columns).take(pa.array(np.argsort(codes, kind="stable")))
+
+
+def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)

@@ -1,0 +1,52 @@
+"""DatasetService."""
+
+from __future__ import annotations
+
+from google.protobuf.empty_pb2 import Empty
+from yingbi.api.v1 import dataset_pb2 as messages
+from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceServicer
+
+from gateway.api.authentication import Authentication
+from gateway.api.errors import Context, answers
+from gateway.governance.callers import Role, require
+from gateway.governance.registration import check_registration
+from gateway.jobs.nodes import Nodes
+from gateway.storage import catalogue
+from gateway.storage.database import Database
+
+
+class DatasetService(DatasetServiceServicer):
+    """Datasets of the zone, and the state of its nodes."""
+
+    def __init__(self, database: Database, nodes: Nodes, authentication: Authentication) -> None:
+        self._database = database
+        self._nodes = nodes
+        self._authentication = authentication
+
+    @answers
+    async def GetZone(self, request: Empty, context: Context) -> messages.Zone:
+        self._authentication.caller(context)
+        states = self._nodes.states()
+        return messages.Zone(
+            state="ready" if states and all(states.values()) else "starting",
+            nodes=[messages.NodeState(name=name, connected=connected) for name, connected in states.items()],
+            key_epoch=self._nodes.signed_epoch,
+        )
+
+    @answers
+    async def RegisterDataset(self, request: messages.RegisterDatasetRequest, context: Context) -> messages.Dataset:
+        require(self._authentication.caller(context), Role.OPERATOR)
+        epoch = self._nodes.epoch or self._nodes.check_connected()
+        return await self._database.run(catalogue.register, check_registration(request, epoch))
+
+    @answers
+    async def ListDatasets(
+        self, request: messages.ListDatasetsRequest, context: Context
+    ) -> messages.ListDatasetsResponse:
+        self._authentication.caller(context)
+        return messages.ListDatasetsResponse(datasets=await self._database.run(catalogue.list_all))
+
+    @answers
+    async def GetDataset(self, request: messages.GetDatasetRequest, context: Context) -> messages.Dataset:
+        self._authentication.caller(context)
+        return await self._database.run(catalogue.show, request.dataset)

@@ -1,0 +1,145 @@
+"""The gateway's process: `python -m gateway.app FOLDER --port P --ready FILE`. Wires everything together."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1 import dataset_pb2, job_pb2
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.dataset_pb2_grpc import add_DatasetServiceServicer_to_server
+from yingbi.api.v1.job_pb2_grpc import add_JobServiceServicer_to_server
+from yingbi.api.v1.node_pb2 import Hello
+from yingbi.api.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
+
+from gateway.api.authentication import Authentication
+from gateway.api.datasets import DatasetService
+from gateway.api.jobs import JobService
+from gateway.api.nodes import NodeService
+from gateway.governance.callers import load_callers
+from gateway.jobs.admission import Admission
+from gateway.jobs.feed import Feed
+from gateway.jobs.nodes import Nodes
+from gateway.jobs.runner import Runner
+from gateway.storage.database import Database
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 7443
+MAX_MESSAGE = 64 << 20
+OPTIONS = [
+    # Two gateways must not share a port without a word.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+]
+
+
+async def serve(folder: Path, port: int | None, ready: Path) -> None:
+    """Serve until SIGTERM or SIGINT; writes the bound addresses to `ready`. Raises RuntimeError, OSError."""
+    settings = json.loads((folder / "gateway.json").read_text())
+    ca_pem = (folder / "ca.crt").read_bytes()
+    database = Database(folder / "gateway.db")
+    feed = Feed()
+    nodes = Nodes(lambda hello: verify_hello(hello, ca_pem))
+    runner = Runner(database, nodes, feed)
+    admission = Admission(database, nodes, runner, feed, auto_approve=settings["auto_approve"])
+    authentication = Authentication(load_callers(folder / "callers.json"))
+
+    callers_server = grpc.aio.server(options=OPTIONS)
+    add_DatasetServiceServicer_to_server(DatasetService(database, nodes, authentication), callers_server)
+    add_JobServiceServicer_to_server(JobService(database, admission, runner, feed, authentication), callers_server)
+    await _add_health_and_reflection(callers_server)
+    nodes_server = grpc.aio.server(options=OPTIONS)
+    add_NodeServiceServicer_to_server(NodeService(nodes), nodes_server)
+
+    callers_port = _bind(callers_server, _credentials(folder, None), port)
+    nodes_port = _bind(nodes_server, _credentials(folder, ca_pem), 0)
+    await callers_server.start()
+    await nodes_server.start()
+    await runner.resume()
+    _write_whole(ready, json.dumps({"gateway": f"{HOST}:{callers_port}", "nodes": f"{HOST}:{nodes_port}"}))
+    await _until_signal()
+    await runner.close()
+    await asyncio.gather(callers_server.stop(0.2), nodes_server.stop(0.2))
+    database.close()
+
+
+def verify_hello(hello: Hello, ca_pem: bytes) -> KeyEpoch:
+    """The key epoch that a node shows, if its enclave is one of the epoch's holders; raises Problem."""
+    try:
+        body = verify_evidence(hello.evidence, ca_pem)
+        epoch = verify_key_epoch(hello.key_epoch, ca_pem)
+    except EvidenceError as error:
+        raise Problem(Kind.NOT_ALLOWED, "bad_evidence", f"{hello.node}: {error}.") from error
+    holders = {(holder.node, holder.signing_key) for holder in epoch.holders}
+    if (body.node, body.signing_key) not in holders or body.node != hello.node:
+        raise Problem(Kind.NOT_ALLOWED, "bad_evidence", f"{hello.node} is no holder of the key epoch it shows.")
+    return epoch
+
+
+def _credentials(folder: Path, client_ca: bytes | None) -> grpc.ServerCredentials:
+    pair = ((folder / "tls.key").read_bytes(), (folder / "tls.crt").read_bytes())
+    return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
+
+
+def _bind(server: grpc.aio.Server, credentials: grpc.ServerCredentials, port: int | None) -> int:
+    """Bind `port`; without one the default, or a free one where that is taken. Raises RuntimeError."""
+    if port is not None:
+        return server.add_secure_port(f"{HOST}:{port}", credentials)
+    try:
+        return server.add_secure_port(f"{HOST}:{DEFAULT_PORT}", credentials)
+    except RuntimeError:
+        return server.add_secure_port(f"{HOST}:0", credentials)
+
+
+async def _add_health_and_reflection(server: grpc.aio.Server) -> None:
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    names = [
+        dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"].full_name,
+        job_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+    ]
+    for name in ("", *names):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+
+async def _until_signal() -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await stopping.wait()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text)
+    temporary.rename(path)
+
+
+def main() -> None:
+    """Take the folder's lock and serve."""
+    parser = argparse.ArgumentParser(prog="gateway.app")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--ready", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    lock = os.open(arguments.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    asyncio.run(serve(arguments.folder, arguments.port, arguments.ready))
+
+
+if __name__ == "__main__":
+    main()

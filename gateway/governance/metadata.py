@@ -1,0 +1,283 @@
+"""A dataset's metadata file: one YAML document that describes one dataset.
+
+The file's form is checked here, with the line of every mistake; what a dataset may declare is decided by
+`enclave_sim.plan.schema`, which enclaves apply as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from yingbi.api.problem import nearest
+from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
+from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_BOOL,
+    COLUMN_TYPE_DATE,
+    COLUMN_TYPE_INT64,
+    COLUMN_TYPE_STRING,
+    COLUMN_TYPE_TIMESTAMP,
+    ColumnType,
+    Value,
+)
+
+from enclave_sim.plan import values
+from enclave_sim.plan.schema import DeclarationError, check_declaration
+from gateway.governance.yaml_tree import Entry, child_path, read_tree
+
+SUFFIXES = (".csv", ".parquet")
+
+_DATASET_KEYS = (
+    "dataset",
+    "zone",
+    "title",
+    "grade",
+    "source",
+    "privacy_unit",
+    "unit_namespace",
+    "max_units",
+    "units_disjoint",
+    "budget",
+    "tables",
+)
+_TITLE_KEYS = ("en", "zh")
+_BUDGET_KEYS = ("epsilon", "delta")
+_TABLE_KEYS = ("file", "max_rows_per_unit", "columns")
+_COLUMN_KEYS = ("type", "role", "values", "lower", "upper")
+_TYPES = {name: column_type for column_type, name in values.TYPE_NAMES.items()}
+_MAX_WHOLE = 2**63 - 1
+
+_Content = TypeVar("_Content")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a metadata file says: the declaration, which is public, and where each table's rows are."""
+
+    declaration: DatasetDeclaration
+    files: Mapping[str, Path]
+    """Absolute paths by table name, as declared."""
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read one metadata file.
+
+    Raises:
+        Problem: MALFORMED "metadata" for the file's first mistake, naming file, line and field; or when a
+            data file is not there.
+    """
+    root = read_tree(path)
+    declaration = _dataset(root)
+    try:
+        check_declaration(declaration)
+    except DeclarationError as error:
+        raise _entry_at(root, error.field_path).problem(error.message) from error
+    tables = _mapping(_member(root, "tables"))
+    folder = path.resolve().parent
+    return Metadata(declaration, {name: _data_file(_member(table, "file"), folder) for name, table in tables.items()})
+
+
+def _dataset(root: Entry) -> DatasetDeclaration:
+    _check_keys(root, _DATASET_KEYS)
+    budget = _member(root, "budget")
+    _check_keys(budget, _BUDGET_KEYS)
+    dataset = _text(_member(root, "dataset"))
+    return DatasetDeclaration(
+        dataset=dataset,
+        zone=_text(_member(root, "zone")),
+        title=_title(_member(root, "title")),
+        grade=_whole(_member(root, "grade"), 4),
+        source=_text(_member(root, "source")),
+        privacy_unit=_text(_member(root, "privacy_unit")),
+        unit_namespace=_optional(root, "unit_namespace", _text) or dataset,
+        max_units=_whole(_member(root, "max_units"), _MAX_WHOLE),
+        units_disjoint=_truth(_member(root, "units_disjoint")),
+        budget_epsilon=_real(_member(budget, "epsilon")),
+        budget_delta=_real(_member(budget, "delta")),
+        tables=[_table(name, entry) for name, entry in _mapping(_member(root, "tables")).items()],
+    )
+
+
+def _title(entry: Entry) -> dict[str, str]:
+    _check_keys(entry, _TITLE_KEYS)
+    return {language: _text(title) for language, title in _mapping(entry).items()}
+
+
+def _table(name: str, entry: Entry) -> TableDeclaration:
+    _check_keys(entry, _TABLE_KEYS)
+    return TableDeclaration(
+        name=name,
+        max_rows_per_unit=_whole(_member(entry, "max_rows_per_unit"), _MAX_WHOLE),
+        columns=[_column(column, part) for column, part in _mapping(_member(entry, "columns")).items()],
+    )
+
+
+def _column(name: str, entry: Entry) -> ColumnDeclaration:
+    _check_keys(entry, _COLUMN_KEYS)
+    column_type = _type(_member(entry, "type"))
+    column = ColumnDeclaration(
+        name=name,
+        type=column_type,
+        role=_optional(entry, "role", _role) or ColumnDeclaration.ROLE_ATTRIBUTE,
+        values=_optional(entry, "values", lambda listed: _values(listed, column_type)),
+    )
+    lower, upper = _optional(entry, "lower", _real), _optional(entry, "upper", _real)
+    if lower is not None:
+        column.lower = lower
+    if upper is not None:
+        column.upper = upper
+    return column
+
+
+def _type(entry: Entry) -> ColumnType.ValueType:
+    name = _text(entry)
+    if name not in _TYPES:
+        near = nearest(name, list(_TYPES))
+        hint = f"Did you mean {near}?" if near else None
+        raise entry.problem(f"{_shown(name)} is no type; accepted are {', '.join(_TYPES)}", hint)
+    return ColumnType.ValueType(_TYPES[name])
+
+
+def _role(entry: Entry) -> ColumnDeclaration.Role.ValueType:
+    if entry.content != "unit":
+        raise entry.problem("the only role is unit; leave the key out for other columns")
+    return ColumnDeclaration.ROLE_UNIT
+
+
+def _values(entry: Entry, column_type: ColumnType.ValueType) -> list[Value]:
+    if not isinstance(entry.content, list) or not entry.content:
+        raise entry.problem("must be a list of one value or more, as [a, b]")
+    return [_value(item, column_type) for item in entry.content]
+
+
+def _value(entry: Entry, column_type: ColumnType.ValueType) -> Value:
+    content = entry.content
+    if isinstance(content, bool):
+        if column_type == COLUMN_TYPE_BOOL:
+            return Value(bool_value=content)
+    elif isinstance(content, int) and column_type == COLUMN_TYPE_INT64:
+        if values.MIN_INT64 <= content <= values.MAX_INT64:
+            return Value(int64_value=content)
+        raise entry.problem("the number is outside int64")
+    elif isinstance(content, str):
+        return _text_value(entry, content, column_type)
+    name = values.type_name(column_type)
+    quoted = column_type in (COLUMN_TYPE_STRING, COLUMN_TYPE_DATE, COLUMN_TYPE_TIMESTAMP)
+    hint = "Write the value in quotes." if quoted else None
+    raise entry.problem(f"{_shown(content)} is no {name}" + (", which is written in quotes" if quoted else ""), hint)
+
+
+def _text_value(entry: Entry, text: str, column_type: ColumnType.ValueType) -> Value:
+    try:
+        if column_type == COLUMN_TYPE_STRING:
+            return Value(string_value=text)
+        if column_type == COLUMN_TYPE_DATE:
+            return values.parse_date(text)
+        if column_type == COLUMN_TYPE_TIMESTAMP:
+            return values.parse_timestamp(text)
+    except ValueError as error:
+        raise entry.problem(str(error)) from error
+    accepted = {COLUMN_TYPE_BOOL: "true or false", COLUMN_TYPE_INT64: "a whole number without quotes"}.get(column_type)
+    if accepted is None:
+        raise entry.problem("a float64 column cannot have declared values; declare lower and upper instead")
+    raise entry.problem(f"{_shown(text)} is no {values.type_name(column_type)}; write {accepted}")
+
+
+def _data_file(entry: Entry, folder: Path) -> Path:
+    name = _text(entry)
+    if not name.lower().endswith(SUFFIXES):
+        raise entry.problem(f"{_shown(name)} is neither .csv nor .parquet")
+    path = folder / name
+    try:
+        found = path.is_file()
+    except (OSError, ValueError):
+        found = False
+    if not found:
+        raise entry.problem(f"there is no file {_shown(str(path))}", "Paths are relative to the YAML file.")
+    return path.resolve()
+
+
+def _check_keys(entry: Entry, known: tuple[str, ...]) -> None:
+    for key, part in _mapping(entry).items():
+        if key not in known:
+            near = nearest(key, list(known))
+            hint = f"Did you mean {near}?" if near else None
+            raise part.problem(f"the key is not known; accepted are {', '.join(known)}", hint)
+
+
+def _member(entry: Entry, key: str) -> Entry:
+    members = _mapping(entry)
+    if key not in members:
+        raise entry.missing(key, "the key is missing")
+    return members[key]
+
+
+def _optional(entry: Entry, key: str, read: Callable[[Entry], _Content]) -> _Content | None:
+    member = _mapping(entry).get(key)
+    return None if member is None else read(member)
+
+
+def _mapping(entry: Entry) -> dict[str, Entry]:
+    if not isinstance(entry.content, dict):
+        raise entry.problem(f"must be keys with values, not {_shown(entry.content)}")
+    return entry.content
+
+
+def _text(entry: Entry) -> str:
+    if not isinstance(entry.content, str):
+        is_scalar = entry.content is not None and not isinstance(entry.content, dict | list)
+        hint = "Write it in quotes." if is_scalar else None
+        raise entry.problem(f"must be a string, not {_shown(entry.content)}", hint)
+    return entry.content
+
+
+def _whole(entry: Entry, most: int) -> int:
+    content = entry.content
+    if isinstance(content, bool) or not isinstance(content, int):
+        raise entry.problem(f"must be a whole number, not {_shown(content)}")
+    if not 0 <= content <= most:
+        raise entry.problem(f"must be a whole number up to {most:,}, not {_shown(content)}")
+    return content
+
+
+def _real(entry: Entry) -> float:
+    content = entry.content
+    if isinstance(content, bool) or not isinstance(content, int | float):
+        raise entry.problem(f"must be a number, not {_shown(content)}")
+    try:
+        number = float(content)
+    except OverflowError as error:
+        raise entry.problem("the number is too large") from error
+    if isinstance(content, int) and int(number) != content:
+        raise entry.problem(f"no float64 is exactly {_shown(content)}; use a number within ±2^53")
+    return number
+
+
+def _truth(entry: Entry) -> bool:
+    if not isinstance(entry.content, bool):
+        raise entry.problem(f"must be true or false, not {_shown(entry.content)}")
+    return entry.content
+
+
+def _entry_at(root: Entry, path: str) -> Entry:
+    """The entry at a path of keys, or one of that path at the place of its nearest parent."""
+    entry, walked = root, ""
+    for key in path.split("."):
+        walked = child_path(walked, key)
+        if not isinstance(entry.content, dict) or key not in entry.content:
+            return Entry(root.file, path, entry.line, entry.column, None)
+        entry = entry.content[key]
+    return entry
+
+
+def _shown(content: object) -> str:
+    if content is None:
+        return "nothing"
+    if isinstance(content, dict):
+        return "keys with values"
+    if isinstance(content, list):
+        return "a list"
+    text = str(content).lower() if isinstance(content, bool) else str(content)
+    return repr(text if len(text) <= 60 else text[:57] + "...")

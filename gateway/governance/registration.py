@@ -1,0 +1,45 @@
+"""Registering a dataset: what has to hold before a version enters the catalogue. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yingbi.api import digests
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, RegisterDatasetRequest, ShardRegistration
+
+from enclave_sim.plan.schema import DeclarationError, check_declaration
+
+
+@dataclass(frozen=True)
+class RegisteredDataset:
+    """A dataset's present version."""
+
+    declaration: DatasetDeclaration
+    version: bytes
+    # A serialized RegisterDatasetRequest.
+    registration: bytes
+
+
+def check_registration(request: RegisterDatasetRequest, epoch: KeyEpoch) -> RegisteredDataset:
+    """The version that a registration makes; raises Problem. Pure.
+
+    Every key holder's enclave has to have sealed a shard of exactly this declaration.
+    """
+    declaration = DatasetDeclaration.FromString(request.declaration)
+    try:
+        check_declaration(declaration)
+    except DeclarationError as error:
+        raise Problem(Kind.MALFORMED, "metadata", str(error)) from error
+    shards = [ShardRegistration.FromString(shard.body) for shard in request.shards]
+    if [shard.node for shard in shards] != [holder.node for holder in epoch.holders]:
+        raise Problem(Kind.REFUSED, "bad_shards", "A dataset needs one shard from each provider node, in order.")
+    declared = (declaration.dataset, digests.digest(digests.DECLARATION, request.declaration))
+    for signed, shard, holder in zip(request.shards, shards, epoch.holders, strict=True):
+        if not digests.is_signed(holder.signing_key, digests.SHARD, signed.body, signed.signature):
+            raise Problem(Kind.REFUSED, "bad_shards", f"The shard of {shard.node} is not signed by its enclave.")
+        if (shard.dataset, shard.declaration_digest) != declared:
+            raise Problem(Kind.REFUSED, "bad_shards", f"The shard of {shard.node} is of another declaration.")
+    version = digests.digest_all(digests.DATASET_VERSION, (shard.body for shard in request.shards))
+    return RegisteredDataset(declaration, version, request.SerializeToString())

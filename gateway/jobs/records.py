@@ -1,0 +1,186 @@
+"""Jobs as the database knows them. Every function is one step of the caller's transaction."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
+from yingbi.api.v1.job_pb2 import Failure, Job, JobState, SignedApproval, SignedAuthorization
+from yingbi.api.v1.receipt_pb2 import Receipt
+
+from gateway.jobs import states
+from gateway.storage.tables import jobs, releases
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A request that passed its checks."""
+
+    job: str
+    developer: str
+    request_id: str
+    request_digest: bytes
+    dataset: str
+    sql: str
+    plan: bytes
+    plan_hash: bytes
+    authorization: SignedAuthorization
+    # The dataset version that the plan names.
+    registration: bytes
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job as it stands."""
+
+    job: str
+    developer: str
+    request_digest: bytes
+    dataset: str
+    plan: bytes
+    plan_hash: bytes
+    authorization: SignedAuthorization
+    approval: SignedApproval | None
+    registration: RegisterDatasetRequest
+    state: JobState
+    message: Job
+
+
+def create(connection: Connection, new: NewJob, state: JobState, *, replayed: bool = False) -> JobRecord:
+    """Record a job in its first state."""
+    connection.execute(
+        insert(jobs).values(
+            job=new.job,
+            developer=new.developer,
+            request_id=new.request_id,
+            request_digest=new.request_digest,
+            dataset=new.dataset,
+            sql=new.sql,
+            plan=new.plan,
+            plan_hash=new.plan_hash,
+            authorization=new.authorization.SerializeToString(),
+            registration=new.registration,
+            state=state,
+            sequence=1,
+            created=time.time(),
+            replayed=replayed,
+        )
+    )
+    return get(connection, new.job)
+
+
+def get(connection: Connection, job: str) -> JobRecord:
+    """The job; raises Problem for an unknown one."""
+    row = connection.execute(select(jobs).where(jobs.c.job == job)).one_or_none()
+    if row is None:
+        raise unknown(job)
+    return _record(connection, row)
+
+
+def unknown(job: str) -> Problem:
+    """What is said of a job that is not there, or not the caller's."""
+    return Problem(Kind.UNKNOWN, "unknown_job", f"There is no job {job!r}.", hint="`yingbi jobs` lists them")
+
+
+def find_request(connection: Connection, developer: str, request_id: str) -> JobRecord | None:
+    """The job that `developer` asked for under `request_id`."""
+    row = connection.execute(
+        select(jobs).where(jobs.c.developer == developer, jobs.c.request_id == request_id)
+    ).one_or_none()
+    return _record(connection, row) if row else None
+
+
+def unfinished(connection: Connection) -> list[JobRecord]:
+    """The jobs that a restarted gateway takes up again."""
+    wanted = jobs.c.state.in_([states.QUEUED, states.RUNNING])
+    return [_record(connection, row) for row in connection.execute(select(jobs).where(wanted).order_by(jobs.c.number))]
+
+
+def page(connection: Connection, developer: str | None, size: int, before: int | None) -> tuple[list[Job], int | None]:
+    """Up to `size` jobs, newest first, and where the next page begins."""
+    wanted = select(jobs).order_by(jobs.c.number.desc()).limit(size + 1)
+    if developer is not None:
+        wanted = wanted.where(jobs.c.developer == developer)
+    if before is not None:
+        wanted = wanted.where(jobs.c.number < before)
+    rows = connection.execute(wanted).all()
+    found = [_record(connection, row).message for row in rows[:size]]
+    return found, rows[size - 1].number if len(rows) > size else None
+
+
+def move(connection: Connection, job: str, state: JobState, failure: Failure | None = None) -> JobRecord:
+    """Bring the job into `state`; raises Problem where it cannot go there from where it is."""
+    present = connection.execute(select(jobs.c.state).where(jobs.c.job == job)).scalar_one()
+    states.check_transition(job, present, state)
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.job == job)
+        .values(
+            state=state,
+            sequence=jobs.c.sequence + 1,
+            failure=failure.SerializeToString() if failure else None,
+        )
+    )
+    return get(connection, job)
+
+
+def set_approval(connection: Connection, job: str, approval: SignedApproval) -> None:
+    """Keep the operator's signature for the enclaves."""
+    connection.execute(update(jobs).where(jobs.c.job == job).values(approval=approval.SerializeToString()))
+
+
+def set_replayed(connection: Connection, job: str) -> None:
+    """Mark the job as answered from an earlier release."""
+    connection.execute(update(jobs).where(jobs.c.job == job).values(replayed=True))
+
+
+def release(connection: Connection, plan_hash: bytes) -> Receipt | None:
+    """The stored release of a plan."""
+    row = connection.execute(select(releases.c.receipt).where(releases.c.plan_hash == plan_hash)).one_or_none()
+    return Receipt.FromString(row.receipt) if row else None
+
+
+def store_release(connection: Connection, record: JobRecord, receipt: Receipt) -> None:
+    """Keep the release for this plan; the first one stays."""
+    if release(connection, record.plan_hash) is None:
+        connection.execute(
+            insert(releases).values(
+                plan_hash=record.plan_hash, job=record.job, receipt=receipt.SerializeToString(), released=time.time()
+            )
+        )
+
+
+def _record(connection: Connection, row: Row[Any]) -> JobRecord:
+    message = Job(
+        job=row.job,
+        state=row.state,
+        dataset=row.dataset,
+        sql=row.sql,
+        plan=row.plan,
+        request_id=row.request_id,
+        replayed=bool(row.replayed),
+        sequence=row.sequence,
+        developer=row.developer,
+        failure=Failure.FromString(row.failure) if row.failure else None,
+        progress=states.name_of(row.state),
+    )
+    message.created.FromMilliseconds(int(row.created * 1000))
+    if row.state == states.SUCCEEDED:
+        message.receipt.CopyFrom(release(connection, row.plan_hash) or Receipt())
+    return JobRecord(
+        job=row.job,
+        developer=row.developer,
+        request_digest=row.request_digest,
+        dataset=row.dataset,
+        plan=row.plan,
+        plan_hash=row.plan_hash,
+        authorization=SignedAuthorization.FromString(row.authorization),
+        approval=SignedApproval.FromString(row.approval) if row.approval else None,
+        registration=RegisterDatasetRequest.FromString(row.registration),
+        state=row.state,
+        message=message,
+    )

@@ -1,0 +1,190 @@
+"""A job's way through the nodes: contribute, add, open, sign, release.
+
+Every step may be repeated with the same result, so a restarted gateway simply begins again: nodes send the
+contribution they stored, open the total they bound, and sign the same receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.job_pb2 import Failure
+from yingbi.api.v1.node_pb2 import CancelTask, ContributeTask, OpenTask, SignTask, Task, TaskResult
+from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.receipt_pb2 import Receipt
+
+from enclave_sim.plan.sensitivity import cells
+from gateway.aggregation.total import check_shares, total_digest
+from gateway.evidence.receipts import assemble
+from gateway.jobs import records, schedule, states
+from gateway.jobs.feed import Feed
+from gateway.jobs.nodes import Nodes, first_failure
+from gateway.jobs.records import JobRecord
+from gateway.ledger import ledger
+from gateway.storage.database import Database
+
+log = logging.getLogger("gateway.jobs")
+
+# How long a job waits for a node that went away, before it fails.
+LOST_NODE_SECONDS = 15.0
+
+
+class Runner:
+    """Runs admitted jobs, several at a time."""
+
+    def __init__(self, database: Database, nodes: Nodes, feed: Feed) -> None:
+        self._database = database
+        self._nodes = nodes
+        self._feed = feed
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def resume(self) -> None:
+        """Take up what an earlier run of the gateway left unfinished."""
+        for record in await self._database.run(records.unfinished):
+            self.start(record)
+
+    def start(self, record: JobRecord) -> None:
+        """Run a queued or running job in the background."""
+        self._running[record.job] = asyncio.create_task(self._run(record))
+
+    async def cancel(self, job: str) -> JobRecord:
+        """End a job; refunds it if no node was asked yet. Raises Problem where it has ended already."""
+        record = await self._database.run(_cancel, job)
+        if task := self._running.pop(job, None):
+            task.cancel()
+        for name, connected in self._nodes.states().items():
+            if connected:
+                self._tell(name, Task(job=job, cancel=CancelTask()))
+        self._feed.changed(job)
+        return record
+
+    async def close(self) -> None:
+        """Stop running jobs; they stay as they are in the database and are resumed at the next start."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _tell(self, name: str, task: Task) -> None:
+        telling = asyncio.create_task(self._nodes.ask(name, task))
+        telling.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _run(self, record: JobRecord) -> None:
+        started = time.monotonic()
+        try:
+            if record.state == states.QUEUED:
+                record = await self._begin(record)
+            limit = schedule.deadline(cells(Plan.FromString(record.plan)))
+            receipt = await asyncio.wait_for(self._compute(record), limit)
+            elapsed = time.monotonic() - started
+            await asyncio.sleep(schedule.next_point(elapsed) - elapsed)
+            await self._database.run(_succeed, record, receipt)
+        except Problem as problem:
+            await self._fail(record.job, problem)
+        except TimeoutError:
+            await self._fail(record.job, Problem(Kind.FAILED, "deadline", "The nodes did not finish in time."))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("job %s failed", record.job)
+            await self._fail(record.job, Problem(Kind.FAILED, "internal", "The gateway failed; its log says why."))
+        finally:
+            self._running.pop(record.job, None)
+            self._feed.changed(record.job)
+
+    async def _begin(self, record: JobRecord) -> JobRecord:
+        """The charge becomes final here, before any node can unseal data for the plan."""
+        self._nodes.check_connected()
+        begun = await self._database.run(_begin, record.job)
+        self._feed.changed(record.job)
+        return begun
+
+    async def _compute(self, record: JobRecord) -> Receipt:
+        epoch = await self._all_connected()
+        contribute = ContributeTask(
+            plan=record.plan,
+            authorization=record.authorization,
+            approval=record.approval,
+            shards=record.registration.shards,
+        )
+        names = [holder.node for holder in epoch.holders]
+        answers = await self._ask_all(names, lambda: Task(job=record.job, contribute=contribute))
+        contributions = [answer.contribution for answer in answers]
+        total = await asyncio.to_thread(total_digest, contributions, epoch)
+        opening = OpenTask(contributions=contributions)
+        answers = await self._ask_all(names, lambda: Task(job=record.job, open=opening))
+        shares = [answer.opening_share for answer in answers]
+        check_shares(shares, total)
+        sign = SignTask(shares=shares)
+        answers = await self._ask_all(names, lambda: Task(job=record.job, sign=sign))
+        assert self._nodes.signed_epoch is not None
+        return assemble([answer.receipt_signature for answer in answers], self._nodes.signed_epoch)
+
+    async def _all_connected(self) -> KeyEpoch:
+        """After a restart, nodes come back one by one."""
+        give_up = time.monotonic() + LOST_NODE_SECONDS
+        while time.monotonic() < give_up:
+            if self._nodes.epoch is not None and not self._nodes.missing():
+                break
+            await asyncio.sleep(0.1)
+        return self._nodes.check_connected()
+
+    async def _ask_all(self, names: list[str], task: Callable[[], Task]) -> list[TaskResult]:
+        """Every node's result; fails when one refuses, or stays away for LOST_NODE_SECONDS."""
+        asking = asyncio.ensure_future(first_failure(self._nodes.ask(name, task()) for name in names))
+        watching = asyncio.ensure_future(self._watch_for_lost_nodes())
+        try:
+            await asyncio.wait({asking, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                watching.result()
+            return await asking
+        finally:
+            asking.cancel()
+            watching.cancel()
+
+    async def _watch_for_lost_nodes(self) -> None:
+        lost_since: dict[str, float] = {}
+        while True:
+            now = time.monotonic()
+            missing = self._nodes.missing()
+            lost_since = {name: lost_since.get(name, now) for name in missing}
+            lost = [name for name, since in lost_since.items() if now - since > LOST_NODE_SECONDS]
+            if lost:
+                names = ", ".join(lost)
+                raise Problem(
+                    Kind.UNAVAILABLE,
+                    "node_lost",
+                    f"Lost while the job ran: {names}. The budget is spent, since data may have been unsealed.",
+                    hint="start the node again and ask again",
+                )
+            await asyncio.sleep(0.2)
+
+    async def _fail(self, job: str, problem: Problem) -> None:
+        failure = Failure(code=problem.code, message=problem.message, hint=problem.hint or "")
+        await self._database.run(_fail, job, failure)
+
+
+def _begin(connection: Connection, job: str) -> JobRecord:
+    ledger.spend(connection, job)
+    return records.move(connection, job, states.RUNNING)
+
+
+def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> None:
+    records.store_release(connection, record, receipt)
+    records.move(connection, record.job, states.SUCCEEDED)
+
+
+def _fail(connection: Connection, job: str, failure: Failure) -> None:
+    ledger.refund(connection, job)
+    records.move(connection, job, states.FAILED, failure)
+
+
+def _cancel(connection: Connection, job: str) -> JobRecord:
+    ledger.refund(connection, job)
+    failure = Failure(code="cancelled", message=f"Job {job} was cancelled.")
+    return records.move(connection, job, states.CANCELLED, failure)

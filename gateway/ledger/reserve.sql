@@ -1,0 +1,4 @@
+-- Take an amount from a budget, or change nothing where it does not fit. What is reserved counts as spent.
+UPDATE budgets
+SET spent_rho_units = spent_rho_units + :rho_units
+WHERE dataset = :dataset AND spent_rho_units + :rho_units <= limit_rho_units

@@ -1,0 +1,77 @@
+"""The gateway's database: one writer, one transaction at a time, durable when it returns.
+
+SQLite with a rollback journal: releases before 3.51.3 can corrupt a database in WAL mode, and Python brings
+its own, older one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from yingbi.api.problem import Kind, Problem
+
+Result = TypeVar("Result")
+
+
+class Database:
+    """Runs functions on the one connection, each in a transaction of its own, in the order of the calls."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the database at `path` and bring its tables up to date; raises SQLAlchemyError."""
+        self._engine = _sqlite(path)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
+        with self._engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """`function(connection, *arguments)` in one transaction; an exception rolls it back and is raised here.
+
+        Once begun, a transaction is seen to its end even if the caller is cancelled.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, function, arguments)
+        return await asyncio.shield(future)
+
+    def close(self) -> None:
+        """Finish what was begun and close."""
+        self._thread.shutdown()
+        self._engine.dispose()
+
+    def _transact(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+        try:
+            with self._engine.begin() as connection:
+                return function(connection, *arguments)
+        except OperationalError as error:
+            raise Problem(
+                Kind.FAILED,
+                "storage",
+                f"The gateway could not write its database: {error.orig}.",
+                hint="is the gateway's disk full? nothing was recorded",
+            ) from error
+
+
+def _sqlite(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        # pysqlite would begin transactions by itself, and too late; "begin" below does.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=PERSIST", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,130 @@
+"""The commands that run a zone, as they join the `yingbi` command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from gateway.zone.folder import ZoneFolder
+
+AUTO_APPROVE_WARNING = (
+    "warning: --auto-approve lets every plan run without an operator's approval; for demonstrations and scripts only"
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The zone's folder.")]
+
+
+class Host(Protocol):
+    """The command line that these commands join."""
+
+    @property
+    def app(self) -> typer.Typer: ...
+    @property
+    def dataset(self) -> typer.Typer: ...
+    def show(self, document: object, text: object) -> None:
+        """Print a JSON document, or the text for people."""
+
+    def say(self, text: str) -> None:
+        """Tell progress."""
+
+
+def register(host: Any) -> None:
+    """Add init, up, down, status and `dataset add` to `host`, a Host."""
+    _register_processes(host)
+    _register_data(host)
+
+
+def _register_processes(host: Host) -> None:
+    @host.app.command()
+    def init(
+        folder: Folder,
+        nodes: Annotated[int, typer.Option(help="Provider nodes.")] = 3,
+        auto_approve: Annotated[bool, typer.Option("--auto-approve", help="Approve every plan.")] = False,
+    ) -> None:
+        """Make a zone: CA, keys, tokens, folders."""
+        from gateway.zone.init import make_current, make_zone
+
+        if auto_approve:
+            print(AUTO_APPROVE_WARNING, file=sys.stderr)
+        zone = make_zone(folder, nodes, auto_approve=auto_approve, say=host.say)
+        make_current(zone, "developer")
+        document = {"zone": str(zone.root), "nodes": zone.node_names, "auto_approve": auto_approve}
+        host.show(document, f"A zone of {nodes} nodes is in {zone.root}. Next: yingbi up {folder}")
+
+    @host.app.command()
+    def up(
+        folder: Folder,
+        port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 7443, else a free one.")] = None,
+        detach: Annotated[bool, typer.Option("--detach", help="Return when ready.")] = False,
+    ) -> None:
+        """Start the gateway and the nodes of a zone; Ctrl-C stops them all."""
+        from gateway.zone import processes
+
+        zone = ZoneFolder.existing(folder)
+        address = processes.start(zone, port, detach=detach, say=host.say)
+        print(json.dumps({"gateway": address}), flush=True)
+        if not detach:
+            _stay(zone, host)
+
+    @host.app.command()
+    def down(folder: Folder) -> None:
+        """Stop a zone's processes."""
+        from gateway.zone import processes
+
+        ended = processes.stop(ZoneFolder.existing(folder))
+        host.show({"stopped": [asdict(process) for process in ended]}, f"Stopped {len(ended)} processes.")
+
+    @host.app.command()
+    def status(folder: Folder) -> None:
+        """Show where the gateway listens and which processes run."""
+        from gateway.zone import processes
+
+        present = processes.status(ZoneFolder.existing(folder))
+        document = {
+            "gateway": present.gateway,
+            "processes": [{"role": one.role, "name": one.name, "pid": one.pid} for one in present.processes],
+        }
+        host.show(document, json.dumps(document, indent=1))
+
+
+def _stay(zone: ZoneFolder, host: Host) -> None:
+    import signal
+
+    from gateway.zone import processes
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        processes.wait(zone, host.say)
+    except KeyboardInterrupt:
+        host.say("stopping")
+    finally:
+        processes.stop(zone)
+
+
+def _register_data(host: Host) -> None:
+    @host.dataset.command("add")
+    def add(
+        folder: Folder,
+        metadata: Annotated[Path, typer.Argument(metavar="META.yaml", help="The dataset's metadata.")],
+    ) -> None:
+        """Split a dataset by unit over the zone's nodes, seal it in their enclaves, register it."""
+        from gateway.zone.ingest import add_dataset
+
+        dataset = add_dataset(ZoneFolder.existing(folder), metadata, host.say)
+        name, version = dataset.declaration.dataset, dataset.version.hex()
+        document = {
+            "dataset": name,
+            "version": version,
+            "zone": dataset.declaration.zone,
+            "tables": [table.name for table in dataset.declaration.tables],
+            "nodes": len(dataset.shards),
+        }
+        host.show(document, f"{name} is registered, version {version[:12]}, in {len(dataset.shards)} sealed shards.")

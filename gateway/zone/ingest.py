@@ -1,0 +1,253 @@
+"""`yingbi dataset add`: deal a provider's rows to the zone's nodes, all rows of a unit to one node.
+
+Rows go over each node's Unix socket straight into its enclave; none touches the gateway or a file. The
+split by a hash of the unit is this zone in a box's own: in production each provider brings its own data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import grpc
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from yingbi.api.problem import Kind, Problem, nearest
+from yingbi.api.v1 import plan_pb2
+from yingbi.api.v1.dataset_pb2 import (
+    ColumnDeclaration,
+    Dataset,
+    DatasetDeclaration,
+    RegisterDatasetRequest,
+    SignedShardRegistration,
+    TableDeclaration,
+)
+from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceStub
+from yingbi.api.v1.node_pb2 import IngestReply, IngestRequest
+
+from gateway.governance.metadata import Metadata, read_metadata
+from gateway.zone import client, processes
+from gateway.zone.folder import ZoneFolder
+
+ARROW_TYPES = {
+    plan_pb2.COLUMN_TYPE_BOOL: pa.bool_(),
+    plan_pb2.COLUMN_TYPE_INT64: pa.int64(),
+    plan_pb2.COLUMN_TYPE_FLOAT64: pa.float64(),
+    plan_pb2.COLUMN_TYPE_STRING: pa.string(),
+    plan_pb2.COLUMN_TYPE_DATE: pa.date32(),
+    plan_pb2.COLUMN_TYPE_TIMESTAMP: pa.timestamp("us"),
+}
+
+
+def add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], None]) -> Dataset:
+    """Split, seal and register the dataset that `metadata_file` describes; raises Problem.
+
+    Nothing is registered unless every node has sealed its shard; shards of an attempt that failed are
+    never used, and the present version of the dataset stays.
+    """
+    metadata = read_metadata(metadata_file)
+    if processes.status(folder).gateway is None:
+        raise client.not_up(folder)
+    declaration = metadata.declaration.SerializeToString(deterministic=True)
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(_NodeStream.open(folder, name)) for name in folder.node_names]
+        for node in nodes:
+            node.begin(declaration)
+        seen: set[bytes] = set()
+        for table in metadata.declaration.tables:
+            say(f"table {table.name}")
+            _send_table(table, metadata, nodes, seen)
+        say("sealing")
+        shards = [node.finish() for node in nodes]
+    say("registering")
+    with client.connect(folder, "operator") as channel:
+        try:
+            return cast(
+                Dataset,
+                DatasetServiceStub(channel).RegisterDataset(
+                    RegisterDatasetRequest(declaration=declaration, shards=shards), timeout=60
+                ),
+            )
+        except grpc.RpcError as error:
+            raise client.problem_of(error) from error
+
+
+@dataclass
+class _NodeStream:
+    """A connection to one node's enclave."""
+
+    name: str
+    socket: socket.socket
+    stream: BinaryIO
+    writer: pa.ipc.RecordBatchStreamWriter | None = field(default=None)
+
+    @classmethod
+    def open(cls, folder: ZoneFolder, name: str) -> _NodeStream:
+        # Through the folder's descriptor: a socket's path has at most 107 bytes.
+        descriptor = os.open(folder.node(name), os.O_PATH)
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(f"/proc/self/fd/{descriptor}/ingest.sock")
+        except OSError as error:
+            connection.close()
+            raise Problem(
+                Kind.UNAVAILABLE,
+                "node_unavailable",
+                f"{name} does not take rows: {error.strerror}.",
+                hint=f"yingbi status {folder.root}",
+            ) from error
+        finally:
+            os.close(descriptor)
+        return cls(name, connection, cast(BinaryIO, connection.makefile("rwb", buffering=1 << 20)))
+
+    def __enter__(self) -> _NodeStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # An unfinished stream ends here, and the enclave drops what it got.
+        self.socket.close()
+
+    def begin(self, declaration: bytes) -> None:
+        payload = IngestRequest(declaration=declaration).SerializeToString()
+        self._guard(lambda: self.stream.write(len(payload).to_bytes(8, "big") + payload))
+
+    def begin_table(self, schema: pa.Schema) -> None:
+        self.writer = self._guard(lambda: pa.ipc.new_stream(self.stream, schema))
+
+    def send(self, batch: pa.RecordBatch) -> None:
+        writer = self.writer
+        assert writer is not None
+        self._guard(lambda: writer.write_batch(batch))
+
+    def end_table(self) -> None:
+        writer = self.writer
+        assert writer is not None
+        self._guard(writer.close)
+
+    def finish(self) -> SignedShardRegistration:
+        self._guard(self.stream.flush)
+        length = int.from_bytes(self.stream.read(8), "big")
+        reply = IngestReply.FromString(self.stream.read(length))
+        if reply.WhichOneof("kind") != "shard":
+            failure = reply.failure
+            message = failure.message or "its enclave closed the connection."
+            raise Problem(Kind.REFUSED, failure.code or "ingest", f"{self.name}: {message}", hint=failure.hint or None)
+        return reply.shard
+
+    def _guard(self, write: Callable[[], object]) -> object:
+        """A write that fails because the enclave refused early: tell its reason."""
+        try:
+            return write()
+        except OSError as error:
+            self.stream = cast(BinaryIO, self.socket.makefile("rb"))
+            try:
+                self.stream.flush = lambda: None  # type: ignore[method-assign]
+                self.finish()
+            except OSError:
+                pass
+            raise Problem(Kind.UNAVAILABLE, "node_unavailable", f"{self.name} stopped taking rows.") from error
+
+
+def _send_table(table: TableDeclaration, metadata: Metadata, nodes: list[_NodeStream], seen: set[bytes]) -> None:
+    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
+    unit = metadata.declaration.privacy_unit
+    for node in nodes:
+        node.begin_table(schema)
+    for batch in _batches(metadata.files[table.name], table, schema):
+        owners = _owners(batch.column(batch.schema.get_field_index(unit)), len(nodes), seen, metadata.declaration)
+        for number, node in enumerate(nodes):
+            part = batch.filter(pa.array(owners == number))
+            if part.num_rows:
+                node.send(part)
+    for node in nodes:
+        node.end_table()
+
+
+def _owners(units: pa.Array, parties: int, seen: set[bytes], declaration: DatasetDeclaration) -> NDArray[np.int64]:
+    """Which node each row goes to: SHA-256 of its unit, modulo the nodes. Counts the units on the way."""
+    if units.null_count:
+        raise Problem(
+            Kind.MALFORMED,
+            "unit_missing",
+            f"{units.null_count} rows have no {declaration.privacy_unit}: nobody could be protected as their unit.",
+            field=declaration.privacy_unit,
+            hint="remove the rows, or give them their unit",
+        )
+    encoded = units.dictionary_encode()
+    hashes = [hashlib.sha256(str(unit).encode()).digest() for unit in encoded.dictionary.to_pylist()]
+    seen.update(hashes)
+    if len(seen) > declaration.max_units:
+        raise Problem(
+            Kind.REFUSED,
+            "too_many_units",
+            f"The files have more than {declaration.max_units} units.",
+            field="max_units",
+            hint="declare a larger max_units: it is a public bound",
+        )
+    owner = np.array([int.from_bytes(one[:8], "big") % parties for one in hashes], dtype=np.int64)
+    return owner[encoded.indices.to_numpy(zero_copy_only=False)] if hashes else np.zeros(0, np.int64)
+
+
+def _batches(path: Path, table: TableDeclaration, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The declared columns of a file, with the declared types and names; raises Problem."""
+    try:
+        names, batches = _csv(path, table) if path.suffix.lower() == ".csv" else _parquet(path, table)
+        for batch in batches:
+            columns = [
+                _cast(batch.column(batch.schema.get_field_index(names[column.name])), column, path)
+                for column in table.columns
+            ]
+            yield pa.record_batch(columns, schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise Problem(Kind.MALFORMED, "data_file", f"{path.name}: {reason}", field=f"tables.{table.name}") from error
+
+
+def _csv(path: Path, table: TableDeclaration) -> tuple[dict[str, str], Iterator[pa.RecordBatch]]:
+    with pa.csv.open_csv(path) as header:
+        names = _file_columns(header.schema.names, table, path)
+    types = {names[column.name]: ARROW_TYPES[column.type] for column in table.columns}
+    options = pa.csv.ConvertOptions(column_types=types, include_columns=list(types))
+    return names, iter(pa.csv.open_csv(path, convert_options=options))
+
+
+def _parquet(path: Path, table: TableDeclaration) -> tuple[dict[str, str], Iterator[pa.RecordBatch]]:
+    file = pq.ParquetFile(path)
+    names = _file_columns(file.schema_arrow.names, table, path)
+    return names, file.iter_batches(columns=[names[column.name] for column in table.columns])
+
+
+def _file_columns(present: list[str], table: TableDeclaration, path: Path) -> dict[str, str]:
+    """The file's name of each declared column; names match case-insensitively."""
+    by_lower = {name.lower(): name for name in present}
+    for column in table.columns:
+        if column.name.lower() not in by_lower:
+            near = nearest(column.name, present)
+            raise Problem(
+                Kind.MALFORMED,
+                "data_file",
+                f"{path.name} has no column {column.name}.",
+                field=f"tables.{table.name}.columns.{column.name}",
+                hint=f"did you mean {near}?" if near else f"it has {', '.join(present)}",
+            )
+    return {column.name: by_lower[column.name.lower()] for column in table.columns}
+
+
+def _cast(values: pa.Array, column: ColumnDeclaration, path: Path) -> pa.Array:
+    try:
+        return pc.cast(values, ARROW_TYPES[column.type])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise Problem(
+            Kind.MALFORMED, "data_file", f"{path.name}: column {column.name}: {reason}", field=column.name
+        ) from error

@@ -1,0 +1,215 @@
+"""A receipt verifies offline, and no change of it does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+import client_scene as scene  # type: ignore[import-not-found]
+from client_scene import Changes, Scene
+
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1 import plan_pb2, receipt_pb2
+from yingbi.receipt import STANDARD, Receipt
+
+PLAN = scene.counting_plan()
+
+
+@pytest.fixture(scope="module")
+def zone() -> Scene:
+    return scene.scene()
+
+
+def verify(zone: Scene, message: receipt_pb2.Receipt) -> list[str]:
+    return [check.name for check in Receipt(message).verify(zone.ca.pem, scene.MEASUREMENT.hex())]
+
+
+def refusal(zone: Scene, message: receipt_pb2.Receipt) -> str:
+    with pytest.raises(Problem) as caught:
+        verify(zone, message)
+    assert caught.value.kind is Kind.BAD_EVIDENCE
+    return caught.value.code
+
+
+def test_a_true_receipt_verifies_line_by_line(zone: Scene) -> None:
+    assert len(verify(zone, scene.receipt_of(zone, PLAN, scene.OPENED))) == len(STANDARD)
+
+
+def test_simulation_is_said_plainly(zone: Scene) -> None:
+    checks = Receipt(scene.receipt_of(zone, PLAN, scene.OPENED)).verify(zone.ca.pem)
+    said = "\n".join(map(str, checks))
+    assert "simulated: proves nothing about hardware" in said
+    assert "not compared with a reference value" in said
+
+
+def test_the_table_is_recomputed_from_the_opened_integers(zone: Scene) -> None:
+    assert Receipt(scene.receipt_of(zone, PLAN, scene.OPENED)).table().rows[0][1] == 4000.0
+
+
+def test_it_survives_a_file_and_any_json_writer(zone: Scene, tmp_path: Path) -> None:
+    receipt = Receipt(scene.receipt_of(zone, PLAN, scene.OPENED))
+    receipt.save(tmp_path / "receipt.json")
+    assert Receipt.load(tmp_path / "receipt.json") == receipt
+    (tmp_path / "pretty.json").write_text(json.dumps(receipt.to_json(), indent=2))
+    assert Receipt.load(tmp_path / "pretty.json") == receipt
+
+
+@pytest.mark.parametrize("mask", [0x01, 0xFF])
+def test_no_byte_of_the_file_can_be_flipped(mask: int, tmp_path: Path) -> None:
+    zone = scene.scene(nodes=1, threshold=1)
+    plan = scene.counting_plan()
+    plan.noise.parties = 1
+    path = tmp_path / "receipt.json"
+    Receipt(scene.receipt_of(zone, plan, scene.OPENED, changes=Changes(signers=[0]))).save(path)
+    content = path.read_bytes()
+    survived = []
+    for index in range(len(content)):
+        path.write_bytes(content[:index] + bytes([content[index] ^ mask]) + content[index + 1 :])
+        try:
+            Receipt.load(path).verify(zone.ca.pem, scene.MEASUREMENT.hex())
+        except Problem as problem:
+            assert problem.kind is Kind.BAD_EVIDENCE
+        else:
+            survived.append(index)
+    assert not survived
+
+
+def test_a_file_with_more_in_it_is_refused(zone: Scene, tmp_path: Path) -> None:
+    document = Receipt(scene.receipt_of(zone, PLAN, scene.OPENED)).to_json()
+    path = tmp_path / "receipt.json"
+    for text in (
+        json.dumps({**document, "note": "verified"}),
+        json.dumps(document)[:-1] + ', "body": "AA=="}',
+        "[]",
+        "",
+        "[" * 100_000,
+    ):
+        path.write_text(text)
+        with pytest.raises(Problem) as caught:
+            Receipt.load(path)
+        assert caught.value.kind is Kind.BAD_EVIDENCE
+
+
+def test_a_missing_file_is_the_callers_mistake(tmp_path: Path) -> None:
+    with pytest.raises(Problem) as caught:
+        Receipt.load(tmp_path / "none.json")
+    assert caught.value.kind is Kind.MALFORMED
+
+
+def test_another_zones_ca_is_noticed(zone: Scene) -> None:
+    message = scene.receipt_of(zone, PLAN, scene.OPENED)
+    with pytest.raises(Problem) as caught:
+        Receipt(message).verify(scene.authority().pem)
+    assert caught.value.code == "receipt_evidence"
+
+
+def test_a_ca_that_is_no_certificate_is_the_callers_mistake(zone: Scene) -> None:
+    with pytest.raises(Problem) as caught:
+        Receipt(scene.receipt_of(zone, PLAN, scene.OPENED)).verify("no PEM")
+    assert caught.value.kind is Kind.MALFORMED
+
+
+def test_a_tls_key_of_the_zone_cannot_vouch_for_enclaves() -> None:
+    """The CA certifies the gateway's TLS key too: it must not pass for an attestation root."""
+    zone = scene.scene(root_is_ca=False)
+    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED)) == "receipt_certificates"
+
+
+def test_another_measurement_is_noticed(zone: Scene) -> None:
+    message = scene.receipt_of(zone, PLAN, scene.OPENED)
+    with pytest.raises(Problem) as caught:
+        Receipt(message).verify(zone.ca.pem, "00" * 32)
+    assert caught.value.code == "receipt_measurement"
+
+
+def test_differing_measurements_are_noticed() -> None:
+    zone = scene.scene()
+    root = zone.ca.issue("attestation root", Ed25519PrivateKey.generate(), ca=True)
+    odd = scene.enclave("node-1", root, measurement=bytes(32))
+    zone = scene.scene_of(zone.ca, zone.dealer, [odd, *zone.nodes[1:]])
+    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED)) == "receipt_measurement"
+
+
+def test_evidence_of_another_platform_is_noticed() -> None:
+    zone = scene.scene()
+    root = zone.ca.issue("attestation root", Ed25519PrivateKey.generate(), ca=True)
+    odd = scene.enclave("node-1", root, platform_name="node-9")
+    zone = scene.scene_of(zone.ca, zone.dealer, [odd, *zone.nodes[1:]])
+    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED)) == "receipt_evidence"
+
+
+def test_a_node_cannot_deal_keys() -> None:
+    zone = scene.scene()
+    zone = scene.scene_of(zone.ca, zone.nodes[0], zone.nodes)
+    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED)) == "receipt_evidence"
+
+
+def test_a_threshold_of_nobody_is_noticed() -> None:
+    zone = scene.scene(threshold=0)
+    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED)) == "receipt_key_epoch"
+
+
+def test_a_stranger_cannot_sign(zone: Scene) -> None:
+    root = zone.ca.issue("attestation root", Ed25519PrivateKey.generate(), ca=True)
+    stranger = scene.scene_of(zone.ca, zone.dealer, [scene.enclave("node-1", root), *zone.nodes[1:]])
+    message = scene.receipt_of(stranger, PLAN, scene.OPENED)
+    message.key_epoch.CopyFrom(zone.key_epoch)
+    assert refusal(zone, message) == "receipt_roster"
+
+
+@pytest.mark.parametrize("contributors", [[0, 1], [1, 0, 2], [0, 0, 1], [0, 1, 2, 2]])
+def test_contributions_come_from_every_holder_once_and_in_order(zone: Scene, contributors: list[int]) -> None:
+    message = scene.receipt_of(zone, PLAN, scene.OPENED, changes=Changes(contributors=contributors))
+    assert refusal(zone, message) == "receipt_contributions"
+
+
+def test_a_contribution_to_another_job_is_noticed(zone: Scene) -> None:
+    other = receipt_pb2.ReceiptBody.FromString(scene.receipt_of(zone, PLAN, scene.OPENED, job="job-2").body)
+    manifest = other.manifest
+    manifest.job = "job-1"
+    message = scene.receipt_of(zone, PLAN, scene.OPENED, changes=Changes(body={"manifest": manifest}))
+    assert refusal(zone, message) == "receipt_contributions"
+
+
+def test_another_plan_beside_the_numbers_is_noticed(zone: Scene) -> None:
+    other = plan_pb2.Plan()
+    other.CopyFrom(PLAN)
+    other.outputs[1].name = "deaths"
+    message = scene.receipt_of(
+        zone, PLAN, scene.OPENED, changes=Changes(plan_in_body=other.SerializeToString(deterministic=True))
+    )
+    assert refusal(zone, message) == "receipt_plan"
+
+
+@pytest.mark.parametrize("signers", [[], [0], [0, 0]])
+def test_fewer_signatures_than_the_threshold_are_not_enough(zone: Scene, signers: list[int]) -> None:
+    message = scene.receipt_of(zone, PLAN, scene.OPENED, changes=Changes(signers=signers))
+    assert refusal(zone, message) == "receipt_signatures"
+
+
+def test_one_wrong_signature_beside_enough_right_ones_is_noticed(zone: Scene) -> None:
+    message = scene.receipt_of(zone, PLAN, scene.OPENED, changes=Changes(signers=[0, 1, 2]))
+    message.signatures[2].signature = message.signatures[1].signature
+    assert refusal(zone, message) == "receipt_signatures"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"mechanism": ""}, "receipt_mechanism"),
+        ({"rho_units": 1}, "receipt_rho"),
+        ({"epsilon": 0.5}, "receipt_guarantee"),
+        ({"opened": [1, 2, 3]}, "receipt_numbers"),
+    ],
+)
+def test_a_release_that_does_not_add_up_is_noticed(zone: Scene, change: dict[str, object], code: str) -> None:
+    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED, changes=Changes(body=change))) == code
+
+
+def test_a_better_guarantee_than_paid_for_is_noticed(zone: Scene) -> None:
+    plan = plan_pb2.Plan()
+    plan.CopyFrom(PLAN)
+    plan.epsilon = 0.9
+    assert refusal(zone, scene.receipt_of(zone, plan, scene.OPENED)) == "receipt_guarantee"

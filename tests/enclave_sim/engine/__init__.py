@@ -1,0 +1,1 @@
+"""Specification, generated and attack tests of the engines; helpers are imported relatively."""

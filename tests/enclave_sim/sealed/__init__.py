@@ -1,0 +1,1 @@
+"""Tests of sealed storage; helpers are imported relatively."""

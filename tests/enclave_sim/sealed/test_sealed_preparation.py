@@ -1,0 +1,140 @@
+"""What is sealed: no identifiers, one secret coding of units, NaN as NULL; and what is refused."""
+
+import math
+
+import pyarrow as pa
+import pytest
+
+from enclave_sim.sealed import preparation
+from enclave_sim.sealed.errors import IngestError
+from enclave_sim.sealed.preparation import prepare
+from enclave_sim.sealed.schema import UNIT_COLUMN
+
+from .clinic import Source
+
+
+def refusal(source: Source) -> IngestError:
+    with pytest.raises(IngestError) as caught:
+        prepare(source.declaration, source.tables)
+    return caught.value
+
+
+def set_column(source: Source, table: str, column: str, values: pa.Array) -> None:
+    rows = source.tables[table]
+    source.tables[table] = rows.set_column(rows.schema.get_field_index(column), column, values)
+
+
+def test_the_unit_column_is_replaced_and_the_attributes_stay(source: Source) -> None:
+    visits = prepare(source.declaration, source.tables)["visits"]
+    assert visits.schema.names == [UNIT_COLUMN, "well", "n", "x", "ward", "day", "at"]
+    assert visits.schema.metadata is None
+
+
+def test_codes_are_dense_and_rows_sorted_by_them(source: Source) -> None:
+    tables = prepare(source.declaration, source.tables)
+    for table in tables.values():
+        codes = table[UNIT_COLUMN].to_pylist()
+        assert codes == sorted(codes)
+        assert set(codes) == set(range(50))
+
+
+def test_a_unit_has_one_code_in_all_tables_and_keeps_its_rows(source: Source) -> None:
+    tables = prepare(source.declaration, source.tables)
+    id_of_code = {
+        code: f"p{name.split('-')[-1]}"
+        for code, name in zip(
+            tables["patients"][UNIT_COLUMN].to_pylist(), tables["patients"]["name"].to_pylist(), strict=True
+        )
+    }
+    raw = source.tables["visits"]
+    expected = sorted(zip(raw["n"].to_pylist(), raw["id"].to_pylist(), strict=True))
+    visits = tables["visits"]
+    sealed_ids = [id_of_code[code] for code in visits[UNIT_COLUMN].to_pylist()]
+    assert sorted(zip(visits["n"].to_pylist(), sealed_ids, strict=True)) == expected
+
+
+def test_codes_tell_nothing_of_the_order_of_identifiers_and_differ_each_time(source: Source) -> None:
+    orders = []
+    for _ in range(20):
+        patients = prepare(source.declaration, source.tables)["patients"]
+        orders.append(tuple(patients["name"].to_pylist()))
+    assert len(set(orders)) == 20
+    # Where the first patient lands is spread: 20 draws of 50 places fall in 5 or more of them.
+    assert len({order.index(source.tables["patients"]["name"][0].as_py()) for order in orders}) >= 5
+
+
+def test_nan_becomes_null_and_infinity_stays(source: Source) -> None:
+    special = [math.nan, math.inf, -math.inf, None] * 75
+    set_column(source, "visits", "x", pa.array(special))
+    x = prepare(source.declaration, source.tables)["visits"]["x"]
+    assert x.null_count == 150
+    assert sorted(set(x.drop_null().to_pylist())) == [-math.inf, math.inf]
+
+
+def test_no_rows_are_rows(source: Source) -> None:
+    for name, table in source.tables.items():
+        source.tables[name] = table.schema.empty_table()
+    assert [table.num_rows for table in prepare(source.declaration, source.tables).values()] == [0, 0]
+
+
+def test_a_row_without_a_unit_is_refused_by_table_column_and_number(source: Source) -> None:
+    ids = source.tables["visits"]["id"].to_pylist()
+    ids[41] = ids[200] = None
+    set_column(source, "visits", "id", pa.array(ids))
+    error = refusal(source)
+    assert error.code == "null_unit"
+    assert error.field == "tables.visits.columns.id"
+    assert str(error) == "Row 42 of the table visits has no privacy unit: its column id is NULL."
+
+
+def test_more_units_than_declared_are_refused_without_saying_how_many(source: Source) -> None:
+    source.declaration.max_units = 49
+    error = refusal(source)
+    assert (error.code, error.field) == ("too_many_units", "max_units")
+    assert "50" not in str(error)
+    source.declaration.max_units = 50
+    prepare(source.declaration, source.tables)
+
+
+def test_more_rows_of_a_unit_than_arithmetic_holds_are_refused(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "MAX_UNIT_ROWS", 5)
+    assert refusal(source).code == "too_many_rows"
+    monkeypatch.setattr(preparation, "MAX_UNIT_ROWS", 6)
+    prepare(source.declaration, source.tables)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows.drop_columns(["x"]),
+        lambda rows: rows.append_column("secret", pa.nulls(len(rows), pa.string())),
+        lambda rows: rows.append_column("x", rows["x"]),
+        lambda rows: rows.rename_columns([name.upper() for name in rows.schema.names]),
+        lambda rows: rows.select([*rows.schema.names[1:], "id"]),
+        lambda rows: rows.set_column(2, "n", rows["n"].cast(pa.int32())),
+        lambda rows: rows.set_column(4, "ward", rows["ward"].cast(pa.large_string())),
+        lambda rows: rows.set_column(6, "at", rows["at"].cast(pa.timestamp("us", "UTC"))),
+        lambda rows: rows.set_column(6, "at", rows["at"].cast(pa.timestamp("ms"))),
+    ],
+)
+def test_any_other_schema_than_the_declared_one_is_refused(source: Source, change: object) -> None:
+    assert callable(change)
+    source.tables["visits"] = change(source.tables["visits"])
+    error = refusal(source)
+    assert (error.code, error.field) == ("wrong_schema", "tables.visits.columns")
+    assert "day date32[day], at timestamp[us])" in str(error)
+
+
+def test_a_missing_and_an_undeclared_table_are_refused(source: Source) -> None:
+    visits = source.tables.pop("visits")
+    assert refusal(source).code == "missing_table"
+    source.tables |= {"visits": visits, "more": visits}
+    assert refusal(source).code == "unknown_table"
+
+
+def test_text_that_is_not_utf8_is_refused_and_not_quoted(source: Source) -> None:
+    bad = pa.array([b"\xff\xfe"] * 300, pa.binary()).view(pa.string())
+    set_column(source, "visits", "ward", bad)
+    error = refusal(source)
+    assert error.code == "invalid_data"
+    assert error.__cause__ is None
