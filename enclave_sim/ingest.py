@@ -22,7 +22,7 @@ from enclave_sim import budget
 from enclave_sim.enclave import Enclave
 from enclave_sim.frames import FrameError, read_frame, write_frame
 from enclave_sim.plan.schema import DeclarationError, check_declaration
-from enclave_sim.sealed.shard import IngestError, seal_shard
+from enclave_sim.sealed.shard import seal_shard
 
 
 def serve_connection(enclave: Enclave, connection: socket.socket) -> None:
@@ -48,7 +48,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         sealed = seal_shard(folder, request.declaration, tables, enclave.wrapping_key)
     except (FrameError, pa.ArrowInvalid, EOFError) as error:
         raise Problem(Kind.MALFORMED, "ingest", f"The stream of rows is broken: {error}.") from error
-    except (DeclarationError, IngestError) as error:
+    except DeclarationError as error:
         raise Problem(Kind.MALFORMED, "ingest", str(error)) from error
     _record_budget(enclave, declaration.dataset, limit)
     body = ShardRegistration(

@@ -46,11 +46,12 @@ from enclave_sim.paillier.encryption import add, encrypt
 from enclave_sim.paillier.keys import ThresholdKey
 from enclave_sim.paillier.packing import Layout, pack, unpack
 from enclave_sim.paillier.threshold import InconsistentSharesError, combine, partial_decrypt
-from enclave_sim.plan.canonical import decode, plan_hash
-from enclave_sim.plan.sensitivity import cells, groups
-from enclave_sim.plan.validation import PlanError, check_plan, total_rho_units
+from enclave_sim.plan.canonical import NotCanonicalError, decode, plan_hash
+from enclave_sim.plan.errors import PlanError
+from enclave_sim.plan.sensitivity import cells, groups, total_rho_units
+from enclave_sim.plan.validation import check_plan
 from enclave_sim.privacy.gaussian import mechanism_name, sample_share
-from enclave_sim.sealed.shard import SealedFileError, open_table, read_declaration
+from enclave_sim.sealed.shard import open_table, read_header
 
 JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -178,7 +179,7 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     try:
         plan = decode(task.plan)
         check_plan(plan, declaration, dataset_version=version.version)
-    except PlanError as error:
+    except (NotCanonicalError, PlanError) as error:
         raise _refused("bad_plan", f"The plan is refused: {error}") from error
     if plan.noise.parties != len(enclave.epoch.holders):
         raise _refused("bad_plan", "The plan's noise is shared among other parties than the key's holders.")
@@ -188,13 +189,10 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
 
 
 def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> DatasetDeclaration:
-    try:
-        body = read_declaration(shard, wrapping_key)
-    except SealedFileError as error:
-        raise _sealed(error) from error
-    if digests.digest(digests.DECLARATION, body) != version.declaration_digest:
-        raise _refused("bad_shards", "The sealed shard belongs to another declaration.")
-    return DatasetDeclaration.FromString(body)
+    header = read_header(shard, wrapping_key)
+    if (header.commitment.hex(), header.declaration_digest) != (shard.name, version.declaration_digest):
+        raise _refused("bad_shards", "The sealed shard is another one than was registered.")
+    return DatasetDeclaration.FromString(header.declaration)
 
 
 def _check_authority(enclave: Enclave, job: str, task: ContributeTask, plan: Plan, hash_: bytes, grade: int) -> str:
@@ -232,11 +230,8 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
 
 def _noised_sum(enclave: Enclave, admission: _Admission, cancelled: Callable[[], bool]) -> list[int]:
     plan = admission.plan
-    try:
-        open_columns = partial(open_table, admission.shard, wrapping_key=enclave.wrapping_key)
-        exact = enclave.engine.contribution(plan, open_columns, cancelled)
-    except SealedFileError as error:
-        raise _sealed(error) from error
+    open_columns = partial(open_table, admission.shard, wrapping_key=enclave.wrapping_key)
+    exact = enclave.engine.contribution(plan, open_columns, cancelled)
     noise = [n for s in plan.statistics for n in sample_share(groups(plan), s.sigma)]
     return [value + share for value, share in zip(exact, noise, strict=True)]
 
@@ -326,12 +321,3 @@ def _file(enclave: Enclave, job: str, name: str) -> bytes:
 
 def _refused(code: str, message: str) -> Problem:
     return Problem(Kind.REFUSED, code, message)
-
-
-def _sealed(error: SealedFileError) -> Problem:
-    return Problem(
-        Kind.FAILED,
-        "sealed_file",
-        f"A sealed file does not verify: {error}.",
-        hint="restore the file from a backup of the node, or add the dataset again",
-    )

@@ -36,7 +36,15 @@ from enclave_sim.sealed.header import (
 )
 from enclave_sim.sealed.preparation import prepare
 
-__all__ = ["SealedShard", "open_table", "read_header", "seal_shard"]
+__all__ = [
+    "IngestError",
+    "SealedFileError",
+    "SealedShard",
+    "open_table",
+    "read_declaration",
+    "read_header",
+    "seal_shard",
+]
 
 _TEMPORARY = ".sealing-"
 _Identity = tuple[int, int, int, int]
@@ -71,6 +79,11 @@ def seal_shard(
             f"The shard could not be written to {folder}: {error.strerror or error}. Nothing of it was kept.",
             kind=Kind.FAILED,
         ) from error
+
+
+def read_declaration(shard_folder: Path, wrapping_key: bytes) -> bytes:
+    """The serialized DatasetDeclaration that the shard was sealed under; raises SealedFileError."""
+    return read_header(shard_folder, wrapping_key).declaration
 
 
 def open_table(shard_folder: Path, table: str, columns: Sequence[str], wrapping_key: bytes) -> pa.Table:

@@ -24,7 +24,7 @@ from yingbi.api.v1.job_pb2 import (
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.canonical import encode, plan_hash
-from enclave_sim.plan.validation import total_rho_units
+from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.governance import grades
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset

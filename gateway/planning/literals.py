@@ -102,7 +102,8 @@ def read_constant(source: Source, node: exp.Expr) -> Constant | None:
     if isinstance(inner, exp.Neg):
         return _negated(source, inner, node)
     if isinstance(inner, exp.Null):
-        return Constant(Null(), node)
+        # NULL has no place of its own in the tree.
+        return Constant(Null(), node.parent or node)
     if isinstance(inner, exp.Boolean):
         return Constant(Typed(Value(bool_value=bool(inner.this))), node)
     if isinstance(inner, exp.Literal):

@@ -14,7 +14,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     notes = [note for total in _one_per_column(sums) for note in _value_notes(total, plan.fraction_bits)]
     if any(item.WhichOneof("kind") != "distinct_units" for item in plan.statistics):
         notes.append(_row_note(plan))
-        notes += [_reach_note(plan, total) for total in sums]
+        notes += _reach_notes(plan)
     if any(item.HasField("distinct_units") for item in plan.statistics):
         notes += _unit_notes(plan)
     if plan.group_by:
@@ -39,8 +39,7 @@ def _value_notes(total: BoundedSum, fraction_bits: int) -> list[str]:
     name = total.column.name
     step = total.half_range / 2**fraction_bits
     return [
-        f"Values of {name} outside [{number(total.lower)}, {number(total.upper)}] count as the nearest bound; "
-        "NULL and NaN do not count.",
+        f"Values of {name} outside [{number(total.lower)}, {number(total.upper)}] count as the nearest bound.",
         f"Each value of {name} is rounded to a grid of steps of {step:.3g}.",
     ]
 
@@ -58,12 +57,21 @@ def _row_note(plan: Plan) -> str:
     )
 
 
-def _reach_note(plan: Plan, total: BoundedSum) -> str:
-    reach = number(plan.clipping.max_rows * total.half_range)
-    name = total.column.name
-    if total.centre == 0:
-        return f"One unit moves SUM({name}) by at most {reach}."
-    return f"One unit moves the sum of {name} less {number(total.centre)}, which AVG is made of, by at most {reach}."
+def _reach_notes(plan: Plan) -> list[str]:
+    notes: dict[str, None] = {}
+    for output in plan.outputs:
+        if output.HasField("sum"):
+            total = plan.statistics[output.sum.bounded_sum].bounded_sum
+            reach = number(plan.clipping.max_rows * max(abs(total.lower), abs(total.upper)))
+            notes[f"One unit moves SUM({total.column.name}) by at most {reach}."] = None
+        if output.HasField("mean"):
+            total = plan.statistics[output.mean.bounded_sum].bounded_sum
+            reach = number(plan.clipping.max_rows * total.half_range)
+            away = f" less {number(total.centre)} a row" if total.centre else ""
+            notes[f"One unit moves the sum of {total.column.name}{away}, which AVG is made of, by at most {reach}."] = (
+                None
+            )
+    return list(notes)
 
 
 def _unit_notes(plan: Plan) -> list[str]:

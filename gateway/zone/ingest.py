@@ -11,9 +11,9 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -38,6 +38,8 @@ from yingbi.api.v1.node_pb2 import IngestReply, IngestRequest
 from gateway.governance.metadata import Metadata, read_metadata
 from gateway.zone import client, processes
 from gateway.zone.folder import ZoneFolder
+
+Written = TypeVar("Written")
 
 ARROW_TYPES = {
     plan_pb2.COLUMN_TYPE_BOOL: pa.bool_(),
@@ -89,7 +91,7 @@ class _NodeStream:
     name: str
     socket: socket.socket
     stream: BinaryIO
-    writer: pa.ipc.RecordBatchStreamWriter | None = field(default=None)
+    writer: pa.ipc.RecordBatchStreamWriter | None = None
 
     @classmethod
     def open(cls, folder: ZoneFolder, name: str) -> _NodeStream:
@@ -136,26 +138,30 @@ class _NodeStream:
 
     def finish(self) -> SignedShardRegistration:
         self._guard(self.stream.flush)
-        length = int.from_bytes(self.stream.read(8), "big")
-        reply = IngestReply.FromString(self.stream.read(length))
-        if reply.WhichOneof("kind") != "shard":
-            failure = reply.failure
-            message = failure.message or "its enclave closed the connection."
-            raise Problem(Kind.REFUSED, failure.code or "ingest", f"{self.name}: {message}", hint=failure.hint or None)
+        reply = self._reply()
+        if reply is None or reply.WhichOneof("kind") != "shard":
+            raise self._refusal(reply)
         return reply.shard
 
-    def _guard(self, write: Callable[[], object]) -> object:
-        """A write that fails because the enclave refused early: tell its reason."""
+    def _guard(self, write: Callable[[], Written]) -> Written:
+        """A write that fails because the enclave refused early is answered with the enclave's reason."""
         try:
             return write()
         except OSError as error:
-            self.stream = cast(BinaryIO, self.socket.makefile("rb"))
-            try:
-                self.stream.flush = lambda: None  # type: ignore[method-assign]
-                self.finish()
-            except OSError:
-                pass
-            raise Problem(Kind.UNAVAILABLE, "node_unavailable", f"{self.name} stopped taking rows.") from error
+            raise self._refusal(self._reply()) from error
+
+    def _reply(self) -> IngestReply | None:
+        reader = self.socket.makefile("rb")
+        try:
+            return IngestReply.FromString(reader.read(int.from_bytes(reader.read(8), "big")))
+        except OSError:
+            return None
+
+    def _refusal(self, reply: IngestReply | None) -> Problem:
+        if reply is None or not reply.failure.code:
+            return Problem(Kind.UNAVAILABLE, "node_unavailable", f"{self.name} stopped taking rows.")
+        failure = reply.failure
+        return Problem(Kind.REFUSED, failure.code, f"{self.name}: {failure.message}", hint=failure.hint or None)
 
 
 def _send_table(table: TableDeclaration, metadata: Metadata, nodes: list[_NodeStream], seen: set[bytes]) -> None:

@@ -146,7 +146,8 @@ def _spawn(folder: ZoneFolder, role: str, name: str, command: list[str], *, deta
             cwd=folder.root,
             # In the foreground too: Ctrl-C is for `up`, which then stops them in order.
             start_new_session=True,
-            preexec_fn=None if detach else _end_with_parent,
+            # Safe: no thread has been started yet, the first gRPC channel comes later.
+            preexec_fn=None if detach else _end_with_parent,  # noqa: PLW1509
         )
     process = ZoneProcess(role, name, child.pid, start_time(child.pid) or 0)
     _record(folder, [*_recorded(folder), process])

@@ -15,7 +15,6 @@ from google.protobuf import any_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-
 from yingbi.api import credentials, digests, zcdp
 from yingbi.api.v1 import dataset_pb2, dataset_pb2_grpc, job_pb2, job_pb2_grpc, plan_pb2
 
@@ -45,6 +44,12 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
             delta=scene.DELTA,
             epsilon=10.0,
         )
+
+    def GetZone(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def RegisterDataset(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
 
     def ListDatasets(self, request: Any, context: Any) -> dataset_pb2.ListDatasetsResponse:
         self._role(context)

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
-
 from yingbi.api import digests, zcdp
 from yingbi.api.v1 import attestation_pb2, plan_pb2, receipt_pb2
 

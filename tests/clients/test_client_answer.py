@@ -7,11 +7,10 @@ import json
 import math
 import random
 
+import client_scene as scene  # type: ignore[import-not-found]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-import client_scene as scene  # type: ignore[import-not-found]
-
 from yingbi.answer import Normal, PlanError, Z, predicted_errors, ratio_interval, table_of, to_json, to_python
 from yingbi.api.v1 import plan_pb2
 
@@ -42,7 +41,8 @@ def test_the_errors_of_a_sum_add_in_quadrature() -> None:
 def test_a_mean_over_nothing_is_null() -> None:
     table = table_of(PLAN, (0, -640, 5, 5))
     assert [row[3] for row in table.rows] == [None, None]
-    assert table.intervals[0][3] is table.std_errors[0][3] is None
+    assert table.intervals[0][3] is None
+    assert table.std_errors[0][3] is None
 
 
 def test_a_mean_whose_count_is_lost_in_noise_has_the_whole_range() -> None:
@@ -128,8 +128,8 @@ def test_intervals_hold_in_95_of_100_cells() -> None:
                 if interval is not None:
                     cells[column] += 1
                     held[column] += interval[0] <= value <= interval[1]
-    for column in held:
-        assert 0.94 < held[column] / cells[column] < 0.96
+    for column, count in held.items():
+        assert 0.94 < count / cells[column] < 0.96
 
 
 def test_predicted_errors_are_those_of_the_answer() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import client_scene as scene  # type: ignore[import-not-found]
 import pytest
 from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
-
 from yingbi.api.problem import Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.cli import plugins

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import client_scene as scene  # type: ignore[import-not-found]
 import pytest
-from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
-
 import yingbi
+from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.jobs import Job

@@ -6,7 +6,7 @@ command line and a JSON document for scripts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from enum import Enum
 
 
@@ -35,7 +35,7 @@ class Kind(Enum):
         return self.value[1]
 
 
-@dataclass
+@dataclasses.dataclass(eq=False)
 class Problem(Exception):
     """A reason not to go on, for a person and for a program.
 
@@ -49,7 +49,7 @@ class Problem(Exception):
     field: str | None = None
     position: str | None = None
     hint: str | None = None
-    details: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.message

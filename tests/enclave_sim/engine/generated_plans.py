@@ -69,14 +69,15 @@ def _stored(title: str) -> st.SearchStrategy[PythonValue | None]:
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> pa.Table:
-    """Up to 40 rows of up to 6 units."""
-    rows = draw(st.lists(st.tuples(*(_stored(title) for title in VALUES)), max_size=40))
-    units = sorted(draw(st.lists(st.integers(0, 5), min_size=len(rows), max_size=len(rows))))
-    columns = {UNIT_COLUMN: pa.array(units, pa.int64())}
-    for position, title in enumerate(VALUES):
+def tables(draw: st.DrawFn, sizes: tuple[int, ...] = (0, 1, 8, 20), units: int = 6) -> pa.Table:
+    """As many rows as one of `sizes` says, of up to `units` units."""
+    size = draw(st.sampled_from(sizes))
+    owners = sorted(draw(st.lists(st.integers(0, units - 1), min_size=size, max_size=size)))
+    columns = {UNIT_COLUMN: pa.array(owners, pa.int64())}
+    for title in VALUES:
         name, kind = title.split(":")
-        columns[name] = pa.array([row[position] for row in rows], ARROW_TYPES[column_type(kind)])
+        stored = draw(st.lists(_stored(title), min_size=size, max_size=size))
+        columns[name] = pa.array(stored, ARROW_TYPES[column_type(kind)])
     return pa.table(columns)
 
 
@@ -143,23 +144,33 @@ def _statistics() -> st.SearchStrategy[Statistic]:
 @st.composite
 def _keys(draw: st.DrawFn) -> list[GroupKey]:
     titles = draw(st.lists(st.sampled_from(KEYS), max_size=2, unique=True))
-    return [
-        key(title, *draw(st.lists(st.sampled_from(VALUES[title]), min_size=1, max_size=4, unique=True)))
-        for title in titles
-    ]
+    return [key(title, *draw(_declared(title))) for title in titles]
+
+
+def _declared(title: str) -> st.SearchStrategy[list[PythonValue]]:
+    """All values, as is usual, or a few in any order."""
+    few = st.lists(st.sampled_from(VALUES[title]), min_size=1, max_size=4, unique=True)
+    return st.one_of(st.just(VALUES[title]), few)
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn, max_rows: int = 12, max_groups: int = 4, *, filtered: bool = True) -> Plan:
+    """Plans whose bounds go up to `max_rows` and `max_groups`."""
     return plan(
         *draw(st.lists(_statistics(), min_size=1, max_size=4)),
-        where=draw(st.one_of(st.none(), filters())),
+        where=draw(st.one_of(st.none(), filters())) if filtered else None,
         by=draw(_keys()),
-        max_rows=draw(st.integers(1, 12)),
-        max_groups=draw(st.integers(1, 4)),
+        max_rows=draw(st.integers(1, max_rows)),
+        max_groups=draw(st.integers(1, max_groups)),
         fraction_bits=draw(st.sampled_from([0, 3, 16])),
     )
 
 
 def cases() -> st.SearchStrategy[Case]:
+    """Anything."""
     return st.builds(Case, plans(), tables())
+
+
+def crowded_cases() -> st.SearchStrategy[Case]:
+    """Two units with many rows and tight bounds, so that what is not clipped breaks a claim."""
+    return st.builds(Case, plans(2, 2, filtered=False), tables((20,), units=2))

@@ -128,7 +128,7 @@ def test_any_other_schema_than_the_declared_one_is_refused(source: Source, chang
 def test_a_missing_and_an_undeclared_table_are_refused(source: Source) -> None:
     visits = source.tables.pop("visits")
     assert refusal(source).code == "missing_table"
-    source.tables |= {"visits": visits, "more": visits}
+    source.tables.update(visits=visits, more=visits)
     assert refusal(source).code == "unknown_table"
 
 

@@ -1,0 +1,262 @@
+"""The main job, end to end, through the real processes and on real patient data."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yingbi
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from yingbi.display import answer_rows, decimals_for
+
+from demo import nafld, truth
+
+QUESTIONS = (
+    (
+        "Average and count by laboratory test",
+        "SELECT test, AVG(value) AS average, COUNT(*) AS n FROM labs GROUP BY test",
+        2.0,
+    ),
+    (
+        "Deaths and mean age by sex (male: 0 no, 1 yes)",
+        "SELECT male, SUM(status) AS deaths, AVG(age) AS mean_age FROM patients GROUP BY male",
+        1.0,
+    ),
+)
+RAW_ROWS = "SELECT * FROM patients"
+COMMAND_SECONDS = 180
+
+console = Console(highlight=False)
+
+
+class DemoError(Exception):
+    """A command of the demo did not do what it should; the sentence says which and why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The demo's temporary folder."""
+
+    root: Path
+
+    @property
+    def zone(self) -> Path:
+        return self.root / "zone"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def receipt(self) -> Path:
+        return self.root / "receipt.json"
+
+
+def main() -> int:
+    """Run the demo; 0 if all went well."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="yingbi-demo-") as folder:
+            place = Place(Path(folder))
+            # The demo's profile must not become the user's.
+            os.environ["XDG_CONFIG_HOME"] = str(place.root / "config")
+            os.environ.pop("YINGBI_ZONE", None)
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+            _play(place)
+    except KeyboardInterrupt:
+        console.print("interrupted; the zone is stopped")
+        return 130
+    except (DemoError, yingbi.Problem) as error:
+        console.print(f"[red]error:[/] {escape(str(error))}")
+        return 1
+    console.print(f"[dim]{time.monotonic() - began:.0f} s[/]")
+    return 0
+
+
+def _play(place: Place) -> None:
+    with _running_zone(place):
+        data = _add_data(place)
+        with yingbi.connect() as zone:
+            dataset = zone.dataset("nafld")
+            first, *_ = [_ask(dataset, data, title, sql, epsilon) for title, sql, epsilon in QUESTIONS]
+            _heading("What is left")
+            console.print(str(zone.dataset("nafld").budget))
+            _verify(place, first)
+            _ask_again(zone, first)
+            _ask_for_rows(dataset)
+    console.print("\nThe zone is stopped; nothing is left running.")
+
+
+@contextmanager
+def _running_zone(place: Place) -> Iterator[None]:
+    _heading("A zone of three hospitals")
+    _yingbi("init", str(place.zone), "--auto-approve")
+    console.print("[dim]--auto-approve: every plan runs without an operator's look at it. For demos only.[/]")
+    try:
+        ready = _yingbi("up", str(place.zone), "--detach")
+        processes = _yingbi("status", str(place.zone))["processes"]
+        assert isinstance(processes, list)
+        names = ", ".join(f"{process['role']} {process['name']}".strip() for process in processes)
+        console.print(f"{len(processes)} processes, gateway at {ready['gateway']}: {names}")
+        yield
+    finally:
+        # Not to be interrupted: what was started is stopped.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _yingbi("down", str(place.zone))
+
+
+def _add_data(place: Place) -> nafld.Nafld:
+    _heading("Their patients")
+    data = nafld.prepare(place.data)
+    counts = ", ".join(f"{len(table):,} {name}" for name, table in data.tables.items())
+    _yingbi("dataset", "add", str(place.zone), str(data.metadata))
+    console.print(f"{counts}; sealed by each hospital's enclave")
+    console.print(f"[dim]{nafld.COPIES_NOTE}[/]")
+    console.print(f"[dim]{nafld.SPLIT_NOTE}[/]")
+    console.print("[dim]The enclaves are simulated: whoever has root on this machine can look into them.[/]")
+    return data
+
+
+def _ask(dataset: yingbi.Dataset, data: nafld.Nafld, title: str, sql: str, epsilon: float) -> yingbi.Answer:
+    _heading(title)
+    console.print(f"[cyan]{escape(sql)}[/]")
+    query = dataset.sql(sql)
+    console.print("\nBefore anything is spent:")
+    console.print(escape(repr(query.preview(epsilon))))
+    began = time.monotonic()
+    answer = query.run(epsilon, progress=False)
+    console.print(f"\nAnswered in {time.monotonic() - began:.1f} s, for ε = {epsilon:g}:")
+    _show(answer, data)
+    return answer
+
+
+def _show(answer: yingbi.Answer, data: nafld.Nafld) -> None:
+    """Every cell beside the truth, which the demo may look at because it owns the rows."""
+    rows = data.tables[answer.plan.table]
+    exact, plain = truth.clipped(answer.plan, rows, "id"), truth.raw(answer.plan, rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("group", "column"):
+        table.add_column(name, no_wrap=True)
+    for name in ("answer", "95 % interval", "Δ clipped", "holds", "Δ raw"):
+        table.add_column(name, justify="right", no_wrap=True)
+    columns = answer.table.columns
+    for row, texts in enumerate(answer_rows(answer.table)):
+        group = ", ".join(text for text, column in zip(texts, columns, strict=True) if column.kind == "key")
+        for index, column in enumerate(columns):
+            if column.kind == "key":
+                continue
+            value, interval = answer.table.rows[row][index], answer.table.intervals[row][index]
+            target = exact.rows[row][index]
+            holds = (
+                "–"
+                if interval is None or not isinstance(target, float)
+                else "[green]yes[/]"
+                if interval[0] <= target <= interval[1]
+                else "[yellow]no[/]"
+            )
+            table.add_row(
+                group,
+                column.name,
+                texts[index],
+                _between(interval),
+                _distance(value, target),
+                holds,
+                _distance(value, plain[row][index]),
+            )
+    console.print(
+        "[dim]The demo owns these rows, so it may compare. Δ clipped: distance from what the plan computes"
+        " before noise, which the interval is about; Δ raw: from plain SQL.[/]"
+    )
+    console.print(table)
+    for note in answer.notes:
+        console.print(f"[dim]{escape(note)}[/]")
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return "–"
+    low, high = interval
+    places = decimals_for((high - low) / 4)
+    return f"{low:,.{places}f} to {high:,.{places}f}"
+
+
+def _distance(value: object, target: object) -> str:
+    if not isinstance(value, float) or not isinstance(target, float):
+        return "–"
+    return f"{value - target:+,.3g}" if abs(value - target) < 1000 else f"{value - target:+,.0f}"
+
+
+def _verify(place: Place, answer: yingbi.Answer) -> None:
+    _heading("The receipt, checked offline")
+    answer.receipt.save(place.receipt)
+    found = _yingbi("receipt", "verify", str(place.receipt))["checks"]
+    assert isinstance(found, list)
+    for check in found:
+        console.print(f"[green]✓[/] {escape(check['check'])}: [dim]{escape(check['finding'])}[/]")
+
+
+def _ask_again(zone: yingbi.Zone, first: yingbi.Answer) -> None:
+    _heading("The same question again")
+    _, sql, epsilon = QUESTIONS[0]
+    dataset = zone.dataset("nafld")
+    before = dataset.budget
+    again = dataset.sql(sql).run(epsilon, progress=False)
+    if not again.replayed or again.table != first.table or zone.dataset("nafld").budget != before:
+        raise DemoError("the same question was computed again instead of replayed")
+    console.print("The same numbers and no cost: the stored release was replayed.")
+
+
+def _ask_for_rows(dataset: yingbi.Dataset) -> None:
+    _heading("Rows, please")
+    console.print(f"[cyan]{RAW_ROWS}[/]")
+    try:
+        dataset.sql(RAW_ROWS).run(1.0, progress=False)
+    except yingbi.Problem as problem:
+        console.print(f"[red]refused[/] ({problem.code}): {escape(problem.message)}")
+        if problem.hint:
+            console.print(f"[dim]{escape(problem.hint)}[/]")
+        return
+    raise DemoError("raw rows were not refused")
+
+
+def _yingbi(*arguments: str) -> dict[str, object]:
+    """Run a command of the command line; its JSON document."""
+    script = Path(sys.executable).with_name("yingbi")
+    done = subprocess.run(
+        [str(script), *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=COMMAND_SECONDS,
+    )
+    try:
+        document = json.loads(done.stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise DemoError(f"yingbi {' '.join(arguments)}: {done.stderr.strip()[-500:]}") from error
+    if done.returncode != 0:
+        raise DemoError(f"yingbi {' '.join(arguments)}: {document.get('message', document)}")
+    assert isinstance(document, dict)
+    return document
+
+
+def _heading(text: str) -> None:
+    console.print(f"\n[bold]{escape(text)}[/]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
