@@ -9,7 +9,7 @@ demo: $(SETUP)
 	$(BIN)/python -m demo.run
 
 test: $(SETUP) lint types
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --timeout 300
 
 lint: $(SETUP)
 	$(BIN)/ruff check .

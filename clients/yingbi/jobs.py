@@ -306,7 +306,8 @@ class Answer:
 def print_progress(job: Job) -> None:
     """One line of what is happening, to standard error."""
     words = job.state.replace("_", " ")
-    print(f"{job.id}: {words}{f' – {job.progress}' if job.progress else ''}", file=sys.stderr)
+    more = f" – {job.progress}" if job.progress and job.progress != words else ""
+    print(f"{job.id}: {words}{more}", file=sys.stderr)
 
 
 def _reporter(progress: Progress | bool | None) -> Progress:

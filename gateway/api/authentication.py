@@ -21,4 +21,5 @@ class Authentication:
 
 def node_name(context: Context) -> str:
     """The common name in the client certificate, which the zone's CA signed."""
-    return context.auth_context()["x509_common_name"][0].decode()
+    (name,) = context.auth_context()["x509_common_name"]
+    return str(name, "utf-8")

@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
-from yingbi.api.v1.job_pb2 import Failure, Job, JobState, SignedApproval, SignedAuthorization
+from yingbi.api.v1.job_pb2 import Failure, Job, SignedApproval, SignedAuthorization
 from yingbi.api.v1.receipt_pb2 import Receipt
 
 from gateway.jobs import states
+from gateway.jobs.states import State
 from gateway.storage.tables import jobs, releases
 
 
@@ -46,11 +47,11 @@ class JobRecord:
     authorization: SignedAuthorization
     approval: SignedApproval | None
     registration: RegisterDatasetRequest
-    state: JobState
+    state: State
     message: Job
 
 
-def create(connection: Connection, new: NewJob, state: JobState, *, replayed: bool = False) -> JobRecord:
+def create(connection: Connection, new: NewJob, state: State, *, replayed: bool = False) -> JobRecord:
     """Record a job in its first state."""
     connection.execute(
         insert(jobs).values(
@@ -112,7 +113,7 @@ def page(connection: Connection, developer: str | None, size: int, before: int |
     return found, rows[size - 1].number if len(rows) > size else None
 
 
-def move(connection: Connection, job: str, state: JobState, failure: Failure | None = None) -> JobRecord:
+def move(connection: Connection, job: str, state: State, failure: Failure | None = None) -> JobRecord:
     """Bring the job into `state`; raises Problem where it cannot go there from where it is."""
     present = connection.execute(select(jobs.c.state).where(jobs.c.job == job)).scalar_one()
     states.check_transition(job, present, state)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.job_pb2 import JobState
+
+State: TypeAlias = "JobState.ValueType"
 
 PREVIEWED = JobState.JOB_STATE_PREVIEWED
 WAITING = JobState.JOB_STATE_WAITING_FOR_APPROVAL
@@ -16,7 +20,7 @@ CANCELLED = JobState.JOB_STATE_CANCELLED
 
 ENDED = frozenset({SUCCEEDED, FAILED, REFUSED, CANCELLED})
 
-_NEXT: dict[JobState, frozenset[JobState]] = {
+_NEXT: dict[State, frozenset[State]] = {
     PREVIEWED: frozenset({WAITING, QUEUED, SUCCEEDED, REFUSED}),
     WAITING: frozenset({QUEUED, SUCCEEDED, REFUSED, CANCELLED}),
     QUEUED: frozenset({RUNNING, FAILED, CANCELLED}),
@@ -24,12 +28,12 @@ _NEXT: dict[JobState, frozenset[JobState]] = {
 }
 
 
-def name_of(state: JobState) -> str:
+def name_of(state: State) -> str:
     """The state's name as users read it: "waiting for approval"."""
     return JobState.Name(state).removeprefix("JOB_STATE_").replace("_", " ").lower()
 
 
-def check_transition(job: str, present: JobState, wanted: JobState) -> None:
+def check_transition(job: str, present: State, wanted: State) -> None:
     """Raise Problem unless a job may go from `present` to `wanted`."""
     if wanted not in _NEXT.get(present, frozenset()):
         raise Problem(

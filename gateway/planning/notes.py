@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import BoundedSum, Plan
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Plan
 
 from enclave_sim.plan.sensitivity import groups
 
@@ -38,8 +38,10 @@ def number(value: float) -> str:
 def _value_notes(total: BoundedSum, fraction_bits: int) -> list[str]:
     name = total.column.name
     step = total.half_range / 2**fraction_bits
+    missing = "NULL and NaN do" if total.column.type == COLUMN_TYPE_FLOAT64 else "NULL does"
     return [
-        f"Values of {name} outside [{number(total.lower)}, {number(total.upper)}] count as the nearest bound.",
+        f"Values of {name} outside [{number(total.lower)}, {number(total.upper)}] count as the nearest bound; "
+        f"{missing} not count.",
         f"Each value of {name} is rounded to a grid of steps of {step:.3g}.",
     ]
 

@@ -27,6 +27,7 @@ def connect(folder: ZoneFolder, role: str) -> grpc.Channel:
 
 def problem_of(error: grpc.RpcError) -> Problem:
     """The problem that a failed call carries."""
+    assert isinstance(error, grpc.Call)
     status = rpc_status.from_call(error)
     if status is None or not status.details:
         return Problem(kind_of_status(error.code().name), "gateway", error.details() or error.code().name)

@@ -74,12 +74,8 @@ def add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], No
     say("registering")
     with client.connect(folder, "operator") as channel:
         try:
-            return cast(
-                Dataset,
-                DatasetServiceStub(channel).RegisterDataset(
-                    RegisterDatasetRequest(declaration=declaration, shards=shards), timeout=60
-                ),
-            )
+            request = RegisterDatasetRequest(declaration=declaration, shards=shards)
+            return DatasetServiceStub(channel).RegisterDataset(request, timeout=60)
         except grpc.RpcError as error:
             raise client.problem_of(error) from error
 

@@ -116,7 +116,7 @@ def test_a_ca_that_is_no_certificate_is_the_callers_mistake(zone: Scene) -> None
 def test_a_tls_key_of_the_zone_cannot_vouch_for_enclaves() -> None:
     """The CA certifies the gateway's TLS key too: it must not pass for an attestation root."""
     zone = scene.scene(root_is_ca=False)
-    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED)) == "receipt_certificates"
+    assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED)) == "receipt_evidence"
 
 
 def test_another_measurement_is_noticed(zone: Scene) -> None:

@@ -77,4 +77,4 @@ class _Lines:
 
 def _words(job: Job) -> str:
     state = job.state.replace("_", " ")
-    return f"{state} – {job.progress}" if job.progress else state
+    return f"{state} – {job.progress}" if job.progress and job.progress != state else state

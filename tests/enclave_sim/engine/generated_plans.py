@@ -69,7 +69,7 @@ def _stored(title: str) -> st.SearchStrategy[PythonValue | None]:
 
 
 @st.composite
-def tables(draw: st.DrawFn, sizes: tuple[int, ...] = (0, 1, 8, 20), units: int = 6) -> pa.Table:
+def tables(draw: st.DrawFn, sizes: tuple[int, ...] = (0, 1, 6, 12), units: int = 6) -> pa.Table:
     """As many rows as one of `sizes` says, of up to `units` units."""
     size = draw(st.sampled_from(sizes))
     owners = sorted(draw(st.lists(st.integers(0, units - 1), min_size=size, max_size=size)))
@@ -154,15 +154,30 @@ def _declared(title: str) -> st.SearchStrategy[list[PythonValue]]:
 
 
 @st.composite
-def plans(draw: st.DrawFn, max_rows: int = 12, max_groups: int = 4, *, filtered: bool = True) -> Plan:
-    """Plans whose bounds go up to `max_rows` and `max_groups`."""
+def plans(draw: st.DrawFn) -> Plan:
     return plan(
         *draw(st.lists(_statistics(), min_size=1, max_size=4)),
-        where=draw(st.one_of(st.none(), filters())) if filtered else None,
+        where=draw(st.one_of(st.none(), filters())),
         by=draw(_keys()),
-        max_rows=draw(st.integers(1, max_rows)),
-        max_groups=draw(st.integers(1, max_groups)),
+        max_rows=draw(st.integers(1, 12)),
+        max_groups=draw(st.integers(1, 4)),
         fraction_bits=draw(st.sampled_from([0, 3, 16])),
+    )
+
+
+@st.composite
+def _tight_plans(draw: st.DrawFn) -> Plan:
+    """Every kind of statistic over all values of one key, and bounds that a unit with many rows exceeds."""
+    title = draw(st.sampled_from(KEYS))
+    return plan(
+        ROW_COUNT,
+        DISTINCT_UNITS,
+        draw(st.sampled_from(list(VALUES)).map(non_null)),
+        draw(_bounded_sums()),
+        by=[key(title, *VALUES[title])],
+        max_rows=draw(st.integers(1, 3)),
+        max_groups=1,
+        fraction_bits=draw(st.sampled_from([3, 16])),
     )
 
 
@@ -171,6 +186,6 @@ def cases() -> st.SearchStrategy[Case]:
     return st.builds(Case, plans(), tables())
 
 
-def crowded_cases() -> st.SearchStrategy[Case]:
-    """Two units with many rows and tight bounds, so that what is not clipped breaks a claim."""
-    return st.builds(Case, plans(2, 2, filtered=False), tables((20,), units=2))
+def tight_cases() -> st.SearchStrategy[Case]:
+    """Two units that exceed the bounds, so that what is not clipped breaks a claim."""
+    return st.builds(Case, _tight_plans(), tables((12,), units=2))

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.api.v1.plan_pb2 import ColumnReference, Expression, Membership, Negation, NullTest, Plan, Value
+from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_BOOL,
+    ColumnReference,
+    Expression,
+    Membership,
+    Negation,
+    NullTest,
+    Plan,
+    Value,
+)
 
 from enclave_sim.plan.canonical import MAX_PLAN_BYTES, NotCanonicalError, decode, encode, plan_hash
 from enclave_sim.plan.expressions import MAX_DEPTH
@@ -37,6 +46,7 @@ plans = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(plans)
 def test_decoding_gives_back_what_was_encoded(plan: Plan) -> None:
     data = encode(plan)
@@ -44,6 +54,7 @@ def test_decoding_gives_back_what_was_encoded(plan: Plan) -> None:
     assert encode(decode(data)) == data
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_one_plan_or_none(data: bytes) -> None:
     try:
@@ -77,7 +88,7 @@ def test_a_plan_has_a_largest_size() -> None:
 
 
 def test_the_deepest_filter_that_is_allowed_can_be_decoded() -> None:
-    expression = Expression(null_test=NullTest(column=ColumnReference(name="a", type=1)))
+    expression = Expression(null_test=NullTest(column=ColumnReference(name="a", type=COLUMN_TYPE_BOOL)))
     for _ in range(MAX_DEPTH - 1):
         expression = Expression(negation=Negation(operand=expression))
     plan = Plan(filter=expression)

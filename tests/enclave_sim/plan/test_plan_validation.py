@@ -39,6 +39,7 @@ def filtered(text: str) -> Change:
 
     def change(plan: Plan) -> None:
         plan.ClearField("filter")
+        plan.filter.SetInParent()
         text_format.Parse(text, plan.filter)
 
     return change

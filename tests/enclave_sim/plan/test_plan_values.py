@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from yingbi.api.v1.plan_pb2 import Value
 
 from enclave_sim.plan import values
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.booleans(),
@@ -29,6 +30,7 @@ def test_python_values_round_trip(value: values.PythonValue) -> None:
     assert values.is_valid(constant)
 
 
+@settings(deadline=None)
 @given(st.datetimes())
 def test_iso_text_is_read_exactly(moment: datetime.datetime) -> None:
     assert values.to_python(values.parse_timestamp(moment.isoformat(" "))) == moment

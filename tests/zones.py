@@ -1,0 +1,196 @@
+"""Zones for end-to-end tests: real processes, real sockets, real files, made by the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+COMMAND = [sys.executable, "-m", "yingbi"]
+
+
+@dataclass
+class Ran:
+    """A finished command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document that `--json` prints."""
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Zone:
+    """A zone's folder and the environment that its commands run in."""
+
+    root: Path
+    config: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "YINGBI_ZONE": str(self.root), "XDG_CONFIG_HOME": str(self.config), "COLUMNS": "120"}
+
+    def run(self, *arguments: str | Path, timeout: float = 120) -> Ran:
+        """Run `yingbi ARGUMENTS` to its end."""
+        done = subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *arguments: str | Path, timeout: float = 120) -> Any:
+        """The document of a command that has to succeed."""
+        ran = self.run(*arguments, "--json", timeout=timeout)
+        assert ran.code == 0, (arguments, ran)
+        return ran.json
+
+    def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start `yingbi ARGUMENTS`; the fixture ends it."""
+        child = subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        self.started.append(child)
+        return child
+
+    def up(self) -> None:
+        """Start the zone in the background."""
+        ran = self.run("up", self.root, "--detach")
+        assert ran.code == 0, ran
+
+    def down(self) -> None:
+        """Stop it, and every command that was begun."""
+        for child in self.started:
+            child.kill()
+            child.communicate()
+        self.run("down", self.root)
+
+    def processes(self, role: str) -> dict[str, int]:
+        """Process ids by name."""
+        shown = self.json("status", self.root)
+        return {one["name"]: one["pid"] for one in shown["processes"] if one["role"] == role}
+
+    def add(self, folder: Path, metadata: str, tables: dict[str, pa.Table]) -> Any:
+        """Write a dataset's files into `folder` and add it."""
+        return self.json("dataset", "add", self.root, write_dataset(folder, metadata, tables))
+
+
+def write_dataset(folder: Path, metadata: str, tables: dict[str, pa.Table]) -> Path:
+    """Write the metadata and one Parquet file a table; returns the metadata's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet")
+    path = folder / "dataset.yaml"
+    path.write_text(metadata)
+    return path
+
+
+VISITS = """
+dataset: {name}
+zone: test
+title: {{en: "Visits"}}
+grade: {grade}
+source: "made up for tests"
+privacy_unit: person
+max_units: 1000
+units_disjoint: true
+budget: {{epsilon: {epsilon}, delta: 1.0e-7}}
+tables:
+  visits:
+    file: visits.parquet
+    max_rows_per_unit: 4
+    columns:
+      person: {{type: int64, role: unit}}
+      clinic: {{type: string, values: [north, south, east]}}
+      pain:   {{type: float64, lower: 0, upper: 10}}
+      note:   {{type: string}}
+"""
+
+
+def visits() -> pa.Table:
+    """600 visits of 200 people to two of three declared clinics: 3 each, pain from 0 to 9."""
+    rows = range(600)
+    return pa.table(
+        {
+            "person": [row // 3 for row in rows],
+            "clinic": ["north" if row % 2 else "south" for row in rows],
+            "pain": [float(row % 10) for row in rows],
+            "note": ["Raw-Secret-Note" for _ in rows],
+        }
+    )
+
+
+def add_visits(zone: Zone, folder: Path, name: str = "visits", *, grade: int = 2, epsilon: float = 1000.0) -> Any:
+    """Add a dataset of visits called `name`."""
+    metadata = VISITS.format(name=name, grade=grade, epsilon=epsilon)
+    return zone.add(folder / name, metadata, {"visits": visits()})
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for a condition; fails after `seconds`."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def zone_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zone of three nodes as `yingbi init --auto-approve` makes it. Copies of it are zones of their own."""
+    base = tmp_path_factory.mktemp("template")
+    made = Zone(base / "zone", base / "config").run("init", base / "zone", "--auto-approve")
+    assert made.code == 0, made
+    return base / "zone"
+
+
+@pytest.fixture
+def stopped_zone(zone_template: Path, tmp_path: Path) -> Iterator[Zone]:
+    """A zone that is not up."""
+    zone = Zone(Path(shutil.copytree(zone_template, tmp_path / "zone")), tmp_path / "config")
+    yield zone
+    zone.down()
+
+
+@pytest.fixture
+def fresh_zone(stopped_zone: Zone) -> Zone:
+    """A running zone without data, for one test."""
+    stopped_zone.up()
+    return stopped_zone
+
+
+@pytest.fixture(scope="session")
+def zone(zone_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
+    """A running zone with the dataset `visits`, which tests share and leave as they found it."""
+    base = tmp_path_factory.mktemp("shared")
+    shared = Zone(Path(shutil.copytree(zone_template, base / "zone")), base / "config")
+    shared.up()
+    try:
+        add_visits(shared, base / "data")
+        yield shared
+    finally:
+        shared.down()
