@@ -41,6 +41,7 @@ from enclave_sim import budget, contributions
 from enclave_sim.authority import check_approval, check_authorization
 from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
+from enclave_sim.engine.protocol import Cancelled
 from enclave_sim.journal import Record
 from enclave_sim.paillier.encryption import add, encrypt
 from enclave_sim.paillier.keys import ThresholdKey
@@ -50,7 +51,8 @@ from enclave_sim.plan.canonical import NotCanonicalError, decode, plan_hash
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.sensitivity import cells, groups, total_rho_units
 from enclave_sim.plan.validation import check_plan
-from enclave_sim.privacy.gaussian import mechanism_name, sample_share
+from enclave_sim.privacy.gaussian import mechanism_name
+from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.sealed.shard import open_table, read_header
 
 JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
@@ -79,7 +81,10 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     admission = _admit(enclave, job, task)
     if not charge:
         _charge(enclave, job, admission, task.plan)
-    vector = _noised_sum(enclave, admission, cancelled)
+    try:
+        vector = _noised_sum(enclave, admission, cancelled)
+    except Cancelled as error:
+        raise _cancelled(job) from error
     _check_not_cancelled(enclave, job)
     contribution = _encrypt(enclave, job, admission, vector)
     enclave.files.save(job, "contribution", contribution.SerializeToString())
@@ -309,7 +314,7 @@ def _record(enclave: Enclave, kind: str, job: str) -> Record | None:
 
 def _check_not_cancelled(enclave: Enclave, job: str) -> None:
     if _record(enclave, "cancel", job):
-        raise _refused("cancelled", f"Job {job} was cancelled.")
+        raise _cancelled(job)
 
 
 def _file(enclave: Enclave, job: str, name: str) -> bytes:
@@ -317,6 +322,10 @@ def _file(enclave: Enclave, job: str, name: str) -> bytes:
     if data is None:
         raise Problem(Kind.FAILED, "lost_file", f"The file {name!r} of job {job} is gone from this node.")
     return data
+
+
+def _cancelled(job: str) -> Problem:
+    return _refused("cancelled", f"Job {job} was cancelled.")
 
 
 def _refused(code: str, message: str) -> Problem:

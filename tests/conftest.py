@@ -13,6 +13,10 @@ if missing:
 
 from hypothesis import settings  # noqa: E402
 
+from tests.zones import fresh_zone, stopped_zone, zone, zone_template  # noqa: E402
+
+__all__ = ["fresh_zone", "stopped_zone", "zone", "zone_template"]
+
 # A loaded machine must not fail a property by its speed; failures are reproduced from the printed blob.
 settings.register_profile("yingbi", deadline=None, print_blob=True)
 settings.load_profile("yingbi")
@@ -27,6 +31,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def long_form(pytestconfig: pytest.Config) -> bool:
     """Whether the long forms were asked for."""
     return bool(pytestconfig.getoption("--long"))
-
-
-pytest_plugins = ["tests.zones"]

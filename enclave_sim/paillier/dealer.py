@@ -64,9 +64,7 @@ def generate_modulus(bits: int = MODULUS_BITS) -> tuple[int, int]:
     return p, q
 
 
-def deal(
-    p: int, q: int, parties: int, threshold: int, epoch: int
-) -> tuple[ThresholdKey, tuple[KeyShare, ...]]:
+def deal(p: int, q: int, parties: int, threshold: int, epoch: int) -> tuple[ThresholdKey, tuple[KeyShare, ...]]:
     """Split the decryption exponent of n = p q into shares 1..parties, any `threshold` of which open.
 
     Damgård & Jurik, PKC 2001, section 4.1 with s = 1, after Fouque, Poupard & Stern, FC 2000: with

@@ -148,10 +148,7 @@ def _check_rows(row_counts: Integers, starts: Integers, entries: int) -> None:
     if int(row_counts.min()) < 1:
         raise ClippingInputError("an entry must count at least one row")
     # The largest first: after that no sum of a unit's counts can wrap.
-    if (
-        int(row_counts.max()) > MAX_UNIT_ROWS
-        or int(np.add.reduceat(row_counts, starts).max()) > MAX_UNIT_ROWS
-    ):
+    if int(row_counts.max()) > MAX_UNIT_ROWS or int(np.add.reduceat(row_counts, starts).max()) > MAX_UNIT_ROWS:
         raise ClippingRangeError(f"a unit may have at most {MAX_UNIT_ROWS} rows")
 
 

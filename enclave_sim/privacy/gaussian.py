@@ -30,13 +30,10 @@ n − t. Shares beyond that are post-processing. Everything in this module that 
 an integer or a `Fraction`, rounded up.
 """
 
-from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
-from itertools import islice, repeat
 from math import ceil, isqrt
 
-import opendp.prelude as dp
 from yingbi.api.zcdp import RHO_UNITS
 
 MIN_SIGMA = 2
@@ -59,7 +56,6 @@ _EXPONENT = Fraction(284_776, 10_000)
 _LARGEST_EXPONENT = 1024
 # Square roots are bounded above to this many binary places.
 _ROOT_BITS = 64
-_CHUNK = 65_536
 
 
 class SigmaTooLargeError(ValueError):
@@ -83,7 +79,7 @@ def rho_units_of(delta2_squared: int, sigma: int, parties: int, cells: int) -> i
         ValueError: an argument is out of range.
     """
     _check_query(delta2_squared, parties, cells)
-    _check_sigma(sigma)
+    check_sigma(sigma)
     main = Fraction(delta2_squared, parties * sigma**2)
     tau = deviation(sigma, parties)
     cross = 2 * tau * _root_above(main * cells)
@@ -120,40 +116,16 @@ def sigma_for(delta2_squared: int, rho_units: int, parties: int, cells: int) -> 
 @lru_cache(maxsize=1024)
 def deviation(sigma: int, parties: int) -> Fraction:
     """An upper bound of τ, the deviation of the sum from one discrete Gaussian; 0 for one party."""
-    _check_sigma(sigma)
+    check_sigma(sigma)
     _check_parties(parties)
     exponents = (int(_EXPONENT * sigma**2 * k / (k + 1)) for k in range(1, parties))
     return 10 * sum((Fraction(1, 2 ** min(e, _LARGEST_EXPONENT)) for e in exponents), Fraction(0))
-
-
-def sample_share(cells: int, sigma: int) -> list[int]:
-    """One party's noise: `cells` independent draws of N_Z(0, σ²), sampled exactly by OpenDP.
-
-    About 20 µs a cell. Every call draws afresh: a party that resends must resend what it stored.
-
-    Raises:
-        ValueError: cells < 0 or σ < `MIN_SIGMA`.
-        SigmaTooLargeError: σ > `MAX_SIGMA`.
-    """
-    if cells < 0:
-        raise ValueError(f"cells must not be negative, not {cells}")
-    _check_sigma(sigma)
-    dp.enable_features("contrib")
-    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="i64")
-    add_noise = dp.m.make_gaussian(*space, scale=float(sigma))
-    return [noise for chunk in _chunks(cells) for noise in add_noise([0] * chunk)]
 
 
 def mechanism_name(parties: int) -> str:
     """How releases and receipts name the mechanism."""
     _check_parties(parties)
     return "discrete Gaussian" if parties == 1 else f"sum of {parties} discrete Gaussian shares"
-
-
-def _chunks(cells: int) -> Iterator[int]:
-    yield from islice(repeat(_CHUNK), cells // _CHUNK)
-    if cells % _CHUNK:
-        yield cells % _CHUNK
 
 
 def _root_above(value: Fraction) -> Fraction:
@@ -180,7 +152,8 @@ def _check_parties(parties: int) -> None:
         raise ValueError(f"parties must be from 1 to {MAX_PARTIES}, not {parties}")
 
 
-def _check_sigma(sigma: int) -> None:
+def check_sigma(sigma: int) -> None:
+    """Raise ValueError or SigmaTooLargeError unless `MIN_SIGMA` <= σ <= `MAX_SIGMA`."""
     if sigma < MIN_SIGMA:
         raise ValueError(f"sigma must be at least {MIN_SIGMA}, not {sigma}")
     if sigma > MAX_SIGMA:

@@ -128,8 +128,10 @@ class _Builder:
             content = self._mapping(node, path)
         elif isinstance(node, SequenceNode):
             content = [self.entry(item, f"{path}[{index}]") for index, item in enumerate(node.value)]
-        else:
+        elif isinstance(node, ScalarNode):
             content = _scalar(node, place)
+        else:
+            raise place.problem("the text is not YAML")
         return Entry(self._file, path, line, column, content)
 
     def _mapping(self, node: MappingNode, path: str) -> dict[str, Entry]:

@@ -21,7 +21,8 @@ from scipy.special import ndtri  # type: ignore[import-untyped]
 from scipy.stats import beta, binom, chi2, chisquare  # type: ignore[import-untyped]
 from yingbi.api.zcdp import RHO_UNITS
 
-from enclave_sim.privacy.gaussian import rho_units_of, sample_share
+from enclave_sim.privacy.gaussian import rho_units_of
+from enclave_sim.privacy.sampling import sample_share
 
 ALARM = 1e-6
 PARTIES = 3

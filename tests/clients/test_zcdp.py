@@ -72,9 +72,7 @@ def test_a_thousand_gaussians_of_standard_deviation_fifty() -> None:
 
 
 @given(epsilon=epsilons, delta=deltas)
-def test_what_epsilon_buys_costs_no_more_than_epsilon_and_one_unit_more_would(
-    epsilon: float, delta: float
-) -> None:
+def test_what_epsilon_buys_costs_no_more_than_epsilon_and_one_unit_more_would(epsilon: float, delta: float) -> None:
     try:
         rho_units = rho_units_for(epsilon, delta)
     except BadPrivacyParameter:

@@ -40,9 +40,7 @@ def verify_evidence(evidence: Evidence, ca_pem: bytes) -> EvidenceBody:
     if body.format != "simulated" or not body.simulated:
         raise EvidenceError(f"evidence format {body.format!r} is not known here; known: 'simulated'")
     if body.node != _common_name(platform):
-        raise EvidenceError(
-            f"evidence of {body.node!r} comes from the platform of {_common_name(platform)!r}"
-        )
+        raise EvidenceError(f"evidence of {body.node!r} comes from the platform of {_common_name(platform)!r}")
     return body
 
 

@@ -144,9 +144,7 @@ def _floor_rho_units(epsilon: float, delta: float) -> int:
     # Solved for ρ the statement reads ρ = (ε + (log δ + g(β)) / β) / (1 + β). The sign of its
     # derivative in β is that of −β²(ε + log(1 + 1/β)) − (1 + 2β)(log δ + log(1 + β)); divided by
     # −(1 + 2β) that increases with β.
-    beta = _crossing(
-        lambda b: b * b / (1 + 2 * b) * (epsilon + math.log1p(1 / b)) + log_delta + math.log1p(b)
-    )
+    beta = _crossing(lambda b: b * b / (1 + 2 * b) * (epsilon + math.log1p(1 / b)) + log_delta + math.log1p(b))
     rho = _rho_at(Decimal(beta), Decimal(float(epsilon)), Decimal(float(delta)))
     return max(0, math.floor(_CONTEXT.multiply(rho, RHO_UNITS)))
 

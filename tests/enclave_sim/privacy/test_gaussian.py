@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yingbi.api.zcdp import RHO_UNITS
 
-from enclave_sim.privacy import gaussian
+from enclave_sim.privacy import sampling
 from enclave_sim.privacy.gaussian import (
     MAX_SIGMA,
     SigmaTooLargeError,
     deviation,
     mechanism_name,
     rho_units_of,
-    sample_share,
     sigma_for,
 )
+from enclave_sim.privacy.sampling import sample_share
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
 
@@ -175,7 +175,7 @@ def test_a_share_that_cannot_be_sampled_exactly_is_refused(cells: int, sigma: in
 
 @pytest.mark.parametrize("cells", [0, 1, 4, 5, 9])
 def test_a_share_has_a_draw_for_every_cell_across_chunks(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaussian, "_CHUNK", 4)
+    monkeypatch.setattr(sampling, "_CHUNK", 4)
     noise = sample_share(cells, MAX_SIGMA)
     # Two equal draws at this σ, or a zero, have a probability below 1e-14.
     assert len(noise) == len(set(noise) - {0}) == cells

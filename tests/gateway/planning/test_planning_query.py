@@ -17,7 +17,6 @@ from enclave_sim.plan.canonical import decode, encode
 from enclave_sim.plan.sensitivity import delta2_squared, groups, total_rho_units
 from enclave_sim.plan.statistics import is_centred
 from enclave_sim.privacy.gaussian import rho_units_of
-from gateway.planning.grade import check_grade
 from gateway.planning.notes import clipping_notes
 from gateway.planning.query import plan_query
 from gateway.planning.statistics import bounded_sum
@@ -236,11 +235,3 @@ def test_the_notes_say_in_numbers_what_clipping_does(planned: Planner, declarati
         "Each unit counts fully in every group that it has rows in.",
         "Rows whose Test is NULL or not a declared value are in no group.",
     ]
-
-
-def test_grade_4_is_refused() -> None:
-    for grade in (1, 2, 3):
-        check_grade(grade)
-    with pytest.raises(Problem) as caught:
-        check_grade(4)
-    assert caught.value.code == "grade_4"
