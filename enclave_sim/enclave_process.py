@@ -10,12 +10,15 @@ import argparse
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from cryptography.exceptions import InvalidTag
+from yingbi.api.evidence import EvidenceError
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import Hello, Task, TaskResult
@@ -52,7 +55,7 @@ class Worker:
             result.failure.CopyFrom(_failure(problem))
         except Exception as error:
             # Its text could hold a value: it goes to nobody but this node's own log, by type alone.
-            log.error("task of job %s failed: %s", task.job, type(error).__name__)
+            log.error("task of job %r failed: %s", task.job, type(error).__name__)
             result.failure.CopyFrom(_failure(_unexpected(error)))
         self._answer(result)
 
@@ -120,7 +123,10 @@ def main() -> None:
     parser.add_argument("--ingest", type=int, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    enclave = load_enclave(arguments.folder, arguments.ca.read_bytes())
+    try:
+        enclave = load_enclave(arguments.folder, arguments.ca.read_bytes())
+    except (EvidenceError, InvalidTag, JournalError, OSError, ValueError, KeyError) as error:
+        sys.exit(f"the enclave of {arguments.folder.parent.name} refuses to start: {error or type(error).__name__}")
     serve(enclave, socket.socket(fileno=arguments.channel), socket.socket(fileno=arguments.ingest))
     # The channel is closed: the node is gone. A computation may still run; nobody waits for it.
     os._exit(0)

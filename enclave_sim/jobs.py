@@ -69,15 +69,15 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     Privacy: what leaves is a ciphertext; its plaintext is a bounded sum whose sensitivity `check_plan`
     proved, plus a discrete Gaussian share; only a total over all shares is ever opened (`open_total`).
     """
-    if not JOB_ID.fullmatch(job):
-        raise Problem(Kind.MALFORMED, "bad_job", "A job id is 1 to 64 of a-z, 0-9 and '-'.")
+    _check_job_id(job)
     charge = _record(enclave, "charge", job)
     if charge and charge["plan_hash"] != plan_hash(task.plan).hex():
         raise _refused("other_plan", f"Job {job} was started with another plan.")
     _check_not_cancelled(enclave, job)
-    stored = enclave.files.load(job, "contribution")
-    if charge and stored:
-        return Contribution.FromString(stored)
+    if _record(enclave, "contribution", job):
+        return _own_contribution(enclave, job)
+    if cancelled():
+        raise _cancelled(job)
     admission = _admit(enclave, job, task)
     if not charge:
         _charge(enclave, job, admission, task.plan)
@@ -87,7 +87,7 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
         raise _cancelled(job) from error
     _check_not_cancelled(enclave, job)
     contribution = _encrypt(enclave, job, admission, vector)
-    enclave.files.save(job, "contribution", contribution.SerializeToString())
+    _store_contribution(enclave, job, contribution)
     return contribution
 
 
@@ -126,9 +126,7 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
     if opening is None:
         raise _refused("not_opened", f"This enclave gave no share for job {job}.")
     plan_bytes = _file(enclave, job, "plan")
-    if plan_hash(plan_bytes).hex() != charge["plan_hash"]:
-        raise Problem(Kind.FAILED, "altered_file", f"The plan of job {job} was altered on this node.")
-    plan = decode(plan_bytes)
+    plan = _charged_plan(plan_bytes, charge, job)
     partials = {}
     for share in task.shares:
         index, numbers = _checked_share(enclave, job, opening, share)
@@ -139,7 +137,7 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
         raise _refused("bad_shares", f"The opening shares do not combine: {error}.") from error
     manifest = _file(enclave, job, "manifest")
     if digests.digest(digests.MANIFEST, manifest).hex() != opening["manifest"]:
-        raise Problem(Kind.FAILED, "altered_file", f"The manifest of job {job} was altered on this node.")
+        raise _altered("manifest", job)
     body = ReceiptBody(
         manifest=Manifest.FromString(manifest),
         plan=plan_bytes,
@@ -161,6 +159,7 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
 
 def cancel(enclave: Enclave, job: str) -> None:
     """Never contribute to this job nor open it from now on, unless its total is already bound. Durable."""
+    _check_job_id(job)
     if not _record(enclave, "cancel", job) and not _record(enclave, "open", job):
         enclave.journal.append({"kind": "cancel", "job": job})
 
@@ -257,8 +256,32 @@ def _encrypt(enclave: Enclave, job: str, admission: _Admission, vector: list[int
     return Contribution(signed=signed, ciphertexts=ciphertexts)
 
 
+def _store_contribution(enclave: Enclave, job: str, contribution: Contribution) -> None:
+    """Keep what is about to be sent. From the record on, no other contribution to the job is ever made."""
+    data = contribution.SerializeToString(deterministic=True)
+    enclave.files.save(job, "contribution", data)
+    stored = digests.digest(digests.CONTRIBUTION, data).hex()
+    enclave.journal.append({"kind": "contribution", "job": job, "stored": stored})
+
+
+def _own_contribution(enclave: Enclave, job: str) -> Contribution:
+    record = _record(enclave, "contribution", job)
+    if record is None:
+        raise _refused("not_contributed", f"This enclave contributed nothing to job {job} yet.")
+    data = _file(enclave, job, "contribution")
+    if digests.digest(digests.CONTRIBUTION, data).hex() != record["stored"]:
+        raise _altered("contribution", job)
+    return Contribution.FromString(data)
+
+
+def _charged_plan(plan: bytes, charge: Record, job: str) -> Plan:
+    if plan_hash(plan).hex() != charge["plan_hash"]:
+        raise _altered("plan", job)
+    return decode(plan)
+
+
 def _manifest(enclave: Enclave, job: str, charge: Record, task: OpenTask) -> Manifest:
-    plan = decode(_file(enclave, job, "plan"))
+    plan = _charged_plan(_file(enclave, job, "plan"), charge, job)
     manifest = contributions.manifest_of(
         task.contributions,
         enclave.epoch,
@@ -266,8 +289,7 @@ def _manifest(enclave: Enclave, job: str, charge: Record, task: OpenTask) -> Man
         plan_hash=bytes.fromhex(str(charge["plan_hash"])),
         version=plan.dataset_version,
     )
-    own = Contribution.FromString(_file(enclave, job, "contribution"))
-    if own.signed not in manifest.contributions:
+    if _own_contribution(enclave, job).signed not in manifest.contributions:
         raise _refused("bad_contributions", "The total leaves out what this enclave contributed.")
     return manifest
 
@@ -326,6 +348,16 @@ def _file(enclave: Enclave, job: str, name: str) -> bytes:
 
 def _cancelled(job: str) -> Problem:
     return _refused("cancelled", f"Job {job} was cancelled.")
+
+
+def _check_job_id(job: str) -> None:
+    # Job ids become folder names and go into the journal.
+    if not JOB_ID.fullmatch(job):
+        raise Problem(Kind.MALFORMED, "bad_job", "A job id is 1 to 64 of a-z, 0-9 and '-'.")
+
+
+def _altered(name: str, job: str) -> Problem:
+    return Problem(Kind.FAILED, "altered_file", f"The file {name!r} of job {job} was altered on this node.")
 
 
 def _refused(code: str, message: str) -> Problem:

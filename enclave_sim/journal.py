@@ -2,24 +2,30 @@
 
 A record takes effect only once it is on disk: `append` returns after fsync. Each record carries
 HMAC-SHA256(key, previous MAC || record) under a key of the enclave, so that the host can neither alter,
-reorder nor insert one. Cutting whole records off the end is not noticed here: the counter that peers
-countersign comes with the issue "Inside".
+reorder nor insert one. Cutting bytes off the end looks like a crash and is not noticed here: the counter
+that peers countersign comes with the issue "Inside".
 
-Layout of a record: four bytes of length, big-endian; the record as canonical JSON; 32 bytes of MAC.
+Layout of a record: four bytes of length, big-endian; the first four bytes of HMAC-SHA256(key, previous MAC
+|| length), so that an altered length is not taken for a torn end; the record as canonical JSON; 32 bytes of
+MAC.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
+import threading
+import time
 from pathlib import Path
 
+HEADER_BYTES = 8
 MAC_BYTES = 32
-# No record comes near this, so a longer one is an altered length and not a torn end.
 MAX_RECORD = 1 << 16
+# How long to wait for an earlier process of the same enclave to end.
+LOCK_SECONDS = 5.0
 Record = dict[str, str | int]
 
 
@@ -28,10 +34,10 @@ class JournalError(Exception):
 
 
 class Journal:
-    """An append-only file of records. Not safe for several threads; its owner holds a lock."""
+    """An append-only file of records. One process holds it at a time; its threads may all append."""
 
     def __init__(self, path: Path, key: bytes) -> None:
-        """Open or create the journal at `path`; raises JournalError where it does not verify.
+        """Open or create the journal at `path`; raises JournalError where it is in use or does not verify.
 
         A record that a crash cut off was never acknowledged, so its torn bytes at the end are removed.
         """
@@ -39,60 +45,82 @@ class Journal:
         self._key = key
         self._mac = b"\0" * MAC_BYTES
         self.records: list[Record] = []
-        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
-        self._end = self._load(self._file.read())
-        self._file.truncate(self._end)
-        self._file.seek(self._end)
-        _sync_folder(path.parent)
+        self._appending = threading.Lock()
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        try:
+            self._lock()
+            self._end = self._load(self._file.read())
+            self._file.truncate(self._end)
+            _sync_folder(path.parent)
+        except BaseException:
+            self._file.close()
+            raise
 
     def append(self, record: Record) -> None:
         """Make `record` durable; raises JournalError, leaving the journal as it was, where that fails."""
         payload = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
-        mac = self._next_mac(payload)
-        data = len(payload).to_bytes(4, "big") + payload + mac
+        if len(payload) > MAX_RECORD:
+            raise JournalError(f"{self._path.name}: a record has at most {MAX_RECORD} bytes, not {len(payload)}")
+        with self._appending:
+            mac = self._mac_after(payload)
+            self._write(self._header(len(payload)) + payload + mac)
+            self._mac = mac
+            self.records.append(record)
+
+    def close(self) -> None:
+        """Close the file, so that another process may open it."""
+        self._file.close()
+
+    def _write(self, data: bytes) -> None:
         try:
+            self._file.seek(self._end)
             written = self._file.write(data)
             if written != len(data):
                 raise OSError(f"wrote {written} of {len(data)} bytes")
             os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(self._end)
-            self._file.seek(self._end)
             raise JournalError(f"{self._path.name}: cannot be written: {error}") from error
         self._end += len(data)
-        self._mac = mac
-        self.records.append(record)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def _lock(self) -> None:
+        give_up = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > give_up:
+                    raise JournalError(f"{self._path.name}: is in use by another process") from error
+                time.sleep(0.05)
 
     def _load(self, data: bytes) -> int:
-        end = 0
-        for payload, mac, after in _split(data, self._path.name):
-            if not hmac.compare_digest(mac, self._next_mac(payload)):
-                raise JournalError(f"{self._path.name}: record {len(self.records) + 1} was altered")
+        start = 0
+        while start + HEADER_BYTES <= len(data):
+            header = data[start : start + HEADER_BYTES]
+            length = int.from_bytes(header[:4], "big")
+            if not hmac.compare_digest(header, self._header(length)):
+                raise self._altered()
+            end = start + HEADER_BYTES + length + MAC_BYTES
+            if end > len(data):
+                break
+            payload, mac = data[start + HEADER_BYTES : end - MAC_BYTES], data[end - MAC_BYTES : end]
+            if not hmac.compare_digest(mac, self._mac_after(payload)):
+                raise self._altered()
             self._mac = mac
             self.records.append(json.loads(payload))
-            end = after
-        return end
+            start = end
+        return start
 
-    def _next_mac(self, payload: bytes) -> bytes:
-        return hmac.new(self._key, self._mac + payload, hashlib.sha256).digest()
+    def _altered(self) -> JournalError:
+        return JournalError(f"{self._path.name}: record {len(self.records) + 1} was altered")
 
+    def _header(self, length: int) -> bytes:
+        # No record has four bytes of JSON, so these MACs are never those of a record.
+        prefix = length.to_bytes(4, "big")
+        return prefix + self._mac_after(prefix)[:4]
 
-def _split(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
-    """Each complete record of `data`: payload, MAC, and where it ends."""
-    start = 0
-    while start + 4 <= len(data):
-        length = int.from_bytes(data[start : start + 4], "big")
-        if length > MAX_RECORD:
-            raise JournalError(f"{name}: a record's length was altered")
-        end = start + 4 + length + MAC_BYTES
-        if end > len(data):
-            return
-        yield data[start + 4 : end - MAC_BYTES], data[end - MAC_BYTES : end], end
-        start = end
+    def _mac_after(self, data: bytes) -> bytes:
+        return hmac.new(self._key, self._mac + data, hashlib.sha256).digest()
 
 
 def _sync_folder(folder: Path) -> None:

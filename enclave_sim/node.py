@@ -33,11 +33,15 @@ POLL_SECONDS = 20
 RETRY_SECONDS = 0.5
 
 
+class EnclaveError(Exception):
+    """The enclave's process ended before it said hello."""
+
+
 class EnclaveProcess:
     """The enclave as its node sees it: a channel for tasks, and a process that must not outlive it."""
 
     def __init__(self, folder: Path, pid_file: Path | None) -> None:
-        """Start the enclave and wait for its hello; raises RuntimeError where it does not come up."""
+        """Start the enclave and wait for its hello; raises EnclaveError where it does not come up."""
         channel, inherited = socket.socketpair()
         listener = listen_for_rows(folder)
         self._process = subprocess.Popen(
@@ -55,7 +59,7 @@ class EnclaveProcess:
         self._writing = threading.Lock()
         hello = read_frame(self._stream)
         if hello is None:
-            raise RuntimeError(f"the enclave did not start (exit code {self._process.wait()})")
+            raise EnclaveError(f"exit code {self._process.wait()}")
         self.hello = Hello.FromString(hello)
         if pid_file:
             # Its newline tells whoever waits for the file that it is whole.
@@ -167,7 +171,10 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    enclave = EnclaveProcess(arguments.folder, arguments.enclave_pid_file)
+    try:
+        enclave = EnclaveProcess(arguments.folder, arguments.enclave_pid_file)
+    except EnclaveError:
+        sys.exit(1)  # the enclave has said why, in the same log
     try:
         Node(enclave, connect(arguments.folder, arguments.gateway)).run()
         log.error("the enclave has ended")

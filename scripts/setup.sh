@@ -20,5 +20,5 @@ fi
 }
 [ -x "$BIN/python" ] || "$PYTHON" -m venv "$(dirname "$BIN")"
 [ -x "$BIN/uv" ] || "$BIN/python" -m pip install -q --disable-pip-version-check uv==0.13.9
-"$BIN/uv" pip install -q --python "$BIN/python" --require-hashes -r constraints.txt
+"$BIN/uv" pip install -q --compile-bytecode --python "$BIN/python" --require-hashes -r constraints.txt
 "$BIN/uv" pip install -q --python "$BIN/python" --no-deps -e .

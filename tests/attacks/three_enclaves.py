@@ -1,0 +1,345 @@
+"""Three enclaves in one process: real keys, sealed shards, journals and files; no gateway, no sockets but for rows.
+
+`Trio` plays the honest gateway. An attack takes what an honest run gives, alters it, and asks again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.timestamp_pb2 import Timestamp
+from yingbi.api import digests
+from yingbi.api.evidence import DEALER
+from yingbi.api.problem import Problem
+from yingbi.api.v1.attestation_pb2 import KeyCeremonyRequest, KeyCeremonyResult
+from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, SignedShardRegistration, TableDeclaration
+from yingbi.api.v1.job_pb2 import Approval, Authorization, SignedApproval, SignedAuthorization
+from yingbi.api.v1.node_pb2 import (
+    ContributeTask,
+    Contribution,
+    IngestReply,
+    IngestRequest,
+    OpeningShare,
+    OpenTask,
+    ReceiptSignature,
+    SignTask,
+)
+from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_FLOAT64,
+    COLUMN_TYPE_INT64,
+    COLUMN_TYPE_STRING,
+    Plan,
+    Value,
+)
+from yingbi.api.v1.receipt_pb2 import ReceiptBody
+
+from enclave_sim import jobs
+from enclave_sim.attestation.simulated import SimulatedBackend
+from enclave_sim.authority import Policy
+from enclave_sim.budget import budget_of
+from enclave_sim.ceremony import hold_ceremony
+from enclave_sim.contributions import dataset_version
+from enclave_sim.enclave import Enclave, load_enclave
+from enclave_sim.engine.protocol import never
+from enclave_sim.frames import read_frame, write_frame
+from enclave_sim.identity import Identity
+from enclave_sim.ingest import serve_connection
+from enclave_sim.plan.canonical import decode, encode, plan_hash
+from enclave_sim.plan.schema import check_declaration
+from enclave_sim.plan.sensitivity import total_rho_units
+from enclave_sim.sealed.schema import arrow_schema
+from enclave_sim.sealed.shard import open_table
+from gateway.planning.query import plan_query
+from gateway.zone.authority import Authority, certificate_pem
+from gateway.zone.init import _write_platform
+
+NODES = ("node-1", "node-2", "node-3")
+THRESHOLD = 2
+DELTA = 1e-7
+MAX_ROWS = 4
+QUERY = "SELECT clinic, COUNT(*), AVG(pain), COUNT(DISTINCT person) FROM visits GROUP BY clinic"
+
+
+def visits_declaration(dataset: str = "visits", *, grade: int = 2, epsilon: float = 200.0) -> DatasetDeclaration:
+    """Visits of people to clinics; at most 60 people, of whom 4 rows count in full."""
+    column = ColumnDeclaration
+    declaration = DatasetDeclaration(
+        dataset=dataset,
+        zone="test",
+        title={"en": "Visits"},
+        grade=grade,
+        source="made up for tests",
+        privacy_unit="person",
+        unit_namespace="person",
+        max_units=60,
+        units_disjoint=True,
+        budget_epsilon=epsilon,
+        budget_delta=DELTA,
+        tables=[
+            TableDeclaration(
+                name="visits",
+                max_rows_per_unit=MAX_ROWS,
+                columns=[
+                    column(name="person", type=COLUMN_TYPE_INT64, role=column.ROLE_UNIT),
+                    column(
+                        name="clinic",
+                        type=COLUMN_TYPE_STRING,
+                        role=column.ROLE_ATTRIBUTE,
+                        values=[Value(string_value=name) for name in ("north", "south", "east")],
+                    ),
+                    column(name="pain", type=COLUMN_TYPE_FLOAT64, role=column.ROLE_ATTRIBUTE, lower=0, upper=10),
+                    column(name="age", type=COLUMN_TYPE_INT64, role=column.ROLE_ATTRIBUTE, lower=0, upper=100),
+                ],
+            )
+        ],
+    )
+    check_declaration(declaration)
+    return declaration
+
+
+def visits_of(node: int, people: int = 20) -> pa.Table:
+    """Three visits of each of a node's people; no person is at two nodes."""
+    rows = range(3 * people)
+    return visits_table(
+        person=[1000 * node + row // 3 for row in rows],
+        clinic=["north" if row % 2 else "south" for row in rows],
+        pain=[float(row % 10) for row in rows],
+        age=[20 + row % 50 for row in rows],
+    )
+
+
+def visits_table(**columns: Sequence[object]) -> pa.Table:
+    """The columns of `visits` in the declared types."""
+    return pa.table(columns, schema=arrow_schema(visits_declaration().tables[0]))
+
+
+def bring(
+    enclave: Enclave,
+    declaration: DatasetDeclaration,
+    tables: Sequence[pa.Table],
+    *,
+    change: Callable[[bytes], bytes] = lambda stream: stream,
+) -> IngestReply | None:
+    """Bring rows over a real socket; `change` alters the bytes sent. None where the enclave hangs up."""
+    ours, theirs = socket.socketpair()
+    serving = threading.Thread(target=_serve, args=(enclave, theirs))
+    serving.start()
+    with closing(ours), ours.makefile("rwb") as stream:
+        with suppress(OSError):
+            ours.sendall(change(ingest_stream(declaration, tables)))
+            ours.shutdown(socket.SHUT_WR)
+        reply = read_frame(cast(BinaryIO, stream))
+    serving.join()
+    return IngestReply.FromString(reply) if reply is not None else None
+
+
+def ingest_stream(declaration: DatasetDeclaration, tables: Sequence[pa.Table]) -> bytes:
+    """What a provider sends: the request, then an Arrow stream a table."""
+    sink = pa.BufferOutputStream()
+    request = IngestRequest(declaration=declaration.SerializeToString(deterministic=True))
+    write_frame(sink, request.SerializeToString())
+    for table in tables:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    return cast(bytes, sink.getvalue().to_pybytes())
+
+
+def _serve(enclave: Enclave, connection: socket.socket) -> None:
+    # As the enclave's process does: whatever goes wrong with one connection ends that connection only.
+    with suppress(Exception):
+        serve_connection(enclave, connection)
+
+
+def refusal(call: Callable[..., object], *arguments: object) -> str:
+    """The code of the problem that a call raises."""
+    with pytest.raises(Problem) as raised:
+        call(*arguments)
+    return raised.value.code
+
+
+@dataclass
+class Trio:
+    """Three enclaves of one key epoch, each with a shard of `visits`, and the people who may sign."""
+
+    folder: Path
+    ca_pem: bytes
+    developer: Ed25519PrivateKey
+    operator: Ed25519PrivateKey
+    enclaves: list[Enclave] = field(default_factory=list)
+    shards: dict[str, list[SignedShardRegistration]] = field(default_factory=dict)
+
+    def load(self) -> None:
+        """(Re)start the enclaves from what is on disk."""
+        self.close()
+        self.enclaves = [load_enclave(self.folder / name, self.ca_pem) for name in NODES]
+
+    def close(self) -> None:
+        """Stop the enclaves."""
+        for enclave in self.enclaves:
+            enclave.journal.close()
+        self.enclaves = []
+
+    def copy(self, folder: Path) -> Trio:
+        """The same zone on a disk of its own."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        copied = Trio(folder, self.ca_pem, self.developer, self.operator, shards=dict(self.shards))
+        copied.load()
+        return copied
+
+    def add(self, declaration: DatasetDeclaration, tables: Sequence[pa.Table]) -> None:
+        """Seal a dataset of one table, one shard a node."""
+        replies = [bring(enclave, declaration, [table]) for enclave, table in zip(self.enclaves, tables, strict=True)]
+        assert all(reply is not None and reply.HasField("shard") for reply in replies), replies
+        self.shards[declaration.dataset] = [reply.shard for reply in replies if reply is not None]
+
+    def declaration(self, dataset: str = "visits") -> DatasetDeclaration:
+        """What the shards of a dataset were sealed under."""
+        enclave = self.enclaves[0]
+        version = dataset_version(self.shards[dataset], enclave.epoch)
+        shard = enclave.shards / dataset / version.commitments[enclave.node].hex()
+        return jobs._declaration(shard, version, enclave.wrapping_key)
+
+    def version(self, dataset: str = "visits") -> bytes:
+        """The dataset's present version."""
+        return dataset_version(self.shards[dataset], self.enclaves[0].epoch).version
+
+    def plan(self, sql: str = QUERY, *, epsilon: float = 1.0, dataset: str = "visits") -> Plan:
+        """What the gateway compiles a query to."""
+        return plan_query(
+            sql,
+            self.declaration(dataset),
+            dataset_version=self.version(dataset),
+            parties=len(self.enclaves),
+            epsilon=epsilon,
+            delta=DELTA,
+        )
+
+    def authorization(self, plan: Plan, request_id: str) -> Authorization:
+        """What the developer signs for a plan; valid for ten minutes."""
+        return Authorization(
+            plan_hash=plan_hash(encode(plan)),
+            rho_units=total_rho_units(plan),
+            delta=plan.delta,
+            request_id=request_id,
+            expires=Timestamp(seconds=int(time.time()) + 600),
+            developer_key=self.developer.public_key().public_bytes_raw(),
+        )
+
+    def task(self, plan: Plan, *, request_id: str = "request-1", dataset: str | None = None) -> ContributeTask:
+        """An honest task to contribute, signed by the developer; without an approval."""
+        return ContributeTask(
+            plan=encode(plan),
+            authorization=authorized(self.authorization(plan, request_id), self.developer),
+            shards=self.shards[dataset or plan.dataset],
+        )
+
+    def contribute(self, job: str, task: ContributeTask) -> list[Contribution]:
+        """One contribution of each enclave."""
+        return [jobs.contribute(enclave, job, task, never) for enclave in self.enclaves]
+
+    def open(self, job: str, contributions: Sequence[Contribution]) -> list[OpeningShare]:
+        """One opening share of each enclave."""
+        task = OpenTask(contributions=contributions)
+        return [jobs.open_total(enclave, job, task) for enclave in self.enclaves]
+
+    def sign(self, job: str, shares: Sequence[OpeningShare]) -> list[ReceiptSignature]:
+        """One signature of each enclave."""
+        return [jobs.sign_receipt(enclave, job, SignTask(shares=shares)) for enclave in self.enclaves]
+
+    def run(self, job: str, task: ContributeTask) -> ReceiptBody:
+        """The whole job; every enclave signs the same bytes."""
+        signatures = self.sign(job, self.open(job, self.contribute(job, task)))
+        assert len({one.receipt_body for one in signatures}) == 1
+        return ReceiptBody.FromString(signatures[0].receipt_body)
+
+    def exact(self, plan: Plan) -> list[int]:
+        """The clipped total before noise, which no enclave of a real zone tells."""
+        version = dataset_version(self.shards[plan.dataset], self.enclaves[0].epoch)
+        vectors = []
+        for enclave in self.enclaves:
+            shard = enclave.shards / plan.dataset / version.commitments[enclave.node].hex()
+            columns = partial(open_table, shard, wrapping_key=enclave.wrapping_key)
+            vectors.append(enclave.engine.contribution(plan, columns, never))
+        return [sum(cell) for cell in zip(*vectors, strict=True)]
+
+    def spent(self, dataset: str = "visits") -> list[int]:
+        """What each enclave's own copy of the budget says."""
+        filters = [budget_of(enclave.journal.records, dataset) for enclave in self.enclaves]
+        return [one.spent.rho_units if one else 0 for one in filters]
+
+    def records(self, kind: str) -> list[int]:
+        """How many records of a kind each enclave's journal has."""
+        return [sum(record["kind"] == kind for record in enclave.journal.records) for enclave in self.enclaves]
+
+    def set_policy(self, *, auto_approve: bool) -> None:
+        """The provider's own policy file, read at the next `load`."""
+        for name in NODES:
+            _write_policy(self.folder / name, self.developer, self.operator, auto_approve=auto_approve)
+
+
+def authorized(body: Authorization, key: Ed25519PrivateKey) -> SignedAuthorization:
+    """`body` signed by `key`."""
+    data = body.SerializeToString(deterministic=True)
+    return SignedAuthorization(body=data, signature=digests.sign(key, digests.AUTHORIZATION, data))
+
+
+def approved(job: str, plan: Plan, operator: Ed25519PrivateKey) -> SignedApproval:
+    """An operator's approval of a plan for a job."""
+    body = Approval(
+        job=job, plan_hash=plan_hash(encode(plan)), operator_key=operator.public_key().public_bytes_raw()
+    ).SerializeToString(deterministic=True)
+    return SignedApproval(body=body, signature=digests.sign(operator, digests.APPROVAL, body))
+
+
+def replanned(task: ContributeTask) -> Plan:
+    """The plan of a task, to alter."""
+    return decode(task.plan)
+
+
+def _write_policy(
+    node: Path, developer: Ed25519PrivateKey, operator: Ed25519PrivateKey, *, auto_approve: bool
+) -> None:
+    policy = Policy(
+        developers=frozenset({developer.public_key().public_bytes_raw()}),
+        operators=frozenset({operator.public_key().public_bytes_raw()}),
+        auto_approve=auto_approve,
+    )
+    (node / "policy.json").write_text(policy.to_json())
+
+
+def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
+    """Certificates, platforms, a key ceremony and a dataset of grade 2, as `yingbi init` would make them."""
+    ca = Authority.new("test CA")
+    root = ca.subordinate("test attestation root")
+    trio = Trio(folder, certificate_pem(ca.certificate), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+    for name in NODES:
+        _write_platform(folder / name / "platform", name, root)
+        _write_policy(folder / name, trio.developer, trio.operator, auto_approve=False)
+    _write_platform(folder / DEALER, DEALER, root)
+    result = deal_to(folder, primes, trio.ca_pem)
+    for share in result.shares:
+        (folder / share.node / "key_epoch.pb").write_bytes(result.key_epoch.SerializeToString())
+        (folder / share.node / "key_share.pb").write_bytes(share.SerializeToString())
+    trio.load()
+    trio.add(visits_declaration(), [visits_of(number) for number in range(len(NODES))])
+    return trio
+
+
+def deal_to(folder: Path, primes: tuple[int, int], ca_pem: bytes) -> KeyCeremonyResult:
+    """Hold the key ceremony for the three platforms in `folder`."""
+    evidence = [Identity.of(SimulatedBackend.load(folder / name / "platform")).evidence for name in NODES]
+    dealer = Identity.of(SimulatedBackend.load(folder / DEALER))
+    request = KeyCeremonyRequest(epoch=1, threshold=THRESHOLD, enclaves=evidence)
+    return hold_ceremony(request, primes, dealer, ca_pem)
