@@ -12,6 +12,7 @@ import struct
 from typing import BinaryIO, cast
 
 import pyarrow as pa
+from google.protobuf.message import DecodeError
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ShardRegistration, SignedShardRegistration
@@ -23,6 +24,9 @@ from enclave_sim.enclave import Enclave
 from enclave_sim.frames import FrameError, read_frame, write_frame
 from enclave_sim.plan.schema import DeclarationError, check_declaration
 from enclave_sim.sealed.shard import seal_shard
+
+# The end of an Arrow IPC stream (Arrow columnar format, "IPC Streaming Format"). A reader takes silence for it too.
+END_OF_TABLE = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def serve_connection(enclave: Enclave, connection: socket.socket) -> None:
@@ -42,14 +46,14 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         declaration = DatasetDeclaration.FromString(request.declaration)
         check_declaration(declaration)
         limit = budget.check_limit(enclave.journal.records, declaration)
-        tables = {table.name: pa.ipc.open_stream(stream).read_all() for table in declaration.tables}
-        folder = enclave.shards / declaration.dataset
-        folder.mkdir(parents=True, exist_ok=True)
-        sealed = seal_shard(folder, request.declaration, tables, enclave.wrapping_key)
-    except (FrameError, pa.ArrowInvalid, EOFError) as error:
+        tables = {table.name: _read_table(stream) for table in declaration.tables}
+    except (FrameError, DecodeError, pa.ArrowException, OSError, EOFError) as error:
         raise Problem(Kind.MALFORMED, "ingest", f"The stream of rows is broken: {error}.") from error
     except DeclarationError as error:
         raise Problem(Kind.MALFORMED, "ingest", str(error)) from error
+    folder = enclave.shards / declaration.dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    sealed = seal_shard(folder, request.declaration, tables, enclave.wrapping_key)
     _record_budget(enclave, declaration.dataset, limit)
     body = ShardRegistration(
         node=enclave.node,
@@ -58,6 +62,30 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         commitment=sealed.commitment,
     ).SerializeToString(deterministic=True)
     return SignedShardRegistration(body=body, signature=enclave.identity.sign(digests.SHARD, body))
+
+
+class _TableStream:
+    """The connection while one table is read from it: remembers the last bytes that were read."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.tail = b""
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self.tail = (self.tail + data)[-len(END_OF_TABLE) :]
+        return data
+
+
+def _read_table(stream: BinaryIO) -> pa.Table:
+    """The next table; raises FrameError where the connection ends before it, though between two batches."""
+    watched = _TableStream(stream)
+    table = pa.ipc.open_stream(watched).read_all()
+    if watched.tail != END_OF_TABLE:
+        raise FrameError("the connection ended within a table")
+    return table
 
 
 def _record_budget(enclave: Enclave, dataset: str, limit: int) -> None:

@@ -43,7 +43,7 @@ from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
 from enclave_sim.engine.protocol import Cancelled
 from enclave_sim.journal import Record
-from enclave_sim.paillier.encryption import add, encrypt
+from enclave_sim.paillier.encryption import UnequalLengthsError, add, encrypt
 from enclave_sim.paillier.keys import ThresholdKey
 from enclave_sim.paillier.packing import Layout, pack, unpack
 from enclave_sim.paillier.threshold import InconsistentSharesError, combine, partial_decrypt
@@ -103,7 +103,10 @@ def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
     manifest = _manifest(enclave, job, charge, task)
     public = enclave.key.public
     vectors = [contributions.from_bytes(c.ciphertexts, public) for c in task.contributions]
-    total = add(public, vectors)
+    try:
+        total = add(public, vectors)
+    except UnequalLengthsError as error:
+        raise _refused("bad_contributions", f"The contributions do not add up: {error}.") from error
     total_digest = digests.digest_all(digests.CIPHERTEXTS, contributions.to_bytes(total, public.bits))
     manifest_bytes = manifest.SerializeToString(deterministic=True)
     _bind(enclave, job, manifest_bytes, total_digest)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from yingbi import connect
 
 COMMAND = [sys.executable, "-m", "yingbi"]
+BYTECODE = Path(__file__).resolve().parent.parent / ".pytest_cache" / "bytecode"
+
+
+def quick_environment() -> dict[str, str]:
+    """This process's environment, with compiled code kept from one process to the next.
+
+    Containers often forbid that, and a command would then compile its libraries for longer than it works.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
+
+
+def _no_json(constant: str) -> float:
+    raise AssertionError(f"{constant} is no JSON")
 
 
 @dataclass
@@ -30,8 +45,9 @@ class Ran:
 
     @property
     def json(self) -> Any:
-        """The one JSON document that `--json` prints."""
-        return json.loads(self.stdout)
+        """The one JSON document that `--json` prints: nothing before or after it, and no NaN in it."""
+        assert self.stdout.count("\n") == 1, self
+        return json.loads(self.stdout, parse_constant=_no_json)
 
 
 @dataclass
@@ -44,13 +60,14 @@ class Zone:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "YINGBI_ZONE": str(self.root), "XDG_CONFIG_HOME": str(self.config), "COLUMNS": "120"}
+        here = {"YINGBI_ZONE": str(self.root), "XDG_CONFIG_HOME": str(self.config), "COLUMNS": "120"}
+        return {**quick_environment(), **here}
 
-    def run(self, *arguments: str | Path, timeout: float = 120) -> Ran:
-        """Run `yingbi ARGUMENTS` to its end."""
+    def run(self, *arguments: str | Path, timeout: float = 120, environment: Mapping[str, str] | None = None) -> Ran:
+        """Run `yingbi ARGUMENTS` to its end, in the zone's environment unless another is given."""
         done = subprocess.run(
             [*COMMAND, *map(str, arguments)],
-            env=self.environment,
+            env=self.environment if environment is None else environment,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -64,6 +81,20 @@ class Zone:
         ran = self.run(*arguments, "--json", timeout=timeout)
         assert ran.code == 0, (arguments, ran)
         return ran.json
+
+    def problem(self, code: int, *arguments: str | Path) -> dict[str, str]:
+        """The document of a command that has to end with this exit code, and has to say why."""
+        ran = self.run(*arguments, "--json")
+        assert ran.code == code, (arguments, ran)
+        document: dict[str, str] = ran.json
+        assert document["code"], document
+        assert document["message"], document
+        return document
+
+    def spent(self, dataset: str) -> float:
+        """What of a dataset's budget is spent, as an epsilon. Asked by the SDK, which takes no process."""
+        with connect(folder=self.root) as zone:
+            return zone.dataset(dataset).budget.spent_epsilon
 
     def begin(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start `yingbi ARGUMENTS`; the fixture ends it."""
@@ -159,13 +190,18 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+def new_zone(base: Path, *options: str) -> Zone:
+    """A zone of its own below `base`, as `yingbi init` makes it; not up."""
+    zone = Zone(base / "zone", base / "config")
+    made = zone.run("init", zone.root, *options)
+    assert made.code == 0, made
+    return zone
+
+
 @pytest.fixture(scope="session")
 def zone_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A zone of three nodes as `yingbi init --auto-approve` makes it. Copies of it are zones of their own."""
-    base = tmp_path_factory.mktemp("template")
-    made = Zone(base / "zone", base / "config").run("init", base / "zone", "--auto-approve")
-    assert made.code == 0, made
-    return base / "zone"
+    return new_zone(tmp_path_factory.mktemp("template"), "--auto-approve").root
 
 
 @pytest.fixture

@@ -49,8 +49,8 @@ class Job:
 
     @property
     def state(self) -> str:
-        """previewed, waiting_for_approval, queued, running, succeeded, failed, refused or cancelled."""
-        return job_pb2.JobState.Name(self.message.state).removeprefix("JOB_STATE_").lower()
+        """previewed, waiting for approval, queued, running, succeeded, failed, refused or cancelled."""
+        return job_pb2.JobState.Name(self.message.state).removeprefix("JOB_STATE_").replace("_", " ").lower()
 
     @property
     def progress(self) -> str:

@@ -15,13 +15,13 @@ PRIME_BITS = 384
 
 
 @pytest.fixture(scope="session")
-def primes() -> tuple[int, int]:
+def safe_primes() -> tuple[int, int]:
     return generate_safe_prime(PRIME_BITS), generate_safe_prime(PRIME_BITS)
 
 
 @pytest.fixture(scope="session")
-def trio_template(primes: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Trio:
-    trio = make_trio(tmp_path_factory.mktemp("trio"), primes)
+def trio_template(safe_primes: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Trio:
+    trio = make_trio(tmp_path_factory.mktemp("trio"), safe_primes)
     trio.close()
     return trio
 

@@ -37,6 +37,7 @@ from yingbi.api.v1.node_pb2 import (
     SignTask,
 )
 from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_BOOL,
     COLUMN_TYPE_FLOAT64,
     COLUMN_TYPE_INT64,
     COLUMN_TYPE_STRING,
@@ -70,6 +71,9 @@ THRESHOLD = 2
 DELTA = 1e-7
 MAX_ROWS = 4
 QUERY = "SELECT clinic, COUNT(*), AVG(pain), COUNT(DISTINCT person) FROM visits GROUP BY clinic"
+WIDE_QUERY = (
+    "SELECT clinic, night, COUNT(*), COUNT(DISTINCT person), AVG(pain), AVG(age) FROM visits GROUP BY clinic, night"
+)
 
 
 def visits_declaration(dataset: str = "visits", *, grade: int = 2, epsilon: float = 200.0) -> DatasetDeclaration:
@@ -101,6 +105,12 @@ def visits_declaration(dataset: str = "visits", *, grade: int = 2, epsilon: floa
                     ),
                     column(name="pain", type=COLUMN_TYPE_FLOAT64, role=column.ROLE_ATTRIBUTE, lower=0, upper=10),
                     column(name="age", type=COLUMN_TYPE_INT64, role=column.ROLE_ATTRIBUTE, lower=0, upper=100),
+                    column(
+                        name="night",
+                        type=COLUMN_TYPE_BOOL,
+                        role=column.ROLE_ATTRIBUTE,
+                        values=[Value(bool_value=night) for night in (False, True)],
+                    ),
                 ],
             )
         ],
@@ -117,6 +127,7 @@ def visits_of(node: int, people: int = 20) -> pa.Table:
         clinic=["north" if row % 2 else "south" for row in rows],
         pain=[float(row % 10) for row in rows],
         age=[20 + row % 50 for row in rows],
+        night=[row % 5 == 0 for row in rows],
     )
 
 
@@ -308,9 +319,7 @@ def replanned(task: ContributeTask) -> Plan:
     return decode(task.plan)
 
 
-def _write_policy(
-    node: Path, developer: Ed25519PrivateKey, operator: Ed25519PrivateKey, *, auto_approve: bool
-) -> None:
+def _write_policy(node: Path, developer: Ed25519PrivateKey, operator: Ed25519PrivateKey, *, auto_approve: bool) -> None:
     policy = Policy(
         developers=frozenset({developer.public_key().public_bytes_raw()}),
         operators=frozenset({operator.public_key().public_bytes_raw()}),

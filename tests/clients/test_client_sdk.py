@@ -194,7 +194,7 @@ def test_all_pages_of_jobs_come(gateway: FakeGateway, query: yingbi.Query) -> No
 def test_an_operator_approves_by_signature(gateway: FakeGateway, query: yingbi.Query) -> None:
     gateway.holds = True
     job = query.submit(epsilon=1.0)
-    assert job.state == "waiting_for_approval"
+    assert job.state == "waiting for approval"
     with yingbi.connect(role="operator") as zone:
         assert zone.job(job.id).approve().state == "queued"
         assert zone.job(job.id).refuse("no").state == "refused"

@@ -7,13 +7,20 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+import yingbi
 
-from tests.zones import Zone, add_visits, wait_until
+from tests.zones import VISITS, Zone, visits, wait_until
 
 pytestmark = pytest.mark.xdist_group("crashes")
 
-QUESTION = "SELECT clinic, COUNT(*), AVG(pain) FROM visits GROUP BY clinic"
+# Enough cells that a job takes a second, and can be killed in the middle.
+DAYS = 120
+QUESTION = "SELECT clinic, day, COUNT(*), AVG(pain) FROM visits GROUP BY clinic, day"
+METADATA = (
+    VISITS.format(name="visits", grade=2, epsilon=1000.0) + f"      day: {{type: int64, values: {list(range(DAYS))}}}\n"
+)
 
 
 def kill(pid: int) -> None:
@@ -24,19 +31,22 @@ def kill(pid: int) -> None:
 def running_job(zone: Zone) -> str:
     """The job that is running now."""
     found: list[str] = []
+    with yingbi.connect(folder=zone.root) as connection:
 
-    def look() -> bool:
-        found[:] = [job["job"] for job in zone.json("jobs")["jobs"] if job["state"] in ("queued", "running")]
-        return bool(found)
+        def look() -> bool:
+            found[:] = [job.id for job in connection.jobs() if job.state == "running"]
+            return bool(found)
 
-    wait_until(look)
+        wait_until(look)
     return found[0]
 
 
 @pytest.fixture
 def crash_zone(fresh_zone: Zone, tmp_path: Path) -> Zone:
     """A zone of its own with the dataset `visits`."""
-    add_visits(fresh_zone, tmp_path / "data")
+    table = visits()
+    days = pa.array([row % DAYS for row in range(table.num_rows)], pa.int64())
+    fresh_zone.add(tmp_path / "data", METADATA, {"visits": table.append_column("day", days)})
     return fresh_zone
 
 

@@ -1,5 +1,5 @@
 """The three enclaves of the attacks, for the tests of their parts."""
 
-from tests.attacks.conftest import trio, trio_template
+from tests.attacks.conftest import safe_primes, trio, trio_template
 
-__all__ = ["trio", "trio_template"]
+__all__ = ["safe_primes", "trio", "trio_template"]

@@ -1,0 +1,204 @@
+"""A gateway that invents requests and approvals: design section 3, "Authority is checked inside"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.timestamp_pb2 import Timestamp
+from yingbi.api import digests
+from yingbi.api.v1.job_pb2 import Authorization, SignedApproval, SignedAuthorization
+from yingbi.api.v1.node_pb2 import ContributeTask
+from yingbi.api.v1.plan_pb2 import Plan
+
+from enclave_sim import jobs
+from enclave_sim.engine.protocol import never
+from tests.attacks.three_enclaves import Trio, approved, authorized, refusal, visits_declaration, visits_of
+
+STRANGER = Ed25519PrivateKey.generate()
+
+
+@pytest.fixture(scope="module")
+def shared(trio_template: Trio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    """With a dataset of each grade that is guarded; for tests in which nothing is computed."""
+    copied = trio_template.copy(tmp_path_factory.mktemp("authority"))
+    for grade in (3, 4):
+        copied.add(visits_declaration(f"grade{grade}", grade=grade), [visits_of(node) for node in range(3)])
+    yield copied
+    copied.close()
+
+
+@pytest.fixture
+def guarded(shared: Trio, tmp_path: Path) -> Iterator[Trio]:
+    """A copy of it in which jobs may run."""
+    copied = shared.copy(tmp_path / "guarded")
+    yield copied
+    copied.close()
+
+
+def _refused_by_all(trio: Trio, job: str, task: ContributeTask) -> set[str]:
+    before = [enclave.journal.records.copy() for enclave in trio.enclaves]
+    codes = {refusal(jobs.contribute, enclave, job, task, never) for enclave in trio.enclaves}
+    assert [enclave.journal.records for enclave in trio.enclaves] == before
+    return codes
+
+
+Forge = Callable[[Trio, Plan, Authorization], SignedAuthorization]
+
+
+def _changed(**fields: object) -> Forge:
+    """The developer signed this; it is not what the task computes."""
+
+    def forge(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
+        for name, value in fields.items():
+            if isinstance(value, Timestamp):
+                body.expires.CopyFrom(value)
+            else:
+                setattr(body, name, value)
+        return authorized(body, trio.developer)
+
+    return forge
+
+
+def _unsigned(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
+    return SignedAuthorization(body=body.SerializeToString(deterministic=True))
+
+
+def _by_a_stranger(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
+    body.developer_key = STRANGER.public_key().public_bytes_raw()
+    return authorized(body, STRANGER)
+
+
+def _in_the_developers_name(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
+    return authorized(body, STRANGER)
+
+
+def _altered_after_signing(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
+    signature = authorized(body, trio.developer).signature
+    body.request_id = "another"
+    return SignedAuthorization(body=body.SerializeToString(deterministic=True), signature=signature)
+
+
+def _signed_as_an_approval(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
+    data = body.SerializeToString(deterministic=True)
+    return SignedAuthorization(body=data, signature=digests.sign(trio.developer, digests.APPROVAL, data))
+
+
+FORGERIES: dict[str, tuple[Forge, str]] = {
+    "nothing at all": (lambda *_: SignedAuthorization(), "unknown_developer"),
+    "not signed": (_unsigned, "bad_signature"),
+    "by a stranger": (_by_a_stranger, "unknown_developer"),
+    "in the developer's name": (_in_the_developers_name, "bad_signature"),
+    "altered after signing": (_altered_after_signing, "bad_signature"),
+    "signed for another purpose": (_signed_as_an_approval, "bad_signature"),
+    "for another plan": (_changed(plan_hash=bytes(32)), "other_plan"),
+    "for a smaller ρ": (_changed(rho_units=1), "other_price"),
+    "for a larger ρ": (_changed(rho_units=10**15), "other_price"),
+    "for another δ": (_changed(delta=1e-6), "other_price"),
+    "for no number as δ": (_changed(delta=float("nan")), "other_price"),
+    "expired": (_changed(expires=Timestamp(seconds=1)), "expired"),
+    "without an expiry": (_changed(expires=Timestamp()), "expired"),
+    "without a request id": (_changed(request_id=""), "bad_request_id"),
+    "with an endless request id": (_changed(request_id="x" * 100_000), "bad_request_id"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_nothing_is_computed_that_the_developer_did_not_sign(shared: Trio, name: str) -> None:
+    """The enclave verifies the developer's signature over plan hash, ρ, δ, request id and expiry."""
+    forge, code = FORGERIES[name]
+    plan = shared.plan()
+    task = shared.task(plan)
+    task.authorization.CopyFrom(forge(shared, plan, shared.authorization(plan, "request-1")))
+    assert _refused_by_all(shared, "job-1", task) == {code}
+
+
+def test_the_same_task_honestly_signed_is_computed(guarded: Trio) -> None:
+    """So the refusals above are for the forgery and nothing else."""
+    guarded.run("job-1", guarded.task(guarded.plan()))
+
+
+def test_one_authorization_is_good_for_one_job(guarded: Trio) -> None:
+    """A gateway cannot run a signed request a second time to have its noise drawn again."""
+    plan = guarded.plan()
+    task = guarded.task(plan, request_id="once")
+    guarded.contribute("job-1", task)
+    assert _refused_by_all(guarded, "job-2", task) == {"request_reused"}
+    # Nor does a fresh signature with a later expiry help: the request id is what counts.
+    later = guarded.authorization(plan, "once")
+    later.expires.seconds += 3600
+    task.authorization.CopyFrom(authorized(later, guarded.developer))
+    assert _refused_by_all(guarded, "job-3", task) == {"request_reused"}
+    guarded.load()
+    assert _refused_by_all(guarded, "job-2", task) == {"request_reused"}
+
+
+def test_a_job_id_is_good_for_one_plan(guarded: Trio) -> None:
+    """Otherwise two plans could share one charge."""
+    guarded.contribute("job-1", guarded.task(guarded.plan()))
+    other = guarded.plan("SELECT COUNT(*) FROM visits")
+    assert _refused_by_all(guarded, "job-1", guarded.task(other, request_id="request-2")) == {"other_plan"}
+
+
+def _unsigned_approval(trio: Trio, plan: Plan) -> SignedApproval:
+    return SignedApproval(body=approved("job-1", plan, trio.operator).body)
+
+
+def _approval_in_the_operators_name(trio: Trio, plan: Plan) -> SignedApproval:
+    body = approved("job-1", plan, trio.operator).body
+    return SignedApproval(body=body, signature=digests.sign(STRANGER, digests.APPROVAL, body))
+
+
+APPROVALS: dict[str, tuple[Callable[[Trio, Plan], SignedApproval], str]] = {
+    "missing": (lambda *_: SignedApproval(), "not_approved"),
+    "not signed": (_unsigned_approval, "bad_signature"),
+    "of another job": (lambda trio, plan: approved("job-2", plan, trio.operator), "other_plan"),
+    "of another plan": (
+        lambda trio, _: approved("job-1", trio.plan("SELECT COUNT(*) FROM visits"), trio.operator),
+        "other_plan",
+    ),
+    "by a stranger": (lambda _, plan: approved("job-1", plan, STRANGER), "not_approved"),
+    "by the developer": (lambda trio, plan: approved("job-1", plan, trio.developer), "not_approved"),
+    "in the operator's name": (_approval_in_the_operators_name, "bad_signature"),
+}
+
+
+@pytest.mark.parametrize("name", APPROVALS)
+def test_data_of_grade_3_is_computed_on_only_with_an_operators_approval(shared: Trio, name: str) -> None:
+    """Of exactly this job and this plan."""
+    approve, code = APPROVALS[name]
+    plan = shared.plan(dataset="grade3")
+    task = shared.task(plan)
+    task.approval.CopyFrom(approve(shared, plan))
+    assert _refused_by_all(shared, "job-1", task) == {code}
+
+
+def test_data_of_grade_3_is_computed_on_with_an_approval(guarded: Trio) -> None:
+    """So the refusals above are for the approval and nothing else."""
+    plan = guarded.plan(dataset="grade3")
+    task = guarded.task(plan)
+    task.approval.CopyFrom(approved("job-1", plan, guarded.operator))
+    guarded.run("job-1", task)
+
+
+def test_data_of_grade_4_is_never_computed_on(shared: Trio) -> None:
+    """Whoever approves it."""
+    plan = shared.plan(dataset="grade4")
+    task = shared.task(plan)
+    task.approval.CopyFrom(approved("job-1", plan, shared.operator))
+    assert _refused_by_all(shared, "job-1", task) == {"grade_denied"}
+
+
+def test_a_waiver_of_approvals_waives_grade_3_and_nothing_else(guarded: Trio) -> None:
+    """`auto_approve` opens neither grade 4 nor the way for a request that no developer signed."""
+    guarded.set_policy(auto_approve=True)
+    guarded.load()
+    task = guarded.task(guarded.plan(dataset="grade3"))
+    unsigned = guarded.task(guarded.plan(dataset="grade3"))
+    unsigned.authorization.ClearField("signature")
+    assert _refused_by_all(guarded, "job-1", unsigned) == {"bad_signature"}
+    guarded.run("job-1", task)
+    denied = guarded.task(guarded.plan(dataset="grade4"), request_id="request-2")
+    assert _refused_by_all(guarded, "job-2", denied) == {"grade_denied"}
