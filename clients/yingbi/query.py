@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ class Query:
         The authorization binds the hash of the very plan that was checked here, so a gateway can run that
         plan or none. Where the dataset changed since the preview, one more round is made.
         """
-        request_id = request_id or uuid.uuid4().hex
+        request_id = uuid.uuid4().hex if request_id is None else request_id
         preview = self.preview(epsilon, delta)
         try:
             return self._submit(preview, epsilon, delta, request_id)
@@ -177,8 +178,10 @@ class Query:
 
 
 def _check_parameters(epsilon: float, delta: float | None) -> None:
+    # One that is only too large is understood: the gateway refuses it, and says what the budget is.
+    checked = min(float(epsilon), zcdp.MAX_EPSILON) if math.isfinite(epsilon) else float(epsilon)
     try:
-        zcdp.check_parameters(float(epsilon), 0.5 if delta is None else float(delta))
+        zcdp.check_parameters(checked, 0.5 if delta is None else float(delta))
     except zcdp.BadPrivacyParameter as error:
         message = str(error)
         raise Problem(

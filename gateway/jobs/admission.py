@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
-from yingbi.api import digests
+from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import Budget
@@ -143,6 +144,9 @@ class Admission:
     async def _plan(self, query: Query) -> _Planned:
         dataset, budget = await self._database.run(_dataset, query.dataset)
         epoch = self._epoch()
+        if zcdp.MAX_EPSILON < query.epsilon < math.inf:
+            # No declared budget is as large.
+            raise ledger.exceeded(budget, budget.limit_rho_units + 1)
         delta = query.delta if query.HasField("delta") else dataset.declaration.budget_delta
         plan = plan_query(
             query.sql,

@@ -118,7 +118,7 @@ def sql(
 
             session.terminal.show(foreseen.to_json(), render.preview(foreseen))
             return
-        job = _submit(question, price, given_delta, request_id or uuid.uuid4().hex)
+        job = _submit(question, price, given_delta, uuid.uuid4().hex if request_id is None else request_id)
         if no_wait and not job.is_final:
             session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
             return

@@ -68,7 +68,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         code = typer.main.get_command(app).main(rest, "yingbi", standalone_mode=False, obj=session)
     except _UsageError as error:
-        if not rest:  # the help was printed instead
+        if not rest and not common.json:  # the help was printed instead
             return Kind.MALFORMED.exit_code
         raise _usage(error) from error
     except ModuleNotFoundError as error:
@@ -79,17 +79,19 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
+    # In JSON mode there is one document and no help beside it.
+    helps = not session.terminal.json
     app = typer.Typer(
         name="yingbi",
         help="Ask questions of data that stays where it is.",
         epilog="Everywhere: --json for one JSON document, --zone ADDR --token T --ca F for another zone.",
-        no_args_is_help=True,
+        no_args_is_help=helps,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.callback()(_common)
-    dataset = typer.Typer(help="Look at one dataset.", no_args_is_help=True)
-    receipt = typer.Typer(help="Check receipts, offline.", no_args_is_help=True)
+    dataset = typer.Typer(help="Look at one dataset.", no_args_is_help=helps)
+    receipt = typer.Typer(help="Check receipts, offline.", no_args_is_help=helps)
     commands.register(app, dataset, receipt)
     if with_plugins:
         plugins.register(plugins.Host(app, dataset, session.terminal.show, session.terminal.say))
