@@ -29,8 +29,13 @@ from enclave_sim.sealed.shard import seal_shard
 END_OF_TABLE = b"\xff\xff\xff\xff\0\0\0\0"
 
 
+# Rows come one connection at a time; one that stays silent so long gives way to the next.
+SILENCE_SECONDS = 120.0
+
+
 def serve_connection(enclave: Enclave, connection: socket.socket) -> None:
     """Seal the shard that one connection brings, and answer; closes the connection."""
+    connection.settimeout(SILENCE_SECONDS)
     with connection, connection.makefile("rwb") as stream:
         try:
             _check_peer(connection)

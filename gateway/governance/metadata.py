@@ -195,7 +195,7 @@ def _data_file(entry: Entry, folder: Path) -> Path:
     except (OSError, ValueError):
         found = False
     if not found:
-        raise entry.problem(f"there is no file {_shown(str(path))}", "Paths are relative to the YAML file.")
+        raise entry.problem(f"there is no file {_shown(name)} in {folder}", "Paths are relative to the YAML file.")
     return path.resolve()
 
 

@@ -89,7 +89,6 @@ class Admission:
         if await self._database.run(records.release, new.plan_hash):
             replayed = await self._database.run(_replay, new)
             return await self.describe(replayed)
-        grades.check_grade(planned.dataset.declaration.grade)
         self._nodes.check_connected()
         if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
             return await self.describe(await self._database.run(records.create, new, states.WAITING))
@@ -143,6 +142,7 @@ class Admission:
 
     async def _plan(self, query: Query) -> _Planned:
         dataset, budget = await self._database.run(_dataset, query.dataset)
+        grades.check_grade(dataset.declaration.grade)
         epoch = self._epoch()
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.

@@ -180,6 +180,8 @@ def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> Non
 
 
 def _fail(connection: Connection, job: str, failure: Failure) -> None:
+    if records.get(connection, job).state in states.ENDED:
+        return  # cancelled in the meantime
     ledger.refund(connection, job)
     records.move(connection, job, states.FAILED, failure)
 

@@ -38,6 +38,7 @@ from yingbi.api.v1.node_pb2 import IngestReply, IngestRequest
 from gateway.governance.metadata import Metadata, read_metadata
 from gateway.zone import client, processes
 from gateway.zone.folder import ZoneFolder
+from gateway.zone.lock import only_one
 
 Written = TypeVar("Written")
 
@@ -57,6 +58,11 @@ def add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], No
     Nothing is registered unless every node has sealed its shard; shards of an attempt that failed are
     never used, and the present version of the dataset stays.
     """
+    with only_one(folder, "dataset add"):
+        return _add_dataset(folder, metadata_file, say)
+
+
+def _add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], None]) -> Dataset:
     metadata = read_metadata(metadata_file)
     if processes.status(folder).gateway is None:
         raise client.not_up(folder)

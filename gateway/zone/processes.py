@@ -24,6 +24,7 @@ from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceStub
 
 from gateway.zone import client
 from gateway.zone.folder import ROLES, ZoneFolder
+from gateway.zone.lock import only_one
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -69,6 +70,12 @@ def status(folder: ZoneFolder) -> ZoneStatus:
 
 
 def start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[[str], None]) -> str:
+    """As `_start`, one command at a time."""
+    with only_one(folder, "up"):
+        return _start(folder, port, detach=detach, say=say)
+
+
+def _start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[[str], None]) -> str:
     """Start gateway, nodes and enclaves; returns the gateway's address once all nodes are connected.
 
     Raises Problem where the zone runs already or something does not come up; then nothing is left running.

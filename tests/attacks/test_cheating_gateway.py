@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from yingbi.api import digests
 from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpeningShareBody, OpenTask, SignTask
-from yingbi.api.v1.receipt_pb2 import ContributionBody
 
 from enclave_sim import contributions as encoding
 from enclave_sim import jobs
 from enclave_sim.enclave import Enclave
 from enclave_sim.paillier.encryption import encrypt
-from tests.attacks.three_enclaves import Trio, refusal
+from tests.attacks.three_enclaves import Trio, refusal, resigned
 
 Vector = list[int]
 
@@ -48,16 +47,6 @@ class Sums:
 
     def bytes(self, numbers: Vector) -> list[bytes]:
         return encoding.to_bytes(numbers, self.enclaves[0].key.public.bits)
-
-
-def resigned(enclave: Enclave, contribution: Contribution, ciphertexts: list[bytes]) -> Contribution:
-    """A contribution with other ciphertexts, signed by a corrupt enclave."""
-    body = ContributionBody.FromString(contribution.signed.body)
-    body.ciphertexts_digest = digests.digest_all(digests.CIPHERTEXTS, ciphertexts)
-    changed = Contribution(ciphertexts=ciphertexts)
-    changed.signed.body = body.SerializeToString(deterministic=True)
-    changed.signed.signature = enclave.identity.sign(digests.CONTRIBUTION, changed.signed.body)
-    return changed
 
 
 def _signed_by(contribution: Contribution, other: Contribution) -> Contribution:

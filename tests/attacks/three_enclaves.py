@@ -44,7 +44,7 @@ from yingbi.api.v1.plan_pb2 import (
     Plan,
     Value,
 )
-from yingbi.api.v1.receipt_pb2 import ReceiptBody
+from yingbi.api.v1.receipt_pb2 import ContributionBody, ReceiptBody
 
 from enclave_sim import jobs
 from enclave_sim.attestation.simulated import SimulatedBackend
@@ -57,7 +57,7 @@ from enclave_sim.engine.protocol import never
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.ingest import serve_connection
-from enclave_sim.plan.canonical import decode, encode, plan_hash
+from enclave_sim.plan.canonical import encode, plan_hash
 from enclave_sim.plan.schema import check_declaration
 from enclave_sim.plan.sensitivity import total_rho_units
 from enclave_sim.sealed.schema import arrow_schema
@@ -306,17 +306,22 @@ def authorized(body: Authorization, key: Ed25519PrivateKey) -> SignedAuthorizati
     return SignedAuthorization(body=data, signature=digests.sign(key, digests.AUTHORIZATION, data))
 
 
+def resigned(enclave: Enclave, contribution: Contribution, ciphertexts: list[bytes]) -> Contribution:
+    """A contribution with other ciphertexts, signed by a corrupt enclave."""
+    body = ContributionBody.FromString(contribution.signed.body)
+    body.ciphertexts_digest = digests.digest_all(digests.CIPHERTEXTS, ciphertexts)
+    changed = Contribution(ciphertexts=ciphertexts)
+    changed.signed.body = body.SerializeToString(deterministic=True)
+    changed.signed.signature = enclave.identity.sign(digests.CONTRIBUTION, changed.signed.body)
+    return changed
+
+
 def approved(job: str, plan: Plan, operator: Ed25519PrivateKey) -> SignedApproval:
     """An operator's approval of a plan for a job."""
     body = Approval(
         job=job, plan_hash=plan_hash(encode(plan)), operator_key=operator.public_key().public_bytes_raw()
     ).SerializeToString(deterministic=True)
     return SignedApproval(body=body, signature=digests.sign(operator, digests.APPROVAL, body))
-
-
-def replanned(task: ContributeTask) -> Plan:
-    """The plan of a task, to alter."""
-    return decode(task.plan)
 
 
 def _write_policy(node: Path, developer: Ed25519PrivateKey, operator: Ed25519PrivateKey, *, auto_approve: bool) -> None:

@@ -1,0 +1,167 @@
+"""The key ceremony deals to attested enclaves only, and what it deals opens nothing below the threshold."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from yingbi.api import digests
+from yingbi.api.evidence import DEALER, EvidenceError, verify_key_epoch
+from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyCeremonyRequest, KeyCeremonyResult
+
+from enclave_sim.attestation.measurement import measure
+from enclave_sim.attestation.simulated import SimulatedBackend
+from enclave_sim.ceremony import hold_ceremony
+from enclave_sim.frames import read_frame, write_frame
+from enclave_sim.identity import Identity
+from enclave_sim.paillier.encryption import encrypt
+from enclave_sim.paillier.keys import BadKeyError
+from enclave_sim.paillier.threshold import TooFewSharesError, combine, partial_decrypt
+from gateway.zone.authority import Authority, certificate_pem
+from gateway.zone.init import _write_platform
+from tests.attacks.three_enclaves import NODES, THRESHOLD, Trio
+
+
+def _dealer(trio: Trio) -> Identity:
+    return Identity.of(SimulatedBackend.load(trio.folder / DEALER))
+
+
+def _evidence(trio: Trio) -> list[Evidence]:
+    return [enclave.identity.evidence for enclave in trio.enclaves]
+
+
+def _attempt(trio: Trio, primes: tuple[int, int], enclaves: list[Evidence]) -> KeyCeremonyResult:
+    request = KeyCeremonyRequest(epoch=1, threshold=THRESHOLD, enclaves=enclaves)
+    return hold_ceremony(request, primes, _dealer(trio), trio.ca_pem)
+
+
+def test_every_enclave_holds_the_same_epoch_and_a_share_of_its_own(trio: Trio) -> None:
+    """In the order of the request, with the measured code of each."""
+    epochs = {enclave.signed_epoch.body for enclave in trio.enclaves}
+    assert len(epochs) == 1
+    epoch = verify_key_epoch(trio.enclaves[0].signed_epoch, trio.ca_pem)
+    assert [holder.node for holder in epoch.holders] == list(NODES)
+    assert [holder.index for holder in epoch.holders] == [enclave.key_share.index for enclave in trio.enclaves]
+    assert {holder.measurement for holder in epoch.holders} == {measure()}
+    assert [h.signing_key for h in epoch.holders] == [e.identity.public_signing_key for e in trio.enclaves]
+
+
+def test_any_two_of_three_open_and_one_does_not(trio: Trio) -> None:
+    """Section 3: threshold t of n."""
+    key = trio.enclaves[0].key
+    ciphertexts = encrypt(key.public, [-5, 7])
+    parts = {e.key_share.index: partial_decrypt(e.key, e.key_share, ciphertexts) for e in trio.enclaves}
+    for chosen in combinations(parts, THRESHOLD):
+        assert combine(key, {index: parts[index] for index in chosen}) == [key.n - 5, 7]
+    for index, part in parts.items():
+        with pytest.raises(TooFewSharesError):
+            combine(key, {index: part})
+        # Nor is one part the whole in disguise.
+        assert all((number - 1) % key.n != 0 for number in part)
+
+
+def _altered(evidence: Evidence, **changes: object) -> Evidence:
+    body = EvidenceBody.FromString(evidence.body)
+    for name, value in changes.items():
+        setattr(body, name, value)
+    return Evidence(
+        body=body.SerializeToString(deterministic=True),
+        signature=evidence.signature,
+        certificates=evidence.certificates,
+    )
+
+
+def test_nothing_is_dealt_to_forged_evidence(trio: Trio, safe_primes: tuple[int, int]) -> None:
+    """A host that swaps an enclave's encryption key would get its share."""
+    honest = _evidence(trio)
+    for forged in (
+        _altered(honest[0], encryption_key=bytes(32)),
+        _altered(honest[0], node=NODES[1]),
+        Evidence(body=honest[0].body, signature=honest[1].signature, certificates=honest[0].certificates),
+        Evidence(body=honest[0].body, signature=honest[0].signature, certificates=honest[1].certificates),
+        Evidence(body=honest[0].body, signature=honest[0].signature),
+        Evidence(),
+    ):
+        with pytest.raises(EvidenceError):
+            _attempt(trio, safe_primes, [forged, *honest[1:]])
+
+
+def test_nothing_is_dealt_to_a_platform_of_another_root(
+    trio: Trio, safe_primes: tuple[int, int], tmp_path: Path
+) -> None:
+    """Nor to one that a certified platform, or a holder of a TLS certificate, vouches for."""
+    foreign = Authority.new("another CA").subordinate("another root")
+    _write_platform(tmp_path / "platform", NODES[0], foreign)
+    evidence = Identity.of(SimulatedBackend.load(tmp_path / "platform")).evidence
+    with pytest.raises(EvidenceError):
+        _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
+    own = SimulatedBackend.load(trio.folder / NODES[1] / "platform")
+    for issuer, key in ((own.certificates[0], own.key), (own.certificates[1], own.key)):
+        vouched = _vouched(evidence, issuer, key)
+        with pytest.raises(EvidenceError):
+            _attempt(trio, safe_primes, [vouched, *_evidence(trio)[1:]])
+
+
+def _vouched(evidence: Evidence, issuer: bytes, key: Ed25519PrivateKey) -> Evidence:
+    signature = digests.sign(key, digests.EVIDENCE, evidence.body)
+    return Evidence(body=evidence.body, signature=signature, certificates=[evidence.certificates[0], issuer])
+
+
+def test_nothing_is_dealt_to_other_code(trio: Trio, safe_primes: tuple[int, int]) -> None:
+    """Signed by the right platform: the measurement itself is what differs."""
+    platform = SimulatedBackend.load(trio.folder / NODES[0] / "platform")
+    body = _altered(trio.enclaves[0].identity.evidence, measurement=bytes(32)).body
+    signature = digests.sign(platform.key, digests.EVIDENCE, body)
+    evidence = Evidence(body=body, signature=signature, certificates=platform.certificates)
+    with pytest.raises(EvidenceError, match="other code"):
+        _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
+
+
+@pytest.mark.parametrize("threshold", [0, 4])
+def test_an_impossible_threshold_is_refused(trio: Trio, safe_primes: tuple[int, int], threshold: int) -> None:
+    """Before anything is dealt."""
+    request = KeyCeremonyRequest(epoch=1, threshold=threshold, enclaves=_evidence(trio))
+    with pytest.raises(BadKeyError):
+        hold_ceremony(request, safe_primes, _dealer(trio), trio.ca_pem)
+
+
+def test_an_epoch_that_a_node_dealt_is_none(trio: Trio, safe_primes: tuple[int, int]) -> None:
+    """Only the dealer's enclave makes epochs: a node's could know the key."""
+    request = KeyCeremonyRequest(epoch=1, threshold=THRESHOLD, enclaves=_evidence(trio))
+    result = hold_ceremony(request, safe_primes, trio.enclaves[0].identity, trio.ca_pem)
+    with pytest.raises(EvidenceError, match="not the dealer"):
+        verify_key_epoch(result.key_epoch, trio.ca_pem)
+
+
+def test_the_dealers_process_leaves_nothing_on_disk(trio: Trio, tmp_path: Path) -> None:
+    """The real process, at a small modulus; two ceremonies never make the same key."""
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(trio.ca_pem)
+    request = io.BytesIO()
+    write_frame(
+        request,
+        KeyCeremonyRequest(
+            epoch=1, threshold=THRESHOLD, modulus_bits=256, enclaves=_evidence(trio)
+        ).SerializeToString(),
+    )
+    before = sorted(trio.folder.rglob("*"))
+    command = [sys.executable, "-m", "enclave_sim.ceremony", str(trio.folder / DEALER), str(ca), "--bits", "256"]
+    done = subprocess.run(command, input=request.getvalue(), capture_output=True, timeout=60, check=True)
+    result = KeyCeremonyResult.FromString(read_frame(io.BytesIO(done.stdout)) or b"")
+    epoch = verify_key_epoch(result.key_epoch, trio.ca_pem)
+    assert [share.node for share in result.shares] == list(NODES)
+    assert int.from_bytes(epoch.modulus, "big").bit_length() == 256
+    assert sorted(trio.folder.rglob("*")) == before
+
+
+def test_other_authorities_change_nothing(trio: Trio, safe_primes: tuple[int, int]) -> None:
+    """Evidence is checked against the CA that the dealer was given, not one that comes along."""
+    other = certificate_pem(Authority.new("test CA").certificate)
+    request = KeyCeremonyRequest(epoch=1, threshold=THRESHOLD, enclaves=_evidence(trio))
+    with pytest.raises(EvidenceError):
+        hold_ceremony(request, safe_primes, _dealer(trio), other)
