@@ -135,7 +135,7 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
         index, numbers = _checked_share(enclave, job, opening, share)
         partials[index] = numbers
     try:
-        residues = combine(enclave.key, partials)
+        opened = unpack(combine(enclave.key, partials), layout_of(plan, enclave.key), enclave.key.n)
     except (InconsistentSharesError, ValueError) as error:
         raise _refused("bad_shares", f"The opening shares do not combine: {error}.") from error
     manifest = _file(enclave, job, "manifest")
@@ -148,7 +148,7 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
         rho_units=total_rho_units(plan),
         epsilon=plan.epsilon,
         delta=plan.delta,
-        opened=unpack(residues, layout_of(plan, enclave.key), enclave.key.n),
+        opened=opened,
     ).SerializeToString(deterministic=True)
     return ReceiptSignature(
         receipt_body=body,

@@ -104,7 +104,8 @@ def _bind(server: grpc.aio.Server, credentials: grpc.ServerCredentials, port: in
 
 
 async def _add_health_and_reflection(server: grpc.aio.Server) -> None:
-    servicer = health.aio.HealthServicer()
+    # grpc_health names its asyncio face so at run time, and its types do not.
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     names = [
         dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"].full_name,

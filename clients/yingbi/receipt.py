@@ -30,6 +30,7 @@ from yingbi.api.v1 import receipt_pb2
 from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyEpoch
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, ReceiptBody, SignedContribution
+from yingbi.trust import Trust
 
 _T = TypeVar("_T")
 
@@ -46,14 +47,6 @@ class Check:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.finding}"
-
-
-@dataclass(frozen=True)
-class Trust:
-    """What a verifier brings along: the zone's CA and, if known, the enclaves' measurement in hexadecimal."""
-
-    ca_pem: str
-    measurement: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from yingbi.api.v1.job_pb2 import (
     Approval,
     Failure,
     Job,
-    JobState,
     Preview,
     Query,
     SignedApproval,
@@ -66,11 +65,12 @@ class Admission:
     async def preview(self, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
         planned = await self._plan(query)
+        waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         return Preview(
             plan=planned.plan_bytes,
             budget=planned.budget,
             notes=clipping_notes(planned.plan, planned.dataset.declaration),
-            state=JobState.JOB_STATE_PREVIEWED,
+            state=states.WAITING if waits else states.PREVIEWED,
         )
 
     async def submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:

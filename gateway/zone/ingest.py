@@ -226,7 +226,8 @@ def _csv(path: Path, table: TableDeclaration) -> tuple[dict[str, str], Iterator[
         names = _file_columns(header.schema.names, table, path)
     types = {names[column.name]: ARROW_TYPES[column.type] for column in table.columns}
     options = pa.csv.ConvertOptions(column_types=types, include_columns=list(types))
-    return names, iter(pa.csv.open_csv(path, convert_options=options))
+    parsing = pa.csv.ParseOptions(newlines_in_values=True)
+    return names, iter(pa.csv.open_csv(path, parse_options=parsing, convert_options=options))
 
 
 def _parquet(path: Path, table: TableDeclaration) -> tuple[dict[str, str], Iterator[pa.RecordBatch]]:
@@ -253,7 +254,9 @@ def _file_columns(present: list[str], table: TableDeclaration, path: Path) -> di
 
 def _cast(values: pa.Array, column: ColumnDeclaration, path: Path) -> pa.Array:
     try:
-        return pc.cast(values, ARROW_TYPES[column.type])
+        # Microseconds are what is kept of a time stamp; finer ones are cut off.
+        cut = column.type == plan_pb2.COLUMN_TYPE_TIMESTAMP
+        return pc.cast(values, ARROW_TYPES[column.type], safe=not cut)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise Problem(

@@ -93,7 +93,7 @@ def _cuts() -> list[int]:
 @pytest.mark.parametrize("position", _cuts())
 def test_a_connection_that_is_cut_leaves_no_shard(shared: Trio, position: int) -> None:
     """Wherever it is cut: a part of the rows is never taken for all of them."""
-    reply = bring(shared.enclaves[0], DECLARATION, [visits_of(0)], change=lambda stream: stream[:position])
+    reply = bring(shared.enclaves[0], DECLARATION, [visits_of(0)], change=_cut(position))
     assert _failure(reply) == "ingest"
     assert _nothing_happened(shared.enclaves[0])
 
@@ -103,9 +103,13 @@ def test_a_connection_that_is_cut_between_batches_leaves_no_shard(shared: Trio) 
     whole = visits_of(0)
     batches = pa.Table.from_batches([whole.slice(0, 30).to_batches()[0], whole.slice(30).to_batches()[0]])
     first = len(ingest_stream(DECLARATION, [whole.slice(0, 30)])) - 8
-    reply = bring(shared.enclaves[0], DECLARATION, [batches], change=lambda stream: stream[:first])
+    reply = bring(shared.enclaves[0], DECLARATION, [batches], change=_cut(first))
     assert _failure(reply) == "ingest"
     assert _nothing_happened(shared.enclaves[0])
+
+
+def _cut(position: int) -> Callable[[bytes], bytes]:
+    return lambda stream: stream[:position]
 
 
 def _flip(position: int) -> Callable[[bytes], bytes]:
@@ -128,7 +132,7 @@ def test_after_broken_connections_the_dataset_is_added_and_answers(trio: Trio) -
     """A failure costs nothing."""
     stream = ingest_stream(DECLARATION, [visits_of(0)])
     for position in (3, 300, len(stream) - 20):
-        bring(trio.enclaves[0], DECLARATION, [visits_of(0)], change=lambda data, at=position: data[:at])
+        bring(trio.enclaves[0], DECLARATION, [visits_of(0)], change=_cut(position))
     trio.add(DECLARATION, [visits_of(node) for node in range(3)])
     assert [len(_left(enclave)) for enclave in trio.enclaves] == [1, 1, 1]
     trio.run("job-1", trio.task(trio.plan(dataset="wards")))

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from yingbi.api import digests
-from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpeningShareBody, OpenTask, SignTask
+from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpenTask, SignTask
 
 from enclave_sim import contributions as encoding
 from enclave_sim import jobs
 from enclave_sim.enclave import Enclave
 from enclave_sim.paillier.encryption import encrypt
-from tests.attacks.three_enclaves import Trio, refusal, resigned
+from tests.attacks.three_enclaves import Trio, refusal, resigned, shift_by_one, with_partials
 
 Vector = list[int]
 
@@ -107,7 +106,7 @@ def shared(template: tuple[Trio, list[list[Contribution]]], tmp_path_factory: py
 
 @pytest.fixture(scope="module")
 def shared_sums(shared: Trio, template: tuple[Trio, list[list[Contribution]]]) -> Sums:
-    return Sums(*template[1], shared.enclaves)
+    return Sums(template[1][0], template[1][1], shared.enclaves)
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ def trio(template: tuple[Trio, list[list[Contribution]]], tmp_path: Path) -> Ite
 
 @pytest.fixture
 def sums(trio: Trio, template: tuple[Trio, list[list[Contribution]]]) -> Sums:
-    return Sums(*template[1], trio.enclaves)
+    return Sums(template[1][0], template[1][1], trio.enclaves)
 
 
 def _refused_by_all(trio: Trio, job: str, total: list[Contribution], enclaves: list[Enclave]) -> set[str]:
@@ -165,14 +164,14 @@ def test_honest_enclaves_use_no_number_that_is_no_ciphertext(shared: Trio, share
     assert _refused_by_all(shared, "job-1", total, shared.enclaves[:2]) == {"bad_ciphertext"}
 
 
+@pytest.mark.parametrize("which", [0, 1])
 def test_honest_enclaves_use_no_multiple_of_a_prime(
-    shared: Trio, shared_sums: Sums, safe_primes: tuple[int, int]
+    shared: Trio, shared_sums: Sums, safe_primes: tuple[int, int], which: int
 ) -> None:
     """As above, for the two numbers that only a dealer's accomplice could know."""
-    for prime in safe_primes:
-        multiples = shared_sums.bytes([c * prime % shared_sums.n**2 for c in shared_sums.numbers(2)])
-        total = shared_sums.corrupt(lambda _, multiples=multiples: multiples)
-        assert _refused_by_all(shared, "job-1", total, shared.enclaves[:2]) == {"bad_ciphertext"}
+    multiples = shared_sums.bytes([c * safe_primes[which] % shared_sums.n**2 for c in shared_sums.numbers(2)])
+    total = shared_sums.corrupt(lambda _: multiples)
+    assert _refused_by_all(shared, "job-1", total, shared.enclaves[:2]) == {"bad_ciphertext"}
 
 
 @pytest.mark.parametrize("count", [0, 2, 3])
@@ -208,16 +207,6 @@ def test_nothing_is_signed_before_it_is_opened(trio: Trio, sums: Sums) -> None:
     assert refusal(jobs.sign_receipt, trio.enclaves[2], "job-1", SignTask(shares=shares)) == "not_opened"
 
 
-def _with_partials(enclave: Enclave, share: OpeningShare, partials: list[bytes], *, sign: bool) -> OpeningShare:
-    changed = OpeningShare(body=share.body, signature=share.signature, partials=partials)
-    if sign:
-        body = OpeningShareBody.FromString(share.body)
-        body.partials_digest = digests.digest_all(digests.CIPHERTEXTS, partials)
-        changed.body = body.SerializeToString(deterministic=True)
-        changed.signature = enclave.identity.sign(digests.OPENING_SHARE, changed.body)
-    return changed
-
-
 def _crossed(left: OpeningShare, right: OpeningShare) -> OpeningShare:
     return OpeningShare(body=left.body, signature=right.signature, partials=left.partials)
 
@@ -228,11 +217,12 @@ class Opened:
     second: list[OpeningShare]
     enclaves: list[Enclave]
 
-    def scaled(self, *, sign: bool) -> list[OpeningShare]:
+    def altered(self, change: Callable[[int], int], *, sign: bool) -> list[OpeningShare]:
+        """Every partial decryption of the first enclave changed."""
         public = self.enclaves[0].key.public
         numbers = encoding.from_bytes(self.first[0].partials, public)
-        partials = encoding.to_bytes([2 * number % public.nsquare for number in numbers], public.bits)
-        return [_with_partials(self.enclaves[0], self.first[0], partials, sign=sign), self.first[1]]
+        partials = encoding.to_bytes([change(number) % public.nsquare for number in numbers], public.bits)
+        return [with_partials(self.enclaves[0], self.first[0], partials, sign=sign), self.first[1]]
 
 
 SHARES: dict[str, Callable[[Opened], list[OpeningShare]]] = {
@@ -242,18 +232,20 @@ SHARES: dict[str, Callable[[Opened], list[OpeningShare]]] = {
     "one of another job": lambda o: [o.first[0], o.second[1]],
     "all of another job": lambda o: o.second,
     "partials swapped": lambda o: [
-        _with_partials(o.enclaves[0], o.first[0], list(o.first[1].partials), sign=False),
+        with_partials(o.enclaves[0], o.first[0], list(o.first[1].partials), sign=False),
         o.first[1],
     ],
     "partials of the other job": lambda o: [
-        _with_partials(o.enclaves[0], o.first[0], list(o.second[0].partials), sign=False),
+        with_partials(o.enclaves[0], o.first[0], list(o.second[0].partials), sign=False),
         o.first[1],
     ],
     "signature of another": lambda o: [_crossed(o.first[0], o.first[1]), o.first[1]],
-    "tampered": lambda o: o.scaled(sign=False),
-    "tampered by its enclave": lambda o: o.scaled(sign=True),
+    "tampered": lambda o: o.altered(lambda part: 2 * part, sign=False),
+    # Consistent with the other parts, and the result is one more: only the signature tells.
+    "shifted": lambda o: o.altered(lambda part: part * shift_by_one(o.enclaves[0]), sign=False),
+    "tampered by its enclave": lambda o: o.altered(lambda part: 2 * part, sign=True),
     "another job's by a corrupt enclave": lambda o: [
-        _with_partials(o.enclaves[0], o.first[0], list(o.second[0].partials), sign=True),
+        with_partials(o.enclaves[0], o.first[0], list(o.second[0].partials), sign=True),
         o.first[1],
     ],
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from yingbi.api.problem import Problem
-from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpenTask
+from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpenTask, SignTask
 
 from enclave_sim import contributions as encoding
 from enclave_sim import jobs
@@ -19,7 +19,15 @@ from enclave_sim.enclave import Enclave, load_enclave
 from enclave_sim.engine.protocol import never
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.threshold import combine
-from tests.attacks.three_enclaves import NODES, Trio, resigned, visits_declaration, visits_of
+from tests.attacks.three_enclaves import (
+    NODES,
+    Trio,
+    resigned,
+    shift_by_one,
+    visits_declaration,
+    visits_of,
+    with_partials,
+)
 
 # What a test raises where its attack succeeds; anything else is a broken test.
 SUCCEEDS = (AssertionError, pytest.fail.Exception)
@@ -70,6 +78,24 @@ def test_a_corrupt_enclave_cannot_cancel_anothers_contribution(trio: Trio) -> No
     ]
     forged = resigned(trio.enclaves[2], contributions[2], encoding.to_bytes(inverse, public.bits))
     assert not _opened(trio.enclaves[:2], [*contributions[:2], forged])
+
+
+@pytest.mark.xfail(strict=True, raises=SUCCEEDS, reason="partial decryptions carry no proof that they are right")
+def test_a_corrupt_enclave_cannot_shift_an_opened_total(trio: Trio) -> None:
+    """Section 10: a share times a power of 1 + n fits the others, and honest enclaves sign another number."""
+    shares = trio.open("job-1", trio.contribute("job-1", trio.task(trio.plan())))
+    public = trio.enclaves[0].key.public
+    numbers = encoding.from_bytes(shares[0].partials, public)
+    shifted = encoding.to_bytes(
+        [number * shift_by_one(trio.enclaves[0]) % public.nsquare for number in numbers], public.bits
+    )
+    wrong = with_partials(trio.enclaves[0], shares[0], shifted, sign=True)
+    honest = trio.sign("job-1", shares)[1].receipt_body
+    try:
+        signed = jobs.sign_receipt(trio.enclaves[1], "job-1", SignTask(shares=[wrong, *shares[1:]])).receipt_body
+    except Problem:
+        return
+    assert signed == honest
 
 
 @pytest.mark.xfail(strict=True, raises=SUCCEEDS, reason="shards do not say which ingest they belong to")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from yingbi.api import digests, zcdp
 from yingbi.api.v1.dataset_pb2 import ShardRegistration, SignedShardRegistration
-from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_INT64, Plan
 
 from enclave_sim import jobs
 from enclave_sim.engine.protocol import never
@@ -106,7 +106,7 @@ def _tighter_clipping_claimed(plan: Plan) -> None:
 
 def _names_the_unit(plan: Plan) -> None:
     plan.group_by[0].column.name = "person"
-    plan.group_by[0].column.type = 2
+    plan.group_by[0].column.type = COLUMN_TYPE_INT64
 
 
 # Each with whether it is refused even where the developer signs it.

@@ -21,7 +21,7 @@ NAN, INFINITY = float("nan"), float("inf")
 
 Row = tuple[str | None, float | None, int | None, bool | None]
 
-UNITS: dict[str, list[Row]] = {
+UNITS: dict[str, Sequence[Row]] = {
     "one row": [("north", 5.0, 50, True)],
     "a row in every group": [(c, 10.0, 100, n) for c in ("north", "south", "east") for n in (False, True)],
     "1000 rows in one group": [("north", 10.0, 100, True)] * 1000,
@@ -35,7 +35,7 @@ UNITS: dict[str, list[Row]] = {
         for number in (1.7976931348623157e308, -1.7976931348623157e308, 5e-324, -0.0)
         for whole in (TOP, TOP - 1, 2**53 + 1, BOTTOM, BOTTOM + 1, -(2**53) - 1)
     ],
-    "between the grid's steps": [("north", 10.0 * i / 65537 / 2, i % 101, bool(i % 2)) for i in range(500)],
+    "between the grid's steps": [("north", i / 13107.4, i % 101, i % 2 == 0) for i in range(500)],
     "in no group": [("elsewhere", 10.0, 100, True), (None, 10.0, 100, None)] * 100,
     "in and out of groups": [("north", 10.0, 100, True), ("elsewhere", INFINITY, TOP, None)] * 200,
 }

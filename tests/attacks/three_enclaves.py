@@ -32,6 +32,7 @@ from yingbi.api.v1.node_pb2 import (
     IngestReply,
     IngestRequest,
     OpeningShare,
+    OpeningShareBody,
     OpenTask,
     ReceiptSignature,
     SignTask,
@@ -314,6 +315,25 @@ def resigned(enclave: Enclave, contribution: Contribution, ciphertexts: list[byt
     changed.signed.body = body.SerializeToString(deterministic=True)
     changed.signed.signature = enclave.identity.sign(digests.CONTRIBUTION, changed.signed.body)
     return changed
+
+
+def with_partials(enclave: Enclave, share: OpeningShare, partials: list[bytes], *, sign: bool) -> OpeningShare:
+    """A share with other partial decryptions, signed by a corrupt enclave or left with the signature it had."""
+    changed = OpeningShare(body=share.body, signature=share.signature, partials=partials)
+    if sign:
+        body = OpeningShareBody.FromString(share.body)
+        body.partials_digest = digests.digest_all(digests.CIPHERTEXTS, partials)
+        changed.body = body.SerializeToString(deterministic=True)
+        changed.signature = enclave.identity.sign(digests.OPENING_SHARE, changed.body)
+    return changed
+
+
+def shift_by_one(enclave: Enclave) -> int:
+    """The factor of the first share's parts that makes the first and the second open one more than there is.
+
+    The parts are combined with exponents 2 * 3! * 2 and 2 * 3! * -1, and divided by 4 * 3!**2.
+    """
+    return 1 + 4 * 36 // 24 * enclave.key.n
 
 
 def approved(job: str, plan: Plan, operator: Ed25519PrivateKey) -> SignedApproval:

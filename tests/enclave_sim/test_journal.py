@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def test_records_cannot_be_left_out_swapped_or_repeated(path: Path) -> None:
     """Each is chained to the one before."""
     ends = written(path, THREE)
     data = path.read_bytes()
-    parts = [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    parts = [data[start:end] for start, end in pairwise(ends)]
     for order in ([1, 2], [0, 2], [2], [1, 0, 2], [0, 1, 1, 2], [0, 1, 2, 2], [0, 0]):
         path.write_bytes(b"".join(parts[index] for index in order))
         with pytest.raises(JournalError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from yingbi.jobs import Job
     from yingbi.profile import Role
     from yingbi.query import Query
-    from yingbi.receipt import Trust
+    from yingbi.trust import Trust
     from yingbi.zone import Zone
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
@@ -187,7 +187,8 @@ def verify(
     measurement: Annotated[str | None, typer.Option(metavar="HEX", help="The enclaves' reference value.")] = None,
 ) -> None:
     """Check a receipt, with the network off, and say what was checked."""
-    from yingbi.receipt import Check, Receipt, Trust
+    from yingbi.receipt import Check, Receipt
+    from yingbi.trust import Trust
 
     session = _session(context)
     trust = _trust(session.common)
@@ -220,7 +221,7 @@ def _session(context: typer.Context) -> Session:
 def _trust(common: Common) -> Trust:
     """The CA file that was given, else the profile's; no token is needed to check a receipt."""
     from yingbi import profile
-    from yingbi.receipt import Trust
+    from yingbi.trust import Trust
 
     if common.ca is not None:
         return Trust(profile.read_ca(common.ca))

@@ -1,6 +1,6 @@
 """On invented plans and rows, DuckDB equals the reference engine, and no unit moves more than is claimed.
 
-`YINGBI_LONG=1` invents 10,000 cases instead of 200 and 66.
+`--long` invents 10,000 cases instead of 200 and 66.
 """
 
 import os

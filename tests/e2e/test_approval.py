@@ -1,0 +1,237 @@
+"""Data of grade 3 waits for the operator; what is refused or cancelled costs nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yingbi import connect
+
+from tests.zones import Ran, Zone, add_visits, new_zone, wait_until
+
+pytestmark = pytest.mark.xdist_group("approval")
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
+    """A running zone of one node in which operators approve, with a dataset of each grade from 2 on."""
+    base = tmp_path_factory.mktemp("approval")
+    made = new_zone(base, "--nodes", "1")
+    made.up()
+    try:
+        for grade in (2, 3, 4):
+            add_visits(made, base / "data", f"grade{grade}", grade=grade, epsilon=10.0)
+        add_visits(made, base / "data", "scarce", grade=3, epsilon=1.0)
+        yield made
+    finally:
+        made.down()
+
+
+def question() -> str:
+    """One that has not been asked before."""
+    return f"SELECT COUNT(*) AS n{next(numbers)} FROM visits"
+
+
+def submit(zone: Zone, sql: str, epsilon: float = 1.0, dataset: str = "grade3") -> str:
+    """The id of a job that waits for approval."""
+    job = zone.json("sql", dataset, sql, "--epsilon", str(epsilon), "--no-wait")
+    assert job["state"] == "waiting for approval"
+    return str(job["job"])
+
+
+def state(zone: Zone, job: str) -> str:
+    with connect(folder=zone.root) as connected:
+        return connected.job(job).state
+
+
+def job_of(zone: Zone, sql: str) -> str | None:
+    with connect(folder=zone.root) as connected:
+        return next((job.id for job in connected.jobs() if job.message.sql == sql), None)
+
+
+class Waiting:
+    """A `yingbi sql` that waits for its job."""
+
+    def __init__(self, zone: Zone, *options: str) -> None:
+        sql = question()
+        self.process = zone.begin("sql", "grade3", sql, "--epsilon", "1", *options)
+        found: list[str] = []
+
+        def asked() -> bool:
+            found[:] = filter(None, [job_of(zone, sql)])
+            return bool(found)
+
+        wait_until(asked, seconds=60)
+        (self.job,) = found
+        assert self.process.poll() is None
+
+    def end(self) -> Ran:
+        out, err = self.process.communicate(timeout=60)
+        return Ran(self.process.returncode, out, err)
+
+
+def test_a_question_waits_and_runs_when_the_operator_approves(zone: Zone) -> None:
+    before = zone.spent("grade3")
+    waiting = Waiting(zone, "--json")
+    assert state(zone, waiting.job) == "waiting for approval"
+    # While it waits, nothing is reserved.
+    assert zone.spent("grade3") == before
+    shown = zone.json("result", waiting.job)
+    assert (shown["state"], shown["dataset"]) == ("waiting for approval", "grade3")
+    assert "rows" not in shown
+
+    approved = zone.json("approve", waiting.job)
+    assert (approved["job"], approved["state"]) == (waiting.job, "queued")
+    ran = waiting.end()
+    assert ran.code == 0
+    assert ran.json["state"] == "succeeded"
+    assert ran.json["rows"][0][0] == pytest.approx(600, abs=200)
+    assert "waiting for approval" in ran.stderr
+    assert zone.spent("grade3") > before
+    # Once is enough.
+    assert zone.problem(3, "approve", waiting.job)["code"] == "wrong_state"
+    assert zone.problem(3, "refuse", waiting.job, "--reason", "too late")["code"] == "wrong_state"
+
+
+def test_a_preview_says_that_an_operator_will_have_to_approve(zone: Zone) -> None:
+    for dataset, said in (("grade3", True), ("grade2", False)):
+        ran = zone.call("sql", dataset, question(), "--epsilon", "1", "--preview")
+        assert ran.code == 0
+        assert ("approve" in ran.stdout) is said, ran
+
+
+def test_an_approved_answer_is_replayed_without_another_approval(zone: Zone) -> None:
+    sql = question()
+    job = submit(zone, sql)
+    zone.json("approve", job)
+    wait_until(lambda: state(zone, job) == "succeeded", seconds=60)
+    spent = zone.spent("grade3")
+    again = zone.json("sql", "grade3", sql, "--epsilon", "1")
+    assert (again["replayed"], again["rows"]) == (True, zone.json("result", job)["rows"])
+    assert zone.spent("grade3") == spent
+
+
+def test_a_refused_question_ends_with_the_reason(zone: Zone) -> None:
+    before = zone.spent("grade3")
+    waiting = Waiting(zone, "--json")
+    assert zone.json("refuse", waiting.job, "--reason", "no purpose was given")["state"] == "refused"
+    problem = waiting.end().problem(3)
+    assert "no purpose was given" in problem["message"]
+    assert problem["job"] == waiting.job
+    assert zone.problem(3, "result", waiting.job)["message"] == problem["message"]
+    assert zone.problem(3, "approve", waiting.job)["code"] == "wrong_state"
+    assert zone.spent("grade3") == before
+
+
+def test_people_read_the_reason_too(zone: Zone) -> None:
+    job = submit(zone, question())
+    assert zone.call("refuse", job, "--reason", "the zone is closed").code == 0
+    ran = zone.call("result", job)
+    assert (ran.code, ran.stdout) == (3, "")
+    assert "the zone is closed" in ran.stderr
+
+
+@pytest.mark.parametrize("reason", [[], ["--reason", ""], ["--reason", "  "]])
+def test_a_refusal_owes_a_reason(zone: Zone, reason: list[str]) -> None:
+    job = submit(zone, question())
+    assert zone.problem(2, "refuse", job, *reason)["field"] == "reason"
+    assert state(zone, job) == "waiting for approval"
+    zone.json("cancel", job)
+
+
+def test_a_developer_can_neither_approve_nor_refuse(zone: Zone, tmp_path: Path) -> None:
+    job = submit(zone, question())
+    profile = json.loads((zone.root / "profiles" / "developer.json").read_text())
+    (tmp_path / "ca.crt").write_text(profile["ca_pem"])
+    as_developer = ["--zone", profile["address"], "--token", profile["token"], "--ca", str(tmp_path / "ca.crt")]
+    assert zone.problem(3, "approve", job, *as_developer)["code"] == "not_allowed"
+    assert zone.problem(3, "refuse", job, "--reason", "mine", *as_developer)["code"] == "not_allowed"
+    assert state(zone, job) == "waiting for approval"
+    zone.json("cancel", job)
+
+
+def test_an_operator_does_not_ask(zone: Zone) -> None:
+    profile = json.loads((zone.root / "profiles" / "operator.json").read_text())
+    asked = ["sql", "grade2", question(), "--epsilon", "1", "--token", profile["token"]]
+    assert zone.problem(3, *asked)["code"] == "not_allowed"
+
+
+def test_a_waiting_question_can_be_cancelled(zone: Zone) -> None:
+    before = zone.spent("grade3")
+    waiting = Waiting(zone, "--json")
+    assert zone.json("cancel", waiting.job)["state"] == "cancelled"
+    assert waiting.end().problem(1)["job"] == waiting.job
+    zone.problem(1, "result", waiting.job)
+    assert zone.problem(3, "approve", waiting.job)["code"] == "wrong_state"
+    assert zone.problem(3, "cancel", waiting.job)["code"] == "wrong_state"
+    assert zone.spent("grade3") == before
+
+
+def test_ctrl_c_leaves_the_job_and_says_how_to_fetch_it(zone: Zone) -> None:
+    waiting = Waiting(zone)
+    # Python turns the first signal into KeyboardInterrupt, wherever the command is.
+    waiting.process.send_signal(signal.SIGINT)
+    ran = waiting.end()
+    assert ran.code not in (0, 1)
+    assert ran.stdout == ""
+    assert f"yingbi result {waiting.job}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert state(zone, waiting.job) == "waiting for approval"
+    zone.json("approve", waiting.job)
+    wait_until(lambda: state(zone, waiting.job) == "succeeded", seconds=60)
+    assert zone.json("result", waiting.job)["state"] == "succeeded"
+
+
+def test_grade_2_runs_without_approval(zone: Zone) -> None:
+    assert zone.json("sql", "grade2", question(), "--epsilon", "1")["state"] == "succeeded"
+
+
+def test_grade_4_is_refused(zone: Zone) -> None:
+    problem = zone.problem(3, "sql", "grade4", question(), "--epsilon", "1")
+    assert problem["code"] == "grade_denied"
+    assert "4" in problem["message"]
+    assert zone.spent("grade4") == 0
+
+
+def test_budget_that_is_used_up_between_question_and_approval_refuses_it(zone: Zone) -> None:
+    first, second = submit(zone, question(), 0.8, "scarce"), submit(zone, question(), 0.8, "scarce")
+    # Both fit while they wait, since waiting reserves nothing.
+    assert zone.spent("scarce") == 0
+    zone.json("approve", first)
+    wait_until(lambda: state(zone, first) == "succeeded", seconds=60)
+    spent = zone.spent("scarce")
+    zone.call("approve", second, "--json")
+    assert state(zone, second) == "refused"
+    problem = zone.problem(3, "result", second)
+    assert problem["code"] == "budget_exceeded"
+    assert zone.spent("scarce") == spent
+
+
+def test_the_profile_that_init_made_current_is_used_where_nothing_else_is_said(zone: Zone) -> None:
+    current = {name: value for name, value in zone.environment.items() if name != "YINGBI_ZONE"}
+    pointer = json.loads((zone.config / "yingbi" / "current.json").read_text())
+    assert Path(pointer["profile"]) == zone.root / "profiles" / "developer.json"
+    listed = zone.run("datasets", "--json", environment=current)
+    assert "grade3" in {dataset["dataset"] for dataset in listed.json["datasets"]}
+    # `approve` takes the operator's, beside it.
+    job = submit(zone, question())
+    assert zone.run("approve", job, "--json", environment=current).code == 0
+    wait_until(lambda: state(zone, job) == "succeeded", seconds=60)
+
+
+def test_what_waits_still_waits_after_a_restart(zone: Zone) -> None:
+    job = submit(zone, question())
+    known: Any = zone.json("jobs")
+    assert zone.run("down", zone.root).code == 0
+    zone.up()
+    assert zone.json("jobs") == known
+    assert state(zone, job) == "waiting for approval"
+    zone.json("approve", job)
+    wait_until(lambda: state(zone, job) == "succeeded", seconds=60)

@@ -1,0 +1,287 @@
+"""A zone is separate processes that come up together and end together, each with its own files and nothing else's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yingbi.api import credentials
+
+from tests.zones import Zone, add_visits, new_zone, wait_until
+
+pytestmark = pytest.mark.xdist_group("processes")
+
+NODES = ["node-1", "node-2", "node-3"]
+QUESTION = "SELECT clinic, COUNT(*), AVG(pain) FROM visits GROUP BY clinic"
+LISTENING = "0A"
+
+
+@dataclass
+class Running:
+    """A zone that was started with --detach, what it was asked, and the session of the one who started it."""
+
+    zone: Zone
+    answer: Any
+
+
+@pytest.fixture(scope="module")
+def running(zone_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A zone of three nodes that has answered a question."""
+    base = tmp_path_factory.mktemp("processes")
+    zone = Zone(Path(shutil.copytree(zone_template, base / "zone")), base / "config")
+    zone.up()
+    try:
+        add_visits(zone, base / "data")
+        yield Running(zone, zone.json("sql", "visits", QUESTION, "--epsilon", "5"))
+    finally:
+        zone.down()
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
+    """A zone of one node, which is not up between tests."""
+    zone = new_zone(tmp_path_factory.mktemp("single"), "--nodes", "1", "--auto-approve")
+    yield zone
+    zone.down()
+
+
+def processes_of(root: Path) -> dict[int, str]:
+    """Every live process that names the zone's folder in its command line, by id."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            if entry.name.isdecimal() and f"{root}/" in command + "/":
+                found[int(entry.name)] = command
+    return found
+
+
+def wait_for_no_process(root: Path) -> None:
+    wait_until(lambda: not processes_of(root), seconds=60)
+
+
+def all_ids(zone: Zone) -> dict[str, int]:
+    """Process ids by role and name."""
+    listed = zone.json("status", zone.root)["processes"]
+    return {f"{one['role']} {one['name']}": one["pid"] for one in listed}
+
+
+def open_files(pid: int) -> dict[int, str]:
+    """What the descriptors of a process stand for."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[int(entry.name)] = str(entry.readlink())
+    return found
+
+
+def mapped_files(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+def listening_at(pid: int) -> list[str]:
+    """The addresses, as the kernel writes them, of the TCP sockets on which a process listens."""
+    inodes = {target[8:-1] for target in open_files(pid).values() if target.startswith("socket:[")}
+    addresses = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTENING and fields[9] in inodes:
+                addresses.append(fields[1].split(":")[0])
+    return addresses
+
+
+def foreground(zone: Zone, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """A `yingbi up` that stays, and the line that it printed when ready."""
+    up = zone.begin("up", str(zone.root), *options)
+    assert up.stdout
+    return up, up.stdout.readline()
+
+
+def test_status_shows_gateway_nodes_and_enclaves_as_separate_processes(running: Running) -> None:
+    shown = running.zone.json("status", running.zone.root)
+    host, port = shown["gateway"].split(":")
+    assert (host, int(port) > 0) == ("127.0.0.1", True)
+    assert all(one.keys() == {"role", "name", "pid"} for one in shown["processes"])
+    named = sorted((one["role"], one["name"]) for one in shown["processes"])
+    assert named == sorted([("gateway", "gateway"), *((role, name) for role in ("node", "enclave") for name in NODES)])
+    ids = {one["pid"] for one in shown["processes"]}
+    assert len(ids) == 7
+    # There is no other process, and no help from threads that look like processes.
+    assert set(processes_of(running.zone.root)) == ids
+    assert json.loads(running.zone.run("status", running.zone.root).stdout) == shown
+
+
+def test_the_gateway_has_no_file_of_a_node_and_no_key_open(running: Running) -> None:
+    root, pid = running.zone.root, all_ids(running.zone)["gateway gateway"]
+    asking = running.zone.begin("sql", "visits", "SELECT SUM(pain) FROM visits", "--epsilon", "3")
+    seen: set[str] = set()
+    while asking.poll() is None:
+        seen |= set(open_files(pid).values())
+    assert asking.returncode == 0
+    assert str(root / "gateway" / "gateway.db") in seen
+    inside = {Path(target).relative_to(root).parts[0] for target in seen if target.startswith(f"{root}/")}
+    assert inside == {"gateway", "logs"}
+    assert not [target for target in seen if target.endswith((".key", "key_share.pb", "secret", ".parquet"))]
+    for folder in ("nodes", "authority", "profiles"):
+        assert f"{root}/{folder}" not in mapped_files(pid)
+
+
+def test_a_node_has_nothing_of_another_node_or_of_the_gateway_open(running: Running) -> None:
+    root, ids = running.zone.root, all_ids(running.zone)
+    for role in ("node", "enclave"):
+        for name in NODES:
+            of_zone = [target for target in open_files(ids[f"{role} {name}"]).values() if target.startswith(f"{root}/")]
+            allowed = (f"{root}/nodes/{name}/", f"{root}/logs/{name}.log")
+            assert [target for target in of_zone if not target.startswith(allowed)] == [], (role, name)
+
+
+def test_only_the_gateway_listens_and_only_on_loopback(running: Running) -> None:
+    loopback = {"0100007F", "00000000000000000000000001000000"}
+    for name, pid in all_ids(running.zone).items():
+        addresses = listening_at(pid)
+        # One port for callers and one for nodes, which dial out.
+        assert len(addresses) == (2 if name == "gateway gateway" else 0), (name, addresses)
+        assert set(addresses) <= loopback
+
+
+def test_detached_processes_have_a_session_of_their_own_and_no_pipe_of_the_caller(running: Running) -> None:
+    # That `up --detach` has ended with its pipes closed is in the fixture: it read them to their end.
+    root = running.zone.root
+    for name, pid in all_ids(running.zone).items():
+        assert os.getsid(pid) != os.getsid(0), name
+        files = open_files(pid)
+        log = root / "logs" / f"{name.split()[1]}.log"
+        assert [files[number] for number in (0, 1, 2)] == ["/dev/null", str(log), str(log)], name
+    assert os.getsid(all_ids(running.zone)["gateway gateway"]) not in {os.getsid(0), os.getpgid(0)}
+
+
+def test_folders_are_0700_and_secrets_0600(running: Running) -> None:
+    root = running.zone.root
+
+    def mode(path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    for folder in (root, root / "authority", root / "gateway", root / "profiles", *(root / "nodes" / n for n in NODES)):
+        assert mode(folder) == 0o700, folder
+    secrets = [*root.rglob("*.key"), *root.glob("profiles/*"), *root.rglob("key_share.pb"), *root.rglob("platform/*")]
+    assert len(secrets) > 3 + 2 + 3 + 3
+    for secret in (*secrets, *root.rglob("ingest.sock")):
+        assert mode(secret) == 0o600, secret
+
+
+def test_the_gateways_folder_holds_no_token_and_no_ca_key(running: Running) -> None:
+    root = running.zone.root
+    content = b"".join(path.read_bytes() for part in ("gateway", "logs", "run") for path in (root / part).rglob("*"))
+    for role in ("developer", "operator"):
+        token = json.loads((root / "profiles" / f"{role}.json").read_text())["token"]
+        bearer = credentials.bearer(token)
+        assert token.encode() not in content
+        assert bearer.encode() not in content
+        assert credentials.bearer_hash(bearer).encode() in content
+    key = (root / "authority" / "ca.key").read_bytes()
+    assert key.splitlines()[1] not in content
+    assert b"Raw-Secret-Note" not in content
+
+
+def test_a_restart_keeps_datasets_budget_and_results(running: Running) -> None:
+    zone, answer = running.zone, running.answer
+    kept = [zone.json("datasets"), zone.json("jobs"), zone.json("result", answer["job"])]
+    stopped = zone.json("down", zone.root)["stopped"]
+    assert len(stopped) == 7
+    wait_for_no_process(zone.root)
+    assert zone.json("status", zone.root) == {"gateway": None, "processes": []}
+
+    zone.up()
+    assert [zone.json("datasets"), zone.json("jobs"), zone.json("result", answer["job"])] == kept
+    again = zone.json("sql", "visits", QUESTION, "--epsilon", "5")
+    assert (again["replayed"], again["rows"]) == (True, answer["rows"])
+    # What is sealed can be unsealed again.
+    spent = zone.spent("visits")
+    assert zone.json("sql", "visits", QUESTION, "--epsilon", "6")["state"] == "succeeded"
+    assert zone.spent("visits") > spent
+
+    zone.json("down", zone.root)
+    wait_for_no_process(zone.root)
+
+
+def test_one_node_works_from_end_to_end_with_the_plain_mechanism(single: Zone, tmp_path: Path) -> None:
+    single.up()
+    assert list(all_ids(single)) == ["gateway gateway", "node node-1", "enclave node-1"]
+    add_visits(single, tmp_path)
+    receipt = tmp_path / "receipt.json"
+    answer = single.json("sql", "visits", QUESTION, "--epsilon", "20", "--save-receipt", receipt)
+    for row, errors, exact in zip(answer["rows"], answer["std_errors"], [300, 300, 0], strict=True):
+        assert abs(row[1] - exact) < 6 * errors[1]
+    verified = single.json("receipt", "verify", receipt)
+    (mechanism,) = [check["finding"] for check in verified["checks"] if check["check"] == "mechanism"]
+    assert mechanism.startswith("discrete Gaussian; ")
+    single.json("down", single.root)
+    wait_for_no_process(single.root)
+
+
+def test_foreground_up_prints_one_ready_line_and_an_interrupt_stops_everything(single: Zone) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    up, ready = foreground(single, "--port", str(port))
+    assert json.loads(ready) == {"gateway": f"127.0.0.1:{port}"}
+    assert single.json("status", single.root)["gateway"] == f"127.0.0.1:{port}"
+    assert single.json("datasets").keys() == {"datasets"}
+    up.send_signal(signal.SIGINT)
+    out, err = up.communicate(timeout=60)
+    assert up.returncode == 0
+    assert out == ""
+    assert "Traceback" not in err
+    wait_for_no_process(single.root)
+
+
+def test_without_a_port_a_taken_default_gives_way_to_a_free_one_and_down_ends_a_foreground_zone(single: Zone) -> None:
+    with contextlib.ExitStack() as stack:
+        default = stack.enter_context(socket.socket())
+        # Another zone may hold it already, which is as good.
+        with contextlib.suppress(OSError):
+            default.bind(("127.0.0.1", 7443))
+            default.listen()
+        up, ready = foreground(single)
+        assert json.loads(ready)["gateway"] not in ("127.0.0.1:7443", "127.0.0.1:0")
+    assert len(single.json("down", single.root)["stopped"]) == 3
+    assert up.communicate(timeout=60)[0] == ""
+    wait_for_no_process(single.root)
+
+
+def test_a_killed_foreground_up_leaves_no_process(single: Zone) -> None:
+    up, ready = foreground(single)
+    assert ready
+    assert len(processes_of(single.root)) == 4
+    up.kill()
+    up.communicate(timeout=60)
+    wait_for_no_process(single.root)
+    # And the zone can be started again.
+    single.up()
+    assert len(all_ids(single)) == 3
+    single.json("down", single.root)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_up_that_is_ended_while_it_starts_leaves_no_process(single: Zone, number: signal.Signals) -> None:
+    up = single.begin("up", str(single.root))
+    # The gateway and the node are there, the enclave is on its way.
+    wait_until(lambda: len(processes_of(single.root)) >= 3, seconds=60)
+    up.send_signal(number)
+    out, _ = up.communicate(timeout=60)
+    assert up.returncode != 0
+    assert out == ""
+    wait_for_no_process(single.root)
+    assert single.json("status", single.root) == {"gateway": None, "processes": []}
