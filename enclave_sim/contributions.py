@@ -53,8 +53,8 @@ def dataset_version(shards: Sequence[SignedShardRegistration], epoch: KeyEpoch) 
     for shard, body, holder in zip(shards, bodies, epoch.holders, strict=True):
         if not digests.is_signed(holder.signing_key, digests.SHARD, shard.body, shard.signature):
             raise Problem(Kind.REFUSED, "bad_shards", f"The shard of {body.node} is not signed by its enclave.")
-    if len({(body.dataset, body.declaration_digest) for body in bodies}) != 1:
-        raise Problem(Kind.REFUSED, "bad_shards", "The shards belong to different datasets or declarations.")
+    if len({(body.dataset, body.declaration_digest, body.ingest_id) for body in bodies}) != 1:
+        raise Problem(Kind.REFUSED, "bad_shards", "The shards are of different datasets, declarations or ingests.")
     return DatasetVersion(
         version=digests.digest_all(digests.DATASET_VERSION, (shard.body for shard in shards)),
         dataset=bodies[0].dataset,

@@ -29,6 +29,7 @@ from enclave_sim.sealed.shard import seal_shard
 END_OF_TABLE = b"\xff\xff\xff\xff\0\0\0\0"
 
 
+INGEST_ID_BYTES = 16
 # Rows come one connection at a time; one that stays silent so long gives way to the next.
 SILENCE_SECONDS = 120.0
 
@@ -50,6 +51,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         request = IngestRequest.FromString(read_frame(stream) or b"")
         declaration = DatasetDeclaration.FromString(request.declaration)
         check_declaration(declaration)
+        _check_ingest_id(request.ingest_id)
         limit = budget.check_limit(enclave.journal.records, declaration)
         tables = {table.name: _read_table(stream) for table in declaration.tables}
     except (FrameError, DecodeError, pa.ArrowException, OSError, EOFError) as error:
@@ -65,6 +67,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         dataset=declaration.dataset,
         declaration_digest=digests.digest(digests.DECLARATION, request.declaration),
         commitment=sealed.commitment,
+        ingest_id=request.ingest_id,
     ).SerializeToString(deterministic=True)
     return SignedShardRegistration(body=body, signature=enclave.identity.sign(digests.SHARD, body))
 
@@ -91,6 +94,11 @@ def _read_table(stream: BinaryIO) -> pa.Table:
     if watched.tail != END_OF_TABLE:
         raise FrameError("the connection ended within a table")
     return table
+
+
+def _check_ingest_id(ingest_id: bytes) -> None:
+    if len(ingest_id) != INGEST_ID_BYTES:
+        raise Problem(Kind.MALFORMED, "ingest", f"An ingest id has {INGEST_ID_BYTES} bytes.")
 
 
 def _record_budget(enclave: Enclave, dataset: str, limit: int) -> None:

@@ -6,12 +6,10 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from yingbi.api.problem import Kind, Problem
-
-if TYPE_CHECKING:
-    from yingbi.trust import Trust
+from yingbi.trust import Trust
 
 Role = Literal["developer", "operator"]
 ZONE_VARIABLE = "YINGBI_ZONE"

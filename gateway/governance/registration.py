@@ -41,5 +41,7 @@ def check_registration(request: RegisterDatasetRequest, epoch: KeyEpoch) -> Regi
             raise Problem(Kind.REFUSED, "bad_shards", f"The shard of {shard.node} is not signed by its enclave.")
         if (shard.dataset, shard.declaration_digest) != declared:
             raise Problem(Kind.REFUSED, "bad_shards", f"The shard of {shard.node} is of another declaration.")
+    if len({shard.ingest_id for shard in shards}) != 1:
+        raise Problem(Kind.REFUSED, "bad_shards", "The shards come from different ingests.")
     version = digests.digest_all(digests.DATASET_VERSION, (shard.body for shard in request.shards))
     return RegisteredDataset(declaration, version, request.SerializeToString())

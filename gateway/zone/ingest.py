@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -69,8 +70,9 @@ def _add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], N
     declaration = metadata.declaration.SerializeToString(deterministic=True)
     with ExitStack() as stack:
         nodes = [stack.enter_context(_NodeStream.open(folder, name)) for name in folder.node_names]
+        ingest_id = secrets.token_bytes(16)
         for node in nodes:
-            node.begin(declaration)
+            node.begin(declaration, ingest_id)
         seen: set[bytes] = set()
         for table in metadata.declaration.tables:
             say(f"table {table.name}")
@@ -121,8 +123,8 @@ class _NodeStream:
         # An unfinished stream ends here, and the enclave drops what it got.
         self.socket.close()
 
-    def begin(self, declaration: bytes) -> None:
-        payload = IngestRequest(declaration=declaration).SerializeToString()
+    def begin(self, declaration: bytes, ingest_id: bytes) -> None:
+        payload = IngestRequest(declaration=declaration, ingest_id=ingest_id).SerializeToString()
         self._guard(lambda: self.stream.write(len(payload).to_bytes(8, "big") + payload))
 
     def begin_table(self, schema: pa.Schema) -> None:

@@ -24,8 +24,6 @@ from tests.attacks.three_enclaves import (
     Trio,
     resigned,
     shift_by_one,
-    visits_declaration,
-    visits_of,
     with_partials,
 )
 
@@ -96,15 +94,3 @@ def test_a_corrupt_enclave_cannot_shift_an_opened_total(trio: Trio) -> None:
     except Problem:
         return
     assert signed == honest
-
-
-@pytest.mark.xfail(strict=True, raises=SUCCEEDS, reason="shards do not say which ingest they belong to")
-def test_shards_of_two_ingests_make_no_dataset_version(trio: Trio) -> None:
-    """A unit that moved from one provider to another would be counted twice under `units_disjoint`."""
-    first = [visits_of(node) for node in range(3)]
-    trio.add(visits_declaration("moved"), first)
-    before = trio.shards["moved"]
-    trio.add(visits_declaration("moved"), [first[1], first[0], first[2]])
-    trio.shards["moved"] = [before[0], *trio.shards["moved"][1:]]
-    with pytest.raises(Problem):
-        trio.contribute("job-1", trio.task(trio.plan(dataset="moved")))

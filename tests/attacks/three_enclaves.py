@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import threading
@@ -142,6 +143,7 @@ def bring(
     declaration: DatasetDeclaration,
     tables: Sequence[pa.Table],
     *,
+    ingest_id: bytes = bytes(16),
     change: Callable[[bytes], bytes] = lambda stream: stream,
 ) -> IngestReply | None:
     """Bring rows over a real socket; `change` alters the bytes sent. None where the enclave hangs up."""
@@ -150,17 +152,17 @@ def bring(
     serving.start()
     with closing(ours), ours.makefile("rwb") as stream:
         with suppress(OSError):
-            ours.sendall(change(ingest_stream(declaration, tables)))
+            ours.sendall(change(ingest_stream(declaration, tables, ingest_id)))
             ours.shutdown(socket.SHUT_WR)
         reply = read_frame(cast(BinaryIO, stream))
     serving.join()
     return IngestReply.FromString(reply) if reply is not None else None
 
 
-def ingest_stream(declaration: DatasetDeclaration, tables: Sequence[pa.Table]) -> bytes:
+def ingest_stream(declaration: DatasetDeclaration, tables: Sequence[pa.Table], ingest_id: bytes = bytes(16)) -> bytes:
     """What a provider sends: the request, then an Arrow stream a table."""
     sink = pa.BufferOutputStream()
-    request = IngestRequest(declaration=declaration.SerializeToString(deterministic=True))
+    request = IngestRequest(declaration=declaration.SerializeToString(deterministic=True), ingest_id=ingest_id)
     write_frame(sink, request.SerializeToString())
     for table in tables:
         with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -212,7 +214,11 @@ class Trio:
 
     def add(self, declaration: DatasetDeclaration, tables: Sequence[pa.Table]) -> None:
         """Seal a dataset of one table, one shard a node."""
-        replies = [bring(enclave, declaration, [table]) for enclave, table in zip(self.enclaves, tables, strict=True)]
+        ingest_id = secrets.token_bytes(16)
+        replies = [
+            bring(enclave, declaration, [table], ingest_id=ingest_id)
+            for enclave, table in zip(self.enclaves, tables, strict=True)
+        ]
         assert all(reply is not None and reply.HasField("shard") for reply in replies), replies
         self.shards[declaration.dataset] = [reply.shard for reply in replies if reply is not None]
 

@@ -194,12 +194,17 @@ class ShardRegistration(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     DECLARATION_DIGEST_FIELD_NUMBER: _builtins.int
     COMMITMENT_FIELD_NUMBER: _builtins.int
+    INGEST_ID_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     dataset: _builtins.str
     declaration_digest: _builtins.bytes
     """SHA-256 of the serialized DatasetDeclaration."""
     commitment: _builtins.bytes
     """Salted, hiding commitment to the sealed rows."""
+    ingest_id: _builtins.bytes
+    """16 random bytes, the same for all shards of one ingest: shards of two ingests are no version together,
+    since a unit that moved between providers would be in it twice.
+    """
     def __init__(
         self,
         *,
@@ -207,10 +212,11 @@ class ShardRegistration(_message.Message):
         dataset: _builtins.str = ...,
         declaration_digest: _builtins.bytes = ...,
         commitment: _builtins.bytes = ...,
+        ingest_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "dataset", b"dataset", "declaration_digest", b"declaration_digest", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "dataset", b"dataset", "declaration_digest", b"declaration_digest", "ingest_id", b"ingest_id", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -402,16 +402,20 @@ class IngestRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DECLARATION_FIELD_NUMBER: _builtins.int
+    INGEST_ID_FIELD_NUMBER: _builtins.int
     declaration: _builtins.bytes
     """A serialized DatasetDeclaration."""
+    ingest_id: _builtins.bytes
+    """16 random bytes, the same for all nodes."""
     def __init__(
         self,
         *,
         declaration: _builtins.bytes = ...,
+        ingest_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration", "ingest_id", b"ingest_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
