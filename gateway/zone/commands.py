@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -15,6 +16,9 @@ from gateway.zone.folder import ZoneFolder
 AUTO_APPROVE_WARNING = (
     "warning: --auto-approve lets every plan run without an operator's approval; for demonstrations and scripts only"
 )
+
+# Of the server extra. Not imported here, since that takes longer than most commands.
+SERVER_PACKAGES = ("alembic", "duckdb", "gmpy2", "numpy", "opendp", "phe", "pyarrow", "sqlalchemy", "sqlglot")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The zone's folder.")]
 
@@ -34,7 +38,10 @@ class Host(Protocol):
 
 
 def register(host: Any) -> None:
-    """Add init, up, down, status and `dataset add` to `host`, a Host."""
+    """Add init, up, down, status and `dataset add` to `host`, a Host; raises ImportError without the server extra."""
+    missing = [name for name in SERVER_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(f"not installed: {', '.join(missing)}")
     _register_processes(host)
     _register_data(host)
 

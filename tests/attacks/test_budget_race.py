@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import yingbi
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.xdist_group("race"), pytest.mark.timeout(900)]
 RACES = 200
 # Of what is left: two of these do not fit, one does.
 SHARE = 0.55
+Callers: TypeAlias = "tuple[yingbi.Zone, yingbi.Zone]"
 # A dataset serves until its budget is nearly gone.
 SMALLEST_RHO_UNITS = 10**6
 
@@ -39,57 +42,38 @@ def race_zone(tmp_path_factory: pytest.TempPathFactory, long_form: bool) -> Iter
 
 
 def test_exactly_one_of_two_requests_that_exceed_the_budget_is_answered(race_zone: Zone, tmp_path: Path) -> None:
-    races = _races(race_zone, tmp_path)
-    outcomes = [race() for race, _ in zip(races, range(RACES), strict=False)]
+    with yingbi.connect(folder=race_zone.root) as first, yingbi.connect(folder=race_zone.root) as second:
+        outcomes = list(itertools.islice(_races(race_zone, tmp_path, (first, second)), RACES))
     assert len(outcomes) == RACES
     assert set(outcomes) == {("answered", "budget_exceeded")}
 
 
-def _races(zone: Zone, folder: Path) -> Iterator[_Race]:
+def _races(zone: Zone, folder: Path, callers: Callers) -> Iterator[tuple[str, ...]]:
+    """What two simultaneous requests came to, sorted, again and again."""
     for number in itertools.count():
         name = f"visits{number}"
         add_visits(zone, folder, name, epsilon=1e6)
-        while (race := _Race.next(zone, name)) is not None:
-            yield race
+        while (left := _left(callers[0], name)) >= SMALLEST_RHO_UNITS:
+            yield _race(callers, name, zcdp.epsilon_of(int(left * SHARE), 1e-7))
 
 
-class _Race:
-    """Two requests for more than half of what is left of a budget."""
+def _left(caller: yingbi.Zone, dataset: str) -> int:
+    budget = caller.dataset(dataset).budget
+    assert budget.spent_rho_units <= budget.limit_rho_units
+    return budget.limit_rho_units - budget.spent_rho_units
 
-    def __init__(self, zone: Zone, dataset: str, epsilon: float) -> None:
-        self._zone = zone
-        self._dataset = dataset
-        self._epsilon = epsilon
 
-    @classmethod
-    def next(cls, zone: Zone, dataset: str) -> _Race | None:
-        with yingbi.connect(folder=zone.root) as connection:
-            budget = connection.dataset(dataset).budget
-        left = budget.limit_rho_units - budget.spent_rho_units
-        if left < SMALLEST_RHO_UNITS:
-            return None
-        return cls(zone, dataset, zcdp.epsilon_of(int(left * SHARE), budget.delta))
+def _race(callers: Callers, dataset: str, epsilon: float) -> tuple[str, ...]:
+    together = threading.Barrier(2)
 
-    def __call__(self) -> tuple[str, ...]:
-        """What the two requests came to, sorted; and the budget was not overspent."""
-        outcomes: list[str] = []
-        together = threading.Barrier(2)
-        threads = [threading.Thread(target=self._ask, args=(alias, together, outcomes)) for alias in "ab"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        with yingbi.connect(folder=self._zone.root) as connection:
-            budget = connection.dataset(self._dataset).budget
-        assert budget.spent_rho_units <= budget.limit_rho_units
-        return tuple(sorted(outcomes))
+    def ask(caller: yingbi.Zone, alias: str) -> str:
+        question = caller.dataset(dataset).sql(f"SELECT COUNT(*) AS {alias} FROM visits")
+        together.wait()
+        try:
+            question.run(epsilon=epsilon, progress=False)
+        except Problem as problem:
+            return problem.code
+        return "answered"
 
-    def _ask(self, alias: str, together: threading.Barrier, outcomes: list[str]) -> None:
-        with yingbi.connect(folder=self._zone.root) as connection:
-            question = connection.dataset(self._dataset).sql(f"SELECT COUNT(*) AS {alias} FROM visits")
-            together.wait()
-            try:
-                question.run(epsilon=self._epsilon, progress=False)
-                outcomes.append("answered")
-            except Problem as problem:
-                outcomes.append(problem.code)
+    with ThreadPoolExecutor(2) as threads:
+        return tuple(sorted(threads.map(ask, callers, "ab")))

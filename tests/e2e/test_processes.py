@@ -50,20 +50,27 @@ def running(zone_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
-    """A zone of one node, which is not up between tests."""
+    """A zone of one node."""
     zone = new_zone(tmp_path_factory.mktemp("single"), "--nodes", "1", "--auto-approve")
     yield zone
     zone.down()
 
 
-def processes_of(root: Path) -> dict[int, str]:
-    """Every live process that names the zone's folder in its command line, by id."""
-    found = {}
+@pytest.fixture
+def stopped_single(single: Zone) -> Iterator[Zone]:
+    """The same, not up before a test, nor after it whatever happens in it."""
+    yield single
+    single.down()
+
+
+def processes_of(root: Path) -> set[int]:
+    """The ids of all live processes that name the zone's folder, or something in it, in their command line."""
+    found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            if entry.name.isdecimal() and f"{root}/" in command + "/":
-                found[int(entry.name)] = command
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if any(word == str(root) or word.startswith(f"{root}/") for word in words):
+                found.add(int(entry.name))
     return found
 
 
@@ -119,7 +126,7 @@ def test_status_shows_gateway_nodes_and_enclaves_as_separate_processes(running: 
     ids = {one["pid"] for one in shown["processes"]}
     assert len(ids) == 7
     # There is no other process, and no help from threads that look like processes.
-    assert set(processes_of(running.zone.root)) == ids
+    assert processes_of(running.zone.root) == ids
     assert json.loads(running.zone.run("status", running.zone.root).stdout) == shown
 
 
@@ -148,7 +155,8 @@ def test_a_node_has_nothing_of_another_node_or_of_the_gateway_open(running: Runn
 
 
 def test_only_the_gateway_listens_and_only_on_loopback(running: Running) -> None:
-    loopback = {"0100007F", "00000000000000000000000001000000"}
+    # 127.0.0.1, also as IPv6 writes it.
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
     for name, pid in all_ids(running.zone).items():
         addresses = listening_at(pid)
         # One port for callers and one for nodes, which dial out.
@@ -216,72 +224,74 @@ def test_a_restart_keeps_datasets_budget_and_results(running: Running) -> None:
     wait_for_no_process(zone.root)
 
 
-def test_one_node_works_from_end_to_end_with_the_plain_mechanism(single: Zone, tmp_path: Path) -> None:
-    single.up()
-    assert list(all_ids(single)) == ["gateway gateway", "node node-1", "enclave node-1"]
-    add_visits(single, tmp_path)
+def test_one_node_works_from_end_to_end_with_the_plain_mechanism(stopped_single: Zone, tmp_path: Path) -> None:
+    stopped_single.up()
+    assert list(all_ids(stopped_single)) == ["gateway gateway", "node node-1", "enclave node-1"]
+    add_visits(stopped_single, tmp_path)
     receipt = tmp_path / "receipt.json"
-    answer = single.json("sql", "visits", QUESTION, "--epsilon", "20", "--save-receipt", receipt)
+    answer = stopped_single.json("sql", "visits", QUESTION, "--epsilon", "20", "--save-receipt", receipt)
     for row, errors, exact in zip(answer["rows"], answer["std_errors"], [300, 300, 0], strict=True):
         assert abs(row[1] - exact) < 6 * errors[1]
-    verified = single.json("receipt", "verify", receipt)
+    verified = stopped_single.json("receipt", "verify", receipt)
     (mechanism,) = [check["finding"] for check in verified["checks"] if check["check"] == "mechanism"]
     assert mechanism.startswith("discrete Gaussian; ")
-    single.json("down", single.root)
-    wait_for_no_process(single.root)
+    stopped_single.json("down", stopped_single.root)
+    wait_for_no_process(stopped_single.root)
 
 
-def test_foreground_up_prints_one_ready_line_and_an_interrupt_stops_everything(single: Zone) -> None:
+def test_foreground_up_prints_one_ready_line_and_an_interrupt_stops_everything(stopped_single: Zone) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    up, ready = foreground(single, "--port", str(port))
+    up, ready = foreground(stopped_single, "--port", str(port))
     assert json.loads(ready) == {"gateway": f"127.0.0.1:{port}"}
-    assert single.json("status", single.root)["gateway"] == f"127.0.0.1:{port}"
-    assert single.json("datasets").keys() == {"datasets"}
+    assert stopped_single.json("status", stopped_single.root)["gateway"] == f"127.0.0.1:{port}"
+    assert stopped_single.json("datasets").keys() == {"datasets"}
     up.send_signal(signal.SIGINT)
     out, err = up.communicate(timeout=60)
     assert up.returncode == 0
     assert out == ""
     assert "Traceback" not in err
-    wait_for_no_process(single.root)
+    wait_for_no_process(stopped_single.root)
 
 
-def test_without_a_port_a_taken_default_gives_way_to_a_free_one_and_down_ends_a_foreground_zone(single: Zone) -> None:
+def test_without_a_port_a_taken_default_gives_way_to_a_free_one_and_down_ends_a_foreground_zone(
+    stopped_single: Zone,
+) -> None:
     with contextlib.ExitStack() as stack:
         default = stack.enter_context(socket.socket())
         # Another zone may hold it already, which is as good.
         with contextlib.suppress(OSError):
             default.bind(("127.0.0.1", 7443))
             default.listen()
-        up, ready = foreground(single)
+        up, ready = foreground(stopped_single)
         assert json.loads(ready)["gateway"] not in ("127.0.0.1:7443", "127.0.0.1:0")
-    assert len(single.json("down", single.root)["stopped"]) == 3
+    assert len(stopped_single.json("down", stopped_single.root)["stopped"]) == 3
     assert up.communicate(timeout=60)[0] == ""
-    wait_for_no_process(single.root)
+    wait_for_no_process(stopped_single.root)
 
 
-def test_a_killed_foreground_up_leaves_no_process(single: Zone) -> None:
-    up, ready = foreground(single)
+def test_a_killed_foreground_up_leaves_no_process(stopped_single: Zone) -> None:
+    up, ready = foreground(stopped_single)
     assert ready
-    assert len(processes_of(single.root)) == 4
+    assert len(processes_of(stopped_single.root)) == 4
     up.kill()
     up.communicate(timeout=60)
-    wait_for_no_process(single.root)
+    wait_for_no_process(stopped_single.root)
     # And the zone can be started again.
-    single.up()
-    assert len(all_ids(single)) == 3
-    single.json("down", single.root)
+    stopped_single.up()
+    assert len(all_ids(stopped_single)) == 3
+    stopped_single.json("down", stopped_single.root)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_up_that_is_ended_while_it_starts_leaves_no_process(single: Zone, number: signal.Signals) -> None:
-    up = single.begin("up", str(single.root))
+def test_an_up_that_is_ended_while_it_starts_leaves_no_process(stopped_single: Zone, number: signal.Signals) -> None:
+    up = stopped_single.begin("up", str(stopped_single.root))
     # The gateway and the node are there, the enclave is on its way.
-    wait_until(lambda: len(processes_of(single.root)) >= 3, seconds=60)
+    wait_until(lambda: len(processes_of(stopped_single.root)) >= 3, seconds=60)
     up.send_signal(number)
     out, _ = up.communicate(timeout=60)
     assert up.returncode != 0
     assert out == ""
-    wait_for_no_process(single.root)
-    assert single.json("status", single.root) == {"gateway": None, "processes": []}
+    wait_for_no_process(stopped_single.root)
+    assert stopped_single.json("status", stopped_single.root) == {"gateway": None, "processes": []}

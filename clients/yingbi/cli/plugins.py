@@ -40,9 +40,9 @@ def register(host: Host) -> None:
     for entry_point in entry_points(group=GROUP):
         try:
             add = entry_point.load()
+            add(host)
         except ImportError:
             continue
-        add(host)
     _stand_in(host.app, _ZONE_COMMANDS)
     _stand_in(host.dataset, _ZONE_DATASET_COMMANDS)
 
