@@ -86,7 +86,7 @@ def installed(wheel: Path, base: Path, extra: str) -> Installed:
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv:
         run(uv, "venv", "-q", "--python", sys.executable, environment)
-        install = [uv, "pip", "install", "-q", "--python", environment / "bin" / "python"]
+        install: list[str | Path] = [uv, "pip", "install", "-q", "--python", environment / "bin" / "python"]
     else:
         run(sys.executable, "-m", "venv", environment)
         install = [environment / "bin" / "python", "-m", "pip", "install", "-q"]
