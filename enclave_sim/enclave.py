@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from yingbi.api.evidence import verify_key_epoch
+from yingbi.api.evidence import EvidenceError, verify_key_epoch
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SealedKeyShare, SignedKeyEpoch
 
 from enclave_sim.attestation.simulated import SimulatedBackend
@@ -42,12 +42,13 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     """Everything an enclave holds, from its node's folder.
 
     Raises EvidenceError, InvalidTag, JournalError, OSError: an enclave whose key epoch, share or journal
-    does not verify does not start.
+    does not verify does not start, nor does one that runs other code than the key was dealt to.
     """
     backend = SimulatedBackend.load(folder / "platform")
     identity = Identity.of(backend)
     signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
     epoch = verify_key_epoch(signed_epoch, ca_pem)
+    _check_holders(epoch, identity, backend.measurement())
     sealed = SealedKeyShare.FromString((folder / "key_share.pb").read_bytes())
     (folder / "shards").mkdir(exist_ok=True)
     return Enclave(
@@ -69,3 +70,12 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
         wrapping_key=backend.derive_key("sealed storage"),
         engine=DuckDBEngine(),
     )
+
+
+def _check_holders(epoch: KeyEpoch, identity: Identity, measurement: bytes) -> None:
+    if identity.public_signing_key not in [holder.signing_key for holder in epoch.holders]:
+        raise EvidenceError("the key was dealt to other enclaves than this one")
+    if any(holder.measurement != measurement for holder in epoch.holders):
+        raise EvidenceError(
+            "the key was dealt to enclaves that run other code; after an upgrade, make the zone and its key anew"
+        )

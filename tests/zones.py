@@ -101,6 +101,12 @@ class Zone:
             code = main([*map(str, arguments)])
         return Ran(code, out.getvalue(), err.getvalue())
 
+    def fetch(self, *arguments: str | Path) -> Any:
+        """The document of a command that has to succeed. It is only called: see `call`."""
+        called = self.call(*arguments, "--json")
+        assert called.code == 0, (arguments, called)
+        return called.json
+
     def problem(self, code: int, *arguments: str | Path) -> dict[str, str]:
         """What a command says that has to end with this exit code. It is only called: see `call`."""
         return self.call(*arguments, "--json").problem(code)
@@ -141,8 +147,8 @@ class Zone:
         return {one["name"]: one["pid"] for one in shown["processes"] if one["role"] == role}
 
     def add(self, folder: Path, metadata: str, tables: dict[str, pa.Table]) -> Any:
-        """Write a dataset's files into `folder` and add it."""
-        return self.json("dataset", "add", self.root, write_dataset(folder, metadata, tables))
+        """Write a dataset's files into `folder` and add it. The command is only called: see `call`."""
+        return self.fetch("dataset", "add", self.root, write_dataset(folder, metadata, tables))
 
 
 def write_dataset(folder: Path, metadata: str, tables: dict[str, pa.Table]) -> Path:

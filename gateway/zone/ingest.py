@@ -185,11 +185,12 @@ def _send_table(table: TableDeclaration, metadata: Metadata, nodes: list[_NodeSt
 
 def _owners(units: pa.Array, parties: int, seen: set[bytes], declaration: DatasetDeclaration) -> NDArray[np.int64]:
     """Which node each row goes to: SHA-256 of its unit, modulo the nodes. Counts the units on the way."""
-    if units.null_count:
+    missing = units.null_count + (pc.sum(pc.equal(units, "")).as_py() or 0 if pa.types.is_string(units.type) else 0)
+    if missing:
         raise Problem(
             Kind.MALFORMED,
             "unit_missing",
-            f"{units.null_count} rows have no {declaration.privacy_unit}: nobody could be protected as their unit.",
+            f"{missing} rows have no {declaration.privacy_unit}: nobody could be protected as their unit.",
             field=declaration.privacy_unit,
             hint="remove the rows, or give them their unit",
         )
@@ -242,6 +243,14 @@ def _file_columns(present: list[str], table: TableDeclaration, path: Path) -> di
     """The file's name of each declared column; names match case-insensitively."""
     by_lower = {name.lower(): name for name in present}
     for column in table.columns:
+        if [name.lower() for name in present].count(column.name.lower()) > 1:
+            raise Problem(
+                Kind.MALFORMED,
+                "data_file",
+                f"{path.name} has several columns {column.name}, apart from upper and lower case.",
+                field=f"tables.{table.name}.columns.{column.name}",
+                hint="rename all but one",
+            )
         if column.name.lower() not in by_lower:
             near = nearest(column.name, present)
             raise Problem(

@@ -104,7 +104,7 @@ def _start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[
 
 
 def stop(folder: ZoneFolder) -> list[ZoneProcess]:
-    """End what runs of the zone: the nodes first, then the gateway. Returns what was ended."""
+    """End what runs of the zone, by process id. Returns what was ended."""
     alive = [process for process in _recorded(folder) if process.is_alive()]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in alive:
@@ -118,7 +118,7 @@ def stop(folder: ZoneFolder) -> list[ZoneProcess]:
 
 
 def wait(folder: ZoneFolder, say: Callable[[str], None]) -> None:
-    """Stay until interrupted, or until the gateway has ended; tell when another process ends."""
+    """Stay until interrupted; tell when a process ends. Raises Problem when the gateway does."""
     known = status(folder).processes
     while any(process.role == "gateway" for process in known):
         time.sleep(0.3)
@@ -127,6 +127,9 @@ def wait(folder: ZoneFolder, say: Callable[[str], None]) -> None:
             if process not in alive:
                 say(f"{process.role} {process.name} (process {process.pid}) has ended")
         known = alive
+    raise Problem(
+        Kind.FAILED, "gateway_ended", "The gateway has ended by itself.", hint=f"see {folder.logs / 'gateway.log'}"
+    )
 
 
 def _start_gateway(folder: ZoneFolder, port: int | None, *, detach: bool) -> ZoneProcess:

@@ -92,7 +92,7 @@ def test_a_delta_that_is_no_probability_is_malformed(zone: Zone, delta: str) -> 
 
 
 def test_a_budget_that_does_not_suffice_says_what_is_left(zone: Zone, small: str) -> None:
-    first = zone.json("sql", small, COUNT, "--epsilon", "0.8")
+    first = zone.fetch("sql", small, COUNT, "--epsilon", "0.8")
     left = first["budget"]["remaining_epsilon"]
     assert 0 < left < 0.8
     problem = zone.problem(3, "sql", small, COUNT, "--epsilon", "0.81")
@@ -100,16 +100,16 @@ def test_a_budget_that_does_not_suffice_says_what_is_left(zone: Zone, small: str
     assert f"{left:.4g}" in problem["message"]
     assert zone.spent(small) == first["budget"]["spent_epsilon"]
     # What it says is left can be had, and then nothing more.
-    assert zone.json("sql", small, COUNT, "--epsilon", str(left * 0.9999))["state"] == "succeeded"
+    assert zone.fetch("sql", small, COUNT, "--epsilon", str(left * 0.9999))["state"] == "succeeded"
     assert zone.problem(3, "sql", small, COUNT, "--epsilon", "0.1")["code"] == "budget_exceeded"
     # What was answered once is answered still.
-    assert zone.json("sql", small, COUNT, "--epsilon", "0.8")["rows"] == first["rows"]
+    assert zone.fetch("sql", small, COUNT, "--epsilon", "0.8")["rows"] == first["rows"]
 
 
 def test_a_failed_request_keeps_its_state_for_result(zone: Zone, small: str) -> None:
     sql = "SELECT SUM(pain) FROM visits"
     zone.problem(3, "sql", small, sql, "--epsilon", "0.999", "--request-id", "too-much")
-    refused = next(job for job in zone.json("jobs")["jobs"] if job["request_id"] == "too-much")
+    refused = next(job for job in zone.fetch("jobs")["jobs"] if job["request_id"] == "too-much")
     assert refused["state"] == "refused"
     assert zone.problem(3, "result", refused["job"])["code"] == "budget_exceeded"
     assert zone.problem(3, "sql", small, sql, "--epsilon", "0.999", "--request-id", "too-much")["job"] == refused["job"]
@@ -228,10 +228,10 @@ def test_a_file_that_is_no_data_registers_nothing_and_mended_it_does(zone: Zone,
     path.write_text(VISITS.format(name="mended", grade=2, epsilon=2.0))
     assert zone.json("dataset", "add", zone.root, path)["dataset"] == "mended"
     # From now on its budget cannot be raised by adding it again; the version and the budget stay.
-    before = zone.json("dataset", "show", "mended")
+    before = zone.fetch("dataset", "show", "mended")
     path.write_text(VISITS.format(name="mended", grade=2, epsilon=3.0))
     assert zone.problem(3, "dataset", "add", zone.root, path)["code"] == "budget_raised"
-    assert zone.json("dataset", "show", "mended") == before
+    assert zone.fetch("dataset", "show", "mended") == before
 
 
 def test_a_second_up_on_the_same_folder_is_refused_and_changes_nothing(zone: Zone) -> None:

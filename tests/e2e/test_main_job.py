@@ -85,6 +85,11 @@ def ask(zone: Zone, sql: str, *arguments: str | Path, epsilon: float = EPSILON, 
     return zone.json("sql", dataset, sql, "--epsilon", str(epsilon), *arguments)
 
 
+def foresee(zone: Zone, sql: str, *arguments: str | Path) -> Any:
+    """The preview's document."""
+    return zone.fetch("sql", "visits", sql, "--epsilon", str(EPSILON), "--preview", *arguments)
+
+
 def column(document: Mapping[str, Any], name: str, part: str = "rows") -> list[Any]:
     """One column of the rows, of their errors or of their intervals."""
     place = [entry["name"] for entry in document["columns"]].index(name)
@@ -178,7 +183,7 @@ def test_columns_have_the_name_of_their_alias_or_of_their_text(answer: Any) -> N
 
 
 def test_text_stays_as_written_and_identifiers_match_in_any_case(zone: Zone) -> None:
-    foreseen = ask(zone, 'select CLINIC, count( * ), Avg(PAIN) as "P" from VISITS group by Clinic', "--preview")
+    foreseen = foresee(zone, 'select CLINIC, count( * ), Avg(PAIN) as "P" from VISITS group by Clinic')
     assert [entry["name"] for entry in foreseen["columns"]] == ["clinic", "count( * )", "P"]
 
 
@@ -252,8 +257,8 @@ def test_a_question_needs_no_groups(zone: Zone) -> None:
 
 
 def test_a_preview_spends_nothing_and_predicts_the_errors(zone: Zone, answer: Any) -> None:
-    spent, jobs = zone.spent("visits"), zone.json("jobs")["jobs"]
-    foreseen = ask(zone, QUESTION, "--preview")
+    spent, jobs = zone.spent("visits"), zone.fetch("jobs")["jobs"]
+    foreseen = foresee(zone, QUESTION)
     assert foreseen.keys() == PREVIEW | PREVIEW_EXTRAS
     assert len(bytes.fromhex(foreseen["plan_hash"])) == 32
     assert foreseen["columns"] == answer["columns"]
@@ -261,7 +266,7 @@ def test_a_preview_spends_nothing_and_predicts_the_errors(zone: Zone, answer: An
     assert [row[:4] for row in foreseen["std_errors"]] == [row[:4] for row in answer["std_errors"]]
     assert (foreseen["epsilon"], foreseen["delta"], foreseen["rho"]) == (EPSILON, 1e-7, answer["rho"])
     assert foreseen["budget"]["spent_epsilon"] == spent == zone.spent("visits")
-    assert zone.json("jobs")["jobs"] == jobs
+    assert zone.fetch("jobs")["jobs"] == jobs
     # What cannot be told before, it tells by the size of the group.
     assert {entry["column"] for entry in foreseen["average_errors"]} == {"mean_pain"}
 
@@ -314,7 +319,7 @@ def test_a_result_is_the_same_document_later(zone: Zone, asked: Asked) -> None:
 
 
 def test_jobs_are_listed_newest_first(zone: Zone, answer: Any, asked: Asked) -> None:
-    listed = [job for job in zone.json("jobs")["jobs"] if job["job"] in (answer["job"], asked.document["job"])]
+    listed = [job for job in zone.fetch("jobs")["jobs"] if job["job"] in (answer["job"], asked.document["job"])]
     assert [job["job"] for job in listed] == [asked.document["job"], answer["job"]]
     assert [job["sql"] for job in listed] == [asked.sql, QUESTION]
     assert {(job["state"], job["dataset"], job["replayed"]) for job in listed} == {("succeeded", "visits", False)}
@@ -331,7 +336,7 @@ def test_the_same_question_again_is_replayed_and_costs_nothing(zone: Zone, answe
 
 
 def test_delta_is_what_was_asked_for(zone: Zone) -> None:
-    assert ask(zone, QUESTION, "--delta", "1e-9", "--preview")["delta"] == 1e-9
+    assert foresee(zone, QUESTION, "--delta", "1e-9")["delta"] == 1e-9
 
 
 def test_a_request_id_stands_for_one_request(zone: Zone) -> None:
@@ -353,7 +358,7 @@ def test_no_wait_leaves_a_job_to_fetch_later(zone: Zone) -> None:
     found: dict[str, Any] = {}
 
     def done() -> bool:
-        found.update(zone.json("result", asked["job"]))
+        found.update(zone.fetch("result", asked["job"]))
         return bool(found["state"] == "succeeded")
 
     wait_until(done, seconds=60)
@@ -468,8 +473,8 @@ def test_a_token_is_never_sent_to_a_zone_of_another_ca(zone: Zone, tmp_path: Pat
 
 
 def test_datasets_show_what_is_declared_and_never_how_much_there_is(zone: Zone, stays: str) -> None:
-    listed = {dataset["dataset"]: dataset for dataset in zone.json("datasets")["datasets"]}
-    shown = zone.json("dataset", "show", stays)
+    listed = {dataset["dataset"]: dataset for dataset in zone.fetch("datasets")["datasets"]}
+    shown = zone.fetch("dataset", "show", stays)
     assert listed[stays] == shown
     assert shown["title"] == {"en": "Stays", "zh": "住院"}
     assert (shown["zone"], shown["grade"], shown["max_units"], shown["unit_namespace"]) == ("wards", 1, 50, stays)
@@ -488,12 +493,12 @@ def test_people_read_errors_and_costs_beside_the_numbers(zone: Zone, answer: Any
     assert asked.code == 0
     for word in ("±", "north", "cost: ε 10", "left", "job-"):
         assert word in asked.stdout, word
-    foreseen = zone.run("sql", "visits", QUESTION, "--epsilon", "3", "--preview")
+    foreseen = zone.call("sql", "visits", QUESTION, "--epsilon", "3", "--preview")
     assert foreseen.code == 0
     assert "±" in foreseen.stdout
     assert "would cost: ε 3" in foreseen.stdout
     for command in (["budget", "visits"], ["dataset", "show", "visits"], ["datasets"], ["jobs"]):
-        ran = zone.run(*command)
+        ran = zone.call(*command)
         assert ran.code == 0, command
         assert "visits" in ran.stdout, command
 

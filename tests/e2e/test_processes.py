@@ -80,7 +80,7 @@ def wait_for_no_process(root: Path) -> None:
 
 def all_ids(zone: Zone) -> dict[str, int]:
     """Process ids by role and name."""
-    listed = zone.json("status", zone.root)["processes"]
+    listed = zone.fetch("status", zone.root)["processes"]
     return {f"{one['role']} {one['name']}": one["pid"] for one in listed}
 
 
@@ -205,19 +205,19 @@ def test_the_gateways_folder_holds_no_token_and_no_ca_key(running: Running) -> N
 
 def test_a_restart_keeps_datasets_budget_and_results(running: Running) -> None:
     zone, answer = running.zone, running.answer
-    kept = [zone.json("datasets"), zone.json("jobs"), zone.json("result", answer["job"])]
+    kept = [zone.fetch("datasets"), zone.fetch("jobs"), zone.fetch("result", answer["job"])]
     stopped = zone.json("down", zone.root)["stopped"]
     assert len(stopped) == 7
     wait_for_no_process(zone.root)
     assert zone.json("status", zone.root) == {"gateway": None, "processes": []}
 
     zone.up()
-    assert [zone.json("datasets"), zone.json("jobs"), zone.json("result", answer["job"])] == kept
-    again = zone.json("sql", "visits", QUESTION, "--epsilon", "5")
+    assert [zone.fetch("datasets"), zone.fetch("jobs"), zone.fetch("result", answer["job"])] == kept
+    again = zone.fetch("sql", "visits", QUESTION, "--epsilon", "5")
     assert (again["replayed"], again["rows"]) == (True, answer["rows"])
     # What is sealed can be unsealed again.
     spent = zone.spent("visits")
-    assert zone.json("sql", "visits", QUESTION, "--epsilon", "6")["state"] == "succeeded"
+    assert zone.fetch("sql", "visits", QUESTION, "--epsilon", "6")["state"] == "succeeded"
     assert zone.spent("visits") > spent
 
     zone.json("down", zone.root)
@@ -232,7 +232,7 @@ def test_one_node_works_from_end_to_end_with_the_plain_mechanism(stopped_single:
     answer = stopped_single.json("sql", "visits", QUESTION, "--epsilon", "20", "--save-receipt", receipt)
     for row, errors, exact in zip(answer["rows"], answer["std_errors"], [300, 300, 0], strict=True):
         assert abs(row[1] - exact) < 6 * errors[1]
-    verified = stopped_single.json("receipt", "verify", receipt)
+    verified = stopped_single.fetch("receipt", "verify", receipt)
     (mechanism,) = [check["finding"] for check in verified["checks"] if check["check"] == "mechanism"]
     assert mechanism.startswith("discrete Gaussian; ")
     stopped_single.json("down", stopped_single.root)
@@ -246,7 +246,7 @@ def test_foreground_up_prints_one_ready_line_and_an_interrupt_stops_everything(s
     up, ready = foreground(stopped_single, "--port", str(port))
     assert json.loads(ready) == {"gateway": f"127.0.0.1:{port}"}
     assert stopped_single.json("status", stopped_single.root)["gateway"] == f"127.0.0.1:{port}"
-    assert stopped_single.json("datasets").keys() == {"datasets"}
+    assert stopped_single.fetch("datasets").keys() == {"datasets"}
     up.send_signal(signal.SIGINT)
     out, err = up.communicate(timeout=60)
     assert up.returncode == 0

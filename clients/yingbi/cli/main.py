@@ -90,7 +90,7 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_common)
-    dataset = typer.Typer(help="Look at one dataset.", no_args_is_help=helps)
+    dataset = typer.Typer(help="Look at a dataset, or add one.", no_args_is_help=helps)
     receipt = typer.Typer(help="Check receipts, offline.", no_args_is_help=helps)
     commands.register(app, dataset, receipt)
     if with_plugins:

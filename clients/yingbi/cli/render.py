@@ -55,6 +55,8 @@ def jobs(jobs: Sequence[Job]) -> RenderableType:
     if not jobs:
         return Text("no jobs yet", style="dim")
     table = grid([("job", False), ("created", False), ("dataset", False), ("state", False), ("sql", False)], [])
+    # To be copied into the next command: whole, however narrow the terminal.
+    table.columns[0].no_wrap = True
     for job in jobs:
         created = job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
         state = Text(job.state.replace("_", " "), style=_STATE_STYLES.get(job.state, "yellow"))
