@@ -208,10 +208,10 @@ def test_budget_that_is_used_up_between_question_and_approval_refuses_it(zone: Z
     zone.fetch("approve", first)
     wait_until(lambda: state(zone, first) == "succeeded", seconds=60)
     spent = zone.spent("scarce")
-    zone.call("approve", second, "--json")
+    refused = zone.problem(3, "approve", second)
+    assert refused["code"] == "budget_exceeded"
     assert state(zone, second) == "refused"
-    problem = zone.problem(3, "result", second)
-    assert problem["code"] == "budget_exceeded"
+    assert zone.problem(3, "result", second)["message"] == refused["message"]
     assert zone.spent("scarce") == spent
 
 

@@ -50,8 +50,9 @@ def running(zone_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
-    """A zone of one node."""
-    zone = new_zone(tmp_path_factory.mktemp("single"), "--nodes", "1", "--auto-approve")
+    """A zone of one node, in a folder whose path is longer than a socket's may be and has more than letters."""
+    base = tmp_path_factory.mktemp("single") / "a zone of one – 专区" / "nested" / ("deep" * 30)
+    zone = new_zone(base, "--nodes", "1", "--auto-approve")
     yield zone
     zone.down()
 

@@ -158,7 +158,11 @@ def approve(context: typer.Context, job: JobId) -> None:
     """Let a waiting job run, as the operator."""
     session = _session(context)
     with session.zone("operator") as zone:
-        _show_job(session, zone.job(job).approve())
+        approved = zone.job(job).approve()
+        end = approved.end() if approved.state == "refused" else None
+        if end is not None:  # it waited for longer than its budget was there
+            raise end
+        _show_job(session, approved)
 
 
 def refuse(
