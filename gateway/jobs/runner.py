@@ -33,6 +33,8 @@ log = logging.getLogger("gateway.jobs")
 
 # How long a job waits for a node that went away, before it fails.
 LOST_NODE_SECONDS = 15.0
+# How long a job that a restarted gateway takes up waits for the nodes to start and connect.
+RECONNECT_SECONDS = 120.0
 
 
 class Runner:
@@ -47,11 +49,11 @@ class Runner:
     async def resume(self) -> None:
         """Take up what an earlier run of the gateway left unfinished."""
         for record in await self._database.run(records.unfinished):
-            self.start(record)
+            self.start(record, RECONNECT_SECONDS)
 
-    def start(self, record: JobRecord) -> None:
-        """Run a queued or running job in the background."""
-        self._running[record.job] = asyncio.create_task(self._run(record))
+    def start(self, record: JobRecord, patience: float = LOST_NODE_SECONDS) -> None:
+        """Run a queued or running job in the background; waits `patience` seconds for nodes to connect."""
+        self._running[record.job] = asyncio.create_task(self._run(record, patience))
 
     async def cancel(self, job: str) -> JobRecord:
         """End a job; refunds it if no node was asked yet. Raises Problem where it has ended already."""
@@ -74,13 +76,14 @@ class Runner:
         telling = asyncio.create_task(self._nodes.ask(name, task))
         telling.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def _run(self, record: JobRecord) -> None:
+    async def _run(self, record: JobRecord, patience: float) -> None:
         started = time.monotonic()
         try:
+            epoch = await self._all_connected(patience)
             if record.state == states.QUEUED:
                 record = await self._begin(record)
             limit = schedule.deadline(cells(Plan.FromString(record.plan)))
-            receipt = await asyncio.wait_for(self._compute(record), limit)
+            receipt = await asyncio.wait_for(self._compute(record, epoch), limit)
             elapsed = time.monotonic() - started
             await asyncio.sleep(schedule.next_point(elapsed) - elapsed)
             await self._database.run(_succeed, record, receipt)
@@ -99,13 +102,11 @@ class Runner:
 
     async def _begin(self, record: JobRecord) -> JobRecord:
         """The charge becomes final here, before any node can unseal data for the plan."""
-        self._nodes.check_connected()
         begun = await self._database.run(_begin, record.job)
         self._feed.changed(record.job)
         return begun
 
-    async def _compute(self, record: JobRecord) -> Receipt:
-        epoch = await self._all_connected()
+    async def _compute(self, record: JobRecord, epoch: KeyEpoch) -> Receipt:
         contribute = ContributeTask(
             plan=record.plan,
             authorization=record.authorization,
@@ -125,9 +126,9 @@ class Runner:
         assert self._nodes.signed_epoch is not None
         return assemble([answer.receipt_signature for answer in answers], self._nodes.signed_epoch)
 
-    async def _all_connected(self) -> KeyEpoch:
+    async def _all_connected(self, patience: float) -> KeyEpoch:
         """After a restart, nodes come back one by one."""
-        give_up = time.monotonic() + LOST_NODE_SECONDS
+        give_up = time.monotonic() + patience
         while time.monotonic() < give_up:
             if self._nodes.epoch is not None and not self._nodes.missing():
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -26,6 +27,8 @@ _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ 
 
 def run() -> None:
     """Run with the process's arguments and exit."""
+    # A script's shell starts background commands with SIGINT ignored; an interrupt is to work there too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))
 
 
