@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .setup/dev
 
-.PHONY: demo test lint types proto constraints clean
+.PHONY: demo test lint types proto sql-reference constraints clean
 
 demo: $(SETUP)
 	$(BIN)/python -m demo.run
@@ -22,6 +22,10 @@ types: $(SETUP)
 # Generated code is committed; tests/test_generated_code.py generates it again and compares.
 proto: $(SETUP)
 	$(BIN)/python scripts/generate_proto.py clients
+
+# The second half of docs/sql.md; tests/gateway/planning/test_sql_reference.py generates it again and compares.
+sql-reference: $(SETUP)
+	$(BIN)/python scripts/generate_sql_reference.py
 
 # Pins every dependency with its hashes, for everybody who uses make.
 constraints: $(SETUP)

@@ -1,11 +1,16 @@
 """A node's own copy of the privacy budgets, read from its journal: whatever the gateway says. Pure.
 
-Budgets belong to the dataset's id within its unit namespace; versions and re-registrations share one.
+A charge is against two budgets, and each must hold it in full: that of the dataset's id, which versions and
+re-registrations share, and that of its unit namespace, which all datasets about the same people share.
+
+The journal says which namespace a dataset belongs to in the dataset's records; one that does not say it was
+written before namespaces had budgets, and counts as soon as another record of the dataset says it. The
+namespace's limit is the first that the journal has for any of its datasets, and stays so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
@@ -15,42 +20,57 @@ from enclave_sim.journal import Record
 from enclave_sim.privacy.accounting import BudgetExceededError, Charge, Filter
 
 
-def limit_of(declaration: DatasetDeclaration) -> int:
-    """The budget that the provider declared, in rho units."""
-    return zcdp.rho_units_for(declaration.budget_epsilon, declaration.budget_delta)
+def limit_of(declaration: DatasetDeclaration) -> Charge:
+    """The budget that the provider declared."""
+    return Charge(*zcdp.bought(declaration.budget_epsilon, declaration.budget_delta))
 
 
 def budget_of(records: Iterable[Record], dataset: str) -> Filter | None:
     """The budget of `dataset` after all its charges; None before its first shard was sealed."""
-    budget = None
-    for record in records:
-        if record.get("dataset") != dataset:
-            continue
-        if record["kind"] == "budget":
-            spent = budget.spent if budget else Charge(0)
-            budget = Filter(Charge(int(record["limit"])), spent)
-        elif record["kind"] == "charge" and budget:
-            budget = budget.charged(Charge(int(record["rho_units"])))
-    return budget
+    own = [record for record in records if record.get("dataset") == dataset]
+    limits = _limits(own)
+    return Filter(limits[-1], _spent(own)) if limits else None
 
 
-def charged(budget: Filter | None, dataset: str, rho_units: int) -> Filter:
-    """The budget after a charge; raises Problem where there is none or too little is left."""
+def namespace_budget_of(records: Sequence[Record], declaration: DatasetDeclaration) -> Filter | None:
+    """The budget of the declaration's unit namespace; None before the first shard of any of its datasets.
+
+    What its datasets spent before is spent here, even where it is above the limit.
+    """
+    namespace = declaration.unit_namespace
+    members = {record["dataset"] for record in records if record.get("unit_namespace") == namespace}
+    members.add(declaration.dataset)
+    shared = [record for record in records if record.get("dataset") in members]
+    limits = _limits(shared)
+    return Filter(limits[0], _spent(shared)) if limits else None
+
+
+def charged(budget: Filter | None, owner: str, charge: Charge) -> Filter:
+    """The budget of a dataset or namespace after a charge; raises Problem where there is none or too little left."""
     if budget is None:
-        raise Problem(Kind.REFUSED, "unknown_dataset", f"This provider has no budget for {dataset}.")
+        raise Problem(Kind.REFUSED, "unknown_dataset", f"This provider has no budget for {owner}.")
     try:
-        return budget.charged(Charge(rho_units))
+        return budget.charged(charge)
     except BudgetExceededError as error:
         raise Problem(
-            Kind.BUDGET, "budget_exceeded", f"This provider's own budget for {dataset} is used up: {error}."
+            Kind.BUDGET, "budget_exceeded", f"This provider's own budget for {owner} is used up: {error}."
         ) from error
 
 
-def check_limit(records: Iterable[Record], declaration: DatasetDeclaration) -> int:
-    """The limit to record for a dataset that is sealed again; raises Problem where it would rise."""
+def check_charge(records: Sequence[Record], declaration: DatasetDeclaration, charge: Charge) -> None:
+    """Raise Problem unless both the dataset's budget and its namespace's hold the charge in full."""
+    _check_namespace(records, declaration)
+    dataset, namespace = declaration.dataset, declaration.unit_namespace
+    charged(budget_of(records, dataset), f"the dataset {dataset}", charge)
+    charged(namespace_budget_of(records, declaration), f"the unit namespace {namespace}", charge)
+
+
+def check_limit(records: Sequence[Record], declaration: DatasetDeclaration) -> Charge:
+    """The limit to record for a dataset that is sealed; raises Problem where it would rise or change namespace."""
+    _check_namespace(records, declaration)
     limit = limit_of(declaration)
     present = budget_of(records, declaration.dataset)
-    if present and limit > present.limit.rho_units:
+    if present and not limit.within(present.limit):
         raise Problem(
             Kind.REFUSED,
             "budget_raised",
@@ -59,3 +79,40 @@ def check_limit(records: Iterable[Record], declaration: DatasetDeclaration) -> i
             hint="keep the budget of the first registration, or lower it",
         )
     return limit
+
+
+def _limits(records: Iterable[Record]) -> list[Charge]:
+    return [
+        Charge(int(record["limit"]), int(record.get("delta0_limit", 0)))
+        for record in records
+        if record["kind"] == "budget"
+    ]
+
+
+def _spent(records: Iterable[Record]) -> Charge:
+    charges = [record for record in records if record["kind"] == "charge"]
+    return Charge(
+        sum(int(record["rho_units"]) for record in charges),
+        sum(int(record.get("delta0_units", 0)) for record in charges),
+    )
+
+
+def is_recorded(records: Iterable[Record], declaration: DatasetDeclaration, limit: Charge) -> bool:
+    """Whether the journal has this limit of the dataset, and its namespace."""
+    own = [record for record in records if record.get("dataset") == declaration.dataset]
+    return _limits(own)[-1:] == [limit] and any("unit_namespace" in record for record in own)
+
+
+def _check_namespace(records: Iterable[Record], declaration: DatasetDeclaration) -> None:
+    """A dataset that changed its namespace would leave behind what was spent on the same people."""
+    dataset = declaration.dataset
+    of_dataset = (record for record in records if record.get("dataset") == dataset)
+    known = next((record["unit_namespace"] for record in of_dataset if "unit_namespace" in record), None)
+    if known not in (None, declaration.unit_namespace):
+        raise Problem(
+            Kind.REFUSED,
+            "namespace_changed",
+            f"{dataset} belongs to the unit namespace {known!r} and cannot leave it.",
+            field="unit_namespace",
+            hint="keep the namespace of the first registration; what was spent was spent on the same people",
+        )

@@ -23,6 +23,7 @@ from enclave_sim import budget
 from enclave_sim.enclave import Enclave
 from enclave_sim.frames import FrameError, read_frame, write_frame
 from enclave_sim.plan.schema import DeclarationError, check_declaration
+from enclave_sim.privacy.accounting import Charge
 from enclave_sim.sealed.shard import seal_shard
 
 # The end of an Arrow IPC stream (Arrow columnar format, "IPC Streaming Format"). A reader takes silence for it too.
@@ -61,7 +62,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
     folder = enclave.shards / declaration.dataset
     folder.mkdir(parents=True, exist_ok=True)
     sealed = seal_shard(folder, request.declaration, tables, enclave.wrapping_key)
-    _record_budget(enclave, declaration.dataset, limit)
+    _record_budget(enclave, declaration, limit)
     body = ShardRegistration(
         node=enclave.node,
         dataset=declaration.dataset,
@@ -101,10 +102,17 @@ def _check_ingest_id(ingest_id: bytes) -> None:
         raise Problem(Kind.MALFORMED, "ingest", f"An ingest id has {INGEST_ID_BYTES} bytes.")
 
 
-def _record_budget(enclave: Enclave, dataset: str, limit: int) -> None:
-    present = budget.budget_of(enclave.journal.records, dataset)
-    if present is None or present.limit.rho_units != limit:
-        enclave.journal.append({"kind": "budget", "dataset": dataset, "limit": limit})
+def _record_budget(enclave: Enclave, declaration: DatasetDeclaration, limit: Charge) -> None:
+    if not budget.is_recorded(enclave.journal.records, declaration, limit):
+        enclave.journal.append(
+            {
+                "kind": "budget",
+                "dataset": declaration.dataset,
+                "unit_namespace": declaration.unit_namespace,
+                "limit": limit.rho_units,
+                "delta0_limit": limit.delta0_units,
+            }
+        )
 
 
 def _check_peer(connection: socket.socket) -> None:

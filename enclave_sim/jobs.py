@@ -28,7 +28,7 @@ from yingbi.api.v1.node_pb2 import (
     ReceiptSignature,
     SignTask,
 )
-from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.plan_pb2 import KeyValues, Plan
 from yingbi.api.v1.receipt_pb2 import (
     ContributionBody,
     EnclaveSignature,
@@ -41,15 +41,16 @@ from enclave_sim import budget, contributions
 from enclave_sim.authority import check_approval, check_authorization
 from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
-from enclave_sim.engine.protocol import Cancelled
+from enclave_sim.engine.protocol import Cancelled, OpenTable
 from enclave_sim.journal import Record
+from enclave_sim.key_release import release_keys
 from enclave_sim.paillier.encryption import UnequalLengthsError, add, encrypt
 from enclave_sim.paillier.keys import ThresholdKey
 from enclave_sim.paillier.packing import Layout, pack, unpack
 from enclave_sim.paillier.threshold import InconsistentSharesError, combine, partial_decrypt
 from enclave_sim.plan.canonical import NotCanonicalError, decode, plan_hash
 from enclave_sim.plan.errors import PlanError
-from enclave_sim.plan.sensitivity import cells, groups, total_rho_units
+from enclave_sim.plan.sensitivity import cells, charge_of, groups, total_rho_units, width
 from enclave_sim.plan.validation import check_plan
 from enclave_sim.privacy.gaussian import mechanism_name
 from enclave_sim.privacy.sampling import sample_share
@@ -83,10 +84,11 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
         _charge(enclave, job, admission, task.plan)
     try:
         vector = _noised_sum(enclave, admission, cancelled)
+        keys = _selected_keys(enclave, admission, cancelled)
     except Cancelled as error:
         raise _cancelled(job) from error
     _check_not_cancelled(enclave, job)
-    contribution = _encrypt(enclave, job, admission, vector)
+    contribution = _encrypt(enclave, job, admission, vector, keys)
     _store_contribution(enclave, job, contribution)
     return contribution
 
@@ -219,16 +221,18 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
     records = enclave.journal.records
     if any(record.get("request") == admission.request for record in records):
         raise _refused("request_reused", "The developer's authorization was already used for another job.")
-    dataset = admission.declaration.dataset
-    rho_units = total_rho_units(admission.plan)
-    budget.charged(budget.budget_of(records, dataset), dataset, rho_units)
+    declaration = admission.declaration
+    charge = charge_of(admission.plan)
+    budget.check_charge(records, declaration, charge)
     enclave.files.save(job, "plan", plan)
     enclave.journal.append(
         {
             "kind": "charge",
             "job": job,
-            "dataset": dataset,
-            "rho_units": rho_units,
+            "dataset": declaration.dataset,
+            "unit_namespace": declaration.unit_namespace,
+            "rho_units": charge.rho_units,
+            "delta0_units": charge.delta0_units,
             "plan_hash": admission.plan_hash.hex(),
             "request": admission.request,
         }
@@ -237,13 +241,26 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
 
 def _noised_sum(enclave: Enclave, admission: _Admission, cancelled: Callable[[], bool]) -> list[int]:
     plan = admission.plan
-    open_columns = partial(open_table, admission.shard, wrapping_key=enclave.wrapping_key)
-    exact = enclave.engine.contribution(plan, open_columns, cancelled)
-    noise = [n for s in plan.statistics for n in sample_share(groups(plan), s.sigma)]
+    exact = enclave.engine.contribution(plan, _opener(enclave, admission), cancelled)
+    noise = [n for s in plan.statistics for n in sample_share(groups(plan) * width(s), s.sigma)]
     return [value + share for value, share in zip(exact, noise, strict=True)]
 
 
-def _encrypt(enclave: Enclave, job: str, admission: _Admission, vector: list[int]) -> Contribution:
+def _selected_keys(enclave: Enclave, admission: _Admission, cancelled: Callable[[], bool]) -> list[KeyValues]:
+    """What this provider names of its own keys: private by its own noise, before anybody adds anything."""
+    plan = admission.plan
+    if not plan.HasField("key_selection"):
+        return []
+    return release_keys(plan, enclave.engine.unit_keys(plan, _opener(enclave, admission), cancelled))
+
+
+def _opener(enclave: Enclave, admission: _Admission) -> OpenTable:
+    return partial(open_table, admission.shard, wrapping_key=enclave.wrapping_key)
+
+
+def _encrypt(
+    enclave: Enclave, job: str, admission: _Admission, vector: list[int], keys: list[KeyValues]
+) -> Contribution:
     public = enclave.key.public
     plaintexts = pack(vector, layout_of(admission.plan, enclave.key))
     ciphertexts = contributions.to_bytes(encrypt(public, plaintexts), public.bits)
@@ -254,6 +271,7 @@ def _encrypt(enclave: Enclave, job: str, admission: _Admission, vector: list[int
         shard_commitment=bytes.fromhex(admission.shard.name),
         key_epoch=enclave.epoch.epoch,
         ciphertexts_digest=digests.digest_all(digests.CIPHERTEXTS, ciphertexts),
+        selected_keys=keys,
     ).SerializeToString(deterministic=True)
     signed = SignedContribution(body=body, signature=enclave.identity.sign(digests.CONTRIBUTION, body))
     return Contribution(signed=signed, ciphertexts=ciphertexts)

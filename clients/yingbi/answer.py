@@ -1,37 +1,34 @@
 """From a plan and its opened integers to the table that a person reads. Pure; needs nothing but the plan.
 
-The opened vector holds integers on a grid of 2^-fraction_bits, statistic by statistic, each over all groups,
-the last key varying fastest. Its noise is public: every one of `parties` enclaves adds an independent
-discrete Gaussian of `sigma` grid steps to every cell, so a cell is its exact value plus noise of standard
-deviation sqrt(parties) * sigma * 2^-fraction_bits. With sigma >= 2 the normal quantiles hold for such a sum
-far beyond the digits shown. All errors and intervals follow from that and from released values alone.
+The noise of every opened integer is public (`cells.Layout.deviation`), so all errors and intervals follow from it
+and from released values alone. `cells` says where integers lie, `measures` and `formulas` what they mean,
+`uncertain` and `quantiles` how sure that is, `presentation` which rows are shown.
 """
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Literal, NamedTuple, cast
+from typing import Literal
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, MeanOutput, Output, Plan, SumOutput, Value
+from yingbi.api.v1.plan_pb2 import BoundedSum, Output, Plan
+from yingbi.cells import Cell, Layout, PlanError, Row, groups_of, to_json, to_python
+from yingbi.formulas import NODE_COST, Formulas
+from yingbi.measures import Measures, Reading
+from yingbi.presentation import Estimate, Line, Presentation
+from yingbi.uncertain import CONFIDENCE, Interval, Linear, Number, Ratio, Smooth, interval, std_error
 
-CONFIDENCE = 0.95
-Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+__all__ = [
+    "CONFIDENCE", "AverageError", "Cell", "Column", "ColumnKind", "Forecast", "Interval", "PlanError", "Table",
+    "check_readable", "columns_of", "groups_of", "predicted_errors", "table_of", "to_json", "to_python",
+]  # fmt: skip
 
-Cell = bool | int | float | str | datetime.date | datetime.datetime | None
-Interval = tuple[float, float]
-ColumnKind = Literal["key", "count", "sum", "mean"]
+MAX_OUTPUTS = 256
+MAX_WORK = 40_000_000
+"""Rows times what computing one costs; see `formulas.NODE_COST`."""
 
-_EPOCH_DAY = datetime.date(1970, 1, 1)
-_EPOCH = datetime.datetime(1970, 1, 1)
-
-
-class PlanError(ValueError):
-    """A plan, or a vector beside it, that is no table."""
+ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "formula"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True)
 class AverageError:
-    """The standard error that an average over `rows` rows will have; None where it cannot be told."""
+    """The standard error that a column will have over `rows` rows; None where it cannot be told."""
 
     column: str
     rows: int
@@ -61,32 +58,50 @@ class AverageError:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What can be said before anything is spent: errors per group and output, None for keys and averages.
+    """What can be said before anything is spent: a standard error for each row and output.
 
-    An average's error depends on the size of its group, which is private; `average_errors` gives it for
-    some sizes, of rows with full weight and a value in the middle of the range.
+    `groups` are the keys of every row to come, in the plan's order, None for those that a grouping set lacks;
+    HAVING, ORDER BY and LIMIT are left out, since they depend on the answer. `std_errors` has None for keys
+    and for all that depends on the data. For those, `average_errors` tells the error by size of group: for
+    means, ratios of sums and counts, and quantiles, as if each row counted in full in all of the column's
+    statistics, with values in the middle of their range, or spread evenly over it for quantiles. Where
+    grouping sets add groups up, it is for rows of the fewest groups.
     """
 
     columns: tuple[Column, ...]
     groups: tuple[tuple[Cell, ...], ...]
     std_errors: tuple[tuple[float | None, ...], ...]
     average_errors: tuple[AverageError, ...]
+    keys: tuple[int | None, ...]
+    """Of each column: its place in `groups`; None for what is no key."""
 
 
-class Estimate(NamedTuple):
-    value: Cell
-    std_error: float | None = None
-    interval: Interval | None = None
+@dataclass(frozen=True)
+class _Reader:
+    """A plan, checked and ready to be computed."""
 
+    layout: Layout
+    outputs: tuple[Callable[[Row], Estimate], ...]
+    numbers: tuple[Reading | None, ...]
+    """Of each output that is no key: its number, before it is shown."""
+    presentation: Presentation
 
-class Normal(NamedTuple):
-    """An unbiased measurement with normal noise of a known standard deviation."""
+    @classmethod
+    def of(cls, plan: Plan) -> _Reader:
+        if max(len(plan.outputs), len(plan.presentation.order_by)) > MAX_OUTPUTS:
+            raise PlanError(f"the plan has more than {MAX_OUTPUTS} outputs")
+        layout = Layout.of(plan)
+        formulas = Formulas(Measures(layout))
+        numbers = tuple(_number(plan, output, formulas) for output in plan.outputs)
+        outputs = tuple(_shown(output, number) for output, number in zip(plan.outputs, numbers, strict=True))
+        presentation = Presentation.of(plan, formulas)
+        cost = formulas.cost + NODE_COST * (len(plan.outputs) + len(plan.presentation.order_by))
+        if layout.row_count * cost > MAX_WORK:
+            raise PlanError("the plan's answer is too large")
+        return cls(layout, outputs, numbers, presentation)
 
-    value: float
-    deviation: float
-
-
-_Measured = Callable[[int], Normal]
+    def line(self, row: Row) -> Line:
+        return Line(row, tuple(output(row) for output in self.outputs))
 
 
 def columns_of(plan: Plan) -> tuple[Column, ...]:
@@ -94,9 +109,13 @@ def columns_of(plan: Plan) -> tuple[Column, ...]:
     return tuple(Column(output.name, _kind(output)) for output in plan.outputs)
 
 
-def groups_of(plan: Plan) -> Iterator[tuple[Cell, ...]]:
-    """Every combination of the keys' declared values, the last key varying fastest."""
-    return itertools.product(*([to_python(value) for value in key.values] for key in plan.group_by))
+def check_readable(plan: Plan) -> None:
+    """Refuse a plan whose answer could not be read: to be asked before anything is paid for it.
+
+    Raises:
+        PlanError: the plan is malformed or too large, or in another version of the language.
+    """
+    _Reader.of(plan)
 
 
 def table_of(plan: Plan, opened: Sequence[int]) -> Table:
@@ -105,16 +124,13 @@ def table_of(plan: Plan, opened: Sequence[int]) -> Table:
     Raises:
         PlanError: the vector does not fit the plan, or the plan is not one this version can read.
     """
-    groups = list(groups_of(plan))
-    if len(opened) != len(plan.statistics) * len(groups):
-        raise PlanError(
-            f"the opened vector has {len(opened)} cells; the plan has {len(plan.statistics)} statistics"
-            f" over {len(groups)} groups"
-        )
+    reader = _Reader.of(plan)
     try:
-        estimates = [_row(plan, opened, group, keys) for group, keys in enumerate(groups)]
-    except (IndexError, OverflowError) as error:
-        raise PlanError("the plan's outputs do not fit its statistics") from error
+        rows = (row for row in reader.layout.rows(opened) if reader.presentation.keeps(row))
+        lines = reader.presentation.arranged([reader.line(row) for row in rows])
+    except OverflowError as error:
+        raise PlanError("the plan's scale gives a number that is not finite") from error
+    estimates = [line.estimates for line in lines]
     return Table(
         columns_of(plan),
         tuple(tuple(cell.value for cell in row) for row in estimates),
@@ -124,149 +140,124 @@ def table_of(plan: Plan, opened: Sequence[int]) -> Table:
 
 
 def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_000)) -> Forecast:
-    """The standard errors that the answer to `plan` will have, before it is asked."""
-    try:
-        groups = tuple(groups_of(plan))
-        errors = tuple(_predicted(plan, output) for output in plan.outputs)
-        averages = tuple(
-            AverageError(
-                output.name,
-                rows,
-                _mean(
-                    plan,
-                    output.mean,
-                    Normal(0.0, _deviation(plan, output.mean.bounded_sum)),
-                    Normal(float(rows), _deviation(plan, output.mean.non_null_count)),
-                ).std_error,
-            )
-            for output in plan.outputs
-            if output.WhichOneof("kind") == "mean"
-            for rows in group_sizes
-        )
-    except (IndexError, OverflowError) as error:
-        raise PlanError("the plan's outputs do not fit its statistics") from error
-    return Forecast(columns_of(plan), groups, tuple(errors for _ in groups), averages)
+    """The standard errors that the answer to `plan` will have, before it is asked.
 
-
-def ratio_interval(numerator: Normal, denominator: Normal) -> Interval | None:
-    """Fieller's 95 % confidence set of the ratio of two independent normal means, if it is an interval.
-
-    The set is {r : (b - r n)^2 <= z^2 (s_b^2 + r^2 s_n^2)}, exact at every sample size because b - r n is
-    normal with mean zero at the true r (Fieller 1954). None where the denominator is not significantly
-    different from zero: the set is then a half-line, the outside of an interval, or everything.
+    Raises:
+        PlanError: the plan is not one this version can read.
     """
-    (b, s_b), (n, s_n) = numerator, denominator
-    leading = n * n - Z * Z * s_n * s_n
-    if leading <= 0:
-        return None
-    # b^2 n^2 - leading * (b^2 - z^2 s_b^2), multiplied out: with leading > 0 it is never negative.
-    root = Z * math.sqrt(max(0.0, leading * s_b * s_b + b * b * s_n * s_n))
-    return (b * n - root) / leading, (b * n + root) / leading
-
-
-def to_python(value: Value) -> Cell:
-    """A constant of the plan language as Python has it."""
-    match value.WhichOneof("kind"):
-        case "date_days":
-            return _EPOCH_DAY + datetime.timedelta(days=value.date_days)
-        case "timestamp_micros":
-            return _EPOCH + datetime.timedelta(microseconds=value.timestamp_micros)
-        case None:
-            return None
-        case kind:
-            return cast("bool | int | float | str", getattr(value, kind))
-
-
-def to_json(cell: Cell) -> bool | int | float | str | None:
-    """A cell as JSON has it: dates and timestamps in ISO 8601."""
-    return cell.isoformat() if isinstance(cell, datetime.date) else cell
+    reader = _Reader.of(plan)
+    places = list(reader.layout.places())
+    try:
+        by_leaves = {leaves: _linear_errors(reader, leaves) for leaves in {leaves for _, leaves in places}}
+        averages = tuple(_average_errors(reader, min(by_leaves), group_sizes)) if by_leaves else ()
+    except OverflowError as error:
+        raise PlanError("the plan's scale gives a number that is not finite") from error
+    return Forecast(
+        columns_of(plan),
+        tuple(keys for keys, _ in places),
+        tuple(by_leaves[leaves] for _, leaves in places),
+        averages,
+        tuple(output.key if output.WhichOneof("kind") == "key" else None for output in plan.outputs),
+    )
 
 
 def _kind(output: Output) -> ColumnKind:
     kind = output.WhichOneof("kind")
-    if kind is None:
-        raise PlanError(f"column {output.name!r} is of a kind that this version does not know")
-    return kind
+    if kind == "measure":
+        measured = output.measure.WhichOneof("kind")
+        if measured is not None:
+            return measured
+    elif kind is not None:
+        return kind
+    raise PlanError(f"column {output.name!r} is of a kind that this version does not know")
 
 
-def _row(plan: Plan, opened: Sequence[int], group: int, keys: tuple[Cell, ...]) -> list[Estimate]:
-    step = 2.0**-plan.fraction_bits
-    groups = len(opened) // max(1, len(plan.statistics))
-
-    def measured(statistic: int) -> Normal:
-        return Normal(opened[statistic * groups + group] * step, _deviation(plan, statistic))
-
-    return [_estimate(plan, output, keys, measured) for output in plan.outputs]
-
-
-def _estimate(plan: Plan, output: Output, keys: tuple[Cell, ...], measured: _Measured) -> Estimate:
-    match _kind(output):
-        case "key":
-            return Estimate(keys[output.key])
-        case "count":
-            return _normal(measured(output.count.statistic))
-        case "sum":
-            count = measured(output.sum.non_null_count) if output.sum.HasField("non_null_count") else None
-            return _normal(_sum(plan, output.sum, measured(output.sum.bounded_sum), count))
-        case "mean":
-            return _mean(plan, output.mean, measured(output.mean.bounded_sum), measured(output.mean.non_null_count))
-
-
-def _predicted(plan: Plan, output: Output) -> float | None:
-    def nothing(statistic: int) -> Normal:
-        return Normal(0.0, _deviation(plan, statistic))
-
-    match _kind(output):
-        case "key" | "mean":
+def _number(plan: Plan, output: Output, formulas: Formulas) -> Reading | None:
+    match output.WhichOneof("kind"):
+        case "measure":
+            return formulas.measure(output.measure)
+        case "formula":
+            return formulas.number(output.formula)
+        case "key" if output.key < len(plan.group_by):
             return None
-        case _:
-            return _estimate(plan, output, (), nothing).std_error
+        case "key":
+            raise PlanError("an output of the plan is a key that is not there")
+    raise PlanError(f"column {output.name!r} is of a kind that this version does not know")
 
 
-def _deviation(plan: Plan, statistic: int) -> float:
-    noise = math.sqrt(plan.noise.parties) * plan.statistics[statistic].sigma
-    return noise * 2.0**-plan.fraction_bits
+def _shown(output: Output, number: Reading | None) -> Callable[[Row], Estimate]:
+    if number is None:
+        key = output.key
+        return lambda row: Estimate(row.keys[key])
+    return lambda row: _estimate(number(row))
 
 
-def _normal(cell: Normal) -> Estimate:
-    margin = Z * cell.deviation
-    low, high = cell.value - margin, cell.value + margin
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise PlanError("the plan's scale gives a number that is not finite")
-    return Estimate(cell.value, cell.deviation, (low, high))
-
-
-def _sum(plan: Plan, output: SumOutput, bounded: Normal, count: Normal | None) -> Normal:
-    shape = _bounds(plan, output.bounded_sum)
-    value, deviation = shape.half_range * bounded.value, abs(shape.half_range) * bounded.deviation
-    if count is None:
-        return Normal(value, deviation)
-    return Normal(value + shape.centre * count.value, math.hypot(deviation, shape.centre * count.deviation))
-
-
-def _mean(plan: Plan, output: MeanOutput, bounded: Normal, count: Normal) -> Estimate:
-    shape = _bounds(plan, output.bounded_sum)
-    if count.value <= 0:
+def _estimate(number: Number | None) -> Estimate:
+    if number is None:
         return Estimate(None)
-
-    def place(ratio: float) -> float:
-        value = shape.centre + shape.half_range * ratio
-        if math.isnan(value):
-            raise PlanError("the plan's scale gives a number that is not finite")
-        return min(max(value, shape.lower), shape.upper)
-
-    ratio = bounded.value / count.value
-    interval = ratio_interval(bounded, count)
-    if interval is None:
-        return Estimate(place(ratio), None, (shape.lower, shape.upper))
-    std_error = shape.half_range * math.hypot(bounded.deviation, ratio * count.deviation) / count.value
-    return Estimate(place(ratio), std_error, (place(interval[0]), place(interval[1])))
+    error, ends = std_error(number), interval(number)
+    return Estimate(
+        number.value,
+        error if error is not None and math.isfinite(error) else None,
+        ends if ends is not None and all(map(math.isfinite, ends)) else None,
+    )
 
 
-def _bounds(plan: Plan, statistic: int) -> BoundedSum:
-    shape = plan.statistics[statistic].bounded_sum
-    if not (math.isfinite(shape.lower) and math.isfinite(shape.upper) and shape.lower <= shape.upper):
-        raise PlanError("a sum in the plan has no finite bounds")
-    if not (math.isfinite(shape.centre) and math.isfinite(shape.half_range) and shape.half_range >= 0):
-        raise PlanError("a sum in the plan has no finite scale")
-    return shape
+def _linear_errors(reader: _Reader, leaves: int) -> tuple[float | None, ...]:
+    """Of numbers that are linear in the cells, whose error is the same whatever the cells are."""
+    row = _made_up(reader.layout, leaves, 0)
+    found = (None if number is None else number(row) for number in reader.numbers)
+    return tuple(_estimate(number).std_error if isinstance(number, Linear) else None for number in found)
+
+
+def _average_errors(reader: _Reader, leaves: int, group_sizes: Sequence[int]) -> Iterator[AverageError]:
+    plan = reader.layout.plan
+    linear = _linear_errors(reader, leaves)
+    for output, number, known in zip(plan.outputs, reader.numbers, linear, strict=True):
+        if number is None or known is not None:
+            continue
+        is_quantile = _kind(output) == "quantile"
+        for rows in group_sizes:
+            found = number(_made_up(reader.layout, leaves, rows))
+            told = _can_be_told(plan, found, is_quantile=is_quantile)
+            yield AverageError(output.name, rows, _estimate(found).std_error if told else None)
+
+
+def _can_be_told(plan: Plan, number: Number | None, *, is_quantile: bool) -> bool:
+    """Whether the error follows from the number of rows.
+
+    A ratio's does unless it has units in it, of which nobody knows how many rows they have.
+    """
+    match number:
+        case Ratio():
+            sources = (*number.numerator.noise, *number.denominator.noise)
+            kinds = {plan.statistics[source.statistic].WhichOneof("kind") for source in sources}
+            return "distinct_units" not in kinds
+        case Smooth():
+            return is_quantile
+    return False
+
+
+def _made_up(layout: Layout, leaves: int, rows: int) -> Row:
+    """A row of so many rows of full weight, with values in the middle of their range or spread evenly over it."""
+    full = rows / layout.step if layout.step else 0.0
+    cells: list[Sequence[float]] = []
+    for statistic, width in zip(layout.plan.statistics, layout.widths, strict=True):
+        match statistic.WhichOneof("kind"):
+            case "range_counts":
+                tree = statistic.range_counts
+                sizes = (tree.branching**level for level in range(1, tree.levels + 1))
+                cells.append([full / size for size in sizes for _ in range(size)])
+            case "bounded_sum":
+                cells.append([full * _middle(statistic.bounded_sum)])
+            case "unit_norms":
+                cells.append([0.0] * width)
+            case _:
+                cells.append([full] * width)
+    return Row((), leaves, tuple(cells))
+
+
+def _middle(shape: BoundedSum) -> float:
+    """The term of a value in the middle of its range."""
+    term = ((shape.lower + shape.upper) / 2 - shape.centre) / shape.half_range if shape.half_range else 0.0
+    return term if math.isfinite(term) else 0.0

@@ -51,28 +51,36 @@ def answer_rows(table: Table) -> list[list[str]]:
 
 
 def forecast_rows(forecast: Forecast) -> list[list[str]]:
-    """The expected ± of each cell of a preview; an average's follows by group size."""
-    keys = [column.kind == "key" for column in forecast.columns]
-    rows = []
-    for group, errors in zip(forecast.groups, forecast.std_errors, strict=True):
-        of_group = iter(group)
-        rows.append(
-            [
-                cell_text(next(of_group, None)) if key else f"± {error_text(error)}" if error else "± by size"
-                for key, error in zip(keys, errors, strict=True)
-            ]
-        )
-    return rows
+    """The expected ± of each cell of a preview; what depends on the group's size follows by size."""
+    unknown = ["± ?" if column.name in _untold(forecast) else "± by size" for column in forecast.columns]
+    return [
+        [
+            cell_text(group[key]) if key is not None else text if error is None else f"± {error_text(error)}"
+            for key, error, text in zip(forecast.keys, errors, unknown, strict=True)
+        ]
+        for group, errors in zip(forecast.groups, forecast.std_errors, strict=True)
+    ]
 
 
 def average_sentences(forecast: Forecast) -> list[str]:
-    """One line an average: the ± to expect by group size."""
+    """One line for each column whose ± depends on more than the plan: what to expect by group size."""
     lines: dict[str, list[str]] = {}
     for entry in forecast.average_errors:
         lines.setdefault(entry.column, []).append(
             f"± {'?' if entry.std_error is None else error_text(entry.std_error)} over {entry.rows:,} rows"
         )
-    return [f"{column}: {', '.join(parts)}" for column, parts in lines.items()]
+    untold = _untold(forecast)
+    return [
+        f"{column}: {'± depends on the data; the answer tells it' if column in untold else ', '.join(parts)}"
+        for column, parts in lines.items()
+    ]
+
+
+def _untold(forecast: Forecast) -> set[str]:
+    """Formulas whose ± cannot be told, whatever the size."""
+    told = {entry.column for entry in forecast.average_errors if entry.std_error is not None}
+    formulas = {column.name for column in forecast.columns if column.kind == "formula"}
+    return formulas - told
 
 
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:

@@ -6,12 +6,13 @@ import datetime
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yingbi import answer as tables
+from yingbi import stages
 from yingbi.answer import CONFIDENCE, Table
 from yingbi.api import credentials, digests, zcdp
 from yingbi.api.problem import Kind, Problem
@@ -39,6 +40,8 @@ class Job:
 
     message: job_pb2.Job = field(repr=False)
     gateway: Gateway = field(repr=False, compare=False)
+    first_stage: Job | None = field(default=None, repr=False, compare=False)
+    """The job that selected this one's group keys or clipping bound, where this process asked both."""
 
     def __repr__(self) -> str:
         return f"Job({self.id!r}, state={self.state!r})"
@@ -69,7 +72,7 @@ class Job:
 
     def refresh(self) -> Job:
         """The job as it is now."""
-        return Job(self.gateway.get_job(self.id), self.gateway)
+        return replace(self, message=self.gateway.get_job(self.id))
 
     def wait(self, progress: Progress | bool | None = None) -> Job:
         """Follow the job to its end.
@@ -85,7 +88,7 @@ class Job:
             try:
                 for message in self.gateway.watch_job(job.id, job.message.sequence):
                     failures = 0
-                    job = Job(message, self.gateway)
+                    job = replace(self, message=message)
                     report(job)
                     if job.is_final:
                         return job
@@ -102,12 +105,27 @@ class Job:
         """The answer of a job that succeeded.
 
         Raises:
-            Problem: the job ended otherwise, or has not ended.
+            Problem: the job ended otherwise, or has not ended, or is a first stage.
         """
         end = self.end()
         if end is not None:
             raise end
+        if stages.is_first_stage(self.receipt.dossier.plan):
+            raise self._without_answer()
         return Answer(self)
+
+    @cached_property
+    def receipt(self) -> Receipt:
+        """The evidence for the release of a job that succeeded. Believe it after `verify`."""
+        receipt = Receipt(self.message.receipt, self.gateway.profile.trust)
+        if receipt.dossier.body.plan != self.message.plan:
+            raise Problem(
+                Kind.BAD_EVIDENCE,
+                "receipt_plan",
+                "The receipt of this job is for another plan.",
+                hint="Do not rely on this answer; tell the zone's operator.",
+            )
+        return receipt
 
     def end(self) -> Problem | None:
         """Why there is no answer; None when there is one."""
@@ -168,6 +186,16 @@ class Job:
             else None,
         }
 
+    def _without_answer(self) -> Problem:
+        question = self.message.request_id.removesuffix(stages.REQUEST_SUFFIX)
+        return Problem(
+            Kind.REFUSED,
+            "first_stage",
+            f"Job {self.id} was the first stage of a question: it selected keys or a bound and has no answer.",
+            hint=f"ask the same question again with --request-id {question}",
+            details={"job": self.id},
+        )
+
     def _must_be_final(self) -> Job:
         if self.is_final:
             return self
@@ -208,17 +236,19 @@ class Answer:
     def budget(self) -> Budget:
         return Budget.of(self.job.message.budget)
 
-    @cached_property
+    @property
     def receipt(self) -> Receipt:
-        receipt = Receipt(self.job.message.receipt, self.job.gateway.profile.trust)
-        if receipt.dossier.body.plan != self.job.message.plan:
-            raise Problem(
-                Kind.BAD_EVIDENCE,
-                "receipt_plan",
-                "The receipt of this job is for another plan.",
-                hint="Do not rely on this answer; tell the zone's operator.",
-            )
-        return receipt
+        return self.job.receipt
+
+    @property
+    def stages(self) -> tuple[Job, ...]:
+        """The jobs that this answer needed before its own."""
+        return () if self.job.first_stage is None else (self.job.first_stage,)
+
+    @property
+    def rho_units(self) -> int:
+        """What was charged, for all stages."""
+        return sum(job.receipt.dossier.body.rho_units for job in (*self.stages, self.job))
 
     @cached_property
     def table(self) -> Table:
@@ -238,10 +268,11 @@ class Answer:
             "confidence": CONFIDENCE,
             "epsilon": body.epsilon,
             "delta": body.delta,
-            "rho": body.rho_units / zcdp.RHO_UNITS,
+            "rho": self.rho_units / zcdp.RHO_UNITS,
             "budget": self.budget.to_json(),
             "replayed": self.replayed,
             "receipt": self.receipt.to_json(),
+            **({"stages": [_stage_json(job) for job in self.stages]} if self.stages else {}),
         }
 
     def to_records(self) -> tuple[list[str], list[list[tables.Cell]]]:
@@ -301,6 +332,11 @@ class Answer:
             self.columns, answer_rows(self.table), [column.kind != "key" for column in self.table.columns]
         )
         return f"{table}\n± is one standard error · {cost} · {self.budget}"
+
+
+def _stage_json(job: Job) -> dict[str, object]:
+    rho = job.receipt.dossier.body.rho_units / zcdp.RHO_UNITS
+    return {"job": job.id, "rho": rho, "receipt": job.receipt.to_json()}
 
 
 def print_progress(job: Job) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from yingbi.answer import Forecast, PlanError, predicted_errors, to_json
+from yingbi import stages
+from yingbi.answer import Forecast, PlanError, check_readable, predicted_errors, to_json
 from yingbi.api import credentials, digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
@@ -23,6 +25,10 @@ from yingbi.transport import Gateway
 
 AUTHORIZATION_SECONDS = 7 * 24 * 3600
 _EPSILON_SLACK = 1e-9
+_MOMENT_SECONDS = 3.0
+_POLL_SECONDS = 0.2
+
+Bounds = Literal["declared", "auto"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,21 @@ class Preview:
         except DecodeError as error:
             raise _not_what_was_asked("is no plan") from error
 
+    @cached_property
+    def outlook(self) -> Plan | None:
+        """Where `plan` is a first stage: like the plan of the second, with NULL for each key not known yet."""
+        if not stages.is_first_stage(self.plan):
+            return None
+        try:
+            return Plan.FromString(self.message.outlook)
+        except DecodeError as error:
+            raise _not_what_was_asked("has no second stage") from error
+
+    @property
+    def is_first_stage(self) -> bool:
+        """Whether keys or a bound are selected privately before the question itself is asked."""
+        return self.outlook is not None
+
     @property
     def plan_hash(self) -> bytes:
         """What the developer signs, operators approve and enclaves check."""
@@ -45,12 +66,13 @@ class Preview:
 
     @property
     def rho_units(self) -> int:
-        return sum(statistic.rho_units for statistic in self.plan.statistics)
+        """Of all stages to come."""
+        return stages.rho_units(*self._plans)
 
     @cached_property
     def forecast(self) -> Forecast:
         try:
-            return predicted_errors(self.plan)
+            return predicted_errors(self._plans[-1])
         except PlanError as error:
             raise _not_what_was_asked(f"cannot be read: {error}") from error
 
@@ -58,6 +80,10 @@ class Preview:
     def notes(self) -> tuple[str, ...]:
         """What clipping may distort, in words."""
         return tuple(self.message.notes)
+
+    @property
+    def _plans(self) -> tuple[Plan, ...]:
+        return (self.plan,) if self.outlook is None else (self.plan, self.outlook)
 
     @property
     def needs_approval(self) -> bool:
@@ -105,13 +131,22 @@ class Query:
     dataset: str
     sql: str
     gateway: Gateway = field(repr=False, compare=False)
+    bounds: Bounds = "declared"
+    """Whether clipping bounds are taken from the metadata, or found privately in a first stage ("auto")."""
+
+    def __post_init__(self) -> None:
+        if self.bounds not in ("declared", "auto"):
+            raise Problem(
+                Kind.MALFORMED,
+                "bounds",
+                f"Bounds are declared or auto, not {self.bounds!r}.",
+                field="bounds",
+                hint="auto finds the clipping bound privately, for a twentieth of the price",
+            )
 
     def preview(self, epsilon: float, delta: float | None = None) -> Preview:
         """Plan the question and predict its errors. Costs nothing and touches no data."""
-        _check_parameters(epsilon, delta)
-        preview = Preview(self.gateway.preview_query(self._message(epsilon, delta)))
-        _check_plan(preview, self.dataset, epsilon, delta)
-        return preview
+        return self._preview(self._message(epsilon, delta))
 
     def run(
         self,
@@ -125,37 +160,75 @@ class Query:
         """Ask, and wait for the answer.
 
         Args:
-            epsilon: the price, of the dataset's budget.
+            epsilon: the price, of the dataset's budget, for all stages together.
             delta: by default the dataset's.
             request_id: asking again with the same one gives the same job and is charged once.
-            wait: if False, raise Problem "not_finished" unless the answer is there at once; `submit`
-                gives the job instead.
+            wait: if False, raise Problem "not_finished" or "first_stage_running" unless the answer is there at
+                once; `submit` gives the job instead.
             progress: see `Job.wait`.
         """
-        job = self.submit(epsilon, delta, request_id=request_id)
+        job = self.submit(epsilon, delta, request_id=request_id, wait=wait, progress=progress)
         return (job.wait(progress) if wait else job).answer()
 
-    def submit(self, epsilon: float, delta: float | None = None, *, request_id: str | None = None) -> Job:
+    def submit(
+        self,
+        epsilon: float,
+        delta: float | None = None,
+        *,
+        request_id: str | None = None,
+        wait: bool = True,
+        progress: Progress | bool | None = None,
+    ) -> Job:
         """Ask, and come back with the job.
 
         The authorization binds the hash of the very plan that was checked here, so a gateway can run that
         plan or none. Where the dataset changed since the preview, one more round is made.
+
+        A question whose keys or bounds are not known asks twice: its first stage runs to its end here, its
+        receipt is verified, and the job that comes back is the second stage's.
+
+        Args:
+            wait: if False, raise Problem "first_stage_running" where a first stage takes more than a moment;
+                asking again with the same request id goes on from there.
+            progress: of the first stage; see `Job.wait`.
         """
         request_id = uuid.uuid4().hex if request_id is None else request_id
-        preview = self.preview(epsilon, delta)
+        question = self._message(epsilon, delta)
+        preview = self._preview(question)
+        if not preview.is_first_stage:
+            return self._submit(preview, question, request_id)
+        first = self._submit(preview, question, request_id + stages.REQUEST_SUFFIX)
+        first = _finished(first.wait(progress) if wait else _soon(first), preview, request_id)
+        question.first_stage = first.id
+        second = self._preview(question, first)
+        return replace(self._submit(second, question, request_id, first), first_stage=first)
+
+    def _preview(self, question: job_pb2.Query, first: Job | None = None) -> Preview:
+        delta = question.delta if question.HasField("delta") else None
+        _check_parameters(question.epsilon, delta)
+        preview = Preview(self.gateway.preview_query(question))
+        _check_plan(preview, self.dataset, question.epsilon, delta)
+        if first is not None:
+            _check_second_stage(preview, first)
+        return preview
+
+    def _submit(self, preview: Preview, question: job_pb2.Query, request_id: str, first: Job | None = None) -> Job:
         try:
-            return self._submit(preview, epsilon, delta, request_id)
+            return self._sign_and_submit(preview, question, request_id)
         except Problem as problem:
             if problem.code != "plan_changed":
                 raise
-        return self._submit(self.preview(epsilon, delta), epsilon, delta, request_id)
+            again = self._preview(question, first)
+            if again.is_first_stage != preview.is_first_stage:
+                raise
+        return self._sign_and_submit(again, question, request_id)
 
-    def _submit(self, preview: Preview, epsilon: float, delta: float | None, request_id: str) -> Job:
+    def _sign_and_submit(self, preview: Preview, question: job_pb2.Query, request_id: str) -> Job:
         token = self.gateway.profile.token
         key = credentials.signing_key(token)
         authorization = job_pb2.Authorization(
             plan_hash=preview.plan_hash,
-            rho_units=preview.rho_units,
+            rho_units=stages.rho_units(preview.plan),
             delta=preview.plan.delta,
             request_id=request_id,
             expires=Timestamp(seconds=int(time.time()) + AUTHORIZATION_SECONDS),
@@ -165,7 +238,7 @@ class Query:
         return Job(
             self.gateway.submit_query(
                 job_pb2.SubmitQueryRequest(
-                    query=self._message(epsilon, delta),
+                    query=question,
                     authorization=authorization,
                     signature=digests.sign(key, digests.AUTHORIZATION, body),
                 )
@@ -174,7 +247,49 @@ class Query:
         )
 
     def _message(self, epsilon: float, delta: float | None) -> job_pb2.Query:
-        return job_pb2.Query(dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta)
+        auto = self.bounds == "auto"
+        return job_pb2.Query(dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta, auto_bounds=auto)
+
+
+def _soon(job: Job) -> Job:
+    """The job as it is after a moment; at once where an operator has to decide."""
+    end = time.monotonic() + _MOMENT_SECONDS
+    while not job.is_final and job.state != "waiting for approval" and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+        job = job.refresh()
+    return job
+
+
+def _finished(first: Job, preview: Preview, request_id: str) -> Job:
+    """The job of a first stage that has released what the preview says, with evidence for it."""
+    if not first.is_final:
+        raise Problem(
+            Kind.UNAVAILABLE,
+            "first_stage_running",
+            f"Job {first.id}, which selects keys or bounds for the question, is {first.state}.",
+            hint=f"ask again later with --request-id {request_id}",
+            details={"job": first.id, "state": first.state, "request_id": request_id},
+        )
+    end = first.end()
+    if end is not None:
+        raise end
+    if first.message.plan != preview.message.plan:
+        raise Problem(
+            Kind.CONFLICT,
+            "first_stage_differs",
+            f"The dataset or the question changed since job {first.id}, the first stage under this request id.",
+            hint="ask again with a fresh request id; what the first stage cost is spent",
+            details={"job": first.id},
+        )
+    first.receipt.verify()
+    return first
+
+
+def _check_second_stage(preview: Preview, first: Job) -> None:
+    """The second stage groups by what the first one's enclaves signed, and both together cost what was offered."""
+    dossier, second = first.receipt.dossier, preview.plan
+    stages.check_follows(second, dossier.plan, [part.body for part in dossier.contributions])
+    _check_price(second.epsilon, second.delta, dossier.plan, second)
 
 
 def _check_parameters(epsilon: float, delta: float | None) -> None:
@@ -198,10 +313,25 @@ def _check_plan(preview: Preview, dataset: str, epsilon: float, delta: float | N
         raise _not_what_was_asked(f"costs ε = {plan.epsilon:g}, not {epsilon:g}")
     if delta is not None and plan.delta != delta:
         raise _not_what_was_asked(f"has δ = {plan.delta:g}, not {delta:g}")
+    plans = (plan,) if preview.outlook is None else (plan, preview.outlook)
+    for each in plans[1:]:
+        if (each.dataset, each.epsilon, each.delta) != (plan.dataset, plan.epsilon, plan.delta):
+            raise _not_what_was_asked("has a second stage that is another question")
+        if stages.is_first_stage(each):
+            raise _not_what_was_asked("has no second stage")
+    _check_price(epsilon, plan.delta, *plans)
+    for each in plans:
+        try:
+            check_readable(each)
+        except PlanError as error:
+            raise _not_what_was_asked(f"cannot be read: {error}") from error
+
+
+def _check_price(epsilon: float, delta: float, *plans: Plan) -> None:
     try:
-        implied = zcdp.epsilon_of(preview.rho_units, plan.delta)
+        implied = stages.implied_epsilon(delta, *plans)
     except ValueError as error:
-        raise _not_what_was_asked(f"has δ = {plan.delta}") from error
+        raise _not_what_was_asked(f"has δ = {delta}") from error
     if not implied <= epsilon * (1 + _EPSILON_SLACK):
         raise _not_what_was_asked(f"charges ε = {implied:g}, not {epsilon:g}")
 

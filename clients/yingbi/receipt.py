@@ -22,6 +22,7 @@ from cryptography import x509
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
+from yingbi import stages
 from yingbi.answer import PlanError, Table, table_of
 from yingbi.api import digests, zcdp
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
@@ -30,6 +31,7 @@ from yingbi.api.v1 import receipt_pb2
 from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyEpoch
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, ReceiptBody, SignedContribution
+from yingbi.cells import width
 from yingbi.trust import Trust
 
 _T = TypeVar("_T")
@@ -219,11 +221,11 @@ def release_is_signed(dossier: Dossier, _: Trust) -> Check:
 
 
 def price_adds_up(dossier: Dossier, _: Trust) -> Check:
-    """The mechanism is named, and the charge is the sum of what its statistics cost."""
+    """The mechanism is named, and the charge is the sum of what its statistics and its key selection cost."""
     body, plan = dossier.body, dossier.plan
     if not body.mechanism:
         raise _bad("mechanism", "The receipt names no mechanism.")
-    if body.rho_units != sum(statistic.rho_units for statistic in plan.statistics):
+    if body.rho_units != stages.rho_units(plan):
         raise _bad("rho", "The charge is not the sum of the statistics' charges.")
     return Check("mechanism", f"{body.mechanism}; ρ = {body.rho_units / zcdp.RHO_UNITS:.6g}")
 
@@ -234,7 +236,8 @@ def guarantee_follows(dossier: Dossier, _: Trust) -> Check:
     if (body.epsilon, body.delta) != (plan.epsilon, plan.delta):
         raise _bad("guarantee", "The receipt claims another ε or δ than its plan.")
     try:
-        implied = zcdp.epsilon_of(body.rho_units, body.delta)
+        rest = zcdp.delta_without(body.delta, plan.key_selection.delta0_units)
+        implied = zcdp.epsilon_of(body.rho_units, rest)
     except ValueError as error:
         raise _bad("guarantee", f"The receipt's δ = {body.delta} means nothing.") from error
     if not body.epsilon * (1 + _EPSILON_SLACK) >= implied:
@@ -243,12 +246,26 @@ def guarantee_follows(dossier: Dossier, _: Trust) -> Check:
 
 
 def numbers_follow(dossier: Dossier, _: Trust) -> Check:
-    """The answer can be recomputed from the opened integers."""
+    """The answer can be recomputed from the opened integers. A first stage has none, but keys and counts."""
+    if stages.is_first_stage(dossier.plan):
+        return _stage_numbers_follow(dossier)
     try:
         table = table_of(dossier.plan, dossier.body.opened)
     except PlanError as error:
         raise _bad("numbers", f"The numbers cannot be recomputed: {error}.") from error
     return Check("numbers", f"{len(table.rows)} rows recomputed from {len(dossier.body.opened)} opened integers")
+
+
+def _stage_numbers_follow(dossier: Dossier) -> Check:
+    plan, opened = dossier.plan, len(dossier.body.opened)
+    try:
+        cells = sum(width(statistic) for statistic in plan.statistics)
+        keys = stages.check_selected(plan, [part.body for part in dossier.contributions])
+    except ValueError as error:
+        raise _bad("numbers", f"The first stage's release cannot be read: {error}.") from error
+    if plan.group_by or opened != cells:
+        raise _bad("numbers", f"The first stage has {opened} opened integers; its plan has {cells}.")
+    return Check("numbers", f"a first stage: {keys} keys selected, {opened} opened integers, no table")
 
 
 STANDARD: tuple[CheckFunction, ...] = (

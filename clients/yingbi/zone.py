@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from yingbi import profile
 from yingbi.answer import to_json, to_python
 from yingbi.api.v1 import dataset_pb2, plan_pb2
 from yingbi.budget import Budget
 from yingbi.jobs import Job
+from yingbi.mock import DEFAULT_ROWS, mock_tables
 from yingbi.profile import Profile, Role
-from yingbi.query import Query
+from yingbi.query import Bounds, Query
 from yingbi.transport import Gateway
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def connect(
@@ -102,9 +107,26 @@ class Dataset:
         """As it was when the dataset was fetched."""
         return Budget.of(self.message.budget)
 
-    def sql(self, text: str) -> Query:
-        """A question; nothing is asked yet."""
-        return Query(self.name, text, self.gateway)
+    def sql(self, text: str, bounds: Bounds = "declared") -> Query:
+        """A question; nothing is asked yet.
+
+        Args:
+            bounds: "auto" finds the clipping bound privately, in a first stage, for a twentieth of the price.
+        """
+        return Query(self.name, text, self.gateway, bounds)
+
+    def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
+        """Made-up rows of the same schema, for trying things out: from the declaration alone, never from data.
+
+        Args:
+            rows: how many each table has, unless `max_units` admits fewer.
+            seed: the same seed makes the same rows.
+
+        Returns:
+            The dataset's one table, or a frame by table name where it has several. A unit has the same id in all.
+        """
+        frames = {table.name: table.to_pandas() for table in mock_tables(self.declaration, rows, seed)}
+        return frames.popitem()[1] if len(frames) == 1 else frames
 
     def to_json(self) -> dict[str, object]:
         declared = self.declaration

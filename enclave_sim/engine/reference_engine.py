@@ -1,163 +1,125 @@
 """The reference engine: the meaning of a plan in plain Python. Slow and obviously right; for tests.
 
-No numpy, no SQL, one row after another; all it shares with the other engines is reading the plan.
+No numpy, no SQL, one row after another; all it shares with the other engines is reading the plan. What the
+parts of a plan mean is in `reference_relations`, `reference_expressions` and `reference_functions`; here are
+groups, statistics and clipping.
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-from yingbi.api.v1.plan_pb2 import BoundedSum, Clipping, Comparison, Expression, Plan, Statistic
+from yingbi.api.v1.plan_pb2 import BoundedSum, Clipping, Plan, RangeCounts, Statistic
 
-from enclave_sim.engine.plan_reading import Scalar, column_types, scalar
-from enclave_sim.engine.protocol import Cancelled, EngineError, OpenTable, never
-from enclave_sim.plan.sensitivity import groups
-from enclave_sim.sealed.schema import UNIT_COLUMN
+from enclave_sim.engine.plan_reading import key_question, scalar, tables_read, unit_keys_of
+from enclave_sim.engine.protocol import Cancelled, EngineError, OpenTable, UnitKeys, never
+from enclave_sim.engine.reference_expressions import Row, evaluate
+from enclave_sim.engine.reference_relations import rows_of, stored
+from enclave_sim.plan.sensitivity import groups, width
 
-Row: TypeAlias = Mapping[str, Scalar]
-
-_OPERATORS: Mapping[Comparison.Operator.ValueType, Callable[[Any, Any], bool]] = {
-    Comparison.OPERATOR_EQUAL: operator.eq,
-    Comparison.OPERATOR_NOT_EQUAL: operator.ne,
-    Comparison.OPERATOR_LESS: operator.lt,
-    Comparison.OPERATOR_LESS_OR_EQUAL: operator.le,
-    Comparison.OPERATOR_GREATER: operator.gt,
-    Comparison.OPERATOR_GREATER_OR_EQUAL: operator.ge,
-}
+_Cells: TypeAlias = dict[tuple[int, int], int]
+"""What one unit has of one statistic, by group and cell within the group."""
 
 
 @dataclass
-class _Entry:
-    """What one unit has in one group: its rows, and one measure for each statistic."""
+class _Unit:
+    """One unit's rows in each group, and its cells of each statistic before clipping."""
 
-    rows: int = 0
-    measures: dict[int, int] = field(default_factory=dict)
+    rows: dict[int, int] = field(default_factory=dict)
+    cells: dict[int, _Cells] = field(default_factory=dict)
+    # For unit_norms: rows by the values of the statistic's keys.
+    combinations: dict[int, dict[tuple[object, ...], int]] = field(default_factory=dict)
 
 
 class ReferenceEngine:
     """An `Engine`."""
 
     def contribution(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> list[int]:
-        """See `Engine`. `cancelled` is asked before every row."""
-        units: dict[int, dict[int, _Entry]] = {}
-        for unit, row in _rows(plan, open_table):
-            if cancelled():
-                raise Cancelled
-            group = _group(plan, row)
-            if group is None or (plan.HasField("filter") and evaluate(plan.filter, row) is not True):
-                continue
-            _add(plan, row, units.setdefault(unit, {}).setdefault(group, _Entry()))
-        vector = [0] * (len(plan.statistics) * groups(plan))
-        for entries in units.values():
+        """See `Engine`. `cancelled` is asked first, and before every row of the relation."""
+        if cancelled():
+            raise Cancelled
+        tables = {name: stored(name, list(types), open_table) for name, types in tables_read(plan, open_table).items()}
+        vectors = [[0] * (groups(plan) * width(statistic)) for statistic in plan.statistics]
+        for rows in rows_of(plan.relation, tables).of_units.values():
+            unit = _Unit()
+            for row in rows:
+                if cancelled():
+                    raise Cancelled
+                _add(plan, row, unit)
+            for position, combinations in unit.combinations.items():
+                vectors[position][_norm_cell(plan.statistics[position], combinations)] += 1 << plan.fraction_bits
             for position, statistic in enumerate(plan.statistics):
-                clipped = _clip(statistic, position, entries, plan.clipping, plan.fraction_bits)
-                for group, value in clipped.items():
-                    vector[position * groups(plan) + group] += value
-        return vector
+                clipped = _clip(statistic, unit.cells.get(position, {}), unit, plan.clipping, plan.fraction_bits)
+                for (group, node), value in clipped.items():
+                    vectors[position][group * width(statistic) + node] += value
+        return [value for vector in vectors for value in vector]
+
+    def unit_keys(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> UnitKeys:
+        """See `Engine`."""
+        if cancelled():
+            raise Cancelled
+        asked = key_question(plan)
+        tables = {name: stored(name, list(types), open_table) for name, types in tables_read(asked, open_table).items()}
+        pairs = [
+            (unit, tuple(evaluate(key.expression, row) for key in asked.group_by))
+            for unit, rows in rows_of(asked.relation, tables).of_units.items()
+            for row in rows
+        ]
+        return unit_keys_of([unit for unit, _ in pairs], [key for _, key in pairs])
 
 
-def evaluate(expression: Expression, row: Row) -> Scalar:  # noqa: PLR0911 - one for each kind
-    """The value of an expression on one row, None being NULL and the truth value unknown."""
-    match expression.WhichOneof("kind"):
-        case "column":
-            return row[expression.column.name]
-        case "literal":
-            return scalar(expression.literal)
-        case "comparison":
-            return _compare(expression.comparison, row)
-        case "conjunction":
-            return _all([evaluate(operand, row) for operand in expression.conjunction.operands])
-        case "disjunction":
-            return _not(_all([_not(evaluate(operand, row)) for operand in expression.disjunction.operands]))
-        case "negation":
-            return _not(evaluate(expression.negation.operand, row))
-        case "membership":
-            value = row[expression.membership.column.name]
-            found = any(scalar(member) == value for member in expression.membership.values)
-            return None if value is None and expression.membership.values else found
-        case "null_test":
-            return row[expression.null_test.column.name] is None
-        case other:
-            raise EngineError(f"the plan has an expression of an unknown kind: {other}")
-
-
-def _compare(comparison: Comparison, row: Row) -> bool | None:
-    left, right = evaluate(comparison.left, row), evaluate(comparison.right, row)
-    if left is None or right is None:
-        return None
-    return _OPERATORS[comparison.operator](left, right)
-
-
-def _all(truths: list[Scalar]) -> bool | None:
-    """False if one is false; else unknown if one is unknown; else true."""
-    if any(truth is False for truth in truths):
-        return False
-    return None if any(truth is None for truth in truths) else True
-
-
-def _not(truth: Scalar) -> bool | None:
-    return None if truth is None else not truth
-
-
-def _no_nan(value: Scalar) -> Scalar:
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _rows(plan: Plan, open_table: OpenTable) -> Iterator[tuple[int, Row]]:
-    columns = list(column_types(plan))
-    table = open_table(plan.table, [UNIT_COLUMN, *columns])
-    data = {name: _scalars(table[name]) for name in columns}
-    for position, unit in enumerate(table[UNIT_COLUMN].to_pylist()):
-        yield unit, {name: data[name][position] for name in columns}
-
-
-def _scalars(column: pa.ChunkedArray) -> list[Scalar]:
-    """The values in Python; dates as days and timestamps as microseconds, which have no forbidden ones."""
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.int32())
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    return [_no_nan(value) for value in column.to_pylist()]
+def _add(plan: Plan, row: Row, unit: _Unit) -> None:
+    group = _group(plan, row)
+    if group is None:
+        return
+    unit.rows[group] = unit.rows.get(group, 0) + 1
+    for position, statistic in enumerate(plan.statistics):
+        if statistic.HasField("filter") and evaluate(statistic.filter, row) is not True:
+            continue
+        if statistic.HasField("unit_norms"):
+            combination = tuple(evaluate(key, row) for key in statistic.unit_norms.keys)
+            combinations = unit.combinations.setdefault(position, {})
+            combinations[combination] = combinations.get(combination, 0) + 1
+            continue
+        cells = unit.cells.setdefault(position, {})
+        for node, value in _values(statistic, row, plan.fraction_bits).items():
+            cells[group, node] = cells.get((group, node), 0) + value
 
 
 def _group(plan: Plan, row: Row) -> int | None:
-    """The row's group, or None where a key's value is not declared."""
+    """The row's group, or None where a key's value is not listed."""
     group = 0
     for key in plan.group_by:
-        values = [scalar(value) for value in key.values]
-        value = row[key.column.name]
-        if value is None or value not in values:
+        listed = [scalar(value) for value in key.values]
+        value = evaluate(key.expression, row)
+        if value is None or value not in listed:
             return None
-        group = group * len(values) + values.index(value)
+        group = group * len(listed) + listed.index(value)
     return group
 
 
-def _add(plan: Plan, row: Row, entry: _Entry) -> None:
-    entry.rows += 1
-    for position, statistic in enumerate(plan.statistics):
-        measure = _measure(statistic, row, plan.fraction_bits)
-        entry.measures[position] = entry.measures.get(position, 0) + measure
-
-
-def _measure(statistic: Statistic, row: Row, fraction_bits: int) -> int:
-    """What one row adds to its unit's value, in grid steps within ±2^fraction_bits."""
+def _values(statistic: Statistic, row: Row, fraction_bits: int) -> dict[int, int]:
+    """What one row adds to each cell of its group, in grid steps within ±2^fraction_bits."""
+    one = 1 << fraction_bits
     match statistic.WhichOneof("kind"):
         case "row_count" | "distinct_units":
-            return 1 << fraction_bits
+            return {0: one}
         case "non_null_count":
-            return 0 if row[statistic.non_null_count.column.name] is None else 1 << fraction_bits
+            return {} if evaluate(statistic.non_null_count.term, row) is None else {0: one}
         case "bounded_sum":
-            return _steps(statistic.bounded_sum, row[statistic.bounded_sum.column.name], fraction_bits)
+            term = statistic.bounded_sum
+            return {0: _steps(term, evaluate(term.term, row), fraction_bits)}
+        case "range_counts":
+            ranges = statistic.range_counts
+            return dict.fromkeys(_nodes(ranges, evaluate(ranges.term, row)), one)
         case other:
             raise EngineError(f"the plan has a statistic of an unknown kind: {other}")
 
 
-def _steps(term: BoundedSum, value: Scalar, fraction_bits: int) -> int:
+def _steps(term: BoundedSum, value: Any, fraction_bits: int) -> int:
     if value is None:
         return 0
     top = 1 << fraction_bits
@@ -166,18 +128,37 @@ def _steps(term: BoundedSum, value: Scalar, fraction_bits: int) -> int:
     return math.floor(min(max(steps, -top), top))
 
 
+def _nodes(ranges: RangeCounts, value: Any) -> list[int]:
+    """The nodes that a value lies in, one on each level."""
+    if value is None:
+        return []
+    leaves = ranges.branching**ranges.levels
+    clipped = float(min(max(value, ranges.lower), ranges.upper))
+    leaf = min(math.floor((clipped - ranges.lower) / (ranges.upper - ranges.lower) * leaves), leaves - 1)
+    nodes, before = [], 0
+    for level in range(1, ranges.levels + 1):
+        nodes.append(before + leaf // ranges.branching ** (ranges.levels - level))
+        before += ranges.branching**level
+    return nodes
+
+
+def _norm_cell(statistic: Statistic, combinations: Mapping[tuple[object, ...], int]) -> int:
+    """Which cell of a unit_norms a unit counts in."""
+    norm = _ceil_sqrt(sum(rows**2 for rows in combinations.values()))
+    edges = statistic.unit_norms.edges
+    return next((cell for cell, edge in enumerate(edges) if norm <= edge), len(edges))
+
+
 def _clip(
-    statistic: Statistic, position: int, entries: Mapping[int, _Entry], clipping: Clipping, fraction_bits: int
-) -> dict[int, int]:
-    """One unit's value in each group that it touches, cut to the norm that the plan allows."""
+    statistic: Statistic, cells: _Cells, unit: _Unit, clipping: Clipping, fraction_bits: int
+) -> Mapping[tuple[int, int], int]:
+    """One unit's cells of one statistic, cut to the norm that the plan allows."""
     if statistic.HasField("distinct_units"):
-        weight = _indicator(len(entries), clipping.max_groups, fraction_bits)
-        return dict.fromkeys(entries, weight)
-    norm = _ceil_sqrt(sum(entry.rows**2 for entry in entries.values()))
-    values = {group: entry.measures[position] for group, entry in entries.items()}
+        return dict.fromkeys(cells, _indicator(len(cells), clipping.max_groups, fraction_bits))
+    norm = _ceil_sqrt(sum(rows**2 for rows in unit.rows.values()))
     if norm <= clipping.max_rows:
-        return values
-    return {group: _scale(value, clipping.max_rows, norm) for group, value in values.items()}
+        return cells
+    return {cell: _scale(value, clipping.max_rows, norm) for cell, value in cells.items()}
 
 
 def _indicator(touched: int, bound: int, fraction_bits: int) -> int:

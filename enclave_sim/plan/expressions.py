@@ -1,66 +1,101 @@
-"""Types and size of a plan's filter.
+"""Types and size of the expressions of a plan.
 
-A filter is a *predicate*: a comparison, a membership, a null test, TRUE or FALSE, or predicates joined by
-AND, OR and NOT. Its *operands* are columns and constants. Every accepted predicate has a value (true, false
-or NULL) for every row that the declaration allows: nothing in it can fail, overflow or run long.
+Every accepted expression has a value or is NULL for every row: no operator fails or overflows (the proto says
+what each does instead), and none runs long. Times and sizes are bounded by the expression and by the lengths of
+stored strings: only concatenation makes a string longer, and what it may put together is bounded too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from yingbi.api.v1.dataset_pb2 import TableDeclaration
 from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_BOOL,
+    COLUMN_TYPE_STRING,
+    Call,
     ColumnReference,
     ColumnType,
     Comparison,
+    Conditional,
     Expression,
     Membership,
+    Pattern,
     Value,
 )
 
 from enclave_sim.plan import values
 from enclave_sim.plan.errors import PlanError, require
-from enclave_sim.plan.schema import is_unit
+from enclave_sim.plan.functions import result_of
+from enclave_sim.plan.size import MAX_DEPTH, check_size
 
-MAX_DEPTH = 40
-"""Expressions inside one another. Protobuf reads 100 messages deep, and each level here is two."""
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_NODES",
+    "MAX_PIECES",
+    "MAX_POSITION",
+    "MAX_STRING_BYTES",
+    "Trait",
+    "check_condition",
+    "check_constant",
+    "check_expression",
+    "result_type",
+]
 
-MAX_NODES = 1000
-"""Expressions and listed values together."""
+MAX_NODES = 4000
+"""Messages in one expression: operators, columns and constants, most of which are two."""
 
 MAX_STRING_BYTES = 1000
-"""UTF-8 length of a string constant."""
+"""UTF-8 length of a string constant or a pattern."""
+
+MAX_PIECES = 64
+"""Stored or constant strings that one string is put together from.
+
+Without a bound each of a chain of projections could double a string, and whether a job runs out of memory would
+depend on a row.
+"""
+
+MAX_POSITION = 2**31 - 1
+"""Start or length of a substring: beyond any string, and within the ranges that engines compute with."""
 
 _OPERATORS = frozenset(Comparison.Operator.values()) - {Comparison.OPERATOR_UNSPECIFIED}
 
 
-def check_filter(expression: Expression, table: TableDeclaration, path: str = "filter") -> None:
-    """Refuse a filter that is not a well-typed predicate over the table's attributes.
+@dataclass(frozen=True)
+class Trait:
+    """What is known of a column or an expression before a row is seen."""
+
+    type: ColumnType.ValueType
+    pieces: int = 1
+    """Stored or constant strings that it consists of at most; 1 for what is no string."""
+
+
+def result_type(expression: Expression, columns: Mapping[str, ColumnType.ValueType], path: str) -> ColumnType.ValueType:
+    """The type of an expression over `columns`, which are taken for stored ones.
+
+    Raises:
+        PlanError: it is ill-typed or too large; with the path of the part at fault.
+    """
+    return check_expression(expression, {name: Trait(kind) for name, kind in columns.items()}, path).type
+
+
+def check_expression(expression: Expression, columns: Mapping[str, Trait], path: str) -> Trait:
+    """As `result_type`, for columns that may be computed ones.
+
+    Raises:
+        PlanError: as there.
+    """
+    check_size(expression, path, max_parts=MAX_NODES)
+    return _Checker(columns).check(expression, path)
+
+
+def check_condition(expression: Expression, columns: Mapping[str, Trait], path: str) -> None:
+    """Refuse an expression that is no well-formed condition.
 
     Raises:
         PlanError: with the path of the part at fault.
     """
-    nodes = _Checker(table).check_predicate(expression, path, depth=1)
-    require(nodes <= MAX_NODES, path, f"has more than {MAX_NODES} parts")
-
-
-def check_column(reference: ColumnReference, table: TableDeclaration, path: str) -> None:
-    """Refuse a reference to a column that is not there, is spelt or typed otherwise, or is the unit.
-
-    Raises:
-        PlanError: naming what is wrong.
-    """
-    column = next((column for column in table.columns if column.name == reference.name), None)
-    if column is None:
-        raise PlanError(path, f"there is no column {reference.name!r}")
-    require(not is_unit(column), path, "the privacy unit may only be counted")
-    require(
-        reference.type == column.type,
-        path,
-        f"{column.name} is declared {values.type_name(column.type)}, not {values.type_name(reference.type)}",
-    )
+    _require_type(check_expression(expression, columns, path), COLUMN_TYPE_BOOL, path)
 
 
 def check_constant(value: Value, column_type: int, path: str) -> None:
@@ -79,68 +114,118 @@ def check_constant(value: Value, column_type: int, path: str) -> None:
 
 
 class _Checker:
-    """Walks one filter; each method returns the number of parts that it saw."""
+    """Walks one expression, whose size is checked; each method returns what is known of its argument."""
 
-    def __init__(self, table: TableDeclaration) -> None:
-        self._table = table
+    def __init__(self, columns: Mapping[str, Trait]) -> None:
+        self._columns = columns
 
-    def check_predicate(self, expression: Expression, path: str, depth: int) -> int:
-        require(depth <= MAX_DEPTH, path, f"is nested more than {MAX_DEPTH} deep")
-        match expression.WhichOneof("kind"):
-            case "comparison":
-                return 1 + self._check_comparison(expression.comparison, f"{path}.comparison")
-            case "conjunction" | "disjunction" as kind:
-                junction = expression.conjunction if kind == "conjunction" else expression.disjunction
-                return 1 + self._check_operands(junction.operands, f"{path}.{kind}", depth)
-            case "negation":
-                operand = expression.negation.operand
-                return 1 + self.check_predicate(operand, f"{path}.negation.operand", depth + 1)
-            case "membership":
-                return 1 + self._check_membership(expression.membership, f"{path}.membership")
-            case "null_test":
-                check_column(expression.null_test.column, self._table, f"{path}.null_test.column")
-                return 1
-            case "literal":
-                check_constant(expression.literal, COLUMN_TYPE_BOOL, f"{path}.literal")
-                return 1
-            case "column" | None:
-                raise PlanError(path, "is no predicate")
-
-    def _check_operands(self, operands: Sequence[Expression], path: str, depth: int) -> int:
-        require(len(operands) > 0, f"{path}.operands", "must not be empty")
-        require(len(operands) <= MAX_NODES, f"{path}.operands", f"has more than {MAX_NODES} parts")
-        return sum(
-            self.check_predicate(operand, f"{path}.operands[{index}]", depth + 1)
-            for index, operand in enumerate(operands)
-        )
-
-    def _check_comparison(self, comparison: Comparison, path: str) -> int:
-        require(comparison.operator in _OPERATORS, f"{path}.operator", "is not known")
-        left = self._operand_type(comparison.left, f"{path}.left")
-        right = self._operand_type(comparison.right, f"{path}.right")
-        require(
-            left == right,
-            path,
-            f"compares {values.type_name(left)} with {values.type_name(right)}; both sides need one type",
-        )
-        return 2
-
-    def _operand_type(self, expression: Expression, path: str) -> ColumnType.ValueType:
-        match expression.WhichOneof("kind"):
+    def check(self, expression: Expression, path: str) -> Trait:  # noqa: PLR0911 - one for each kind
+        kind = expression.WhichOneof("kind")
+        path = path if kind is None else f"{path}.{kind}"
+        match kind:
             case "column":
-                check_column(expression.column, self._table, f"{path}.column")
-                return expression.column.type
+                return self._column(expression.column, path)
             case "literal":
                 literal_type = values.type_of(expression.literal)
-                check_constant(expression.literal, literal_type, f"{path}.literal")
-                return literal_type
-            case _:
-                raise PlanError(path, "must be a column or a constant")
+                check_constant(expression.literal, literal_type, path)
+                return Trait(literal_type)
+            case "comparison":
+                return self._comparison(expression.comparison, path)
+            case "conjunction":
+                return self._junction(expression.conjunction.operands, path)
+            case "disjunction":
+                return self._junction(expression.disjunction.operands, path)
+            case "negation":
+                return self._condition(expression.negation.operand, f"{path}.operand")
+            case "membership":
+                return self._membership(expression.membership, path)
+            case "null_test":
+                self.check(expression.null_test.operand, f"{path}.operand")
+                return Trait(COLUMN_TYPE_BOOL)
+            case "call":
+                return self._call(expression.call, path)
+            case "conditional":
+                return self._conditional(expression.conditional, path)
+            case "pattern":
+                return self._pattern(expression.pattern, path)
+            case None:
+                raise PlanError(path, "is no expression")
 
-    def _check_membership(self, membership: Membership, path: str) -> int:
-        check_column(membership.column, self._table, f"{path}.column")
+    def _column(self, reference: ColumnReference, path: str) -> Trait:
+        column = self._columns.get(reference.name)
+        if column is None:
+            raise PlanError(path, f"there is no column {reference.name!r}")
+        _require_type(column, reference.type, path)
+        return column
+
+    def _condition(self, expression: Expression, path: str) -> Trait:
+        trait = self.check(expression, path)
+        _require_type(trait, COLUMN_TYPE_BOOL, path)
+        return trait
+
+    def _comparison(self, comparison: Comparison, path: str) -> Trait:
+        require(comparison.operator in _OPERATORS, f"{path}.operator", "is not known")
+        left = self.check(comparison.left, f"{path}.left")
+        right = self.check(comparison.right, f"{path}.right")
+        _require_one_type((left, right), path)
+        return Trait(COLUMN_TYPE_BOOL)
+
+    def _junction(self, operands: Sequence[Expression], path: str) -> Trait:
+        require(len(operands) > 0, f"{path}.operands", "must not be empty")
+        for index, operand in enumerate(operands):
+            self._condition(operand, f"{path}.operands[{index}]")
+        return Trait(COLUMN_TYPE_BOOL)
+
+    def _membership(self, membership: Membership, path: str) -> Trait:
+        operand = self.check(membership.operand, f"{path}.operand")
         require(len(membership.values) > 0, f"{path}.values", "must not be empty")
-        require(len(membership.values) <= MAX_NODES, f"{path}.values", f"has more than {MAX_NODES} values")
         for index, value in enumerate(membership.values):
-            check_constant(value, membership.column.type, f"{path}.values[{index}]")
-        return len(membership.values)
+            check_constant(value, operand.type, f"{path}.values[{index}]")
+        return Trait(COLUMN_TYPE_BOOL)
+
+    def _pattern(self, pattern: Pattern, path: str) -> Trait:
+        _require_type(self.check(pattern.operand, f"{path}.operand"), COLUMN_TYPE_STRING, f"{path}.operand")
+        require(len(pattern.pattern.encode()) <= MAX_STRING_BYTES, f"{path}.pattern", "is too long a string")
+        return Trait(COLUMN_TYPE_BOOL)
+
+    def _conditional(self, conditional: Conditional, path: str) -> Trait:
+        require(len(conditional.branches) > 0, f"{path}.branches", "must not be empty")
+        results: list[Trait] = []
+        for index, branch in enumerate(conditional.branches):
+            self._condition(branch.condition, f"{path}.branches[{index}].condition")
+            results.append(self.check(branch.result, f"{path}.branches[{index}].result"))
+        if conditional.HasField("otherwise"):
+            results.append(self.check(conditional.otherwise, f"{path}.otherwise"))
+        _require_one_type(results, path)
+        return Trait(results[0].type, max(result.pieces for result in results))
+
+    def _call(self, call: Call, path: str) -> Trait:
+        operands = [self.check(operand, f"{path}.operands[{index}]") for index, operand in enumerate(call.operands)]
+        result = result_of(call.function, [operand.type for operand in operands], path)
+        if call.function == Call.FUNCTION_SUBSTRING:
+            _require_literal(call.operands[1], 1, f"{path}.operands[1]")
+            _require_literal(call.operands[2], 0, f"{path}.operands[2]")
+        if result != COLUMN_TYPE_STRING:
+            return Trait(result)
+        pieces = [operand.pieces for operand in operands]
+        total = sum(pieces) if call.function == Call.FUNCTION_CONCATENATE else max(pieces)
+        require(total <= MAX_PIECES, path, f"puts together more than {MAX_PIECES} strings")
+        return Trait(result, total)
+
+
+def _require_type(trait: Trait, wanted: int, path: str) -> None:
+    require(trait.type == wanted, path, f"is {values.type_name(trait.type)}, not {values.type_name(wanted)}")
+
+
+def _require_one_type(traits: Sequence[Trait], path: str) -> None:
+    names = sorted({values.type_name(trait.type) for trait in traits})
+    require(len(names) == 1, path, f"has sides of several types, {' and '.join(names)}; all must be of one")
+
+
+def _require_literal(expression: Expression, least: int, path: str) -> None:
+    within = least <= expression.literal.int64_value <= MAX_POSITION
+    require(
+        expression.WhichOneof("kind") == "literal" and within,
+        path,
+        f"must be a constant from {least} to {MAX_POSITION:,}",
+    )

@@ -1,71 +1,98 @@
-"""Rules for a plan's outputs. They are post-processing: no privacy depends on them, but meaning does."""
+"""Rules for a plan's answer: its columns, its rows, which are shown. Post-processing; no privacy depends on it."""
 
 from __future__ import annotations
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, MeanOutput, Output, Plan, Statistic, SumOutput
+from math import prod
+
+from yingbi.api.v1.plan_pb2 import GroupingSet, Output, OutputOrdering, Plan
 
 from enclave_sim.plan.errors import PlanError, require
+from enclave_sim.plan.formulas import check_formula, check_measure
+from enclave_sim.plan.sensitivity import is_first_stage
 
 MAX_OUTPUTS = 256
-_COUNTS = ("row_count", "non_null_count", "distinct_units")
+MAX_NAME_LENGTH = 10_000
+"""Longer than that of a relation's column: an output is often called by the text of its formula."""
+
+MAX_GROUPING_SETS = 4096
+MAX_ROWS = 200_000
+MAX_ORDERINGS = 64
 
 
-def check_outputs(plan: Plan) -> None:
-    """Refuse outputs that name a key or statistic that is not there, or one of another kind.
+def check_answer(plan: Plan) -> None:
+    """Refuse outputs, grouping sets or a presentation that name what is not there, or are ill-typed or too many.
+
+    Args:
+        plan: its groups and statistics are checked.
 
     Raises:
-        PlanError: with the path of the output at fault.
+        PlanError: with the path of the part at fault.
     """
+    if is_first_stage(plan):
+        nothing = not (plan.outputs or plan.grouping_sets or plan.HasField("presentation"))
+        require(nothing, "outputs", "a first stage has no answer of its own")
+        return
+    _check_grouping_sets(plan)
     require(1 <= len(plan.outputs) <= MAX_OUTPUTS, "outputs", f"there must be 1 to {MAX_OUTPUTS} outputs")
     for index, output in enumerate(plan.outputs):
         _check_output(plan, output, f"outputs[{index}]")
     names = [output.name for output in plan.outputs]
     require(len(set(names)) == len(names), "outputs", "two outputs have one name")
+    if plan.HasField("presentation"):
+        _check_presentation(plan)
+
+
+def rows(plan: Plan) -> int:
+    """Rows of the answer before the presentation: the combinations of keys over all grouping sets."""
+    if not plan.grouping_sets:
+        return prod(len(key.values) for key in plan.group_by)
+    return sum(prod(len(plan.group_by[key].values) for key in each.keys) for each in plan.grouping_sets)
+
+
+def _check_grouping_sets(plan: Plan) -> None:
+    count = len(plan.grouping_sets)
+    require(count <= MAX_GROUPING_SETS, "grouping_sets", f"has more than {MAX_GROUPING_SETS:,} sets")
+    for index, each in enumerate(plan.grouping_sets):
+        _check_grouping_set(plan, each, f"grouping_sets[{index}]")
+    different = {frozenset(each.keys) for each in plan.grouping_sets}
+    require(len(different) == count, "grouping_sets", "has a set twice")
+    require(rows(plan) <= MAX_ROWS, "grouping_sets", f"makes more than {MAX_ROWS:,} rows")
+
+
+def _check_grouping_set(plan: Plan, each: GroupingSet, path: str) -> None:
+    require(all(key < len(plan.group_by) for key in each.keys), f"{path}.keys", "has what is no index of group_by")
+    require(len(set(each.keys)) == len(each.keys), f"{path}.keys", "names a key twice")
 
 
 def _check_output(plan: Plan, output: Output, path: str) -> None:
-    require(output.name != "", f"{path}.name", "must not be empty")
+    require(1 <= len(output.name) <= MAX_NAME_LENGTH, f"{path}.name", f"must have 1 to {MAX_NAME_LENGTH:,} characters")
     match output.WhichOneof("kind"):
         case "key":
             require(output.key < len(plan.group_by), f"{path}.key", "is no index of group_by")
-        case "count":
-            _statistic(plan, output.count.statistic, _COUNTS, f"{path}.count.statistic")
-        case "sum":
-            _check_sum(plan, output.sum, f"{path}.sum")
-        case "mean":
-            _check_mean(plan, output.mean, f"{path}.mean")
+        case "measure":
+            check_measure(plan, output.measure, f"{path}.measure")
+        case "formula":
+            check_formula(plan, output.formula, "number", f"{path}.formula")
         case None:
             raise PlanError(path, "has no kind")
 
 
-def _check_sum(plan: Plan, output: SumOutput, path: str) -> None:
-    bounded_sum = _bounded_sum(plan, output.bounded_sum, f"{path}.bounded_sum")
-    needs_count = bounded_sum.centre != 0
-    require(
-        output.HasField("non_null_count") == needs_count,
-        f"{path}.non_null_count",
-        "must be there if and only if the sum is centred elsewhere than at 0",
-    )
-    if needs_count:
-        _check_same_column(plan, bounded_sum, output.non_null_count, f"{path}.non_null_count")
+def _check_presentation(plan: Plan) -> None:
+    """Any limit and offset will do: they can only leave out rows."""
+    presentation = plan.presentation
+    if presentation.HasField("having"):
+        check_formula(plan, presentation.having, "truth", "presentation.having")
+    orderings = presentation.order_by
+    require(len(orderings) <= MAX_ORDERINGS, "presentation.order_by", f"has more than {MAX_ORDERINGS} orderings")
+    for index, ordering in enumerate(orderings):
+        _check_ordering(plan, ordering, f"presentation.order_by[{index}]")
 
 
-def _check_mean(plan: Plan, output: MeanOutput, path: str) -> None:
-    bounded_sum = _bounded_sum(plan, output.bounded_sum, f"{path}.bounded_sum")
-    _check_same_column(plan, bounded_sum, output.non_null_count, f"{path}.non_null_count")
-
-
-def _bounded_sum(plan: Plan, index: int, path: str) -> BoundedSum:
-    return _statistic(plan, index, ("bounded_sum",), path).bounded_sum
-
-
-def _check_same_column(plan: Plan, bounded_sum: BoundedSum, index: int, path: str) -> None:
-    count = _statistic(plan, index, ("non_null_count",), path).non_null_count
-    require(count.column == bounded_sum.column, path, "counts another column than the sum's")
-
-
-def _statistic(plan: Plan, index: int, kinds: tuple[str, ...], path: str) -> Statistic:
-    require(index < len(plan.statistics), path, "is no index of statistics")
-    statistic = plan.statistics[index]
-    require(statistic.WhichOneof("kind") in kinds, path, f"must be {' or '.join(kinds)}")
-    return statistic
+def _check_ordering(plan: Plan, ordering: OutputOrdering, path: str) -> None:
+    match ordering.WhichOneof("kind"):
+        case "output":
+            require(ordering.output < len(plan.outputs), f"{path}.output", "is no index of outputs")
+        case "formula":
+            check_formula(plan, ordering.formula, "number", f"{path}.formula")
+        case None:
+            raise PlanError(path, "has no kind")

@@ -1,8 +1,8 @@
 """How far one privacy unit can move a statistic, and how large the numbers can get.
 
 Neighbours are two states of the data that differ by adding or removing **all rows of one unit**,
-everywhere. Cells are integers on a grid of 2^-f, f = `fraction_bits`; a statistic is a vector with one
-cell per group. The proof is in `delta2_squared`.
+everywhere. Cells are integers on a grid of 2^-f, f = `fraction_bits`; a statistic is a vector with
+`width` cells for each group. The proof is in `delta2_squared`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from math import prod
 
 from yingbi.api.v1.plan_pb2 import Plan, Statistic
+
+from enclave_sim.privacy.accounting import Charge
 
 MAX_SLOT_BITS = 62
 """Widest cell that packing takes."""
@@ -23,9 +25,22 @@ def groups(plan: Plan) -> int:
     return prod(len(key.values) for key in plan.group_by)
 
 
+def width(statistic: Statistic) -> int:
+    """Cells that the statistic has for each group: a tree's nodes, the cells between edges of norms, else 1.
+
+    `statistic` is one that `statistics.check_statistic` accepts: elsewhere the number is of any size.
+    """
+    if statistic.HasField("unit_norms"):
+        return len(statistic.unit_norms.edges) + 1
+    if not statistic.HasField("range_counts"):
+        return 1
+    tree = statistic.range_counts
+    return sum(tree.branching**level for level in range(1, tree.levels + 1))
+
+
 def cells(plan: Plan) -> int:
-    """Length of the vector that one unit contributes: statistics times groups."""
-    return groups(plan) * len(plan.statistics)
+    """Length of the vector that one unit contributes; `plan` as for `width`."""
+    return groups(plan) * sum(width(statistic) for statistic in plan.statistics)
 
 
 def delta2_squared(plan: Plan, statistic: Statistic) -> int:
@@ -34,31 +49,44 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
     *Claim.* Adding or removing a unit moves the vector by at most the square root of
 
         (p · C · 2^f)²      for row_count, non_null_count and bounded_sum,
+        L · (p · C · 2^f)²  for range_counts with L levels,
         p² · B · 2^(2f)     for distinct_units,
+        p² · 2^(2f)         for unit_norms,
 
     with C = `clipping.max_rows`, B = `clipping.max_groups`, p = `noise.parties_per_unit`.
 
-    *Proof.* A cell is a sum over units, and what a unit adds depends on that unit's rows alone: its
-    weight is made of its own row counts, the bounds and the groups are public. So the vector moves by
-    exactly the unit's own vector u, and it is enough to bound ||u||.
+    *Proof.* A cell is a sum over units, and what a unit adds depends on that unit's rows alone: the rows of
+    the relation that are its own are made of its own stored rows (`relations`), expressions, filters and
+    group keys look at one row each, its weight is made of its own row counts, and everything else in the
+    plan (bounds, groups, ranges) is public. So the vector moves by exactly the unit's own vector u, and it
+    is enough to bound ||u||. u = 0 for a unit that has no rows in any group.
 
-    One provider, counts and sums. Let m_g be the number of the unit's rows in group g after the filter.
-    A row adds an integer in [-2^f, 2^f] to one cell: 2^f for row_count, 2^f or 0 for non_null_count,
-    and for bounded_sum the rounded term, which is cut to that interval. So |u_g| <= m_g·2^f before
-    weighting. With an integer s >= ||m||: if s <= C the unit keeps weight 1 and
-    ||u|| <= 2^f·||m|| <= 2^f·s <= C·2^f. Otherwise every cell becomes u_g·C/s, rounded towards zero,
-    which does not make it larger, and ||u|| <= (C/s)·2^f·||m|| <= C·2^f.
+    One provider, counts and sums. Let m_g be the number of the unit's rows of the relation in group g; a row
+    is in one group at most, since a key's values are different. A row adds an integer in [-2^f, 2^f] to one
+    cell: 2^f for row_count, 2^f or 0 for non_null_count, for bounded_sum the rounded term, which is cut to
+    that interval, and 0 where the statistic's filter is not true. So |u_g| <= m_g·2^f before weighting;
+    a filter takes away from u_g and leaves m_g as it is. With an integer s >= ||m||: if s <= C the unit
+    keeps weight 1 and ||u|| <= 2^f·||m|| <= 2^f·s <= C·2^f. Otherwise every cell becomes u_g·C/s, rounded
+    towards zero, which does not make it larger, and ||u|| <= (C/s)·2^f·||m|| <= C·2^f.
 
-    One provider, distinct units. A unit with rows in k groups has the same w in each of them: 2^f if
-    k <= B, so ||u||² = k·2^(2f) <= B·2^(2f); otherwise w = floor(sqrt(2^(2f)·B/k)), so
-    ||u||² = k·w² <= B·2^(2f).
+    One provider, range counts. On one level a row adds 2^f to one node of its group, or nothing where x is
+    NULL or the filter is not true. So the nodes' values v_j >= 0 in group g add up to m_g·2^f at most, and
+    Σ_j v_j² <= (Σ_j v_j)² <= (m_g·2^f)²: the level's vector has the norm that u has above, is weighed by the
+    same C/s and ends within C·2^f. The levels are different cells; their squares add up to L·(C·2^f)².
+
+    One provider, distinct units. A unit that has rows for which the filter is true in k groups has the same w
+    in each of them, and 0 elsewhere: w = 2^f if k <= B, so ||u||² = k·2^(2f) <= B·2^(2f); otherwise
+    w = floor(sqrt(2^(2f)·B/k)), so ||u||² = k·w² <= B·2^(2f).
+
+    One provider, unit norms. A unit with rows adds 2^f to one cell.
 
     Several providers. A unit that appears at p providers is clipped at each by itself; its vectors
     add, and by the triangle inequality the norm is at most p times the norm at one: p² in the square. ∎
+
+    Outputs, grouping sets and the presentation are computed from the opened cells and are no part of this.
     """
     step_squared = 1 << (2 * plan.fraction_bits)
-    at_one = plan.clipping.max_groups if statistic.WhichOneof("kind") == "distinct_units" else plan.clipping.max_rows**2
-    return plan.noise.parties_per_unit**2 * at_one * step_squared
+    return plan.noise.parties_per_unit**2 * _at_one_provider(plan, statistic) * step_squared
 
 
 def slot_bits_needed(plan: Plan, *, max_units: int) -> int:
@@ -84,11 +112,40 @@ def slot_bits_needed(plan: Plan, *, max_units: int) -> int:
 
 
 def total_rho_units(plan: Plan) -> int:
-    """What the plan costs, in units of 10^-12 of ρ: the sum over its statistics (zCDP composes so)."""
-    return sum(statistic.rho_units for statistic in plan.statistics)
+    """What the plan costs, in units of 10^-12 of ρ: all statistics and the key selection (zCDP composes so)."""
+    return sum(statistic.rho_units for statistic in plan.statistics) + plan.key_selection.rho_units
+
+
+def delta0_units(plan: Plan) -> int:
+    """What the plan costs in δ₀ of approximate zCDP, in units of 10^-18: that of its key selection."""
+    return plan.key_selection.delta0_units
+
+
+def charge_of(plan: Plan) -> Charge:
+    """What the plan takes from every budget."""
+    return Charge(total_rho_units(plan), delta0_units(plan))
+
+
+def is_first_stage(plan: Plan) -> bool:
+    """Whether what is released is not an answer, but keys and bounds for the plan of one."""
+    return plan.HasField("key_selection") or any(each.HasField("unit_norms") for each in plan.statistics)
+
+
+def _at_one_provider(plan: Plan, statistic: Statistic) -> int:
+    match statistic.WhichOneof("kind"):
+        case "distinct_units":
+            return plan.clipping.max_groups
+        case "unit_norms":
+            return 1
+        case "range_counts":
+            return statistic.range_counts.levels * plan.clipping.max_rows**2
+        case "row_count" | "non_null_count" | "bounded_sum":
+            return plan.clipping.max_rows**2
+        case other:
+            raise ValueError(f"nothing is known of the sensitivity of {other}")
 
 
 def _largest_cell(plan: Plan, statistic: Statistic, max_units: int) -> int:
-    per_unit = 1 if statistic.WhichOneof("kind") == "distinct_units" else plan.clipping.max_rows
+    per_unit = 1 if statistic.WhichOneof("kind") in ("distinct_units", "unit_norms") else plan.clipping.max_rows
     signal = (max_units * per_unit) << plan.fraction_bits
     return plan.noise.parties * (signal + NOISE_DEVIATIONS * statistic.sigma)

@@ -1,48 +1,85 @@
-"""Rules for one statistic of a plan: its column, its numbers, its noise and its price."""
+"""Rules for one statistic of a plan: its term, its filter, its numbers, its noise and its price."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 
-from yingbi.api.v1.dataset_pb2 import TableDeclaration
-from yingbi.api.v1.plan_pb2 import BoundedSum, Plan, Statistic
+from yingbi.api.v1.plan_pb2 import BoundedSum, Expression, Plan, RangeCounts, Statistic
 
 from enclave_sim.plan import values
 from enclave_sim.plan.errors import PlanError, require
-from enclave_sim.plan.expressions import check_column
-from enclave_sim.plan.sensitivity import delta2_squared, groups
+from enclave_sim.plan.expressions import Trait, check_condition, check_expression
+from enclave_sim.plan.key_selection import check_unit_norms
+from enclave_sim.plan.sensitivity import delta2_squared, groups, width
 from enclave_sim.privacy.gaussian import MAX_SIGMA, MIN_SIGMA, rho_units_of
 
 MAX_STATISTICS = 64
+MIN_BRANCHING = 2
+MAX_BRANCHING = 1024
+MAX_LEVELS = 20
 
 
-def check_statistic(plan: Plan, statistic: Statistic, table: TableDeclaration, path: str) -> None:
-    """Refuse a statistic that is ill-typed or whose stated ρ is not what its σ costs.
+def check_statistic(plan: Plan, statistic: Statistic, columns: Mapping[str, Trait], path: str) -> None:
+    """Refuse a statistic that is ill-typed or whose numbers are out of range. Its price is another matter.
+
+    Counting distinct units needs units that are at one provider each: a unit at several would be counted
+    once at each of them. The other statistics add up rows, wherever they are.
 
     Args:
-        plan: already checked up to its statistics: groups, clipping and noise parties are in range.
+        plan: its noise parties are in range.
+        columns: those of the plan's relation.
 
     Raises:
         PlanError: with the path of the part at fault.
     """
-    match statistic.WhichOneof("kind"):
+    kind = statistic.WhichOneof("kind")
+    match kind:
         case "row_count":
             pass
         case "non_null_count":
-            check_column(statistic.non_null_count.column, table, f"{path}.non_null_count.column")
+            check_expression(statistic.non_null_count.term, columns, f"{path}.non_null_count.term")
         case "bounded_sum":
-            _check_bounded_sum(statistic.bounded_sum, table, f"{path}.bounded_sum")
+            _check_number(statistic.bounded_sum.term, columns, f"{path}.bounded_sum.term")
+            _check_bounds(statistic.bounded_sum, f"{path}.bounded_sum")
         case "distinct_units":
-            # A unit at several providers would be counted once at each.
-            require(
-                plan.noise.parties_per_unit == 1,
-                f"{path}.distinct_units",
-                "units that appear at several providers cannot be counted as distinct",
-            )
+            at_one = plan.noise.parties_per_unit == 1
+            message = "units that appear at several providers cannot be counted as distinct"
+            require(at_one, f"{path}.distinct_units", message)
+        case "range_counts":
+            _check_number(statistic.range_counts.term, columns, f"{path}.range_counts.term")
+            _check_ranges(statistic.range_counts, f"{path}.range_counts")
+        case "unit_norms":
+            check_unit_norms(plan, statistic.unit_norms, columns, f"{path}.unit_norms")
+            require(not statistic.HasField("filter"), f"{path}.filter", "does not go with unit_norms")
         case None:
             raise PlanError(path, "has no kind")
-    _check_price(plan, statistic, path)
+    if statistic.HasField("filter"):
+        check_condition(statistic.filter, columns, f"{path}.filter")
+
+
+def check_price(plan: Plan, statistic: Statistic, path: str) -> None:
+    """Refuse a statistic whose stated ρ is not exactly what its σ costs.
+
+    Args:
+        plan: checked up to its statistics' shapes: groups, clipping, noise parties and cells are in range.
+
+    Raises:
+        PlanError: with the path of the part at fault.
+    """
+    require(
+        MIN_SIGMA <= statistic.sigma <= MAX_SIGMA,
+        f"{path}.sigma",
+        f"must be from {MIN_SIGMA} to {MAX_SIGMA}, not {statistic.sigma}",
+    )
+    count = groups(plan) * width(statistic)
+    price = rho_units_of(delta2_squared(plan, statistic), statistic.sigma, plan.noise.parties, count)
+    require(
+        statistic.rho_units == price,
+        f"{path}.rho_units",
+        f"must be {price}, not {statistic.rho_units}",
+    )
 
 
 def is_centred(bounded_sum: BoundedSum) -> bool:
@@ -54,30 +91,30 @@ def is_centred(bounded_sum: BoundedSum) -> bool:
     )
 
 
-def _check_bounded_sum(bounded_sum: BoundedSum, table: TableDeclaration, path: str) -> None:
-    check_column(bounded_sum.column, table, f"{path}.column")
-    require(bounded_sum.column.type in values.NUMERIC, f"{path}.column", "must be int64 or float64")
-    for name, number in (
-        ("lower", bounded_sum.lower),
-        ("upper", bounded_sum.upper),
-        ("centre", bounded_sum.centre),
-        ("half_range", bounded_sum.half_range),
-    ):
+def _check_number(term: Expression, columns: Mapping[str, Trait], path: str) -> None:
+    trait = check_expression(term, columns, path)
+    require(trait.type in values.NUMERIC, path, "must be int64 or float64")
+
+
+def _check_bounds(bounded_sum: BoundedSum, path: str) -> None:
+    _check_interval(bounded_sum.lower, bounded_sum.upper, path)
+    for name, number in (("centre", bounded_sum.centre), ("half_range", bounded_sum.half_range)):
         require(math.isfinite(number), f"{path}.{name}", "must be finite")
-    require(bounded_sum.lower < bounded_sum.upper, f"{path}.lower", "must be below upper")
     require(bounded_sum.half_range > 0, f"{path}.half_range", "must be above 0")
     require(is_centred(bounded_sum), f"{path}.half_range", "does not cover the bounds around the centre")
 
 
-def _check_price(plan: Plan, statistic: Statistic, path: str) -> None:
-    require(
-        MIN_SIGMA <= statistic.sigma <= MAX_SIGMA,
-        f"{path}.sigma",
-        f"must be from {MIN_SIGMA} to {MAX_SIGMA}, not {statistic.sigma}",
-    )
-    price = rho_units_of(delta2_squared(plan, statistic), statistic.sigma, plan.noise.parties, groups(plan))
-    require(
-        statistic.rho_units == price,
-        f"{path}.rho_units",
-        f"must be {price}, not {statistic.rho_units}",
-    )
+def _check_ranges(tree: RangeCounts, path: str) -> None:
+    """The number of leaves is bounded by the plan's cells; so leaves are exact as doubles."""
+    _check_interval(tree.lower, tree.upper, path)
+    # Otherwise (c - lower) / (upper - lower) is no number for some c.
+    require(math.isfinite(tree.upper - tree.lower), f"{path}.upper", "is too far from lower")
+    branching_message = f"must be from {MIN_BRANCHING} to {MAX_BRANCHING}"
+    require(MIN_BRANCHING <= tree.branching <= MAX_BRANCHING, f"{path}.branching", branching_message)
+    require(1 <= tree.levels <= MAX_LEVELS, f"{path}.levels", f"must be from 1 to {MAX_LEVELS}")
+
+
+def _check_interval(lower: float, upper: float, path: str) -> None:
+    require(math.isfinite(lower), f"{path}.lower", "must be finite")
+    require(math.isfinite(upper), f"{path}.upper", "must be finite")
+    require(lower < upper, f"{path}.lower", "must be below upper")

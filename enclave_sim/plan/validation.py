@@ -1,32 +1,44 @@
 """The independent check of a plan: what an enclave does before it touches a row.
 
-The plan may come from a gateway that lies. After `check_plan`, what is left to trust is the declaration,
-the number of parties, and the engine: the sensitivities follow from the clipping bounds (`sensitivity`),
-the prices from σ (`enclave_sim.privacy.gaussian`), and group keys are public values.
+The plan may come from a gateway that lies. After `check_plan`, what is left to trust is the declaration, the
+number of parties, and the engine:
+
+- every row of the relation belongs to one unit and is made of that unit's stored rows (`relations`);
+- every expression is total, so nothing in the rows can make a job fail (`expressions`);
+- the sensitivities follow from the clipping bounds (`sensitivity`), the prices from σ
+  (`enclave_sim.privacy.gaussian`);
+- group keys, ranges and bounds are constants of the plan, and so public;
+- what comes after the opening (`outputs`, `formulas`) sees opened cells only; it is checked for its meaning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from yingbi.api import zcdp
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, TableDeclaration
-from yingbi.api.v1.plan_pb2 import GroupKey, Plan
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.plan_pb2 import GroupKey, Plan, Relation
 
 from enclave_sim.plan import values
 from enclave_sim.plan.errors import PlanError, require
-from enclave_sim.plan.expressions import check_column, check_constant, check_filter
-from enclave_sim.plan.outputs import check_outputs
+from enclave_sim.plan.expressions import Trait, check_constant, check_expression
+from enclave_sim.plan.key_selection import check_key_selection
+from enclave_sim.plan.outputs import check_answer
+from enclave_sim.plan.relations import check_relation, max_rows_bound, operators_of
 from enclave_sim.plan.sensitivity import (
     MAX_SLOT_BITS,
     cells,
+    delta0_units,
     groups,
     slot_bits_needed,
     total_rho_units,
 )
-from enclave_sim.plan.statistics import MAX_STATISTICS, check_statistic
+from enclave_sim.plan.statistics import MAX_STATISTICS, check_price, check_statistic
+from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
 
 __all__ = ["PlanError", "check_plan", "total_rho_units"]
 
-LANGUAGE_VERSION = 1
+LANGUAGE_VERSION = 2
 FRACTION_BITS = 16
 MAX_GROUPS = 100_000
 MAX_CELLS = 200_000
@@ -34,9 +46,16 @@ MAX_KEYS = 64
 MAX_ROWS = 2**20
 MAX_PARTIES = 10_000
 
+_WHOLE_UNIT_OPERATORS = ("unit_aggregation", "unit_ranking", "unit_join")
+
 
 def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: bytes) -> None:
     """Refuse a plan that breaks a rule, does not fit the dataset, or states a false sensitivity or price.
+
+    Where units may be at several providers (`units_disjoint: false`), distinct units cannot be counted, and
+    what is made of all rows of a unit (unit_aggregation, unit_ranking, unit_join) cannot be asked for: each
+    provider would make it of the rows that it has, "a patient's latest visit" would be one visit at each.
+    The answer would be private and mean something else than it says, so it is refused.
 
     Args:
         plan: from `canonical.decode`.
@@ -46,26 +65,20 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     Raises:
         PlanError: the first rule broken.
     """
-    table = _check_subject(plan, declaration, dataset_version)
-    if plan.HasField("filter"):
-        check_filter(plan.filter, table)
-    _check_groups(plan, table)
-    _check_clipping(plan)
+    _check_subject(plan, declaration, dataset_version)
     _check_noise(plan, declaration)
-    require(
-        1 <= len(plan.statistics) <= MAX_STATISTICS,
-        "statistics",
-        f"there must be 1 to {MAX_STATISTICS} statistics",
-    )
-    require(cells(plan) <= MAX_CELLS, "statistics", f"groups times statistics exceed {MAX_CELLS:,}")
-    for index, statistic in enumerate(plan.statistics):
-        check_statistic(plan, statistic, table, f"statistics[{index}]")
+    columns = check_relation(plan.relation, declaration)
+    _check_unit_operators(plan)
+    _check_groups(plan, columns)
+    _check_clipping(plan)
+    _check_statistics(plan, columns)
+    check_key_selection(plan, columns)
     _check_slots(plan, declaration)
     _check_guarantee(plan)
-    check_outputs(plan)
+    check_answer(plan)
 
 
-def _check_subject(plan: Plan, declaration: DatasetDeclaration, dataset_version: bytes) -> TableDeclaration:
+def _check_subject(plan: Plan, declaration: DatasetDeclaration, dataset_version: bytes) -> None:
     require(
         plan.language_version == LANGUAGE_VERSION,
         "language_version",
@@ -73,32 +86,55 @@ def _check_subject(plan: Plan, declaration: DatasetDeclaration, dataset_version:
     )
     require(plan.dataset == declaration.dataset, "dataset", f"must be {declaration.dataset}, not {plan.dataset!r}")
     require(plan.dataset_version == dataset_version, "dataset_version", "is not the present one")
-    for table in declaration.tables:
-        if table.name == plan.table:
-            return table
-    raise PlanError("table", f"there is no table {plan.table!r}")
+    # No bounded sum; a plan that has it would be charged without it.
 
 
-def _check_groups(plan: Plan, table: TableDeclaration) -> None:
+def _check_noise(plan: Plan, declaration: DatasetDeclaration) -> None:
+    parties = plan.noise.parties
+    require(1 <= parties <= MAX_PARTIES, "noise.parties", f"must be from 1 to {MAX_PARTIES:,}")
+    expected = 1 if declaration.units_disjoint else parties
+    require(
+        plan.noise.parties_per_unit == expected,
+        "noise.parties_per_unit",
+        f"must be {expected}, as units_disjoint is {str(declaration.units_disjoint).lower()}",
+    )
+
+
+def _check_unit_operators(plan: Plan) -> None:
+    bound = max_rows_bound(plan.relation)
+    require(bound <= MAX_UNIT_ROWS, "relation", f"a unit may have {bound:,} rows, more than {MAX_UNIT_ROWS:,}")
+    whole = plan.noise.parties_per_unit == 1 or not any(map(_needs_whole_units, operators_of(plan.relation)))
+    require(
+        whole,
+        "relation",
+        "units may appear at several providers, so nothing can be made of all rows of a unit:"
+        f" {', '.join(_WHOLE_UNIT_OPERATORS)} are not possible",
+    )
+
+
+def _needs_whole_units(relation: Relation) -> bool:
+    return relation.WhichOneof("kind") in _WHOLE_UNIT_OPERATORS
+
+
+def _check_groups(plan: Plan, columns: Mapping[str, Trait]) -> None:
     require(len(plan.group_by) <= MAX_KEYS, "group_by", f"has more than {MAX_KEYS} keys")
-    for index, key in enumerate(plan.group_by):
-        _check_key(key, table, f"group_by[{index}]")
-    names = [key.column.name for key in plan.group_by]
-    require(len(set(names)) == len(names), "group_by", "names a column twice")
     require(groups(plan) <= MAX_GROUPS, "group_by", f"makes more than {MAX_GROUPS:,} groups")
+    for index, key in enumerate(plan.group_by):
+        _check_key(key, columns, f"group_by[{index}]")
+    different = {key.expression.SerializeToString(deterministic=True) for key in plan.group_by}
+    require(len(different) == len(plan.group_by), "group_by", "has an expression twice")
 
 
-def _check_key(key: GroupKey, table: TableDeclaration, path: str) -> None:
-    check_column(key.column, table, f"{path}.column")
-    column = next(column for column in table.columns if column.name == key.column.name)
-    declared = {values.to_python(value) for value in column.values}
+def _check_key(key: GroupKey, columns: Mapping[str, Trait], path: str) -> None:
+    """The values are public whichever they are: all of them are in the plan, and each makes a group."""
+    kind = check_expression(key.expression, columns, f"{path}.expression").type
     require(len(key.values) > 0, f"{path}.values", "must not be empty")
     seen: set[values.PythonValue] = set()
     for index, value in enumerate(key.values):
         value_path = f"{path}.values[{index}]"
-        check_constant(value, column.type, value_path)
+        check_constant(value, kind, value_path)
         plain = values.to_python(value)
-        require(plain in declared, value_path, "is not a declared value of the column")
+        # As Python compares them, so that 0.0 and -0.0 are one.
         require(plain not in seen, value_path, "is listed twice")
         seen.add(plain)
 
@@ -114,15 +150,17 @@ def _check_clipping(plan: Plan) -> None:
     require(plan.fraction_bits == FRACTION_BITS, "fraction_bits", f"must be {FRACTION_BITS}")
 
 
-def _check_noise(plan: Plan, declaration: DatasetDeclaration) -> None:
-    parties = plan.noise.parties
-    require(1 <= parties <= MAX_PARTIES, "noise.parties", f"must be from 1 to {MAX_PARTIES:,}")
-    expected = 1 if declaration.units_disjoint else parties
+def _check_statistics(plan: Plan, columns: Mapping[str, Trait]) -> None:
     require(
-        plan.noise.parties_per_unit == expected,
-        "noise.parties_per_unit",
-        f"must be {expected}, as units_disjoint is {str(declaration.units_disjoint).lower()}",
+        1 <= len(plan.statistics) <= MAX_STATISTICS,
+        "statistics",
+        f"there must be 1 to {MAX_STATISTICS} statistics",
     )
+    for index, statistic in enumerate(plan.statistics):
+        check_statistic(plan, statistic, columns, f"statistics[{index}]")
+    require(cells(plan) <= MAX_CELLS, "statistics", f"have more than {MAX_CELLS:,} cells over all groups")
+    for index, statistic in enumerate(plan.statistics):
+        check_price(plan, statistic, f"statistics[{index}]")
 
 
 def _check_slots(plan: Plan, declaration: DatasetDeclaration) -> None:
@@ -133,7 +171,7 @@ def _check_slots(plan: Plan, declaration: DatasetDeclaration) -> None:
 
 def _check_guarantee(plan: Plan) -> None:
     try:
-        allowed = zcdp.rho_units_for(plan.epsilon, plan.delta)
+        allowed = zcdp.rho_units_for(plan.epsilon, plan.delta, delta0_units(plan))
     except zcdp.BadPrivacyParameter as error:
         raise PlanError(error.field, str(error)) from error
     spent = total_rho_units(plan)

@@ -1,12 +1,19 @@
 """A privacy filter: admit a charge if and only if the sum of all charges stays within the limit.
 
-The ledger and every node hold a `Filter` for each budget. Charges may be chosen adaptively: what is
-asked next, and with how much noise, may depend on every earlier answer. For zCDP stopping at a
-*sum of ρ* fixed in advance is sound even then: if each mechanism is ρ_i-zCDP given the past and
-Σ ρ_i <= ρ always holds, the whole interaction is ρ-zCDP. Sources: Feldman and Zrnic, "Individual
-Privacy Accounting via a Rényi Filter" (NeurIPS 2021, arXiv 2008.11193), Theorem on Rényi filters, at
-every order α with the limit αρ; Whitehouse, Ramdas, Rogers, Wu, "Fully Adaptive Composition in
-Differential Privacy" (ICML 2023, arXiv 2203.05481), for approximate zCDP with δ₀ adding up beside ρ.
+The gateway's ledger and every node keep one for each dataset and one for each unit namespace; a charge is
+against both. The dataset's bounds what is learned from that dataset; the namespace's bounds what is learned of a
+unit from all datasets that it is in, since neighbours differ by all its rows everywhere in the namespace.
+
+Charges may be chosen adaptively: what is asked next, and with how much noise, may depend on every earlier
+answer. For zCDP the *sum of ρ* is then a filter: if each mechanism is ρ_i-zCDP given the past, ρ_i is known
+before it runs, and Σ ρ_i <= ρ always holds for a ρ fixed in advance, the whole interaction is ρ-zCDP. A refused
+charge is a mechanism with ρ_i = 0: the refusal follows from earlier charges alone, so smaller ones may be
+admitted after it. Sources: Feldman and Zrnic, "Individual Privacy Accounting via a Rényi Filter" (NeurIPS 2021,
+arXiv 2008.11193), the theorem on Rényi filters, at every order α with the limit αρ; Whitehouse, Ramdas, Rogers,
+Wu, "Fully Adaptive Composition in Differential Privacy" (ICML 2023, arXiv 2203.05481), for approximate zCDP
+with δ₀ adding up beside ρ. Jobs of several stages may run side by side: Haney et al., "Concurrent Composition
+for Interactive Differential Privacy with Adaptive Privacy-Loss Parameters" (CCS 2023, arXiv 2309.05901), extends
+filters for Rényi DP of a fixed order, again used at every α, to interactive mechanisms that interleave.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +25,7 @@ class Charge:
 
     Attributes:
         rho_units: ρ >= 0 in units of 1 / `yingbi.api.zcdp.RHO_UNITS`.
-        delta0_units: δ₀ >= 0 in units of 1e-24; 0 for every mechanism that is plain zCDP.
+        delta0_units: δ₀ >= 0 in units of 1 / `yingbi.api.zcdp.DELTA0_UNITS`; 0 for every mechanism that is plain zCDP.
 
     Raises:
         ValueError: a part is negative.

@@ -8,7 +8,9 @@ and every row's value is within ±1 (±2^f on the grid), so an entry of m rows h
 alone: its L2 norm is at most √(Σ (m_g·2^f)²) <= s·2^f <= C·2^f. Otherwise each v becomes v·C/s rounded
 *towards zero*, so |v'| <= |v|·C/s, and the norm is at most (C/s)·2^f·√(Σ m_g²) <= C·2^f. The weight
 depends on the rows of this unit alone, so taking a unit out changes no other unit's entries, and the sum
-over units moves by exactly that unit's vector: L2 sensitivity C·2^f for each statistic.
+over units moves by exactly that unit's vector: L2 sensitivity C·2^f for each statistic. All that this uses is
+‖v‖ <= s·2^f before weighting; so it holds as well for several values a group, as the counts of rows by range
+(`unit_norms`, `weigh_down`), as long as their norm in a group is at most m_g·2^f.
 
 **Clipped indicators** (counting distinct units). A unit that touches t groups has 2^f in each: norm²
 t·2^2f. If t > B each becomes ⌊√(2^2f·B/t)⌋, so norm² is at most t·(2^2f·B/t) = B·2^2f.
@@ -60,18 +62,50 @@ def clip_weighted(
         ClippingInputError: not int64, unsorted units, counts below 1, values out of bounds, unequal lengths.
     """
     _check_parameters(bound, fraction_bits)
+    norms = unit_norms(unit_codes, row_counts)
+    _check_values(values, row_counts, fraction_bits)
+    return weigh_down(values, norms, bound)
+
+
+def unit_norms(unit_codes: Integers, row_counts: Integers) -> Integers:
+    """s = ⌈√(Σ_g m_g²)⌉ of each entry's unit; arguments and errors as in `clip_weighted`."""
     starts, lengths = _runs(unit_codes)
     _check_rows(row_counts, starts, len(unit_codes))
-    _check_values(values, row_counts, fraction_bits)
-    if not len(values):
-        return values.copy()
-    norms = np.repeat(ceil_isqrt(np.add.reduceat(row_counts * row_counts, starts)), lengths)
+    if not len(row_counts):
+        return row_counts.copy()
+    return np.repeat(ceil_isqrt(np.add.reduceat(row_counts * row_counts, starts)), lengths)
+
+
+def weigh_down(values: Integers, norms: Integers, bound: int) -> Integers:
+    """Each value times bound/norm, rounded towards zero, where its norm is above the bound.
+
+    For values that are not one for each (unit, group), as the nodes of range counts. The caller answers for
+    the claim: the values of each unit, of one statistic (and level), have an L2 norm of at most its norm·2^f.
+
+    Args:
+        norms: as from `unit_norms`, that of each value's unit.
+        bound: C, from 1 to 2^20: in rows.
+
+    Raises:
+        ClippingRangeError: bound or a norm above it is out of range.
+        ClippingInputError: not int64, unequal lengths, or a value above the bound that alone breaks the claim.
+    """
+    _check_parameters(bound, 0)
+    for column in (values, norms):
+        _check_dtype(column)
+    if len(values) != len(norms):
+        raise ClippingInputError(f"{len(norms)} norms for {len(values)} values")
     over = norms > bound
-    clipped = values.copy()
+    if not over.any():
+        return values.copy()
+    if int(norms.max()) > MAX_UNIT_ROWS:
+        raise ClippingRangeError(f"a unit may have at most {MAX_UNIT_ROWS} rows")
+    _check_values(values[over], norms[over], MAX_FRACTION_BITS)
+    weighed = values.copy()
     # `//` rounds down; on magnitudes that is towards zero.
     magnitudes = np.abs(values[over]) * bound // norms[over]
-    clipped[over] = np.where(values[over] < 0, -magnitudes, magnitudes)
-    return clipped
+    weighed[over] = np.where(values[over] < 0, -magnitudes, magnitudes)
+    return weighed
 
 
 def clip_indicator(unit_codes: Integers, bound: int, fraction_bits: int) -> Integers:
@@ -86,12 +120,25 @@ def clip_indicator(unit_codes: Integers, bound: int, fraction_bits: int) -> Inte
         ClippingRangeError: bound or fraction_bits is out of range.
         ClippingInputError: units are not int64 or not sorted.
     """
-    _check_parameters(bound, fraction_bits)
     _, lengths = _runs(unit_codes)
-    squared = np.int64(bound << (2 * fraction_bits)) // lengths
+    return np.repeat(indicator_weights(lengths, bound, fraction_bits), lengths)
+
+
+def indicator_weights(touched: Integers, bound: int, fraction_bits: int) -> Integers:
+    """The same by unit: what one that touches so many groups, fewer than 2^24, adds to each of them.
+
+    Raises:
+        ClippingRangeError: bound or fraction_bits is out of range.
+        ClippingInputError: not int64, or a negative number.
+    """
+    _check_parameters(bound, fraction_bits)
+    _check_dtype(touched)
+    if len(touched) and int(touched.min()) < 0:
+        raise ClippingInputError("a unit touches no negative number of groups")
+    # One that touches none adds to none, whatever its weight.
+    squared = np.int64(bound << (2 * fraction_bits)) // np.maximum(touched, 1)
     # Within the bound the weight is 2^f and not more.
-    weights = np.where(lengths <= bound, np.int64(1 << fraction_bits), _floor_isqrt(squared))
-    return np.repeat(weights, lengths)
+    return np.where(touched <= bound, np.int64(1 << fraction_bits), _floor_isqrt(squared))
 
 
 def ceil_isqrt(squares: Integers) -> Integers:

@@ -1,4 +1,7 @@
-"""Make a provider's rows ready to scan: no identifiers, sorted by a secret unit code, NaN as NULL."""
+"""Make a provider's rows ready to scan: no identifiers, sorted by a secret unit code, NaN as NULL.
+
+Within a unit rows are in a secret random order, so "a unit's first k rows" is a random choice of k.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,16 @@ from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema, attributes, uni
 
 Codes = NDArray[np.int64]
 
+_FEW_VALUES = 4096
+_FEW_BYTES = 1 << 19
+"""A text column with so few different values is stored by numbers of them, which are its groups for a query. A
+dictionary of so many bytes fits the page that Parquet has for it."""
+
 
 def prepare(declaration: DatasetDeclaration, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     """The tables as they are sealed, by name in declared order: UNIT_COLUMN first, then the attributes.
+
+    Texts may be dictionary encoded.
 
     `declaration` is one that `plan.schema.check_declaration` accepts; so the units have one type, int64 or
     string, and no column is called UNIT_COLUMN. `tables` has exactly the declared tables, each with exactly
@@ -121,9 +131,25 @@ def _prepare_table(declared: TableDeclaration, table: pa.Table, codes: Codes) ->
     for column in attributes(declared):
         values = table[column.name]
         is_float = column.type == ColumnType.COLUMN_TYPE_FLOAT64
-        columns[column.name] = _without_nan(values) if is_float else values
+        columns[column.name] = _without_nan(values) if is_float else _numbered(values)
     # A table anew, so that no metadata of the sender (as pandas' index) is stored.
-    return pa.table(columns).take(pa.array(np.argsort(codes, kind="stable")))
+    return pa.table(columns).take(pa.array(_by_unit(codes))).combine_chunks()
+
+
+def _by_unit(codes: Codes) -> Codes:
+    """The order of rows: by unit, and within one by 64-bit random keys, which agree below rows²·2^-65."""
+    keys = np.frombuffer(secrets.token_bytes(8 * len(codes)), dtype=np.uint64)
+    shuffled = np.argsort(keys)
+    return shuffled[np.argsort(codes[shuffled], kind="stable")]
+
+
+def _numbered(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts by their numbers in a dictionary where it is small; else, and all others, as they are."""
+    if values.type != pa.string():
+        return values
+    distinct = values.unique()
+    small = len(distinct) <= _FEW_VALUES and distinct.nbytes <= _FEW_BYTES
+    return values.dictionary_encode().unify_dictionaries() if small else values
 
 
 def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:

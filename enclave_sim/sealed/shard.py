@@ -12,7 +12,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from yingbi.api.digests import DECLARATION, digest
 from yingbi.api.problem import Kind
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 
-from enclave_sim.sealed.encrypted_parquet import KEY_BYTES, read_encrypted, write_encrypted
+from enclave_sim.sealed.encrypted_parquet import KEY_BYTES, read_encrypted, stream_encrypted, write_encrypted
 from enclave_sim.sealed.errors import IngestError, SealedFileError
 from enclave_sim.sealed.header import (
     HEADER_FILE,
@@ -44,6 +45,7 @@ __all__ = [
     "read_declaration",
     "read_header",
     "seal_shard",
+    "stream_table",
 ]
 
 _TEMPORARY = ".sealing-"
@@ -93,13 +95,41 @@ def open_table(shard_folder: Path, table: str, columns: Sequence[str], wrapping_
     file only when it changed since this process last did. Raises SealedFileError, which names the file, and
     LookupError for a table or column that the shard does not have.
     """
+    sealed, key, prefix = _checked_table(shard_folder, table, wrapping_key)
+    with _decrypting(sealed):
+        return read_encrypted(shard_folder / sealed.file, columns, key, prefix)
+
+
+def stream_table(shard_folder: Path, table: str, columns: Sequence[str], wrapping_key: bytes) -> pa.RecordBatchReader:
+    """The same as `open_table`, but decrypted as it is read, so that rows need not fit in memory at once.
+
+    Every check of `open_table` is made before the first row, and decrypting authenticates each page besides:
+    SealedFileError may come with any batch, for a file that changed since.
+    """
+    sealed, key, prefix = _checked_table(shard_folder, table, wrapping_key)
+    batches = _guarded(sealed, stream_encrypted(shard_folder / sealed.file, columns, key, prefix))
+    first = next(batches)
+    return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+
+def _checked_table(shard_folder: Path, table: str, wrapping_key: bytes) -> tuple[SealedTable, bytes, bytes]:
+    """A table's file, checked, its data key, and the prefix of its additional data."""
     header = read_header(shard_folder, wrapping_key)
     sealed = header.tables[table]
     _check_file(shard_folder / sealed.file, sealed.sha256)
     key = unwrap_data_key(wrapping_key, sealed)
-    prefix = aad_prefix(header.salt, header.declaration_digest, table)
+    return sealed, key, aad_prefix(header.salt, header.declaration_digest, table)
+
+
+def _guarded(sealed: SealedTable, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with _decrypting(sealed):
+        yield from batches
+
+
+@contextmanager
+def _decrypting(sealed: SealedTable) -> Iterator[None]:
     try:
-        return read_encrypted(shard_folder / sealed.file, columns, key, prefix)
+        yield
     except (MemoryError, LookupError):
         raise
     except (OSError, pa.ArrowException) as error:

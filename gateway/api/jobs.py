@@ -36,8 +36,8 @@ class JobService(JobServiceServicer):
 
     @answers
     async def PreviewQuery(self, request: messages.PreviewQueryRequest, context: Context) -> messages.Preview:
-        self._authentication.caller(context)
-        return await self._admission.preview(request.query)
+        caller = self._authentication.caller(context)
+        return await self._admission.preview(caller, request.query)
 
     @answers
     async def SubmitQuery(self, request: messages.SubmitQueryRequest, context: Context) -> messages.Job:

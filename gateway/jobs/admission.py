@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import secrets
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import Connection
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
-from yingbi.api.v1.dataset_pb2 import Budget
+from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration
 from yingbi.api.v1.job_pb2 import (
     Approval,
     Failure,
@@ -24,18 +25,20 @@ from yingbi.api.v1.job_pb2 import (
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.canonical import encode, plan_hash
-from enclave_sim.plan.sensitivity import total_rho_units
+from enclave_sim.plan.sensitivity import charge_of, is_first_stage, total_rho_units
 from gateway.governance import grades
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import records, states
 from gateway.jobs.feed import Feed
+from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger
 from gateway.planning.notes import clipping_notes
-from gateway.planning.query import plan_query
+from gateway.planning.query import Question, plan_question
+from gateway.planning.stages import FirstStage, stage_notes
 from gateway.storage import catalogue
 from gateway.storage.database import Database
 
@@ -44,8 +47,15 @@ from gateway.storage.database import Database
 class _Planned:
     dataset: RegisteredDataset
     budget: Budget
-    plan: Plan
-    plan_bytes: bytes
+    question: Question
+
+    @property
+    def plan(self) -> Plan:
+        return self.question.plan
+
+    @cached_property
+    def plan_bytes(self) -> bytes:
+        return encode(self.plan)
 
     @property
     def plan_hash(self) -> bytes:
@@ -62,15 +72,17 @@ class Admission:
         self._feed = feed
         self._auto_approve = auto_approve
 
-    async def preview(self, query: Query) -> Preview:
+    async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
-        planned = await self._plan(query)
-        waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
+        planned = await self._plan(caller, query)
+        declaration, outlook = planned.dataset.declaration, planned.question.outlook
+        waits = grades.needs_approval(declaration.grade, auto_approve=self._auto_approve)
         return Preview(
             plan=planned.plan_bytes,
             budget=planned.budget,
-            notes=clipping_notes(planned.plan, planned.dataset.declaration),
+            notes=[*_notes(planned.plan, declaration), *(_notes(outlook, declaration) if outlook else [])],
             state=states.WAITING if waits else states.PREVIEWED,
+            outlook=b"" if outlook is None else encode(outlook),
         )
 
     async def submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
@@ -83,13 +95,14 @@ class Admission:
         earlier = await self._database.run(records.find_request, caller.name, request.authorization.request_id)
         if earlier is not None:
             return await self._earlier(earlier, digest)
-        planned = await self._plan(query)
+        planned = await self._plan(caller, query)
         _check_authorization(caller, request, planned)
         new = _new_job(caller, request, planned, digest)
         if await self._database.run(records.release, new.plan_hash):
             replayed = await self._database.run(_replay, new)
             return await self.describe(replayed)
         self._nodes.check_connected()
+        _check_both_stages_fit(planned)
         if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
             return await self.describe(await self._database.run(records.create, new, states.WAITING))
         return await self._start(new, planned)
@@ -124,7 +137,7 @@ class Admission:
         def describe(connection: Connection) -> Job:
             dataset = catalogue.find(connection, record.dataset)
             record.message.budget.CopyFrom(ledger.budget(connection, dataset.declaration))
-            record.message.notes[:] = clipping_notes(Plan.FromString(record.plan), dataset.declaration)
+            record.message.notes[:] = _notes(Plan.FromString(record.plan), dataset.declaration)
             return record.message
 
         return await self._database.run(describe)
@@ -140,25 +153,21 @@ class Admission:
             )
         return await self.describe(record)
 
-    async def _plan(self, query: Query) -> _Planned:
+    async def _plan(self, caller: Caller, query: Query) -> _Planned:
         dataset, budget = await self._database.run(_dataset, query.dataset)
         grades.check_grade(dataset.declaration.grade)
-        epoch = self._epoch()
+        parties = len(self._epoch().holders)
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
             raise ledger.exceeded(budget, budget.limit_rho_units + 1)
-        delta = query.delta if query.HasField("delta") else dataset.declaration.budget_delta
-        plan = plan_query(
-            query.sql,
-            dataset.declaration,
-            dataset_version=dataset.version,
-            parties=len(epoch.holders),
-            epsilon=query.epsilon,
-            delta=delta,
-        )
-        if total_rho_units(plan) > budget.limit_rho_units:
-            raise ledger.exceeded(budget, total_rho_units(plan))
-        return _Planned(dataset, budget, plan, encode(plan))
+        question = _question(query, dataset, parties)
+        if query.first_stage:
+            record = await self._database.run(records.get, query.first_stage)
+            found = release_of(record, caller, query, expected=question.plan)
+            question = _question(query, dataset, parties, found)
+        if question.rho_units > budget.limit_rho_units:
+            raise ledger.exceeded(budget, question.rho_units)
+        return _Planned(dataset, budget, question)
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
@@ -170,6 +179,32 @@ class Admission:
             raise ledger.exceeded(budget, total_rho_units(planned.plan))
         self._runner.start(record)
         return await self.describe(record)
+
+
+def _question(
+    query: Query, dataset: RegisteredDataset, parties: int, first_stage: FirstStage | None = None
+) -> Question:
+    return plan_question(
+        query.sql,
+        dataset.declaration,
+        dataset_version=dataset.version,
+        parties=parties,
+        epsilon=query.epsilon,
+        delta=query.delta if query.HasField("delta") else dataset.declaration.budget_delta,
+        auto_bounds=query.auto_bounds,
+        first_stage=first_stage,
+    )
+
+
+def _notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
+    return stage_notes(plan) if is_first_stage(plan) else clipping_notes(plan, declaration)
+
+
+def _check_both_stages_fit(planned: _Planned) -> None:
+    """A first stage is of no use to who cannot pay for the second."""
+    budget, price = planned.budget, planned.question.rho_units
+    if planned.question.outlook is not None and budget.spent_rho_units + price > budget.limit_rho_units:
+        raise ledger.exceeded(budget, price)
 
 
 def _dataset(connection: Connection, name: str) -> tuple[RegisteredDataset, Budget]:
@@ -184,11 +219,11 @@ def _admit(connection: Connection, new: NewJob) -> JobRecord:
 
 
 def _reserve_or_refuse(connection: Connection, record: JobRecord) -> JobRecord:
-    rho_units = total_rho_units(Plan.FromString(record.plan))
-    if ledger.reserve(connection, record.job, record.dataset, rho_units):
+    charge = charge_of(Plan.FromString(record.plan))
+    if ledger.reserve(connection, record.job, record.dataset, charge):
         return records.move(connection, record.job, states.QUEUED)
     declaration = catalogue.find(connection, record.dataset).declaration
-    problem = ledger.exceeded(ledger.budget(connection, declaration), rho_units)
+    problem = ledger.exceeded(ledger.budget(connection, declaration), charge.rho_units)
     return records.move(connection, record.job, states.REFUSED, _failure(problem))
 
 

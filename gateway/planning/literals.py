@@ -1,6 +1,6 @@
-"""Constants of a query, brought to the type of the column that they are compared with, exactly.
+"""Constants of a query, brought to the type of the expression that they meet, exactly.
 
-SQL compares numbers as numbers: an int64 column may be compared with 3.5 or with 10^30. The plan language
+SQL compares numbers as numbers: an int64 expression may be compared with 3.5 or with 10^30. The plan language
 compares values of one type only, so such a comparison is rewritten into one with the same truth value for
 every integer, and NULL for NULL.
 """
@@ -14,7 +14,6 @@ from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from sqlglot import exp
 from yingbi.api.problem import Problem
 from yingbi.api.v1 import plan_pb2
-from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_BOOL,
     COLUMN_TYPE_DATE,
@@ -30,7 +29,7 @@ from yingbi.api.v1.plan_pb2 import (
 
 from enclave_sim.plan import values
 from enclave_sim.plan.expressions import MAX_STRING_BYTES
-from gateway.planning.scope import describe, has_parts_beyond, reference
+from gateway.planning.scope import Term, describe, has_parts_beyond
 from gateway.planning.sql import Source
 
 EQUAL = Comparison.OPERATOR_EQUAL
@@ -40,7 +39,7 @@ LESS_OR_EQUAL = Comparison.OPERATOR_LESS_OR_EQUAL
 GREATER = Comparison.OPERATOR_GREATER
 GREATER_OR_EQUAL = Comparison.OPERATOR_GREATER_OR_EQUAL
 
-_EXAMPLES = {
+EXAMPLES = {
     COLUMN_TYPE_BOOL: "TRUE or FALSE",
     COLUMN_TYPE_INT64: "a number, as 3",
     COLUMN_TYPE_FLOAT64: "a number, as 3.5",
@@ -48,6 +47,7 @@ _EXAMPLES = {
     COLUMN_TYPE_DATE: "a date, as '2024-01-31'",
     COLUMN_TYPE_TIMESTAMP: "a timestamp, as '2024-01-31 12:00:00'",
 }
+"""A constant of each type, for hints."""
 
 
 @dataclass(frozen=True)
@@ -113,48 +113,40 @@ def read_constant(source: Source, node: exp.Expr) -> Constant | None:
     return None
 
 
-def compare(
-    source: Source, column: ColumnDeclaration, operator: Comparison.Operator.ValueType, constant: Constant
-) -> Expression:
-    """`column operator constant` in the plan language.
+def compare(source: Source, term: Term, operator: Comparison.Operator.ValueType, constant: Constant) -> Expression:
+    """`term operator constant` in the plan language.
 
     Raises:
-        Problem: the constant is NULL, of another type, or not representable in the column's type.
+        Problem: the constant is NULL, of another type, or not representable in the term's type.
     """
-    if column.type == COLUMN_TYPE_INT64 and isinstance(constant.content, Number):
-        return compare_int64(column, operator, constant.content.value)
-    return comparison(column, operator, coerce(source, column, constant))
+    if term.type == COLUMN_TYPE_INT64 and isinstance(constant.content, Number):
+        return compare_int64(term.expression, operator, constant.content.value)
+    return comparison(term.expression, operator, coerce(source, term, constant))
 
 
-def compare_int64(column: ColumnDeclaration, operator: Comparison.Operator.ValueType, number: Decimal) -> Expression:
-    """`column operator number` for any finite number, with SQL's truth value for every int64 and NULL."""
+def compare_int64(operand: Expression, operator: Comparison.Operator.ValueType, number: Decimal) -> Expression:
+    """`operand operator number` for any finite number, with SQL's truth value for every int64 and NULL."""
     if number < values.MIN_INT64:
-        return _constant_truth(column, operator in (NOT_EQUAL, GREATER, GREATER_OR_EQUAL))
+        return _constant_truth(operand, operator in (NOT_EQUAL, GREATER, GREATER_OR_EQUAL))
     if number > values.MAX_INT64:
-        return _constant_truth(column, operator in (NOT_EQUAL, LESS, LESS_OR_EQUAL))
+        return _constant_truth(operand, operator in (NOT_EQUAL, LESS, LESS_OR_EQUAL))
     floor = int(number.to_integral_value(rounding=ROUND_FLOOR))
     if floor == number:
-        return comparison(column, operator, Value(int64_value=floor))
+        return comparison(operand, operator, Value(int64_value=floor))
     if operator in (EQUAL, NOT_EQUAL):
-        return _constant_truth(column, operator == NOT_EQUAL)
+        return _constant_truth(operand, operator == NOT_EQUAL)
     # Between two integers: below it means up to the lower one, above it means above the lower one.
     below = operator in (LESS, LESS_OR_EQUAL)
-    return comparison(column, LESS_OR_EQUAL if below else GREATER, Value(int64_value=floor))
+    return comparison(operand, LESS_OR_EQUAL if below else GREATER, Value(int64_value=floor))
 
 
-def comparison(column: ColumnDeclaration, operator: Comparison.Operator.ValueType, value: Value) -> Expression:
-    """`column operator value`, the value being of the column's type."""
-    return Expression(
-        comparison=Comparison(
-            operator=operator,
-            left=Expression(column=reference(column)),
-            right=Expression(literal=value),
-        )
-    )
+def comparison(operand: Expression, operator: Comparison.Operator.ValueType, value: Value) -> Expression:
+    """`operand operator value`, the value being of the operand's type."""
+    return Expression(comparison=Comparison(operator=operator, left=operand, right=Expression(literal=value)))
 
 
-def members(source: Source, column: ColumnDeclaration, constants: list[Constant]) -> list[Value]:
-    """The values of an IN list that a column can hold, without repetitions.
+def members(source: Source, term: Term, constants: list[Constant]) -> list[Value]:
+    """The values of an IN list that a term can have, without repetitions.
 
     Raises:
         Problem: as `compare`.
@@ -162,58 +154,91 @@ def members(source: Source, column: ColumnDeclaration, constants: list[Constant]
     held: dict[values.PythonValue, Value] = {}
     for constant in constants:
         content = constant.content
-        if column.type == COLUMN_TYPE_INT64 and isinstance(content, Number) and not _is_int64(content.value):
+        if term.type == COLUMN_TYPE_INT64 and isinstance(content, Number) and not is_int64(content.value):
             continue
-        value = coerce(source, column, constant)
+        value = coerce(source, term, constant)
         held.setdefault(values.to_python(value), value)
     return list(held.values())
 
 
-def never(column: ColumnDeclaration) -> Expression:
-    """FALSE for every value of an int64 column, NULL for NULL."""
-    return _constant_truth(column, False)
+def never(term: Term) -> Expression:
+    """FALSE for every value of an int64 term, NULL for NULL."""
+    return _constant_truth(term.expression, False)
 
 
-def coerce(source: Source, column: ColumnDeclaration, constant: Constant) -> Value:
-    """The constant as a value of the column's type; an int64 column takes whole numbers in range here.
+def coerce(source: Source, term: Term, constant: Constant) -> Value:
+    """The constant as a value of the term's type; an int64 term takes whole numbers in range here.
 
     Raises:
         Problem: as `compare`.
     """
-    match column.type, constant.content:
-        case _, Null():
+    match constant.content:
+        case Null():
             raise source.unsupported(
                 "A comparison with NULL is never true.",
                 at=constant.node,
-                hint=f"Write {column.name} IS NULL or {column.name} IS NOT NULL.",
+                hint=f"Write {term.label} IS NULL or {term.label} IS NOT NULL.",
             )
-        case _, Typed(value) if values.type_of(value) == column.type:
-            return value
-        case plan_pb2.COLUMN_TYPE_TIMESTAMP, Typed(value) if values.type_of(value) == COLUMN_TYPE_DATE:
-            return values.parse_timestamp(str(values.to_python(value)))
-        case plan_pb2.COLUMN_TYPE_INT64, Number(number, _) if _is_int64(number):
+        case content:
+            value = valued(source, content, term.type, constant.node)
+    if value is None:
+        raise source.malformed(
+            "type_mismatch",
+            f"{describe(term)} cannot be compared with this constant.",
+            at=constant.node,
+            hint=f"Compare it with {EXAMPLES[term.type]}.",
+        )
+    return value
+
+
+def valued(
+    source: Source, content: Number | Text | Typed, column_type: ColumnType.ValueType, node: exp.Expr
+) -> Value | None:
+    """The constant as a value of a type; None when it is of another.
+
+    Raises:
+        Problem: MALFORMED "bad_literal" for what is meant for the type but cannot be read.
+    """
+    if isinstance(content, Typed):
+        return _retyped(content.value, column_type)
+    match column_type, content:
+        case plan_pb2.COLUMN_TYPE_INT64, Number(number, _) if is_int64(number):
             return Value(int64_value=int(number))
         case plan_pb2.COLUMN_TYPE_FLOAT64, Number() as number:
-            return _float(source, number, constant.node)
+            return _float(source, number, node)
         case plan_pb2.COLUMN_TYPE_STRING, Text(text):
-            return _string(source, text, constant.node)
+            return _string(source, text, node)
         case plan_pb2.COLUMN_TYPE_DATE | plan_pb2.COLUMN_TYPE_TIMESTAMP, Text(text):
-            return _instant(source, column.type, text, constant.node)
+            return _instant(source, column_type, text, node)
         case _:
-            raise source.malformed(
-                "type_mismatch",
-                f"{describe(column)} cannot be compared with this constant.",
-                at=constant.node,
-                hint=f"Compare it with {_EXAMPLES[column.type]}.",
-            )
+            return None
 
 
-def _constant_truth(column: ColumnDeclaration, truth: bool) -> Expression:
+def _retyped(value: Value, column_type: ColumnType.ValueType) -> Value | None:
+    """A date also is the timestamp at its beginning."""
+    if values.type_of(value) == COLUMN_TYPE_DATE and column_type == COLUMN_TYPE_TIMESTAMP:
+        return values.parse_timestamp(str(values.to_python(value)))
+    return value if values.type_of(value) == column_type else None
+
+
+def natural_type(content: Number | Text | Typed) -> ColumnType.ValueType:
+    """The type that a constant has by itself."""
+    match content:
+        case Number(value, is_whole):
+            return COLUMN_TYPE_INT64 if is_whole and is_int64(value) else COLUMN_TYPE_FLOAT64
+        case Text():
+            return COLUMN_TYPE_STRING
+        case Typed(value):
+            return values.type_of(value)
+
+
+def _constant_truth(operand: Expression, truth: bool) -> Expression:
     """TRUE or FALSE for every int64, NULL for NULL."""
-    return comparison(column, GREATER_OR_EQUAL if truth else LESS, Value(int64_value=values.MIN_INT64))
+    return comparison(operand, GREATER_OR_EQUAL if truth else LESS, Value(int64_value=values.MIN_INT64))
 
 
-def _is_int64(number: Decimal) -> bool:
+def is_int64(number: Decimal) -> bool:
+    """Whether an int64 is this number."""
     in_range = values.MIN_INT64 <= number <= values.MAX_INT64
     return in_range and number == number.to_integral_value(rounding=ROUND_FLOOR)
 
@@ -275,7 +300,7 @@ def _instant(source: Source, column_type: ColumnType.ValueType, text: str, node:
         return values.parse_date(text) if is_date else values.parse_timestamp(text)
     except ValueError as error:
         what = "date" if is_date else "timestamp"
-        raise _bad_literal(source, f"This is not a {what}.", node, _EXAMPLES[column_type]) from error
+        raise _bad_literal(source, f"This is not a {what}.", node, EXAMPLES[column_type]) from error
 
 
 def _bad_literal(source: Source, message: str, node: exp.Expr, accepted: str) -> Problem:

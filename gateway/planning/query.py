@@ -1,17 +1,18 @@
-"""From a SQL query to a plan."""
+"""From a SQL query to a plan, or to the plans of two stages."""
 
 from __future__ import annotations
 
-from math import prod
+from dataclasses import dataclass
 
-from sqlglot import exp
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import Clipping, GroupKey, Noise, Plan
+from yingbi.api.v1 import plan_pb2
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.plan_pb2 import Clipping, GroupingSet, Noise, Output, OutputOrdering, Plan
 
 from enclave_sim.plan.outputs import MAX_OUTPUTS
-from enclave_sim.plan.sensitivity import MAX_SLOT_BITS, slot_bits_needed
+from enclave_sim.plan.sensitivity import MAX_SLOT_BITS, slot_bits_needed, total_rho_units, width
+from enclave_sim.plan.sensitivity import groups as count_groups
 from enclave_sim.plan.statistics import MAX_STATISTICS
 from enclave_sim.plan.validation import (
     FRACTION_BITS,
@@ -19,33 +20,42 @@ from enclave_sim.plan.validation import (
     MAX_CELLS,
     MAX_GROUPS,
     MAX_KEYS,
+    MAX_ROWS,
+    PlanError,
     check_plan,
 )
-from gateway.planning.conditions import compile_filter
-from gateway.planning.scope import Scope, reference, table_scope
-from gateway.planning.selection import Aggregate, Selection, ShownAggregate, read_selection
-from gateway.planning.sql import ParsedSelect, parse_select
-from gateway.planning.statistics import Measurement, choose_statistics, share_budget
+from gateway.planning import stages
+from gateway.planning.asked import Asked, read_question, refuse_units
+from gateway.planning.presentation import Ordering, Presentation
+from gateway.planning.selection import Shown, ShownKey
+from gateway.planning.sql import parse_select
+from gateway.planning.stages import FirstStage
+from gateway.planning.statistics import Chooser, share_budget
 
-# Parts of a SELECT that other rows or tables come in by; looked at before names are.
-_SOURCES = {
-    "with_": ("WITH cannot be asked.", "Name a table of the dataset in FROM."),
-    "joins": ("Only one table can be asked at a time.", "Ask each table by itself."),
-    "laterals": ("Only one table can be asked at a time.", "Ask each table by itself."),
-}
-# Parts that come after the list; looked at last, since a raw column is the greater surprise.
-_TAIL = {
-    "distinct": ("SELECT DISTINCT cannot be asked.", "Use GROUP BY with a column that has declared values."),
-    "having": ("HAVING cannot be asked.", "Leave it out and filter the answer."),
-    "qualify": ("QUALIFY cannot be asked.", "Leave it out and filter the answer."),
-    "windows": ("Window functions cannot be asked.", "Leave WINDOW out."),
-    "order": ("ORDER BY cannot be asked.", "Leave it out and sort the answer."),
-    "limit": ("LIMIT cannot be asked.", "Leave it out and cut the answer."),
-    "offset": ("OFFSET cannot be asked.", "Leave it out and cut the answer."),
-    "sample": ("Sampling cannot be asked.", "Leave it out: every row is used."),
-    "into": ("A query writes nothing.", "Leave INTO out."),
-}
-_UNDERSTOOD = frozenset({"expressions", "from_", "where", "group"})
+
+@dataclass(frozen=True)
+class Question:
+    """A query, planned: the plan to run next and, where that is a first stage, what follows it."""
+
+    plan: Plan
+    outlook: Plan | None = None
+    """Like the plan of the second stage, each unknown key with one value without a kind."""
+
+    @property
+    def rho_units(self) -> int:
+        """What is still to be paid for the answer."""
+        return total_rho_units(self.plan) + (0 if self.outlook is None else total_rho_units(self.outlook))
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What a query is planned for."""
+
+    declaration: DatasetDeclaration
+    dataset_version: bytes
+    parties: int
+    epsilon: float
+    delta: float
 
 
 def plan_query(
@@ -56,40 +66,115 @@ def plan_query(
     parties: int,
     epsilon: float,
     delta: float,
+    auto_bounds: bool = False,
+    first_stage: FirstStage | None = None,
 ) -> Plan:
-    """The plan that answers a query within (ε, δ).
+    """The plan of `plan_question` alone."""
+    return plan_question(
+        sql,
+        declaration,
+        dataset_version=dataset_version,
+        parties=parties,
+        epsilon=epsilon,
+        delta=delta,
+        auto_bounds=auto_bounds,
+        first_stage=first_stage,
+    ).plan
+
+
+def plan_question(
+    sql: str,
+    declaration: DatasetDeclaration,
+    *,
+    dataset_version: bytes,
+    parties: int,
+    epsilon: float,
+    delta: float,
+    auto_bounds: bool = False,
+    first_stage: FirstStage | None = None,
+) -> Question:
+    """The plan that answers a query within (ε, δ), or the first stage of it where one is needed.
 
     Args:
-        sql: one SELECT over one table; `selection` and `conditions` say what may stand in it.
+        sql: one SELECT; `sources`, `expressions`, `selection` and `presentation` say what may stand in it.
         declaration: one that `enclave_sim.plan.schema.check_declaration` accepts.
         dataset_version: of the dataset at present.
         parties: how many providers add noise; at least 1.
-        epsilon, delta: the whole query's; see `yingbi.api.zcdp.check_parameters`.
+        epsilon, delta: the whole query's, both stages together; see `yingbi.api.zcdp.check_parameters`.
+        auto_bounds: find the clipping bound in a first stage, where it matters. A first stage for unknown keys
+            finds it anyway.
+        first_stage: what the first stage of this very query released.
 
     Returns:
-        A plan that `enclave_sim.plan.validation.check_plan` accepts.
+        With a plan that `enclave_sim.plan.validation.check_plan` accepts.
 
     Raises:
         Problem: the query or a parameter cannot be read (MALFORMED), names something that is not there
-            (UNKNOWN), or asks for what cannot be asked (REFUSED).
+            (UNKNOWN), or asks for what cannot be asked (REFUSED). After a first stage also REFUSED "no_keys" and
+            "too_many_groups".
     """
     rho_units = _rho_units(epsilon, delta)
-    parsed = parse_select(sql)
-    scope = _scope(parsed, declaration)
-    selection = read_selection(scope, parsed)
-    where = parsed.select.args.get("where")
-    condition = compile_filter(scope, where.this) if isinstance(where, exp.Where) else None
-    _refuse_parts(parsed, _TAIL)
-    _refuse_other_parts(parsed)
-    _refuse_units_elsewhere(scope, selection, parties)
-    measurement = choose_statistics(selection)
-    _refuse_size(selection, measurement)
-    plan = _plan(scope, selection, measurement, parties)
-    plan.dataset_version, plan.epsilon, plan.delta = dataset_version, epsilon, delta
-    if condition is not None:
-        plan.filter.CopyFrom(condition)
+    setting = _Setting(declaration, dataset_version, parties, epsilon, delta)
+    asked = read_question(parse_select(sql), declaration)
+    refuse_units(asked, parties)
+    draft, unknown = _draft(asked, setting), asked.selection.keys.unknown
+    if not unknown and not (auto_bounds and stages.needs_bound(draft)):
+        if first_stage is not None:
+            raise Problem(Kind.MALFORMED, "first_stage", "The query has no first stage.", field="first_stage")
+        return Question(_checked(_priced(draft, rho_units, setting), setting))
+    stage = stages.first_stage_plan(draft, unknown, rho_units)
+    rest = stages.rest_of(rho_units, selects_keys=bool(unknown))
+    if first_stage is None:
+        # Whatever would be refused in the second stage is refused before the first is paid.
+        _checked(_priced(stages.with_examples(draft, unknown), rest, setting), setting)
+        return Question(_checked(_sized(stage, setting), setting), _priced(draft, rest, setting))
+    second = _draft(_with_found_keys(asked, first_stage), setting)
+    groups = count_groups(second)
+    second.clipping.max_rows = stages.bound_of(stage, first_stage.norms, second, groups=groups, rho_units=rest)
+    return Question(_checked(_priced(second, rest, setting), setting))
+
+
+def _rho_units(epsilon: float, delta: float) -> int:
+    try:
+        zcdp.check_parameters(epsilon, delta)
+        return zcdp.rho_units_for(epsilon, delta, zcdp.kept_delta0_units(delta))
+    except zcdp.BadPrivacyParameter as error:
+        raise Problem(Kind.MALFORMED, error.field, f"{error}.", field=error.field) from error
+
+
+def _with_found_keys(asked: Asked, first_stage: FirstStage) -> Asked:
+    keys = asked.selection.keys
+    if not all(first_stage.keys) or len(first_stage.keys) != len(keys.unknown):
+        names = " or ".join(term.label for term in keys.unknown)
+        raise Problem(
+            Kind.REFUSED,
+            "no_keys",
+            f"No value of {names} has enough units to be named; what the first stage cost is spent.",
+            field="sql",
+            hint="Ask with a larger epsilon, or group by something coarser.",
+        )
+    known = asked.knowing(first_stage.keys)
+    groups = known.selection.keys.groups
+    if groups > MAX_GROUPS:
+        raise Problem(
+            Kind.REFUSED,
+            "too_many_groups",
+            f"With the values found, the query makes {groups:,} groups; {MAX_GROUPS:,} are allowed. "
+            "What the first stage cost is spent.",
+            field="sql",
+            hint="Group by fewer columns, or by something coarser.",
+        )
+    return known
+
+
+def _priced(plan: Plan, rho_units: int, setting: _Setting) -> Plan:
+    """The plan with the noise that it has at this price."""
     share_budget(plan, rho_units)
-    plan.slot_bits = slot_bits_needed(plan, max_units=declaration.max_units)
+    return _sized(plan, setting)
+
+
+def _sized(plan: Plan, setting: _Setting) -> Plan:
+    plan.slot_bits = slot_bits_needed(plan, max_units=setting.declaration.max_units)
     if plan.slot_bits > MAX_SLOT_BITS:
         raise Problem(
             Kind.REFUSED,
@@ -97,91 +182,102 @@ def plan_query(
             f"A cell of the answer would need {plan.slot_bits} bits; {MAX_SLOT_BITS} are there.",
             hint="Ask with a larger epsilon; the dataset's max_units and max_rows_per_unit count as well.",
         )
-    check_plan(plan, declaration, dataset_version=dataset_version)
     return plan
 
 
-def _rho_units(epsilon: float, delta: float) -> int:
+def _checked(plan: Plan, setting: _Setting) -> Plan:
     try:
-        return zcdp.rho_units_for(epsilon, delta)
-    except zcdp.BadPrivacyParameter as error:
-        raise Problem(Kind.MALFORMED, error.field, f"{error}.", field=error.field) from error
+        check_plan(plan, setting.declaration, dataset_version=setting.dataset_version)
+    except PlanError as error:
+        raise _too_complex(error) from error
+    return plan
 
 
-def _scope(parsed: ParsedSelect, declaration: DatasetDeclaration) -> Scope:
-    _refuse_parts(parsed, _SOURCES)
-    return table_scope(parsed, declaration)
-
-
-def _refuse_parts(parsed: ParsedSelect, parts: dict[str, tuple[str, str]]) -> None:
-    for name, (message, hint) in parts.items():
-        part = parsed.select.args.get(name)
-        if part:
-            node = part[0] if isinstance(part, list) else part
-            raise parsed.source.unsupported(message, at=node if isinstance(node, exp.Expr) else None, hint=hint)
-
-
-def _refuse_other_parts(parsed: ParsedSelect) -> None:
-    for name, part in parsed.select.args.items():
-        if part and name not in _UNDERSTOOD:
-            node = part[0] if isinstance(part, list) else part
-            raise parsed.source.unsupported(
-                f"{name.strip('_').replace('_', ' ').upper()} cannot be asked.",
-                at=node if isinstance(node, exp.Expr) else parsed.select,
-                hint="Ask with SELECT, FROM, WHERE and GROUP BY only.",
-            )
-
-
-def _refuse_units_elsewhere(scope: Scope, selection: Selection, parties: int) -> None:
-    counts_units = any(
-        isinstance(item, ShownAggregate) and item.aggregate is Aggregate.UNITS for item in selection.shown
-    )
-    if counts_units and parties > 1 and not scope.declaration.units_disjoint:
-        raise Problem(
-            Kind.REFUSED,
-            "units_not_disjoint",
-            "A unit may appear at several providers, each of which would count it.",
-            field="sql",
-            hint="Ask for COUNT(*).",
-        )
-
-
-def _refuse_size(selection: Selection, measurement: Measurement) -> None:
-    groups = prod(len(key.values) for key in selection.keys)
-    if groups > MAX_GROUPS or groups * len(measurement.statistics) > MAX_CELLS or len(selection.keys) > MAX_KEYS:
+def _refuse_size(plan: Plan, groups: int) -> None:
+    cells = groups * sum(width(statistic) for statistic in plan.statistics)
+    if cells > MAX_CELLS or len(plan.group_by) > MAX_KEYS:
         raise Problem(
             Kind.REFUSED,
             "too_many_groups",
-            f"The query makes {groups:,} groups; {MAX_GROUPS:,} are allowed, and {MAX_CELLS:,} cells in all.",
+            f"The query makes {groups:,} groups and {cells:,} cells; {MAX_CELLS:,} cells are allowed.",
             field="sql",
-            hint="Group by fewer columns.",
+            hint="Group by fewer columns or wider ranges, or ask for fewer statistics.",
         )
-    if len(measurement.statistics) > MAX_STATISTICS or len(measurement.outputs) > MAX_OUTPUTS:
+    if len(plan.statistics) > MAX_STATISTICS or len(plan.outputs) > MAX_OUTPUTS:
         raise Problem(
             Kind.REFUSED,
             "too_many_statistics",
-            f"The query needs {len(measurement.statistics)} statistics and {len(measurement.outputs)} columns; "
+            f"The query needs {len(plan.statistics)} statistics and {len(plan.outputs)} columns; "
             f"{MAX_STATISTICS} and {MAX_OUTPUTS} are allowed.",
             field="sql",
             hint="Ask in several queries.",
         )
 
 
-def _plan(scope: Scope, selection: Selection, measurement: Measurement, parties: int) -> Plan:
-    groups = prod(len(key.values) for key in selection.keys)
-    max_rows = scope.table.max_rows_per_unit
-    return Plan(
+def _draft(asked: Asked, setting: _Setting) -> Plan:
+    """The plan but for its noise and its slot width."""
+    scope, keys = asked.scope, asked.selection.keys
+    max_rows = min(scope.max_rows, MAX_ROWS)
+    chooser = Chooser(asked.aggregates, keys.groups)
+    outputs = [_output(column, chooser) for column in asked.selection.shown]
+    presentation = _presentation(asked.presentation, chooser)
+    disjoint = scope.declaration.units_disjoint
+    plan = Plan(
         language_version=LANGUAGE_VERSION,
         dataset=scope.declaration.dataset,
-        table=scope.table.name,
-        group_by=[_group_key(key) for key in selection.keys],
-        statistics=measurement.statistics,
-        clipping=Clipping(max_rows=max_rows, max_groups=min(groups, max_rows)),
+        dataset_version=setting.dataset_version,
+        relation=scope.relation,
+        group_by=keys.messages(),
+        statistics=chooser.statistics,
+        # Of unknown keys a unit may have as many values as rows.
+        clipping=Clipping(max_rows=max_rows, max_groups=max_rows if keys.unknown else min(keys.groups, max_rows)),
         fraction_bits=FRACTION_BITS,
-        noise=Noise(parties=parties, parties_per_unit=1 if scope.declaration.units_disjoint else parties),
-        outputs=measurement.outputs,
+        noise=Noise(parties=setting.parties, parties_per_unit=1 if disjoint else setting.parties),
+        outputs=outputs,
+        epsilon=setting.epsilon,
+        delta=setting.delta,
+        grouping_sets=[GroupingSet(keys=chosen) for chosen in keys.sets],
+        presentation=presentation,
+    )
+    _refuse_size(plan, keys.groups)
+    return plan
+
+
+def _output(column: Shown, chooser: Chooser) -> Output:
+    if isinstance(column, ShownKey):
+        return Output(name=column.name, key=column.key)
+    formula = chooser.formula(column.formula)
+    if formula.HasField("measure"):
+        return Output(name=column.name, measure=formula.measure)
+    return Output(name=column.name, formula=formula)
+
+
+def _presentation(asked: Presentation, chooser: Chooser) -> plan_pb2.Presentation | None:
+    if asked == Presentation():
+        return None
+    return plan_pb2.Presentation(
+        having=None if asked.having is None else chooser.formula(asked.having),
+        order_by=[_ordering(ordering, chooser) for ordering in asked.order_by],
+        limit=asked.limit,
+        offset=asked.offset,
     )
 
 
-def _group_key(column: ColumnDeclaration) -> GroupKey:
-    return GroupKey(column=reference(column), values=column.values)
+def _ordering(asked: Ordering, chooser: Chooser) -> OutputOrdering:
+    ordering = OutputOrdering(descending=asked.descending, nulls_first=asked.nulls_first)
+    if isinstance(asked.by, int):
+        ordering.output = asked.by
+    else:
+        ordering.formula.CopyFrom(chooser.formula(asked.by))
+    return ordering
+
+
+def _too_complex(error: PlanError) -> Problem:
+    """What was read piece by piece may together be more than a plan holds."""
+    return Problem(
+        Kind.REFUSED,
+        "too_complex",
+        f"The query is more than a plan holds: {error}.",
+        field="sql",
+        hint="Shorten its expressions, or ask in several queries.",
+    )

@@ -1,17 +1,21 @@
-"""The names that a query may use: one table and its columns."""
+"""The names that a query may use: the columns of the rows that its FROM and WHERE leave."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 from yingbi.api.problem import Kind, Problem, nearest
-from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
-from yingbi.api.v1.plan_pb2 import ColumnReference
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.plan_pb2 import ColumnReference, ColumnType, Expression, Relation, Value
 
-from enclave_sim.plan.schema import find_column, find_table, is_unit
-from enclave_sim.plan.values import type_name
-from gateway.planning.sql import ParsedSelect, Source
+from enclave_sim.plan.values import from_python, type_name
+from gateway.planning.domains import MAX_LISTED, Domain
+from gateway.planning.sql import Source
+
+MAX_JOINED_ROWS = 4095
+"""Rows of one unit that a join takes from a side, at most."""
 
 
 def has_parts_beyond(node: exp.Expr, allowed: frozenset[str]) -> bool:
@@ -19,120 +23,193 @@ def has_parts_beyond(node: exp.Expr, allowed: frozenset[str]) -> bool:
     return any(value not in (None, False, []) for name, value in node.args.items() if name not in allowed)
 
 
-def reference(column: ColumnDeclaration) -> ColumnReference:
-    """How a plan names a column."""
-    return ColumnReference(name=column.name, type=column.type)
+@dataclass(frozen=True)
+class Attribute:
+    """A column of the rows."""
+
+    name: str
+    """In the plan."""
+    type: ColumnType.ValueType
+    domain: Domain
+    label: str
+    """What the query may call it."""
+    repeats: int | None = None
+    """For a rank: how many rows of one unit may have the same one, where that is known."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A typed, total expression of the plan, with what is publicly known of its values."""
+
+    expression: Expression
+    type: ColumnType.ValueType
+    domain: Domain
+    label: str
+    """The expression as the query writes it."""
+
+    def listed(self, limit: int = MAX_LISTED) -> tuple[Value, ...] | None:
+        """All values as constants of the plan, when they are publicly known and at most `limit`."""
+        items = self.domain.listed(limit)
+        return None if items is None else tuple(from_python(item) for item in items)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One item of FROM: a table or a subquery."""
+
+    name: str
+    """What the query calls it, in lower case; '' for a subquery without a name."""
+    title: str
+    """For messages: 'Table labs'."""
+    qualifiers: frozenset[str]
+    """What may stand before the dot of a column, in lower case."""
+    columns: Mapping[str, Attribute]
+    """By name in lower case."""
+    units: Mapping[str, str]
+    """Names of the privacy unit: as written, by name in lower case."""
+    merged: frozenset[str] = frozenset()
+    """Names that without a table before the dot mean the column of another part: those of USING."""
+    optional: bool = False
+    """Whether it is the right side of a LEFT JOIN, whose columns may all be missing."""
+    presence: Attribute | None = None
+    """A hidden column that is NULL exactly where an optional part is missing, if one was asked for."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The table of a query, and what the query calls it."""
+    """The rows that a query aggregates, and what the query calls their columns."""
 
     source: Source
     declaration: DatasetDeclaration
-    table: TableDeclaration
-    names: frozenset[str]
-    """What may stand before the dot of a column, in lower case."""
+    relation: Relation
+    parts: tuple[Part, ...]
+    max_rows: int
+    """Rows that one unit is declared to have here, at most: what clipping should leave whole."""
+    join_rows: int
+    """The same, but counting rows with values that are not declared, too: what a join must not cut."""
+    bound: Mapping[int, Term] = field(default_factory=dict)
+    """Parts of the syntax tree, by `id`, whose meaning was found before, as subqueries in WHERE."""
+    hidden: tuple[Attribute, ...] = ()
+    """Columns that the query has no name for."""
 
-    def column(self, node: exp.Column) -> ColumnDeclaration:
-        """The declared column that the query means.
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """All columns but the privacy unit."""
+        return tuple(attribute for part in self.parts for attribute in part.columns.values())
+
+    def columns(self) -> dict[str, ColumnType.ValueType]:
+        """The types of all columns of the relation, by their names in the plan."""
+        return {attribute.name: attribute.type for attribute in (*self.attributes, *self.hidden)}
+
+    def attribute(self, node: exp.Column) -> Attribute:
+        """The column that the query means.
 
         Raises:
-            Problem: UNKNOWN "unknown_column" or "unknown_table".
+            Problem: UNKNOWN "unknown_column" or "unknown_table", MALFORMED "ambiguous_column", REFUSED
+                "privacy_unit".
         """
+        part, attribute = self._found(node)
+        if attribute is not None:
+            return attribute
+        name = part.units[node.name.lower()]
+        raise self.source.refuse(
+            "privacy_unit",
+            f"{name} is the privacy unit: it may be counted, but not shown, filtered or grouped on.",
+            at=node,
+            hint=f"Ask for COUNT(DISTINCT {name}).",
+        )
+
+    def is_unit(self, node: exp.Column) -> bool:
+        """Whether the column is the privacy unit, which every row has.
+
+        Raises:
+            Problem: as `attribute` for names; REFUSED "not_supported" for the unit of a part that may be missing.
+        """
+        part, attribute = self._found(node)
+        if attribute is None and part.optional:
+            raise self.source.unsupported(
+                f"{node.sql()} is missing for rows without a partner.",
+                at=node,
+                hint="Name the unit of the left table, or use JOIN in the place of LEFT JOIN.",
+            )
+        return attribute is None
+
+    def presence(self, node: exp.Column) -> Attribute | None:
+        """For the unit of a part that may be missing: a column that is NULL exactly where it is."""
+        part, attribute = self._found(node)
+        return part.presence if attribute is None else None
+
+    def keys(self) -> list[str]:
+        """The columns that may be grouped by as they are."""
+        return [attribute.label for attribute in self.attributes if attribute.domain.values is not None]
+
+    def _found(self, node: exp.Column) -> tuple[Part, Attribute | None]:
+        """The part that has the column; no attribute for the unit."""
         if has_parts_beyond(node, frozenset({"this", "table"})) or not isinstance(node.this, exp.Identifier):
             raise self.source.unsupported(
                 "A column is named as column or table.column.", at=node, hint="Name the column alone."
             )
-        if node.table and node.table.lower() not in self.names:
-            raise _unknown_table(self.source, self.declaration, node.table, node)
-        column = find_column(self.table, node.name)
-        if column is None:
-            raise self._unknown_column(node)
-        return column
+        name, qualifier = node.name.lower(), node.table.lower()
+        parts = [part for part in self.parts if not qualifier or qualifier in part.qualifiers]
+        if not parts:
+            raise unknown_table(self.source, node.table, sorted(q for p in self.parts for q in p.qualifiers), node)
+        holders = [
+            part
+            for part in parts
+            if (name in part.columns or name in part.units) and (qualifier or name not in part.merged)
+        ]
+        if not holders:
+            raise self._unknown_column(node, parts)
+        if len(holders) > 1 and any(name in part.columns for part in holders):
+            raise self._ambiguous(node, holders)
+        return holders[0], holders[0].columns.get(name)
 
-    def attribute(self, node: exp.Column) -> ColumnDeclaration:
-        """As `column`, for uses that the privacy unit is not open to.
+    def _ambiguous(self, node: exp.Column, holders: list[Part]) -> Problem:
+        written = [f"{part.name}.{node.name}" for part in holders if part.name]
+        return self.source.malformed(
+            "ambiguous_column",
+            f"More than one table has a column {node.name}.",
+            at=node,
+            hint=f"Write {' or '.join(written)}." if written else "Give the subqueries names.",
+        )
 
-        Raises:
-            Problem: also REFUSED "privacy_unit".
-        """
-        column = self.column(node)
-        if is_unit(column):
-            raise self.source.refuse(
-                "privacy_unit",
-                f"{column.name} is the privacy unit: it may be counted, but not shown, filtered or grouped on.",
-                at=node,
-                hint=f"Ask for COUNT(DISTINCT {column.name}).",
-            )
-        return column
-
-    def keys(self) -> list[str]:
-        """The columns that may be grouped by."""
-        return [column.name for column in self.table.columns if column.values]
-
-    def _unknown_column(self, node: exp.Column) -> Problem:
-        names = [column.name for column in self.table.columns]
+    def _unknown_column(self, node: exp.Column, parts: list[Part]) -> Problem:
+        names = [name for part in parts for name in (*part.units.values(), *_names(part))]
         near = nearest(node.name, names)
-        known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        known = ", ".join(dict.fromkeys(names[:20])) + (", ..." if len(names) > 20 else "")
         return Problem(
             Kind.UNKNOWN,
             "unknown_column",
-            f"Table {self.table.name} has no column {node.name}.",
+            f"{' or '.join(part.title for part in parts)} has no column {node.name}.",
             field="sql",
             position=self.source.position_of(node),
             hint=f"Did you mean {near}?" if near else f"The columns are {known}.",
         )
 
 
-def table_scope(parsed: ParsedSelect, declaration: DatasetDeclaration) -> Scope:
-    """The scope of a query over one table of the dataset.
-
-    Raises:
-        Problem: UNKNOWN "unknown_table", or REFUSED "not_supported" for anything but one plain table.
-    """
-    source, from_ = parsed.source, parsed.select.args.get("from_")
-    if not isinstance(from_, exp.From):
-        raise source.malformed(
-            "sql_syntax",
-            "The query names no table.",
-            at=parsed.select,
-            hint=f"Add FROM and one of {', '.join(table.name for table in declaration.tables)}.",
-        )
-    node = from_.this
-    if not _is_plain_table(node) or has_parts_beyond(from_, frozenset({"this"})):
-        raise source.unsupported(
-            "Only a table of the dataset can stand after FROM.", at=node, hint="Write FROM and one table's name."
-        )
-    table = find_table(declaration, node.name)
-    if table is None or (node.db and node.db.lower() != declaration.dataset.lower()):
-        raise _unknown_table(source, declaration, f"{node.db}.{node.name}" if node.db else node.name, node)
-    names = {table.name.lower(), *([node.alias.lower()] if node.alias else [])}
-    return Scope(source, declaration, table, frozenset(names))
+def reference(attribute: Attribute) -> Expression:
+    """How a plan names a column."""
+    return Expression(column=ColumnReference(name=attribute.name, type=attribute.type))
 
 
-def describe(column: ColumnDeclaration) -> str:
+def describe(column: Attribute | Term) -> str:
     """'value (float64)'."""
-    return f"{column.name} ({type_name(column.type)})"
+    return f"{column.label} ({type_name(column.type)})"
 
 
-def _is_plain_table(node: object) -> bool:
-    if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
-        return False
-    alias = node.args.get("alias")
-    return not has_parts_beyond(node, frozenset({"this", "db", "alias"})) and (
-        alias is None or not has_parts_beyond(alias, frozenset({"this"}))
-    )
-
-
-def _unknown_table(source: Source, declaration: DatasetDeclaration, name: str, at: exp.Expr) -> Problem:
-    names = [table.name for table in declaration.tables]
-    near = nearest(name, names)
+def unknown_table(source: Source, name: str, known: list[str], at: exp.Expr, dataset: str = "") -> Problem:
+    """The problem with a name that no table of the dataset, or of the query, has."""
+    near = nearest(name, known)
+    where = f"Dataset {dataset}" if dataset else "The query"
     return Problem(
         Kind.UNKNOWN,
         "unknown_table",
-        f"Dataset {declaration.dataset} has no table {name}.",
+        f"{where} has no table {name}.",
         field="sql",
         position=source.position_of(at),
-        hint=f"Did you mean {near}?" if near else f"The tables are {', '.join(names)}.",
+        hint=f"Did you mean {near}?" if near else f"The tables are {', '.join(known)}.",
     )
+
+
+def _names(part: Part) -> list[str]:
+    return [attribute.label.rpartition(".")[2] for attribute in part.columns.values()]

@@ -1,39 +1,19 @@
-"""What a SELECT list asks for, and by which keys."""
+"""What a SELECT list asks for: keys of the groups, and formulas over their aggregates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import TypeAlias
 
 from sqlglot import exp
-from yingbi.api.problem import Problem
-from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 
-from enclave_sim.plan import values
-from enclave_sim.plan.schema import has_bounds, is_unit
-from gateway.planning.literals import unwrapped
-from gateway.planning.scope import Scope, describe, has_parts_beyond
+from gateway.planning.aggregates import ACCEPTED, has_aggregate, is_aggregate, read_aggregates
+from gateway.planning.expressions import compile_term
+from gateway.planning.formulas import Formula, aggregates_of, is_computed, read_formula
+from gateway.planning.keys import Item, Keys, as_item, read_keys
+from gateway.planning.scope import Scope
 from gateway.planning.sql import ParsedSelect
-
-_ACCEPTED = "Ask for COUNT(*), COUNT(column), COUNT(DISTINCT unit), SUM(column) or AVG(column)."
-_INSTEAD_OF_FUNCTION = {
-    "mean": "Write AVG(column).",
-    "median": "Quantiles cannot be asked yet; AVG(column) can.",
-    "count_if": "Write COUNT(*) and put the condition into WHERE.",
-    "min": "A smallest value is one person's value; ask for AVG(column), or COUNT(*) below a limit with WHERE.",
-    "max": "A largest value is one person's value; ask for AVG(column), or COUNT(*) above a limit with WHERE.",
-}
-
-
-class Aggregate(Enum):
-    """What is computed of a group."""
-
-    ROWS = auto()
-    NON_NULL = auto()
-    UNITS = auto()
-    SUM = auto()
-    MEAN = auto()
 
 
 @dataclass(frozen=True)
@@ -45,32 +25,25 @@ class ShownKey:
 
 
 @dataclass(frozen=True)
-class ShownAggregate:
-    """A column of the answer with an aggregate; `column` is there for NON_NULL, SUM and MEAN."""
+class ShownFormula:
+    """A column of the answer that is computed from aggregates."""
 
     name: str
-    aggregate: Aggregate
-    column: ColumnDeclaration | None = None
+    formula: Formula
 
 
-Shown: TypeAlias = ShownKey | ShownAggregate
+Shown: TypeAlias = ShownKey | ShownFormula
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The columns of the answer in order, and the columns that groups are made by."""
+    """The columns of the answer in order, and the keys that groups are made by."""
 
     shown: tuple[Shown, ...]
-    keys: tuple[ColumnDeclaration, ...]
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One item of the SELECT list: what it is, its alias, and its text."""
-
-    node: exp.Expr
-    alias: str | None
-    text: str
+    columns_of: tuple[tuple[int, ...], ...]
+    """Which columns each item of the SELECT list has become."""
+    items: tuple[Item, ...]
+    keys: Keys
 
 
 def read_selection(scope: Scope, parsed: ParsedSelect) -> Selection:
@@ -79,215 +52,80 @@ def read_selection(scope: Scope, parsed: ParsedSelect) -> Selection:
     Raises:
         Problem: with the place of whatever cannot be asked.
     """
-    items = [_item(node, text) for node, text in zip(parsed.select.expressions, parsed.item_texts, strict=True)]
+    items = tuple(as_item(node, text) for node, text in zip(parsed.select.expressions, parsed.item_texts, strict=True))
     if not items:
-        raise scope.source.malformed("sql_syntax", "The query selects nothing.", at=parsed.select, hint=_ACCEPTED)
+        raise scope.source.malformed("sql_syntax", "The query selects nothing.", at=parsed.select, hint=ACCEPTED)
     for item in items:
         _refuse_star(scope, item.node)
-    keys = _Keys(scope, items).read(parsed.select.args.get("group"))
-    shown = tuple(_Reader(scope, keys).read(item) for item in items)
-    _refuse_repeated_names(scope, shown, items)
-    if not any(isinstance(item, ShownAggregate) for item in shown):
+    keys = read_keys(scope, parsed.select.args.get("group"), items)
+    columns = [_Reader(scope, keys, items[:index]).read(item) for index, item in enumerate(items)]
+    _refuse_repeated_names(scope, columns, items)
+    shown = tuple(column for found in columns for column in found)
+    if not any(isinstance(column, ShownFormula) and aggregates_of(column.formula) for column in shown):
         raise scope.source.unsupported("The query asks for no statistic.", at=items[0].node, hint="Add COUNT(*).")
-    return Selection(shown, keys)
+    return Selection(shown, _positions(columns), items, keys)
 
 
-def _item(node: exp.Expr, text: str) -> _Item:
-    if isinstance(node, exp.Alias):
-        return _Item(unwrapped(node.this), node.alias, text)
-    return _Item(unwrapped(node), None, text)
+def _positions(columns: Sequence[tuple[Shown, ...]]) -> tuple[tuple[int, ...], ...]:
+    starts = [sum(len(found) for found in columns[:index]) for index in range(len(columns))]
+    return tuple(tuple(range(start, start + len(found))) for start, found in zip(starts, columns, strict=True))
 
 
 def _refuse_star(scope: Scope, node: exp.Expr) -> None:
     if isinstance(node, exp.Star | exp.Columns) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star)):
-        raise scope.source.refuse("raw_columns", "Rows never leave the zone, only statistics.", at=node, hint=_ACCEPTED)
+        raise scope.source.refuse("raw_columns", "Rows never leave the zone, only statistics.", at=node, hint=ACCEPTED)
 
 
-def _refuse_repeated_names(scope: Scope, shown: tuple[Shown, ...], items: list[_Item]) -> None:
+def _refuse_repeated_names(scope: Scope, columns: Sequence[tuple[Shown, ...]], items: Sequence[Item]) -> None:
     seen: set[str] = set()
-    for column, item in zip(shown, items, strict=True):
-        if column.name in seen:
-            raise scope.source.refuse(
-                "duplicate_name",
-                f"Two columns of the answer would be named {column.name}.",
-                at=item.node,
-                hint="Name one of them with AS, or leave it out.",
-            )
-        seen.add(column.name)
-
-
-class _Keys:
-    """Reads GROUP BY: columns by name, by position in the SELECT list, or by their alias there."""
-
-    def __init__(self, scope: Scope, items: list[_Item]) -> None:
-        self._scope = scope
-        self._items = items
-        self._aliases = {item.alias.lower(): item.node for item in items if item.alias}
-
-    def read(self, group: exp.Expr | None) -> tuple[ColumnDeclaration, ...]:
-        if group is None:
-            return ()
-        if has_parts_beyond(group, frozenset({"expressions"})):
-            raise self._unsupported(group)
-        keys: dict[str, ColumnDeclaration] = {}
-        for node in group.expressions:
-            column = self._key(unwrapped(node))
-            keys.setdefault(column.name, column)
-        return tuple(keys.values())
-
-    def _key(self, node: exp.Expr) -> ColumnDeclaration:
-        meant = self._meant(node)
-        if not isinstance(meant, exp.Column):
-            raise self._unsupported(node)
-        column = self._scope.attribute(meant)
-        if not column.values:
-            keys = self._scope.keys()
-            raise self._scope.source.refuse(
-                "undeclared_group_key",
-                f"{column.name} has no declared values, so which groups exist would tell about people.",
-                at=node,
-                hint=f"Group by {' or '.join(keys)}." if keys else "No column of this table has declared values.",
-            )
-        return column
-
-    def _meant(self, node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Literal) and not node.is_string:
-            return self._at_position(node)
-        if isinstance(node, exp.Column) and not node.table:
-            names = {column.name.lower() for column in self._scope.table.columns}
-            if node.name.lower() not in names:
-                return self._aliases.get(node.name.lower(), node)
-        return node
-
-    def _at_position(self, node: exp.Literal) -> exp.Expr:
-        text = str(node.this)
-        number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else 0
-        if not 1 <= number <= len(self._items):
-            raise self._scope.source.malformed(
-                "bad_position",
-                f"The SELECT list has no item {text[:20]}.",
-                at=node,
-                hint=f"Use a number from 1 to {len(self._items)}, or the column's name.",
-            )
-        return self._items[number - 1].node
-
-    def _unsupported(self, node: exp.Expr) -> Problem:
-        keys = self._scope.keys()
-        return self._scope.source.unsupported(
-            "Groups can only be made by columns with declared values.",
-            at=node,
-            hint=f"Group by {' or '.join(keys)}." if keys else "No column of this table has declared values.",
-        )
+    for found, item in zip(columns, items, strict=True):
+        for column in found:
+            if column.name in seen:
+                raise scope.source.refuse(
+                    "duplicate_name",
+                    f"Two columns of the answer would be named {column.name}.",
+                    at=item.node,
+                    hint="Name one of them with AS, or leave it out.",
+                )
+            seen.add(column.name)
 
 
 class _Reader:
-    """Reads items of the SELECT list."""
+    """Reads one item of the SELECT list; those before it may be meant by their alias."""
 
-    def __init__(self, scope: Scope, keys: tuple[ColumnDeclaration, ...]) -> None:
+    def __init__(self, scope: Scope, keys: Keys, before: Sequence[Item]) -> None:
         self._scope = scope
         self._source = scope.source
-        self._key_names = [key.name for key in keys]
+        self._keys = keys
+        self._named = {item.alias.lower(): item.node for item in before if item.alias}
 
-    def read(self, item: _Item) -> Shown:
+    def read(self, item: Item) -> tuple[Shown, ...]:
         node, name = item.node, item.alias or item.text
-        if isinstance(node, exp.Column):
-            return self._key(node, item.alias)
-        if type(node) is exp.Count:
-            return self._count(node, name)
-        if type(node) in (exp.Sum, exp.Avg):
-            return self._numeric(node, name)
-        raise self._unsupported(node)
+        if is_aggregate(node):
+            found = read_aggregates(self._scope, node)
+            return tuple(ShownFormula(f"{name}{ending}", aggregate) for ending, aggregate in found)
+        if self._is_formula(node):
+            return (ShownFormula(name, read_formula(self._scope, node, self._named)),)
+        return (self._key(item),)
 
-    def _key(self, node: exp.Column, alias: str | None) -> Shown:
-        column = self._scope.attribute(node)
-        if column.name in self._key_names:
-            return ShownKey(alias or column.name, self._key_names.index(column.name))
-        hint = f"Add GROUP BY {column.name}." if column.values else _ACCEPTED
+    def _is_formula(self, node: exp.Expr) -> bool:
+        is_number = isinstance(node, exp.Literal | exp.Neg) and not node.is_string and not node.find(exp.Column)
+        is_read_there = is_number or isinstance(node, exp.Query) or has_aggregate(node)
+        return is_read_there or is_computed(self._scope, node, self._named)
+
+    def _key(self, item: Item) -> Shown:
+        term = compile_term(self._scope, item.node)
+        plain = isinstance(item.node, exp.Column)
+        key = self._keys.find(term.expression)
+        if key is not None:
+            label = term.label.rpartition(".")[2] if plain else item.text
+            return ShownKey(item.alias or label, key)
+        if not item.node.find(exp.Column):
+            raise self._source.unsupported("The query asks for no statistic here.", at=item.node, hint=ACCEPTED)
+        hint = f"Add GROUP BY {term.label}." if term.domain.listed(1000) else ACCEPTED
         raise self._source.refuse(
-            "raw_columns", f"{column.name} would be shown row by row; rows never leave the zone.", at=node, hint=hint
+            "raw_columns",
+            f"{term.label} would be shown row by row; rows never leave the zone.",
+            at=item.node,
+            hint=hint,
         )
-
-    def _count(self, node: exp.Count, name: str) -> Shown:
-        counted = node.this
-        if has_parts_beyond(node, frozenset({"this", "big_int"})) or counted is None:
-            raise self._source.unsupported("COUNT takes one column or *.", at=node, hint="Write COUNT(*).")
-        if isinstance(counted, exp.Distinct):
-            return self._count_distinct(counted, name)
-        counted = unwrapped(counted)
-        if isinstance(counted, exp.Star) and not has_parts_beyond(counted, frozenset()):
-            return ShownAggregate(name, Aggregate.ROWS)
-        if isinstance(counted, exp.Literal):
-            return ShownAggregate(name, Aggregate.ROWS)
-        if not isinstance(counted, exp.Column) or isinstance(counted.this, exp.Star):
-            raise self._source.unsupported("COUNT takes one column or *.", at=node, hint="Write COUNT(*).")
-        column = self._scope.column(counted)
-        if is_unit(column):
-            raise self._source.refuse(
-                "privacy_unit",
-                f"{column.name} is the privacy unit; how many rows have it is COUNT(*).",
-                at=counted,
-                hint=f"Ask for COUNT(*) or COUNT(DISTINCT {column.name}).",
-            )
-        return ShownAggregate(name, Aggregate.NON_NULL, column)
-
-    def _count_distinct(self, distinct: exp.Distinct, name: str) -> Shown:
-        unit = self._scope.declaration.privacy_unit
-        counted = [unwrapped(node) for node in distinct.expressions]
-        if len(counted) == 1 and isinstance(counted[0], exp.Column):
-            column = self._scope.column(counted[0])
-            if is_unit(column) and not has_parts_beyond(distinct, frozenset({"expressions"})):
-                return ShownAggregate(name, Aggregate.UNITS)
-        raise self._source.unsupported(
-            "Only the privacy unit can be counted as distinct.", at=distinct, hint=f"Write COUNT(DISTINCT {unit})."
-        )
-
-    def _numeric(self, node: exp.Expr, name: str) -> Shown:
-        function = "SUM" if isinstance(node, exp.Sum) else "AVG"
-        summed = unwrapped(node.this) if isinstance(node.this, exp.Expr) else node
-        if has_parts_beyond(node, frozenset({"this"})) or not isinstance(summed, exp.Column):
-            self._check_names(node)
-            raise self._source.unsupported(
-                f"{function} takes one column and nothing else.", at=node, hint=f"Write {function}(column)."
-            )
-        column = self._scope.attribute(summed)
-        if column.type not in values.NUMERIC:
-            raise self._source.refuse(
-                "not_numeric",
-                f"{describe(column)} is not numeric, so it has no {function}.",
-                at=summed,
-                hint=f"Ask for COUNT({column.name}), or {function} of {self._summable()}.",
-            )
-        if not has_bounds(column):
-            raise self._source.refuse(
-                "no_bounds",
-                f"{column.name} has no declared lower and upper bound, which {function} needs.",
-                at=summed,
-                hint=f"Ask for COUNT({column.name}), or {function} of {self._summable()}.",
-            )
-        return ShownAggregate(name, Aggregate.SUM if function == "SUM" else Aggregate.MEAN, column)
-
-    def _summable(self) -> str:
-        names = [column.name for column in self._scope.table.columns if has_bounds(column)]
-        return " or ".join(names) if names else "a column with bounds"
-
-    def _check_names(self, node: exp.Expr) -> None:
-        for column in node.find_all(exp.Column):
-            if isinstance(column.this, exp.Identifier):
-                self._scope.attribute(column)
-
-    def _unsupported(self, node: exp.Expr) -> Problem:
-        if isinstance(node, exp.Window):
-            return self._source.unsupported("Window functions cannot be asked.", at=node, hint=_ACCEPTED)
-        if node.find(exp.Query):
-            return self._source.unsupported("Subqueries cannot be asked.", at=node, hint=_ACCEPTED)
-        if isinstance(node, exp.Filter):
-            hint = "Put the condition into WHERE."
-            return self._source.unsupported("FILTER cannot be asked.", at=node, hint=hint)
-        if isinstance(node, exp.Func) and not isinstance(node, exp.Connector | exp.Cast):
-            name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
-            hint = _INSTEAD_OF_FUNCTION.get(name, _ACCEPTED)
-            return self._source.unsupported(f"The function {name.upper()[:40]} cannot be asked.", at=node, hint=hint)
-        self._check_names(node)
-        has_aggregate = node.find(exp.AggFunc) is not None
-        hint = "Select the aggregates by themselves and compute with the answer." if has_aggregate else _ACCEPTED
-        return self._source.unsupported("Computed columns cannot be asked.", at=node, hint=hint)

@@ -49,11 +49,13 @@ class Source:
         return f"{before.count(chr(10)) + 1}:{offset - (before.rfind(chr(10)) + 1) + 1}"
 
     def position_of(self, node: exp.Expr | None) -> str | None:
-        """Where the first word of `node` stands; None when its tree has no word of the text."""
-        if node is None:
-            return None
-        starts = [part.meta["start"] for part in node.walk() if "start" in part.meta]
-        return self.position(min(starts)) if starts else None
+        """Where the first word of `node` stands, or of what it is part of; None when the tree has no words."""
+        while node is not None:
+            starts = [part.meta["start"] for part in node.walk() if "start" in part.meta]
+            if starts:
+                return self.position(min(starts))
+            node = node.parent
+        return None
 
     def refuse(self, code: str, message: str, *, at: exp.Expr | None, hint: str | None) -> Problem:
         """A problem with a query that was understood."""
@@ -209,7 +211,8 @@ def _item_texts(source: Source, tokens: list[Token], select: exp.Select) -> tupl
     for token in tokens:
         kind = token.token_type
         if not inside:
-            inside = kind == TokenType.SELECT
+            depth += (kind in _OPENING) - (kind in _CLOSING)
+            inside = kind == TokenType.SELECT and depth == 0
             continue
         if not spans and kind == TokenType.ALL:
             continue

@@ -6,133 +6,161 @@ Every statistic costs budget, so each is measured once and shared by all columns
   half the width of the bounds, which is less noise than the plain sum whenever 0 is not in the middle.
 - SUM(x) alone is the plain sum, centre 0: it needs no count.
 - SUM(x) beside AVG(x) is derived from the centred sum and the count, at no cost.
+- Variances and what is like them share AVG's sum and count; see `moments`.
+- All quantiles of x are read off one tree of counts; see `ranges`.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterable
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.api.v1.plan_pb2 import (
-    BoundedSum,
-    CountOutput,
+    CountMeasure,
     DistinctUnits,
-    MeanOutput,
+    Expression,
+    Formula,
+    MeanMeasure,
+    Measure,
     NonNullCount,
-    Output,
+    Operation,
     Plan,
+    QuantileMeasure,
     RowCount,
     Statistic,
-    SumOutput,
+    SumMeasure,
 )
 
-from enclave_sim.plan.sensitivity import delta2_squared, groups
+from enclave_sim.plan.sensitivity import delta2_squared, groups, width
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, rho_units_of, sigma_for
-from gateway.planning.scope import reference
-from gateway.planning.selection import Aggregate, Selection, Shown, ShownAggregate, ShownKey
+from gateway.planning import formulas, moments
+from gateway.planning.aggregates import Aggregate, Function
+from gateway.planning.ranges import is_integral, range_counts
+from gateway.planning.subjects import Subject
+from gateway.planning.sums import bounded_sum, centre_of
+
+_CENTRED = frozenset({Function.MEAN, Function.VAR_POP, Function.VAR_SAMP, Function.STDDEV_POP, Function.STDDEV_SAMP})
+_SAMPLE = frozenset({Function.VAR_SAMP, Function.STDDEV_SAMP, Function.COVAR_SAMP})
+_ROOT = frozenset({Function.STDDEV_POP, Function.STDDEV_SAMP})
+_ONE_SUBJECT = _CENTRED - {Function.MEAN}
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Statistics without their noise, and the outputs that are computed from them."""
-
-    statistics: tuple[Statistic, ...]
-    outputs: tuple[Output, ...]
-
-
-def choose_statistics(selection: Selection) -> Measurement:
-    """The fewest statistics that answer the selection, in the order of first need."""
-    chooser = _Chooser(selection)
-    outputs = tuple(chooser.output(column) for column in selection.shown)
-    return Measurement(tuple(chooser.statistics), outputs)
-
-
-def share_budget(plan: Plan, rho_units: int) -> None:
-    """Set each statistic's σ and price so that together they cost at most `rho_units`.
+class Chooser:
+    """Collects the fewest statistics that answer formulas, in the order of first need, each once.
 
     Args:
-        plan: complete but for σ, price and slot width; has at least one statistic. Changed in place.
-        rho_units: to be shared evenly; at least one for each statistic.
-
-    Raises:
-        Problem: REFUSED "too_little_epsilon" when a share is so small that its noise exceeds what is
-            sampled exactly.
+        aggregates: all that the query asks for, shown or not: what one is measured by depends on the others.
+        groups: of the query.
     """
-    part = rho_units // len(plan.statistics)
-    for statistic in plan.statistics:
-        delta2 = delta2_squared(plan, statistic)
-        try:
-            statistic.sigma = sigma_for(delta2, max(part, 1), plan.noise.parties, groups(plan))
-        except SigmaTooLargeError as error:
-            raise Problem(
-                Kind.REFUSED,
-                "too_little_epsilon",
-                "The noise for so small an epsilon is larger than what can be drawn exactly.",
-                field="epsilon",
-                hint="Ask with a larger epsilon, or for fewer statistics at once.",
-            ) from error
-        statistic.rho_units = rho_units_of(delta2, statistic.sigma, plan.noise.parties, groups(plan))
 
-
-def bounded_sum(column: ColumnDeclaration, *, centred: bool) -> BoundedSum:
-    """The sum of a column with bounds, around the middle of its bounds or around 0.
-
-    `half_range` is the smallest double that covers both bounds around the (rounded) centre exactly.
-    """
-    lower, upper = Fraction(column.lower), Fraction(column.upper)
-    centre = float((lower + upper) / 2) + 0.0 if centred else 0.0
-    needed = max(abs(lower - Fraction(centre)), abs(upper - Fraction(centre)))
-    half_range = float(needed)
-    if Fraction(half_range) < needed:
-        half_range = math.nextafter(half_range, math.inf)
-    return BoundedSum(
-        column=reference(column), lower=column.lower, upper=column.upper, centre=centre, half_range=half_range
-    )
-
-
-class _Chooser:
-    """Collects statistics, each once."""
-
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, aggregates: Iterable[Aggregate], groups: int) -> None:
         self.statistics: list[Statistic] = []
-        self._averaged = {
-            item.column.name
-            for item in selection.shown
-            if isinstance(item, ShownAggregate) and item.aggregate is Aggregate.MEAN and item.column
-        }
+        self._groups = groups
+        self._averaged = [
+            (aggregate.subjects[0].expression, aggregate.filter)
+            for aggregate in aggregates
+            if aggregate.function in _CENTRED
+        ]
 
-    def output(self, shown: Shown) -> Output:
-        if isinstance(shown, ShownKey):
-            return Output(name=shown.name, key=shown.key)
-        if shown.aggregate is Aggregate.ROWS:
-            return self._count(shown.name, Statistic(row_count=RowCount()))
-        if shown.aggregate is Aggregate.UNITS:
-            return self._count(shown.name, Statistic(distinct_units=DistinctUnits()))
-        if shown.column is None:
-            raise ValueError(f"{shown.aggregate} needs a column")
-        if shown.aggregate is Aggregate.NON_NULL:
-            return self._count(shown.name, _non_null_count(shown.column))
-        if shown.aggregate is Aggregate.SUM:
-            return self._sum(shown.name, shown.column)
-        return self._mean(shown.name, shown.column)
+    def formula(self, asked: formulas.Formula) -> Formula:
+        """What computes the formula from the statistics."""
+        if isinstance(asked, Aggregate):
+            return self._aggregate(asked)
+        if isinstance(asked, formulas.Arithmetic):
+            return _operation(asked.operator, *(self.formula(operand) for operand in asked.operands))
+        return Formula(constant=asked)
 
-    def _count(self, name: str, statistic: Statistic) -> Output:
-        return Output(name=name, count=CountOutput(statistic=self._index(statistic)))
+    def _aggregate(self, asked: Aggregate) -> Formula:
+        match asked.function:
+            case Function.ROWS | Function.UNITS | Function.NON_NULL:
+                return self._count(_counted(asked))
+            case Function.SUM:
+                return self._sum(asked.subjects[0], asked.filter)
+            case Function.MEAN:
+                return self._mean(asked.subjects[0], asked.filter)
+            case Function.QUANTILE:
+                return self._quantile(asked)
+            case _:
+                return self._moment(asked)
 
-    def _sum(self, name: str, column: ColumnDeclaration) -> Output:
-        total = bounded_sum(column, centred=column.name in self._averaged)
-        output = SumOutput(bounded_sum=self._index(Statistic(bounded_sum=total)))
+    def _count(self, statistic: Statistic) -> Formula:
+        return Formula(measure=Measure(count=CountMeasure(statistic=self._index(statistic))))
+
+    def _sum(self, subject: Subject, condition: Expression | None) -> Formula:
+        centred = (subject.expression, condition) in self._averaged
+        total = bounded_sum(subject.expression, subject.lower, subject.upper, centred=centred)
+        measure = SumMeasure(bounded_sum=self._index(Statistic(bounded_sum=total, filter=condition)))
         if total.centre != 0:
-            output.non_null_count = self._index(_non_null_count(column))
-        return Output(name=name, sum=output)
+            measure.non_null_count = self._index(_non_null_count(subject, condition))
+        return Formula(measure=Measure(sum=measure))
 
-    def _mean(self, name: str, column: ColumnDeclaration) -> Output:
-        total = Statistic(bounded_sum=bounded_sum(column, centred=True))
-        mean = MeanOutput(bounded_sum=self._index(total), non_null_count=self._index(_non_null_count(column)))
-        return Output(name=name, mean=mean)
+    def _mean(self, subject: Subject, condition: Expression | None) -> Formula:
+        total = bounded_sum(subject.expression, subject.lower, subject.upper, centred=True)
+        mean = MeanMeasure(
+            bounded_sum=self._index(Statistic(bounded_sum=total, filter=condition)),
+            non_null_count=self._index(_non_null_count(subject, condition)),
+        )
+        return Formula(measure=Measure(mean=mean))
+
+    def _quantile(self, asked: Aggregate) -> Formula:
+        subject = asked.subjects[0]
+        tree = range_counts(subject, self._groups)
+        quantile = QuantileMeasure(
+            range_counts=self._index(Statistic(range_counts=tree, filter=asked.filter)),
+            quantile=asked.quantile,
+            integral=is_integral(subject),
+        )
+        return Formula(measure=Measure(quantile=quantile))
+
+    def _moment(self, asked: Aggregate) -> Formula:
+        moment = self._variance(asked) if asked.function in _ONE_SUBJECT else self._covariance(asked)
+        return _operation(Operation.OPERATOR_SQUARE_ROOT, moment) if asked.function in _ROOT else moment
+
+    def _variance(self, asked: Aggregate) -> Formula:
+        subject, condition = asked.subjects[0], asked.filter
+        # The mean is NULL where the count is not above 0, and so is all that it is part of.
+        mean = self._mean(subject, condition)
+        count = self._count(_non_null_count(subject, condition))
+        offset = _less(mean, centre_of(subject.lower, subject.upper))
+        variance = _not_below(0.0, self._central(subject, condition, count, offset))
+        return _of_a_sample(variance, count) if asked.function in _SAMPLE else variance
+
+    def _covariance(self, asked: Aggregate) -> Formula:
+        first, second = asked.subjects
+        product = moments.cross(first, second)
+        count = self._count(_non_null_count(product, asked.filter))
+        first_filter = moments.present(second, asked.filter)
+        second_filter = moments.present(first, asked.filter)
+        first_offset = self._offset(first, first_filter, count)
+        second_offset = self._offset(second, second_filter, count)
+        covariance = _operation(
+            Operation.OPERATOR_SUBTRACT,
+            self._mean(product, asked.filter),
+            _operation(Operation.OPERATOR_MULTIPLY, first_offset, second_offset),
+        )
+        if asked.function is not Function.CORR:
+            return _of_a_sample(covariance, count) if asked.function in _SAMPLE else covariance
+        spread = _operation(
+            Operation.OPERATOR_MULTIPLY,
+            _not_below(0.0, self._central(first, first_filter, count, first_offset)),
+            _not_below(0.0, self._central(second, second_filter, count, second_offset)),
+        )
+        ratio = _operation(Operation.OPERATOR_DIVIDE, covariance, _operation(Operation.OPERATOR_SQUARE_ROOT, spread))
+        return _operation(Operation.OPERATOR_LEAST, Formula(constant=1.0), _not_below(-1.0, ratio))
+
+    def _central(self, subject: Subject, condition: Expression | None, count: Formula, offset: Formula) -> Formula:
+        """E[(x - c)²] - (E[x] - c)², which noise may take below 0."""
+        square = moments.square(subject)
+        second = _operation(Operation.OPERATOR_DIVIDE, self._sum(square, condition), count)
+        return _operation(
+            Operation.OPERATOR_SUBTRACT,
+            _operation(Operation.OPERATOR_ADD, second, Formula(constant=square.upper)),
+            _operation(Operation.OPERATOR_MULTIPLY, offset, offset),
+        )
+
+    def _offset(self, subject: Subject, condition: Expression, count: Formula) -> Formula:
+        """E[x] - c over the rows that the count counts."""
+        return _operation(Operation.OPERATOR_DIVIDE, self._sum(moments.centred(subject), condition), count)
 
     def _index(self, statistic: Statistic) -> int:
         if statistic not in self.statistics:
@@ -140,5 +168,76 @@ class _Chooser:
         return self.statistics.index(statistic)
 
 
-def _non_null_count(column: ColumnDeclaration) -> Statistic:
-    return Statistic(non_null_count=NonNullCount(column=reference(column)))
+def share_budget(plan: Plan, rho_units: int) -> None:
+    """Set each statistic's σ and price so that together they cost at most `rho_units`.
+
+    Args:
+        plan: complete but for σ, price and slot width; has at least one statistic. Changed in place.
+        rho_units: to be shared by `_weight`; at least one for each part.
+
+    Raises:
+        Problem: REFUSED "too_little_epsilon" when a share is so small that its noise exceeds what is
+            sampled exactly.
+    """
+    parts = sum(_weight(statistic) for statistic in plan.statistics)
+    for statistic in plan.statistics:
+        share = max(rho_units * _weight(statistic) // parts, 1)
+        delta2 = delta2_squared(plan, statistic)
+        cells = groups(plan) * width(statistic)
+        try:
+            statistic.sigma = sigma_for(delta2, share, plan.noise.parties, cells)
+        except SigmaTooLargeError as error:
+            raise too_little_epsilon() from error
+        statistic.rho_units = rho_units_of(delta2, statistic.sigma, plan.noise.parties, cells)
+
+
+def too_little_epsilon() -> Problem:
+    """The problem with an epsilon whose noise cannot be drawn."""
+    return Problem(
+        Kind.REFUSED,
+        "too_little_epsilon",
+        "The noise for so small an epsilon is larger than what can be drawn exactly.",
+        field="epsilon",
+        hint="Ask with a larger epsilon, or for fewer statistics at once.",
+    )
+
+
+def _weight(statistic: Statistic) -> int:
+    """Which part of the budget a statistic has: an equal one, and twice that for the counts of quantiles.
+
+    A tree of two levels divides its part by two, and a quantile adds up several of its cells: twice the
+    part gives each level what a plain count has.
+    """
+    return 2 if statistic.HasField("range_counts") else 1
+
+
+def _counted(asked: Aggregate) -> Statistic:
+    if asked.function is Function.ROWS:
+        return Statistic(row_count=RowCount(), filter=asked.filter)
+    if asked.function is Function.UNITS:
+        return Statistic(distinct_units=DistinctUnits(), filter=asked.filter)
+    return _non_null_count(asked.subjects[0], asked.filter)
+
+
+def _non_null_count(subject: Subject, condition: Expression | None) -> Statistic:
+    return Statistic(non_null_count=NonNullCount(term=subject.expression), filter=condition)
+
+
+def _operation(operator: Operation.Operator.ValueType, *operands: Formula) -> Formula:
+    return Formula(operation=Operation(operator=operator, operands=operands))
+
+
+def _less(formula: Formula, number: float) -> Formula:
+    if number == 0:
+        return formula
+    return _operation(Operation.OPERATOR_SUBTRACT, formula, Formula(constant=number))
+
+
+def _not_below(floor: float, formula: Formula) -> Formula:
+    return _operation(Operation.OPERATOR_GREATEST, formula, Formula(constant=floor))
+
+
+def _of_a_sample(formula: Formula, count: Formula) -> Formula:
+    """Times n / (n - 1); n - 1 is at least 1, since of one row a sample says nothing of spread."""
+    ratio = _operation(Operation.OPERATOR_DIVIDE, count, _not_below(1.0, _less(count, 1.0)))
+    return _operation(Operation.OPERATOR_MULTIPLY, formula, ratio)

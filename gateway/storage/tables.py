@@ -1,4 +1,4 @@
-"""The gateway's tables. Amounts are integers in units of 10^-12 of rho; times are seconds since 1970."""
+"""The gateway's tables. Amounts are integers, of 10^-12 of rho and 10^-18 of delta_0; times are seconds since 1970."""
 
 from __future__ import annotations
 
@@ -33,14 +33,29 @@ datasets = Table(
     Column("registered", Float, nullable=False),
 )
 
-# What is reserved counts as spent.
+# What is reserved counts as spent. A charge is against the dataset's budget and its namespace's, or neither.
+namespaces = Table(
+    "namespaces",
+    metadata,
+    Column("unit_namespace", String(63), primary_key=True),
+    # The budget of the dataset that was registered first.
+    Column("limit_rho_units", BigInteger, nullable=False),
+    Column("spent_rho_units", BigInteger, nullable=False),
+    Column("limit_delta0_units", BigInteger, nullable=False, server_default="0"),
+    Column("spent_delta0_units", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("spent_rho_units >= 0", name="namespace_spent_is_positive"),
+)
+
 budgets = Table(
     "budgets",
     metadata,
     Column("dataset", String(63), primary_key=True),
+    # Of `namespaces`; SQLite adds no foreign key to a table that is there.
     Column("unit_namespace", String(63), nullable=False),
     Column("limit_rho_units", BigInteger, nullable=False),
     Column("spent_rho_units", BigInteger, nullable=False),
+    Column("limit_delta0_units", BigInteger, nullable=False, server_default="0"),
+    Column("spent_delta0_units", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("spent_rho_units >= 0", name="spent_is_positive"),
 )
 
@@ -50,6 +65,7 @@ charges = Table(
     Column("job", ForeignKey("jobs.job"), primary_key=True),
     Column("dataset", ForeignKey("budgets.dataset"), nullable=False),
     Column("rho_units", BigInteger, nullable=False),
+    Column("delta0_units", BigInteger, nullable=False, server_default="0"),
     # reserved, spent or refunded
     Column("state", String(16), nullable=False),
     CheckConstraint("rho_units > 0", name="charge_is_positive"),

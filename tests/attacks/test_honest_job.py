@@ -11,12 +11,13 @@ from yingbi.api.v1.node_pb2 import Contribution
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim import jobs
+from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.protocol import OpenTable, never
 from enclave_sim.plan.sensitivity import groups, total_rho_units
 from tests.attacks.three_enclaves import NODES, WIDE_QUERY, Trio, refusal
 
 
-class Exploding:
+class Exploding(DuckDBEngine):
     """An engine whose machine dies in the middle of the job."""
 
     def contribution(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> list[int]:

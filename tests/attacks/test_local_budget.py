@@ -19,6 +19,17 @@ def _small(epsilon: float) -> DatasetDeclaration:
     return visits_declaration("small", epsilon=epsilon)
 
 
+def _alone(epsilon: float, dataset: str = "small") -> DatasetDeclaration:
+    """About nobody that another dataset is about."""
+    return _about("other people", epsilon, dataset)
+
+
+def _about(namespace: str, epsilon: float, dataset: str) -> DatasetDeclaration:
+    declaration = visits_declaration(dataset, epsilon=epsilon)
+    declaration.unit_namespace = namespace.replace(" ", "-")
+    return declaration
+
+
 def _add(trio: Trio, declaration: DatasetDeclaration) -> None:
     trio.add(declaration, [visits_of(node) for node in range(3)])
 
@@ -39,7 +50,7 @@ def test_each_enclave_refuses_beyond_its_own_limit(trio: Trio) -> None:
     """Whatever the gateway's ledger says; and the whole budget may be spent, to the last unit."""
     _add(trio, _small(1.0))
     _spend(trio, 1.0, [1])
-    limit = zcdp.rho_units_for(1.0, DELTA)
+    limit = zcdp.bought(1.0, DELTA)[0]
     spent = trio.spent("small")
     assert 0.99 * limit < spent[0] <= limit
     assert spent == [spent[0]] * 3
@@ -69,8 +80,8 @@ def test_a_charge_stays_where_the_job_is_cancelled(trio: Trio) -> None:
 
 
 def test_one_dataset_pays_for_no_other(trio: Trio) -> None:
-    """Budgets are by dataset."""
-    _add(trio, _small(1.0))
+    """Budgets are by dataset, where it has a unit namespace of its own."""
+    _add(trio, _alone(1.0))
     _spend(trio, 1.0, [1])
     assert trio.spent("visits") == [0, 0, 0]
     trio.run("job-2", trio.task(trio.plan(), request_id="request-2"))
@@ -104,7 +115,7 @@ def test_adding_the_data_again_keeps_what_is_spent(trio: Trio) -> None:
     assert trio.spent("small") == spent
     lowered = budget_of(trio.enclaves[0].journal.records, "small")
     assert lowered is not None
-    assert lowered.limit.rho_units == zcdp.rho_units_for(1.5, DELTA)
+    assert lowered.limit.rho_units == zcdp.bought(1.5, DELTA)[0]
     assert _refused(trio, 1.45) == {"budget_exceeded"}
     reply = bring(trio.enclaves[0], _small(2.0), [visits_of(0)])
     assert reply is not None
@@ -122,3 +133,36 @@ def test_a_budget_lowered_below_what_is_spent_stops_everything(trio: Trio) -> No
     trio.load()
     assert trio.spent("small") == spent
     assert _refused(trio, 0.01) == {"budget_exceeded"}
+
+
+def test_datasets_about_the_same_people_share_what_the_first_may_spend(trio: Trio) -> None:
+    """Each has enough of its own; a gateway that spends both is refused by every enclave, also after a restart."""
+    _add(trio, _about("patients", 1.0, "labs"))
+    _add(trio, _about("patients", 5.0, "small"))
+    plan = trio.plan(epsilon=0.9, dataset="labs")
+    trio.contribute("job-labs", trio.task(plan, request_id="labs"))
+    assert _refused(trio, 0.9) == {"budget_exceeded"}
+    trio.load()
+    assert _refused(trio, 0.9) == {"budget_exceeded"}
+    assert trio.spent("small") == [0, 0, 0]
+    _spend(trio, 0.05, [1])
+
+
+def test_the_dataset_sealed_first_fixes_the_limit_though_another_is_asked_first(trio: Trio) -> None:
+    """And adding the larger one again changes nothing."""
+    _add(trio, _about("patients", 1.0, "labs"))
+    _add(trio, _about("patients", 5.0, "small"))
+    assert _refused(trio, 1.1) == {"budget_exceeded"}
+    _add(trio, _about("patients", 4.0, "small"))
+    assert _refused(trio, 1.1) == {"budget_exceeded"}
+    _spend(trio, 0.9, [1])
+
+
+def test_no_dataset_leaves_its_namespace(trio: Trio) -> None:
+    """Other people's budget would pay for what is asked about these; nothing is sealed."""
+    _add(trio, _about("patients", 1.0, "small"))
+    shards = sorted((trio.enclaves[0].shards / "small").iterdir())
+    reply = bring(trio.enclaves[0], _about("people", 1.0, "small"), [visits_of(0)])
+    assert reply is not None
+    assert reply.failure.code == "namespace_changed"
+    assert sorted((trio.enclaves[0].shards / "small").iterdir()) == shards

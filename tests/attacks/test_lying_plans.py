@@ -16,7 +16,7 @@ from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_INT64, Plan
 from enclave_sim import jobs
 from enclave_sim.engine.protocol import never
 from enclave_sim.plan.canonical import encode, plan_hash
-from enclave_sim.plan.sensitivity import delta2_squared, groups, slot_bits_needed, total_rho_units
+from enclave_sim.plan.sensitivity import delta2_squared, groups, slot_bits_needed, total_rho_units, width
 from enclave_sim.privacy.gaussian import rho_units_of
 from tests.attacks.three_enclaves import DELTA, Trio, authorized, refusal, visits_declaration, visits_of
 
@@ -34,7 +34,7 @@ def priced(plan: Plan) -> Plan:
     """The plan with the prices and the width that its noise asks for."""
     for statistic in plan.statistics:
         square = delta2_squared(plan, statistic)
-        statistic.rho_units = rho_units_of(square, statistic.sigma, plan.noise.parties, groups(plan))
+        statistic.rho_units = rho_units_of(square, statistic.sigma, plan.noise.parties, groups(plan) * width(statistic))
     plan.slot_bits = slot_bits_needed(plan, max_units=60)
     return plan
 
@@ -105,8 +105,8 @@ def _tighter_clipping_claimed(plan: Plan) -> None:
 
 
 def _names_the_unit(plan: Plan) -> None:
-    plan.group_by[0].column.name = "person"
-    plan.group_by[0].column.type = COLUMN_TYPE_INT64
+    plan.group_by[0].expression.column.name = "person"
+    plan.group_by[0].expression.column.type = COLUMN_TYPE_INT64
 
 
 # Each with whether it is refused even where the developer signs it.

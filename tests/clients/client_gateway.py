@@ -39,8 +39,8 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
 
     def budget(self) -> dataset_pb2.Budget:
         return dataset_pb2.Budget(
-            limit_rho_units=zcdp.rho_units_for(10.0, scene.DELTA),
-            spent_rho_units=zcdp.rho_units_for(1.0, scene.DELTA) * len(self.jobs),
+            limit_rho_units=zcdp.bought(10.0, scene.DELTA)[0],
+            spent_rho_units=zcdp.bought(1.0, scene.DELTA)[0] * len(self.jobs),
             delta=scene.DELTA,
             epsilon=10.0,
         )

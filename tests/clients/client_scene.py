@@ -156,25 +156,29 @@ def receipt_of(
     return receipt_pb2.Receipt(body=body, signatures=signatures, key_epoch=scene.key_epoch)
 
 
+def column(name: str, type: plan_pb2.ColumnType.ValueType) -> plan_pb2.Expression:
+    return plan_pb2.Expression(column=plan_pb2.ColumnReference(name=name, type=type))
+
+
 def counting_plan(epsilon: float = EPSILON, delta: float = DELTA) -> plan_pb2.Plan:
     """SELECT sex, COUNT(*), SUM(age), AVG(age) FROM patients GROUP BY sex, over 3 parties."""
-    rho = zcdp.rho_units_for(epsilon, delta)
-    age = plan_pb2.ColumnReference(name="age", type=plan_pb2.COLUMN_TYPE_FLOAT64)
-    bounded = plan_pb2.BoundedSum(column=age, lower=0, upper=100, centre=50, half_range=50)
+    rho = zcdp.bought(epsilon, delta)[0]
+    age = column("age", plan_pb2.COLUMN_TYPE_FLOAT64)
+    bounded = plan_pb2.BoundedSum(term=age, lower=0, upper=100, centre=50, half_range=50)
     half = rho // 2
     return plan_pb2.Plan(
-        language_version=1,
+        language_version=2,
         dataset="clinic",
         dataset_version=b"\x01" * 32,
-        table="patients",
+        relation=plan_pb2.Relation(scan=plan_pb2.Scan(table="patients")),
         group_by=[
             plan_pb2.GroupKey(
-                column=plan_pb2.ColumnReference(name="sex", type=plan_pb2.COLUMN_TYPE_STRING),
+                expression=column("sex", plan_pb2.COLUMN_TYPE_STRING),
                 values=[plan_pb2.Value(string_value="f"), plan_pb2.Value(string_value="m")],
             )
         ],
         statistics=[
-            plan_pb2.Statistic(non_null_count=plan_pb2.NonNullCount(column=age), sigma=800, rho_units=rho - half),
+            plan_pb2.Statistic(non_null_count=plan_pb2.NonNullCount(term=age), sigma=800, rho_units=rho - half),
             plan_pb2.Statistic(bounded_sum=bounded, sigma=600, rho_units=half),
         ],
         clipping=plan_pb2.Clipping(max_rows=1, max_groups=1),
@@ -183,14 +187,18 @@ def counting_plan(epsilon: float = EPSILON, delta: float = DELTA) -> plan_pb2.Pl
         slot_bits=40,
         outputs=[
             plan_pb2.Output(name="sex", key=0),
-            plan_pb2.Output(name="n", count=plan_pb2.CountOutput(statistic=0)),
-            plan_pb2.Output(name="years", sum=plan_pb2.SumOutput(bounded_sum=1, non_null_count=0)),
-            plan_pb2.Output(name="age", mean=plan_pb2.MeanOutput(bounded_sum=1, non_null_count=0)),
+            plan_pb2.Output(name="n", measure=COUNT),
+            plan_pb2.Output(name="years", measure=SUM),
+            plan_pb2.Output(name="age", measure=MEAN),
         ],
         epsilon=epsilon,
         delta=delta,
     )
 
+
+COUNT = plan_pb2.Measure(count=plan_pb2.CountMeasure(statistic=0))
+SUM = plan_pb2.Measure(sum=plan_pb2.SumMeasure(bounded_sum=1, non_null_count=0))
+MEAN = plan_pb2.Measure(mean=plan_pb2.MeanMeasure(bounded_sum=1, non_null_count=0))
 
 OPENED = (4000 * 64, 6000 * 64, 400 * 64, -1200 * 64)
 

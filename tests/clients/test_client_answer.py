@@ -11,8 +11,9 @@ import client_scene as scene  # type: ignore[import-not-found]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yingbi.answer import Normal, PlanError, Z, predicted_errors, ratio_interval, table_of, to_json, to_python
+from yingbi.answer import PlanError, predicted_errors, table_of, to_json, to_python
 from yingbi.api.v1 import plan_pb2
+from yingbi.uncertain import Z
 
 PLAN = scene.counting_plan()
 STEP = 2.0**-6
@@ -99,15 +100,6 @@ def test_whatever_was_opened_is_valid_json_and_lies_in_its_interval(opened: list
                 assert isinstance(value, float)
                 slack = 1e-9 * max(1.0, abs(value))
                 assert interval[0] - slack <= value <= interval[1] + slack
-
-
-def test_the_ratio_interval_solves_its_own_equation() -> None:
-    numerator, denominator = Normal(30.0, 4.0), Normal(100.0, 7.0)
-    interval = ratio_interval(numerator, denominator)
-    assert interval is not None
-    for ratio in interval:
-        gap = numerator.value - ratio * denominator.value
-        assert abs(gap) == pytest.approx(Z * math.hypot(4.0, ratio * 7.0))
 
 
 def test_intervals_hold_in_95_of_100_cells() -> None:

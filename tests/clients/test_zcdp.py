@@ -1,6 +1,7 @@
 """The conversion between ρ and (ε, δ): never too generous, tight, and the same in both directions."""
 
 import math
+from fractions import Fraction
 
 import dp_accounting
 import numpy as np
@@ -11,12 +12,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.special import log_ndtr  # type: ignore[import-untyped]
 from yingbi.api.zcdp import (
+    DELTA0_UNITS,
     MIN_RHO_UNITS,
     RHO_UNITS,
     BadPrivacyParameter,
+    asked_epsilon,
+    bought,
     check_parameters,
     delta_of,
+    delta_without,
     epsilon_of,
+    kept_delta0_units,
     rho_units_for,
 )
 
@@ -154,3 +160,21 @@ def test_an_epsilon_too_small_for_the_unit_of_account_is_told_the_smallest_that_
     with pytest.raises(BadPrivacyParameter, match=repr(smallest)) as refusal:
         rho_units_for(math.nextafter(smallest, 0), 1e-9)
     assert refusal.value.field == "epsilon"
+
+
+@given(epsilon=st.floats(0.01, 50), delta=st.floats(1e-12, 1e-3))
+def test_what_is_bought_leaves_a_tenth_of_delta_for_key_selection(epsilon: float, delta: float) -> None:
+    rho_units, kept = bought(epsilon, delta)
+    assert 0 <= kept <= delta / 10 * DELTA0_UNITS
+    # Both together are no more than (ε, δ); and for a budget of the same terms the request is the whole.
+    assert epsilon_of(rho_units, delta_without(delta, kept)) <= epsilon
+    assert asked_epsilon(rho_units, delta) == pytest.approx(epsilon, rel=1e-6)
+    assert rho_units >= 0.9 * rho_units_for(epsilon, delta)
+
+
+@given(delta=st.floats(1e-12, 0.5), share=st.integers(0, 10))
+def test_delta_without_delta_0_is_rounded_down(delta: float, share: int) -> None:
+    taken = kept_delta0_units(delta) * share // 10
+    rest = delta_without(delta, taken)
+    assert Fraction(rest) + Fraction(taken, DELTA0_UNITS) <= Fraction(delta)
+    assert rest == pytest.approx(delta - taken / DELTA0_UNITS)

@@ -58,7 +58,7 @@ def datasets(zone: Zone) -> list[str]:
         ("SELECT * FROM visits", 3, "raw_columns", "1:8", "Rows never leave"),
         ("SELECT pain FROM visits", 3, "raw_columns", "1:8", "pain"),
         ("SELECT person, COUNT(*) FROM visits GROUP BY person", 3, "privacy_unit", "1:46", "person"),
-        ("SELECT note, COUNT(*) FROM visits GROUP BY note", 3, "undeclared_group_key", "1:44", "clinic"),
+        ("SELECT COUNT(*) FROM visits GROUP BY SQRT(pain)", 3, "undeclared_group_key", "1:38", "clinic"),
         ("SELECT AVG(clinic) FROM visits", 3, "not_numeric", "1:12", "string"),
         ("DROP TABLE visits", 3, "not_supported", "1:1", "SELECT"),
     ],

@@ -305,7 +305,7 @@ def test_without_json_people_read_errors_on_stderr(zone: Zone) -> None:
 
 def test_a_charge_adds_up_in_rho(asked: Asked) -> None:
     def rho(epsilon: float) -> float:
-        return zcdp.rho_units_for(epsilon, 1e-7) / zcdp.RHO_UNITS
+        return zcdp.bought(epsilon, 1e-7)[0] / zcdp.RHO_UNITS
 
     spent = asked.document["budget"]["spent_epsilon"]
     assert rho(spent) - rho(asked.spent_before) == pytest.approx(asked.document["rho"], rel=1e-5)

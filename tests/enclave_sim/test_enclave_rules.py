@@ -30,9 +30,9 @@ def test_what_is_admitted_never_exceeds_a_datasets_limit(limit: int, asked: list
         fits = spent[name] + amount <= limit
         if not fits:
             with pytest.raises(Problem, match="used up"):
-                charged(budget_of(records, name), name, amount)
+                charged(budget_of(records, name), name, Charge(amount))
         else:
-            charged(budget_of(records, name), name, amount)
+            charged(budget_of(records, name), name, Charge(amount))
             spent[name] += amount
             records.append({"kind": "charge", "job": "j", "dataset": name, "rho_units": amount})
         assert budget_of(records, name) == Filter(Charge(limit), Charge(spent[name]))
@@ -42,7 +42,7 @@ def test_a_dataset_without_a_budget_has_none_to_spend() -> None:
     """Not even nothing: rows that were never sealed here are not this provider's."""
     assert budget_of([], "visits") is None
     with pytest.raises(Problem, match="no budget"):
-        charged(None, "visits", 0)
+        charged(None, "visits", Charge(0))
 
 
 keys = st.binary(min_size=32, max_size=32)

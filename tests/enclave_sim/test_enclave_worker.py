@@ -15,6 +15,7 @@ from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.enclave import Enclave
 from enclave_sim.enclave_process import Worker
+from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.protocol import Engine, OpenTable, never
 from enclave_sim.job_files import JobFiles
 from tests.attacks.three_enclaves import Trio
@@ -22,7 +23,7 @@ from tests.attacks.three_enclaves import Trio
 CANARY = "canary-98b2"
 
 
-class Leaking:
+class Leaking(DuckDBEngine):
     """An engine whose error quotes a value, with another one as its cause."""
 
     def contribution(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> list[int]:
@@ -30,13 +31,14 @@ class Leaking:
         try:
             raise KeyError(CANARY)
         except KeyError as error:
-            raise ValueError(f"cannot read {CANARY} of {plan.table}") from error
+            raise ValueError(f"cannot read {CANARY} of {plan.dataset}") from error
 
 
-class Gate:
+class Gate(DuckDBEngine):
     """An engine that waits at a gate before it computes."""
 
     def __init__(self, engine: Engine) -> None:
+        super().__init__()
         self.entered, self.opened, self._engine = threading.Event(), threading.Event(), engine
 
     def contribution(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> list[int]:

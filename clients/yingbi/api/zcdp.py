@@ -23,10 +23,14 @@ is below 1e-40, and `_SLACK` = 1e-30 on the safe side covers it.
 import math
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
 from typing import Literal
 
 RHO_UNITS = 10**12
 """Units of account in ρ = 1.0."""
+
+DELTA0_UNITS = 10**18
+"""Units of account in δ₀ = 1.0, the δ of approximate zCDP that key selection takes."""
 
 MAX_EPSILON = 1e6
 MIN_DELTA = 1e-300
@@ -103,6 +107,8 @@ def delta_of(rho: float, epsilon: float) -> float:
 def epsilon_of(rho_units: int, delta: float) -> float:
     """The smallest ε such that ρ-zCDP implies (ε, δ)-DP by Corollary 13, rounded up.
 
+    With some δ₀ beside ρ, pass `delta_without(delta, delta0_units)`.
+
     Args:
         rho_units: >= 0, in 1 / `RHO_UNITS`.
         delta: in [1e-300, 1).
@@ -127,16 +133,61 @@ def epsilon_of(rho_units: int, delta: float) -> float:
     return max(0.0, _float_above(epsilon))
 
 
-def rho_units_for(epsilon: float, delta: float) -> int:
+def rho_units_for(epsilon: float, delta: float, delta0_units: int = 0) -> int:
     """The most units of ρ that (ε, δ) buys: `epsilon_of(n, delta) <= epsilon` for this n, not n + 1.
 
-    Monotone in both arguments.
+    Monotone in ε and δ. With δ₀ > 0 what is bought is δ₀-approximate ρ-zCDP, which is (ε, δ' + δ₀)-DP where
+    ρ-zCDP is (ε, δ')-DP: outside an event of probability δ₀ the latter holds (Bun, Steinke, arXiv 1605.02065,
+    Definition 8.1 and Lemma 8.8).
+
+    Args:
+        delta0_units: δ₀ in 1 / `DELTA0_UNITS`; below δ.
+
+    Raises:
+        BadPrivacyParameter: as `check_parameters`, for δ - δ₀.
+    """
+    rest = delta_without(delta, delta0_units)
+    check_parameters(epsilon, rest)
+    return _floor_rho_units(epsilon, rest)
+
+
+def kept_delta0_units(delta: float) -> int:
+    """The part of a δ that is kept for δ₀, in 1 / `DELTA0_UNITS`: a tenth, rounded down.
+
+    Budgets and requests keep the same part, whether they need it or not: so a filter on (ρ, δ₀) has limits that
+    are fixed from the first charge on, and a request for the whole budget fits into it. It costs a request below
+    1 % of its ρ.
+    """
+    return math.floor(Fraction(delta) * DELTA0_UNITS / 10)
+
+
+def bought(epsilon: float, delta: float) -> tuple[int, int]:
+    """What (ε, δ) buys for a budget or a request: units of ρ, and units of δ₀ beside them.
 
     Raises:
         BadPrivacyParameter: as `check_parameters`.
     """
     check_parameters(epsilon, delta)
-    return _floor_rho_units(epsilon, delta)
+    kept = kept_delta0_units(delta)
+    return rho_units_for(epsilon, delta, kept), kept
+
+
+def asked_epsilon(rho_units: int, delta: float) -> float:
+    """The ε that `bought` that much ρ at δ, rounded up; 0.0 for nothing.
+
+    Raises:
+        BadPrivacyParameter: δ is out of range.
+    """
+    return epsilon_of(rho_units, delta_without(delta, kept_delta0_units(delta))) if rho_units > 0 else 0.0
+
+
+def delta_without(delta: float, delta0_units: int) -> float:
+    """The largest float that is at most δ - δ₀; δ itself where δ₀ is 0."""
+    if not delta0_units or not math.isfinite(delta):
+        return delta
+    rest = Fraction(delta) - Fraction(delta0_units, DELTA0_UNITS)
+    nearest = float(rest)
+    return nearest if Fraction(nearest) <= rest else math.nextafter(nearest, -math.inf)
 
 
 def _floor_rho_units(epsilon: float, delta: float) -> int:

@@ -1,27 +1,26 @@
-"""Draw a table as text, write a plan in a line, read its cells: the words of the specification tests."""
+"""Draw a table as text, write a plan in a line, read its cells: the words of the specification tests.
+
+Expressions are in `expressions`, relations in `relations`.
+"""
 
 import ast
 import datetime
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 from yingbi.api.v1.plan_pb2 import (
     BoundedSum,
     Clipping,
-    ColumnReference,
-    ColumnType,
-    Comparison,
-    Conjunction,
-    Disjunction,
     DistinctUnits,
     Expression,
     GroupKey,
-    Membership,
-    Negation,
     Noise,
     NonNullCount,
-    NullTest,
     Plan,
+    RangeCounts,
+    Relation,
     RowCount,
     Statistic,
     Value,
@@ -31,17 +30,14 @@ from enclave_sim.engine.protocol import Engine, OpenTable
 from enclave_sim.plan import values
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 
-TYPES = {name: kind for kind, name in values.TYPE_NAMES.items()}
-OPERATORS = {
-    "=": Comparison.OPERATOR_EQUAL,
-    "<>": Comparison.OPERATOR_NOT_EQUAL,
-    "<": Comparison.OPERATOR_LESS,
-    "<=": Comparison.OPERATOR_LESS_OR_EQUAL,
-    ">": Comparison.OPERATOR_GREATER,
-    ">=": Comparison.OPERATOR_GREATER_OR_EQUAL,
-}
+from .expressions import Operand, all_of, any_of, column, column_type, compare, is_null, literal, operand
+from .relations import VISITS, ranked, selected
+
 ROW_COUNT = Statistic(row_count=RowCount())
 DISTINCT_UNITS = Statistic(distinct_units=DistinctUnits())
+
+Tables: TypeAlias = pa.Table | Mapping[str, pa.Table]
+"""Tables by name; one alone is `visits`."""
 
 
 def drawn(picture: str) -> pa.Table:
@@ -55,101 +51,69 @@ def drawn(picture: str) -> pa.Table:
     return pa.table(columns)
 
 
-def column_type(kind: str) -> ColumnType.ValueType:
-    """The plan's type of this name, as in a declaration."""
-    return ColumnType.ValueType(TYPES[kind])
-
-
 def _cell(text: str, kind: str) -> object:
     if text == "NULL":
         return None
     match kind:
         case "float64":
             return float(text)
-        case "date":
+        case "date" if not text.lstrip("-").isdecimal():
             return datetime.date.fromisoformat(text)
-        case "timestamp":
+        case "timestamp" if not text.lstrip("-").isdecimal():
             return datetime.datetime.fromisoformat(text)
         case _:
+            # Days and microseconds too, for what Python's dates do not reach.
             return ast.literal_eval(text)
 
 
-def opener(table: pa.Table) -> OpenTable:
+def opener(tables: Tables) -> OpenTable:
     """What an engine gets instead of a sealed shard."""
+    by_name = tables if isinstance(tables, Mapping) else {"visits": tables}
 
     def open_table(name: str, columns: Sequence[str]) -> pa.Table:
-        assert name == "visits"
-        return table.select(list(columns))
+        return by_name[name].select(list(columns))
 
     return open_table
 
 
-def reference(title: str) -> ColumnReference:
-    name, kind = title.split(":")
-    return ColumnReference(name=name, type=column_type(kind))
-
-
-def column(title: str) -> Expression:
-    return Expression(column=reference(title))
-
-
-def literal(value: values.PythonValue) -> Expression:
-    return Expression(literal=values.from_python(value))
-
-
-def compare(title: str, operator: str, value: values.PythonValue | Expression) -> Expression:
-    right = value if isinstance(value, Expression) else literal(value)
-    comparison = Comparison(operator=OPERATORS[operator], left=column(title), right=right)
-    return Expression(comparison=comparison)
-
-
-def all_of(*operands: Expression) -> Expression:
-    return Expression(conjunction=Conjunction(operands=operands))
-
-
-def any_of(*operands: Expression) -> Expression:
-    return Expression(disjunction=Disjunction(operands=operands))
-
-
-def negated(operand: Expression) -> Expression:
-    return Expression(negation=Negation(operand=operand))
-
-
-def one_of(title: str, *members: values.PythonValue) -> Expression:
-    constants = [values.from_python(member) for member in members]
-    return Expression(membership=Membership(column=reference(title), values=constants))
-
-
-def is_null(title: str) -> Expression:
-    return Expression(null_test=NullTest(column=reference(title)))
-
-
-def key(title: str, *members: values.PythonValue | Value) -> GroupKey:
+def key(by: Operand, *members: values.PythonValue | Value) -> GroupKey:
     constants = [member if isinstance(member, Value) else values.from_python(member) for member in members]
-    return GroupKey(column=reference(title), values=constants)
+    return GroupKey(expression=operand(by), values=constants)
 
 
-def non_null(title: str) -> Statistic:
-    return Statistic(non_null_count=NonNullCount(column=reference(title)))
+def non_null(term: Operand) -> Statistic:
+    return Statistic(non_null_count=NonNullCount(term=operand(term)))
 
 
-def bounded_sum(title: str, lower: float, upper: float, centre: float, half_range: float) -> Statistic:
-    term = BoundedSum(column=reference(title), lower=lower, upper=upper, centre=centre, half_range=half_range)
-    return Statistic(bounded_sum=term)
+def bounded_sum(term: Operand, lower: float, upper: float, centre: float, half_range: float) -> Statistic:
+    summed = BoundedSum(term=operand(term), lower=lower, upper=upper, centre=centre, half_range=half_range)
+    return Statistic(bounded_sum=summed)
+
+
+def range_counts(term: Operand, lower: float, upper: float, branching: int, levels: int) -> Statistic:
+    ranges = RangeCounts(term=operand(term), lower=lower, upper=upper, branching=branching, levels=levels)
+    return Statistic(range_counts=ranges)
+
+
+def counted(statistic: Statistic, where: Expression) -> Statistic:
+    """The statistic with FILTER (WHERE ...)."""
+    filtered = Statistic(filter=where)
+    filtered.MergeFrom(statistic)
+    return filtered
 
 
 def plan(
     *statistics: Statistic,
+    over: Relation = VISITS,
     where: Expression | None = None,
     by: Sequence[GroupKey] = (),
     max_rows: int = 1000,
     max_groups: int = 1000,
     fraction_bits: int = 0,
 ) -> Plan:
-    """A plan over the table `visits`; by default unclipped, in whole numbers."""
+    """A plan over the table `visits`, or another relation; by default unclipped, in whole numbers."""
     return Plan(
-        table="visits",
-        filter=where,
+        relation=over if where is None else selected(over, where),
         group_by=by,
         statistics=statistics,
         clipping=Clipping(max_rows=max_rows, max_groups=max_groups),
@@ -158,6 +122,49 @@ def plan(
     )
 
 
-def cells(engine: Engine, table: pa.Table, asked: Plan) -> list[int]:
-    """The cells of the plan on the table."""
-    return engine.contribution(asked, opener(table))
+def cells(engine: Engine, tables: Tables, asked: Plan) -> list[int]:
+    """The cells of the plan on the tables."""
+    return engine.contribution(asked, opener(tables))
+
+
+def assert_gives(engine: Engine, expression: Expression, picture: str) -> None:
+    """The expression has in every row of `picture` the value in the last column, `is:type`."""
+    header, *rows = picture.strip().splitlines()
+    numbered = [f"{number} | {number} | {row}" for number, row in enumerate(rows)]
+    table = drawn("\n".join([f"unit | row:int64 | {header}", *numbered]))
+    expected = column(header.split("|")[-1].strip())
+    asked = plan(ROW_COUNT, where=agrees(expression, expected), by=[key("row:int64", *range(len(rows)))])
+    wrong = [row.strip() for row, found in zip(rows, cells(engine, table, asked), strict=True) if not found]
+    assert wrong == []
+
+
+def assert_rows(engine: Engine, tables: Tables, over: Relation, picture: str) -> None:
+    """The relation has the rows of `picture` and no others; `place:int64` is a row's among its unit's, from 1."""
+    titles, *rows = [[cell.strip() for cell in line.split("|")] for line in picture.strip().splitlines()]
+    placed = ranked(over, "place", by=[literal(0)])
+    expected = [tuple(row) for row in rows]
+    different = sorted(set(expected))
+    filters = [all_of(*(_is(title, cell) for title, cell in zip(titles, row, strict=True))) for row in different]
+    asked = plan(ROW_COUNT, *(counted(ROW_COUNT, condition) for condition in filters), over=placed)
+    total, *found = cells(engine, tables, asked)
+    assert dict(zip(different, found, strict=True)) == Counter(expected)
+    assert total == len(expected)
+
+
+def agrees(left: Operand, right: Operand) -> Expression:
+    """Whether both have one value, or both have none."""
+    return any_of(compare(left, "=", operand(right)), all_of(is_null(left), is_null(right)))
+
+
+def _is(title: str, text: str) -> Expression:
+    kind = title.rsplit(":", 1)[1]
+    value = _cell(text, kind)
+    return is_null(title) if value is None else compare(title, "=", Expression(literal=_constant(value, kind)))
+
+
+def _constant(value: Any, kind: str) -> Value:
+    if kind == "date" and isinstance(value, int):
+        return Value(date_days=value)
+    if kind == "timestamp" and isinstance(value, int):
+        return Value(timestamp_micros=value)
+    return values.from_python(value)

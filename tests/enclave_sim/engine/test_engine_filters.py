@@ -8,22 +8,8 @@ from yingbi.api.v1.plan_pb2 import Expression
 from enclave_sim.engine.protocol import Engine
 from enclave_sim.plan.values import PythonValue
 
-from .drawn import (
-    OPERATORS,
-    ROW_COUNT,
-    all_of,
-    any_of,
-    cells,
-    column,
-    compare,
-    drawn,
-    is_null,
-    key,
-    literal,
-    negated,
-    one_of,
-    plan,
-)
+from .drawn import ROW_COUNT, cells, drawn, key, plan
+from .expressions import OPERATORS, all_of, any_of, column, compare, is_null, literal, negated, one_of
 
 # One row a unit; a test asks which units stay.
 ROWS = drawn("""

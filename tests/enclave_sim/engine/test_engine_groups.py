@@ -9,6 +9,7 @@ from enclave_sim.engine.protocol import Engine
 from enclave_sim.plan.values import PythonValue
 
 from .drawn import ROW_COUNT, cells, drawn, key, plan
+from .expressions import call, case, compare, literal
 
 NASTY = ["O'Brien", '"; DROP TABLE rows; --', "$p0", "影壁 é ﷽ 🧪", "", " ", "NULL", "a\0b", "\\", "%"]
 
@@ -71,3 +72,28 @@ def test_a_value_declared_twice_doubles_no_row(engine: Engine) -> None:
     table = drawn("unit | k:int64\n0 | 5\n")
     twice = key("k:int64", Value(int64_value=5), Value(int64_value=5))
     assert cells(engine, table, plan(ROW_COUNT, by=[twice])) == [1, 0]
+
+
+def test_a_key_may_be_computed(engine: Engine) -> None:
+    table = drawn("""
+        unit | d:date     | x:float64
+        0    | 2024-02-29 | 0.4
+        1    | 2023-12-31 | 7.9
+        2    | NULL       | -3.0
+        3    | 2024-01-01 | 1.0
+    """)
+    year = call("year", "d:date")
+    assert cells(engine, table, plan(ROW_COUNT, by=[key(year, 2022, 2023, 2024)])) == [0, 1, 2]
+    grade = case((compare("x:float64", ">=", 1.0), literal("high")), otherwise=literal("low"))
+    assert cells(engine, table, plan(ROW_COUNT, by=[key(grade, "low", "high"), key(year, 2023, 2024)])) == [0, 1, 1, 1]
+
+
+def test_a_float_is_a_key(engine: Engine) -> None:
+    table = drawn("unit | x:float64\n0 | 0.4\n1 | 0.6\n2 | -0.4\n3 | nan\n4 | inf\n")
+    whole = call("round", "x:float64")
+    assert cells(engine, table, plan(ROW_COUNT, by=[key(whole, 0.0, 1.0, 1.7976931348623157e308)])) == [2, 1, 1]
+
+
+def test_a_condition_is_a_key(engine: Engine) -> None:
+    table = drawn("unit | x:int64\n0 | 4\n1 | 6\n2 | 7\n3 | NULL\n")
+    assert cells(engine, table, plan(ROW_COUNT, by=[key(compare("x:int64", ">", 5), False, True)])) == [1, 2]

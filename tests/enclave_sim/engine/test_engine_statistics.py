@@ -4,16 +4,8 @@ import pytest
 
 from enclave_sim.engine.protocol import Engine
 
-from .drawn import (
-    DISTINCT_UNITS,
-    ROW_COUNT,
-    bounded_sum,
-    cells,
-    drawn,
-    key,
-    non_null,
-    plan,
-)
+from .drawn import DISTINCT_UNITS, ROW_COUNT, bounded_sum, cells, counted, drawn, key, non_null, plan, range_counts
+from .expressions import call, case, compare, like, literal
 
 VISITS = drawn("""
     unit | ward:string | score:float64 | age:int64
@@ -130,3 +122,58 @@ def test_a_unit_in_more_groups_than_the_bound_counts_less_in_each(engine: Engine
     table = drawn("unit | ward:string\n0 | 'a'\n0 | 'a'\n0 | 'b'\n1 | 'b'\n")
     asked = plan(DISTINCT_UNITS, by=WARDS, max_groups=1, fraction_bits=8)
     assert cells(engine, table, asked) == [181, 181 + 256, 0]
+
+
+def test_a_statistic_of_a_computed_value(engine: Engine) -> None:
+    half = call("divide", "score:float64", literal(2.0))
+    assert cells(engine, VISITS, plan(non_null(call("modulo", "age:int64", "age:int64")), by=WARDS)) == [2, 2, 0]
+    assert cells(engine, VISITS, plan(bounded_sum(half, -64, 64, 0, 64), by=WARDS, fraction_bits=6)) == [5 + 64, -2, 0]
+
+
+def test_a_sum_of_a_case_is_of_what_the_case_chose(engine: Engine) -> None:
+    points = case((compare("score:float64", ">", 0.0), literal(1.0)), otherwise=literal(-1.0))
+    statistic = bounded_sum(points, lower=-1, upper=1, centre=0, half_range=1)
+    assert cells(engine, VISITS, plan(statistic, by=WARDS)) == [1 - 1 + 1, -1 - 1, 0]
+
+
+def test_a_filter_leaves_rows_out_of_its_statistic_only(engine: Engine) -> None:
+    positive = compare("score:float64", ">", 0.0)
+    score = bounded_sum("score:float64", lower=0, upper=10, centre=0, half_range=10)
+    asked = plan(
+        counted(ROW_COUNT, positive),
+        ROW_COUNT,
+        counted(non_null("age:int64"), positive),
+        counted(DISTINCT_UNITS, positive),
+        counted(score, compare("score:float64", "<", 10.5)),
+        counted(range_counts("score:float64", 0, 20, 2, 1), positive),
+        by=WARDS,
+        max_rows=100,
+    )
+    assert cells(engine, VISITS, asked) == [
+        *[2, 0, 0],
+        *[3, 2, 0],
+        *[2, 0, 0],
+        *[2, 0, 0],
+        *[1, 0, 0],
+        *[0, 2, 0, 0, 0, 0],
+    ]
+
+
+def test_a_filter_that_is_unknown_or_false_leaves_a_row_out(engine: Engine) -> None:
+    assert cells(engine, VISITS, plan(counted(ROW_COUNT, like("ward:string", "_")))) == [6]
+    assert cells(engine, VISITS, plan(counted(ROW_COUNT, literal(False)))) == [0]
+
+
+def test_rows_that_a_statistics_filter_leaves_out_weigh_all_the_same(engine: Engine) -> None:
+    table = drawn("unit | x:int64\n" + "0 | 1\n" + "0 | 2\n" * 3)
+    asked = plan(counted(ROW_COUNT, compare("x:int64", "=", 1)), max_rows=2, fraction_bits=4)
+    assert cells(engine, table, asked) == [16 * 2 // 4]
+
+
+def test_groups_without_a_row_that_passes_do_not_count_against_a_unit(engine: Engine) -> None:
+    # The unit is in two groups but passes in one: one allowed, no loss.
+    table = drawn("unit | ward:string | x:int64\n0 | 'a' | 1\n0 | 'b' | 2\n0 | 'b' | 2\n")
+    asked = plan(
+        counted(DISTINCT_UNITS, compare("x:int64", "=", 2)), DISTINCT_UNITS, by=WARDS, max_groups=1, fraction_bits=8
+    )
+    assert cells(engine, table, asked) == [0, 256, 0, 181, 181, 0]

@@ -7,21 +7,24 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from yingbi.api.v1 import plan_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_BOOL,
+    COLUMN_TYPE_FLOAT64,
     COLUMN_TYPE_INT64,
     COLUMN_TYPE_STRING,
     ColumnReference,
-    Conjunction,
+    ColumnType,
     Expression,
-    Negation,
+    GroupKey,
     Plan,
+    RangeCounts,
+    Relation,
     Value,
 )
 
 from enclave_sim.plan.errors import PlanError
-from enclave_sim.plan.expressions import MAX_DEPTH, MAX_NODES
 from enclave_sim.plan.validation import check_plan, total_rho_units
 
 from .conftest import price
@@ -34,46 +37,23 @@ def check(plan: Plan, declaration: DatasetDeclaration) -> None:
     check_plan(plan, declaration, dataset_version=VERSION)
 
 
-def filtered(text: str) -> Change:
-    """Replace the filter by one in text form."""
-
-    def change(plan: Plan) -> None:
-        plan.ClearField("filter")
-        plan.filter.SetInParent()
-        text_format.Parse(text, plan.filter)
-
-    return change
+def column(name: str, column_type: ColumnType.ValueType) -> Expression:
+    return Expression(column=ColumnReference(name=name, type=column_type))
 
 
 def test_a_good_plan_is_accepted(plan: Plan, declaration: DatasetDeclaration) -> None:
     check(plan, declaration)
-    plan.ClearField("filter")
-    check(plan, declaration)
     assert total_rho_units(plan) == sum(statistic.rho_units for statistic in plan.statistics)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "literal { bool_value: false }",
-        'null_test { column { name: "note" type: COLUMN_TYPE_STRING } }',
-        'membership { column { name: "days" type: COLUMN_TYPE_INT64 } values { int64_value: 4 } }',
-        "disjunction { operands { literal { bool_value: true } } operands { literal { bool_value: false } } }",
-        "negation { operand { literal { bool_value: true } } }",
-        'comparison { operator: OPERATOR_EQUAL left { column { name: "urgent" type: COLUMN_TYPE_BOOL } } '
-        "right { literal { bool_value: true } } }",
-    ],
-)
-def test_good_filters_are_accepted(plan: Plan, declaration: DatasetDeclaration, text: str) -> None:
-    filtered(text)(plan)
-    check(plan, declaration)
-
-
 LIES: dict[str, tuple[str, Change]] = {
-    "another language": ("language_version", lambda p: setattr(p, "language_version", 2)),
+    "another language": ("language_version", lambda p: setattr(p, "language_version", 1)),
     "another dataset": ("dataset", lambda p: setattr(p, "dataset", "other")),
     "an old version of the data": ("dataset_version", lambda p: setattr(p, "dataset_version", b"1" * 32)),
-    "another table": ("table", lambda p: setattr(p, "table", "VISITS")),
+    "another table": (
+        "relation.selection.input.scan.table",
+        lambda p: setattr(p.relation.selection.input.scan, "table", "VISITS"),
+    ),
     "half the sigma": ("statistics[0].rho_units", lambda p: setattr(p.statistics[0], "sigma", 500_000)),
     "a sigma of 1": ("statistics[0].sigma", lambda p: setattr(p.statistics[0], "sigma", 1)),
     "a sigma of 0": ("statistics[3].sigma", lambda p: setattr(p.statistics[3], "sigma", 0)),
@@ -124,57 +104,92 @@ LIES: dict[str, tuple[str, Change]] = {
         lambda p: setattr(p.statistics[1].bounded_sum, "lower", float("nan")),
     ),
     "the sum of a string": (
-        "statistics[1].bounded_sum.column",
-        lambda p: p.statistics[1].bounded_sum.column.CopyFrom(ColumnReference(name="note", type=COLUMN_TYPE_STRING)),
+        "statistics[1].bounded_sum.term",
+        lambda p: p.statistics[1].bounded_sum.term.CopyFrom(column("note", COLUMN_TYPE_STRING)),
     ),
     "the sum of the unit": (
-        "statistics[1].bounded_sum.column",
-        lambda p: p.statistics[1].bounded_sum.column.CopyFrom(ColumnReference(name="id", type=COLUMN_TYPE_INT64)),
+        "statistics[1].bounded_sum.term.column",
+        lambda p: p.statistics[1].bounded_sum.term.CopyFrom(column("id", COLUMN_TYPE_INT64)),
     ),
     "a count of the unit": (
-        "statistics[2].non_null_count.column",
-        lambda p: p.statistics[2].non_null_count.column.CopyFrom(ColumnReference(name="id", type=COLUMN_TYPE_INT64)),
+        "statistics[2].non_null_count.term.column",
+        lambda p: p.statistics[2].non_null_count.term.CopyFrom(column("id", COLUMN_TYPE_INT64)),
+    ),
+    "a count of nothing": (
+        "statistics[2].non_null_count.term",
+        lambda p: p.statistics[2].non_null_count.ClearField("term"),
+    ),
+    "a filter that is no condition": (
+        "statistics[0].filter",
+        lambda p: p.statistics[0].filter.CopyFrom(column("days", COLUMN_TYPE_INT64)),
+    ),
+    "a filter on the unit": (
+        "statistics[3].filter.null_test.operand.column",
+        lambda p: p.statistics[3].filter.null_test.operand.CopyFrom(column("id", COLUMN_TYPE_INT64)),
+    ),
+    "an empty filter": ("statistics[0].filter", lambda p: p.statistics[0].filter.SetInParent()),
+    "ranges of a string": (
+        "statistics[4].range_counts.term",
+        lambda p: p.statistics[4].range_counts.term.CopyFrom(column("note", COLUMN_TYPE_STRING)),
+    ),
+    "ranges upside down": (
+        "statistics[4].range_counts.lower",
+        lambda p: setattr(p.statistics[4].range_counts, "lower", 8.0),
+    ),
+    "ranges without end": (
+        "statistics[4].range_counts.upper",
+        lambda p: setattr(p.statistics[4].range_counts, "upper", float("inf")),
+    ),
+    "ranges wider than a double": (
+        "statistics[4].range_counts.upper",
+        lambda p: p.statistics[4].range_counts.MergeFrom(RangeCounts(lower=-1e308, upper=1e308)),
+    ),
+    "a tree that does not branch": (
+        "statistics[4].range_counts.branching",
+        lambda p: setattr(p.statistics[4].range_counts, "branching", 1),
+    ),
+    "a tree of too many branches": (
+        "statistics[4].range_counts.branching",
+        lambda p: setattr(p.statistics[4].range_counts, "branching", 1025),
+    ),
+    "a tree without levels": (
+        "statistics[4].range_counts.levels",
+        lambda p: setattr(p.statistics[4].range_counts, "levels", 0),
+    ),
+    "a tree of too many levels": (
+        "statistics[4].range_counts.levels",
+        lambda p: setattr(p.statistics[4].range_counts, "levels", 2**32 - 1),
+    ),
+    "a tree of too many nodes": ("statistics", lambda p: setattr(p.statistics[4].range_counts, "levels", 17)),
+    "another level at the old price": (
+        "statistics[4].rho_units",
+        lambda p: setattr(p.statistics[4].range_counts, "levels", 4),
     ),
     "groups by the unit": (
-        "group_by[0].column",
-        lambda p: p.group_by[0].column.CopyFrom(ColumnReference(name="id", type=COLUMN_TYPE_INT64)),
+        "group_by[0].expression.column",
+        lambda p: p.group_by[0].expression.CopyFrom(column("id", COLUMN_TYPE_INT64)),
     ),
+    "groups by nothing": ("group_by[0].expression", lambda p: p.group_by[0].ClearField("expression")),
     "groups by a column of another type": (
-        "group_by[0].column",
-        lambda p: setattr(p.group_by[0].column, "type", COLUMN_TYPE_BOOL),
-    ),
-    "a group that nobody declared": (
-        "group_by[0].values[2]",
-        lambda p: p.group_by[0].values.add(string_value="south"),
+        "group_by[0].expression.column",
+        lambda p: setattr(p.group_by[0].expression.column, "type", COLUMN_TYPE_BOOL),
     ),
     "a group twice": ("group_by[0].values[2]", lambda p: p.group_by[0].values.add(string_value="east")),
     "a group of another type": ("group_by[0].values[2]", lambda p: p.group_by[0].values.add(bool_value=True)),
+    "a group of a long name": ("group_by[0].values[2]", lambda p: p.group_by[0].values.add(string_value="x" * 1001)),
+    "a group without value": ("group_by[0].values[2]", lambda p: p.group_by[0].values.add()),
     "a key without values": ("group_by[0].values", lambda p: p.group_by[0].ClearField("values")),
-    "a key without declared values": (
-        "group_by[0].values[0]",
-        lambda p: setattr(p.group_by[0].column, "name", "note"),
-    ),
     "a key twice": ("group_by", lambda p: p.group_by.append(p.group_by[0])),
-    "no outputs": ("outputs", lambda p: p.ClearField("outputs")),
-    "an output without name": ("outputs[0].name", lambda p: p.outputs[0].ClearField("name")),
-    "an output without kind": ("outputs[0]", lambda p: p.outputs[0].ClearField("key")),
-    "two outputs of one name": ("outputs", lambda p: setattr(p.outputs[0], "name", "n")),
-    "a key that is not there": ("outputs[0].key", lambda p: setattr(p.outputs[0], "key", 1)),
-    "a count that is a sum": ("outputs[1].count.statistic", lambda p: setattr(p.outputs[1].count, "statistic", 1)),
-    "a count that is not there": ("outputs[1].count.statistic", lambda p: setattr(p.outputs[1].count, "statistic", 9)),
-    "a sum that is a count": ("outputs[2].sum.bounded_sum", lambda p: setattr(p.outputs[2].sum, "bounded_sum", 0)),
-    "a centred sum without its count": (
-        "outputs[2].sum.non_null_count",
-        lambda p: p.outputs[2].sum.ClearField("non_null_count"),
+    "too many groups": (
+        "group_by",
+        lambda p: p.group_by[0].values.extend(Value(string_value=str(number)) for number in range(100_000)),
     ),
-    "a mean over the row count": (
-        "outputs[3].mean.non_null_count",
-        lambda p: setattr(p.outputs[3].mean, "non_null_count", 0),
+    "a statistic that is not computed": (
+        "statistics[0].unit_norms",
+        lambda p: p.statistics[0].unit_norms.edges.append(1),
     ),
-    "a mean over another column's count": (
-        "outputs[2].sum.non_null_count",
-        lambda p: p.statistics[2].non_null_count.column.CopyFrom(ColumnReference(name="note", type=COLUMN_TYPE_STRING)),
-    ),
+    "a selection of keys": ("key_selection", lambda p: p.key_selection.SetInParent()),
+    "no relation": ("relation", lambda p: p.ClearField("relation")),
 }
 
 
@@ -186,119 +201,112 @@ def test_a_lie_is_refused(plan: Plan, declaration: DatasetDeclaration, path: str
     assert caught.value.path == path
 
 
-BAD_FILTERS: dict[str, tuple[str, str]] = {
-    "the unit in a comparison": (
-        "filter.comparison.left.column",
-        'comparison { operator: OPERATOR_EQUAL left { column { name: "id" type: COLUMN_TYPE_INT64 } } '
-        "right { literal { int64_value: 7 } } }",
-    ),
-    "the unit in a null test": (
-        "filter.null_test.column",
-        'null_test { column { name: "id" type: COLUMN_TYPE_INT64 } }',
-    ),
-    "the unit in a list": (
-        "filter.membership.column",
-        'membership { column { name: "id" type: COLUMN_TYPE_INT64 } values { int64_value: 7 } }',
-    ),
-    "an unknown column": (
-        "filter.null_test.column",
-        'null_test { column { name: "secret" type: COLUMN_TYPE_INT64 } }',
-    ),
-    "a column in another case": (
-        "filter.null_test.column",
-        'null_test { column { name: "NOTE" type: COLUMN_TYPE_STRING } }',
-    ),
-    "two types": (
-        "filter.comparison",
-        'comparison { operator: OPERATOR_EQUAL left { column { name: "days" type: COLUMN_TYPE_INT64 } } '
-        "right { literal { float64_value: 7 } } }",
-    ),
-    "no operator": (
-        "filter.comparison.operator",
-        'comparison { left { column { name: "days" type: COLUMN_TYPE_INT64 } } right { literal { int64_value: 7 } } }',
-    ),
-    "a comparison of comparisons": (
-        "filter.comparison.left",
-        "comparison { operator: OPERATOR_EQUAL left { negation { operand { literal { bool_value: true } } } } "
-        "right { literal { bool_value: true } } }",
-    ),
-    "NaN": (
-        "filter.comparison.right.literal",
-        'comparison { operator: OPERATOR_LESS left { column { name: "pulse" type: COLUMN_TYPE_FLOAT64 } } '
-        "right { literal { float64_value: nan } } }",
-    ),
-    "an empty list": (
-        "filter.membership.values",
-        'membership { column { name: "days" type: COLUMN_TYPE_INT64 } }',
-    ),
-    "a list of two types": (
-        "filter.membership.values[1]",
-        'membership { column { name: "days" type: COLUMN_TYPE_INT64 } values { int64_value: 7 } '
-        "values { bool_value: true } }",
-    ),
-    "a long string": (
-        "filter.membership.values[0]",
-        'membership { column { name: "note" type: COLUMN_TYPE_STRING } values { string_value: "' + "x" * 1001 + '" } }',
-    ),
-    "a bare column": ("filter", 'column { name: "urgent" type: COLUMN_TYPE_BOOL }'),
-    "a number": ("filter.literal", "literal { int64_value: 1 }"),
-    "nothing": ("filter", ""),
-    "an empty conjunction": ("filter.conjunction.operands", "conjunction {}"),
-    "an empty negation": ("filter.negation.operand", "negation {}"),
+# All that `check_plan` looks at. A field that comes to the language comes here together with its check.
+FIELDS: dict[str, set[str]] = {
+    "Plan": {
+        *("language_version", "dataset", "dataset_version", "relation", "group_by", "statistics", "clipping"),
+        *("fraction_bits", "noise", "slot_bits", "outputs", "epsilon", "delta", "grouping_sets", "presentation"),
+        "key_selection",
+    },
+    "Relation": {"scan", "selection", "projection", "unit_aggregation", "unit_ranking", "unit_join"},
+    "UnitMeasure": {"name", "function", "argument", "filter"},
+    "UnitRanking": {"input", "name", "partition_by", "order_by"},
+    "UnitJoin": {"left", "right", "kind", "condition", "max_left_rows", "max_right_rows"},
+    "Expression": {
+        *("column", "literal", "comparison", "conjunction", "disjunction", "negation", "membership", "null_test"),
+        *("call", "conditional", "pattern"),
+    },
+    "Statistic": {
+        *("row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"),
+        *("sigma", "rho_units", "filter"),
+    },
+    "Output": {"name", "key", "measure", "formula"},
+    "Measure": {"count", "sum", "mean", "quantile"},
+    "Formula": {"measure", "constant", "operation"},
+    "Presentation": {"having", "order_by", "limit", "offset"},
 }
 
 
-@pytest.mark.parametrize(("path", "text"), BAD_FILTERS.values(), ids=BAD_FILTERS.keys())
-def test_a_bad_filter_is_refused(plan: Plan, declaration: DatasetDeclaration, path: str, text: str) -> None:
-    filtered(text)(plan)
-    with pytest.raises(PlanError) as caught:
-        check(plan, declaration)
-    assert caught.value.path == path
+@pytest.mark.parametrize(("message", "fields"), FIELDS.items(), ids=FIELDS.keys())
+def test_the_check_knows_every_field(message: str, fields: set[str]) -> None:
+    assert {field.name for field in plan_pb2.DESCRIPTOR.message_types_by_name[message].fields} == fields
 
 
-def nested(depth: int) -> Expression:
-    expression = Expression(literal=Value(bool_value=True))
-    for _ in range(depth - 1):
-        expression = Expression(negation=Negation(operand=expression))
-    return expression
-
-
-def wide(parts: int) -> Expression:
-    truth = Expression(literal=Value(bool_value=True))
-    return Expression(conjunction=Conjunction(operands=[truth] * (parts - 1)))
-
-
-@pytest.mark.parametrize(("make", "limit"), [(nested, MAX_DEPTH), (wide, MAX_NODES)])
-def test_filters_have_a_largest_size(
-    plan: Plan, declaration: DatasetDeclaration, make: Callable[[int], Expression], limit: int
-) -> None:
-    plan.filter.CopyFrom(make(limit))
-    check(plan, declaration)
-    plan.filter.CopyFrom(make(limit + 1))
-    with pytest.raises(PlanError, match="more than"):
-        check(plan, declaration)
-
-
-def test_units_at_several_providers_are_never_counted_as_distinct(plan: Plan, declaration: DatasetDeclaration) -> None:
+def spread(plan: Plan, declaration: DatasetDeclaration) -> None:
+    """Units are at all three providers now; the noise still fits the stated ε."""
     declaration.units_disjoint = False
     plan.noise.parties_per_unit = 3
     for statistic in plan.statistics:
         statistic.sigma *= 3
     price(plan)
+
+
+def test_units_at_several_providers_are_never_counted_as_distinct(plan: Plan, declaration: DatasetDeclaration) -> None:
+    spread(plan, declaration)
     with pytest.raises(PlanError, match="distinct"):
         check(plan, declaration)
-    del plan.statistics[3], plan.outputs[4]
+
+
+WHOLE_UNITS = {
+    "an aggregation": "unit_aggregation { input { scan { table: 'visits' } } }",
+    "a ranking": "unit_ranking { input { scan { table: 'visits' } } name: 'place' }",
+    "a join": "unit_join { left { scan { table: 'visits' } } right { scan { table: 'patients' } } kind: KIND_INNER "
+    "max_left_rows: 5 max_right_rows: 1 }",
+}
+
+
+@pytest.mark.parametrize("text", WHOLE_UNITS.values(), ids=WHOLE_UNITS.keys())
+@pytest.mark.parametrize("disjoint", [True, False])
+def test_nothing_is_made_of_all_rows_of_a_unit_that_is_at_several_providers(
+    plan: Plan, declaration: DatasetDeclaration, text: str, disjoint: bool
+) -> None:
+    del plan.statistics[1:], plan.outputs[2:], plan.group_by[:], plan.outputs[0]
+    plan.clipping.max_groups = 1
+    plan.relation.CopyFrom(text_format.Parse(text, Relation()))
+    price(plan)
+    if not disjoint:
+        spread(plan, declaration)
+        with pytest.raises(PlanError, match="all rows of a unit") as caught:
+            check(plan, declaration)
+        assert caught.value.path == "relation"
+        plan.relation.CopyFrom(
+            text_format.Parse(
+                "selection { input { scan { table: 'visits' } } condition { literal { bool_value: true } } }",
+                Relation(),
+            )
+        )
+    check(plan, declaration)
+
+
+KEYS: dict[str, tuple[str, list[Value]]] = {
+    "undeclared values": ('column { name: "note" type: COLUMN_TYPE_STRING }', [Value(string_value="")]),
+    "whole numbers": ('column { name: "days" type: COLUMN_TYPE_INT64 }', [Value(int64_value=-7), Value(int64_value=8)]),
+    "numbers": ('column { name: "pulse" type: COLUMN_TYPE_FLOAT64 }', [Value(float64_value=0.5)]),
+    "dates": ('column { name: "day" type: COLUMN_TYPE_DATE }', [Value(date_days=0)]),
+    "moments": ('column { name: "moment" type: COLUMN_TYPE_TIMESTAMP }', [Value(timestamp_micros=5)]),
+    "truth values": ("null_test { operand { literal { int64_value: 0 } } }", [Value(bool_value=False)]),
+}
+
+
+@pytest.mark.parametrize(("text", "constants"), KEYS.values(), ids=KEYS.keys())
+def test_groups_are_made_by_any_expression_and_any_listed_values(
+    plan: Plan, declaration: DatasetDeclaration, text: str, constants: list[Value]
+) -> None:
+    plan.group_by[0].CopyFrom(GroupKey(expression=text_format.Parse(text, Expression()), values=constants))
+    plan.clipping.max_groups = 1
     price(plan)
     check(plan, declaration)
 
 
-def test_a_sum_around_0_needs_no_count(plan: Plan, declaration: DatasetDeclaration) -> None:
-    plan.statistics[1].bounded_sum.centre = 0
-    plan.statistics[1].bounded_sum.half_range = 200
-    with pytest.raises(PlanError, match="if and only if"):
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -0.0])
+def test_a_group_of_a_number_is_finite_and_there_once(
+    plan: Plan, declaration: DatasetDeclaration, number: float
+) -> None:
+    values = [Value(float64_value=0.0), Value(float64_value=number)]
+    plan.group_by[0].CopyFrom(GroupKey(expression=column("pulse", COLUMN_TYPE_FLOAT64), values=values))
+    with pytest.raises(PlanError) as caught:
         check(plan, declaration)
-    plan.outputs[2].sum.ClearField("non_null_count")
-    check(plan, declaration)
+    assert caught.value.path == "group_by[0].values[1]"
 
 
 def test_cells_that_no_slot_holds_are_refused(plan: Plan, declaration: DatasetDeclaration) -> None:

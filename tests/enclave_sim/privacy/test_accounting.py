@@ -1,6 +1,11 @@
+import math
+
 import pytest
+from dp_accounting import dp_event
+from dp_accounting.pld import pld_privacy_accountant
 from hypothesis import given
 from hypothesis import strategies as st
+from yingbi.api import zcdp
 
 from enclave_sim.privacy.accounting import BudgetExceededError, Charge, Filter
 
@@ -40,3 +45,23 @@ def test_delta_is_counted_beside_rho() -> None:
 def test_a_negative_charge_would_be_a_refund() -> None:
     with pytest.raises(ValueError, match="cannot be negative"):
         Charge(-1)
+
+
+def test_nine_hundred_small_gaussian_queries_fit_where_basic_composition_allows_thirty() -> None:
+    """Counts with σ = 50.2, each (0.1, 1e-9) by itself, within (3, 1e-6): the table of docs/privacy.md."""
+    query = Charge(math.ceil(zcdp.RHO_UNITS / (2 * 50.2**2)))
+    budget = Filter(Charge(zcdp.rho_units_for(3.0, 1e-6)))
+    admitted = 932
+    for _ in range(admitted):
+        budget = budget.charged(query)
+    with pytest.raises(BudgetExceededError):
+        budget.charged(query)
+    assert zcdp.epsilon_of(budget.spent.rho_units, 1e-6) <= 3.0
+    curve = dp_event.SelfComposedDpEvent(dp_event.GaussianDpEvent(50.2), admitted)
+    assert pld_privacy_accountant.PLDAccountant().compose(curve).get_epsilon(1e-6) < 3.0
+    assert round(3 / 0.1) == 30
+
+
+def test_calibrated_by_our_own_conversion_more_fit() -> None:
+    """What `epsilon=0.1, delta=1e-9` buys from us has a little more noise, σ = 53.1."""
+    assert zcdp.rho_units_for(3.0, 1e-6) // zcdp.rho_units_for(0.1, 1e-9) == 1044

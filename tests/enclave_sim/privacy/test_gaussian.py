@@ -175,7 +175,7 @@ def test_a_share_that_cannot_be_sampled_exactly_is_refused(cells: int, sigma: in
 
 @pytest.mark.parametrize("cells", [0, 1, 4, 5, 9])
 def test_a_share_has_a_draw_for_every_cell_across_chunks(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "_CHUNK", 4)
+    monkeypatch.setattr(sampling, "OPENDP_CELLS", 4)
     noise = sample_share(cells, MAX_SIGMA)
     # Two equal draws at this σ, or a zero, have a probability below 1e-14.
     assert len(noise) == len(set(noise) - {0}) == cells

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_INT64, Comparison, Expression
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_INT64, ColumnReference, Comparison, Expression
 
 from gateway.planning import literals
 
-from .conftest import Planner
+from .test_planning_expressions import term_of
 
-DAYS = ColumnDeclaration(name="days", type=COLUMN_TYPE_INT64)
+DAYS = Expression(column=ColumnReference(name="days", type=COLUMN_TYPE_INT64))
 OPERATORS: dict[str, tuple[Comparison.Operator.ValueType, Callable[[Any, Any], bool]]] = {
     "=": (literals.EQUAL, operator.eq),
     "<>": (literals.NOT_EQUAL, operator.ne),
@@ -57,12 +57,12 @@ def test_an_integer_column_compares_with_any_number(value: int | None, symbol: s
 @settings(deadline=None)
 @given(st.integers(-12, 12), st.sampled_from(sorted(OPERATORS)), st.integers(-40, 40))
 def test_the_same_through_sql_with_the_constant_on_either_side(
-    planned: Planner, value: int, symbol: str, quarter: int
+    declaration: DatasetDeclaration, value: int, symbol: str, quarter: int
 ) -> None:
     number = str(Decimal(quarter) / 4)
     _, python = OPERATORS[symbol]
-    left = planned(f"SELECT COUNT(*) FROM labs WHERE days {symbol} {number}").filter
-    right = planned(f"SELECT COUNT(*) FROM labs WHERE {number} {symbol} days").filter
+    left = term_of(declaration, f"days {symbol} {number}").expression
+    right = term_of(declaration, f"{number} {symbol} days").expression
     assert truth(left, value) == python(value, Fraction(quarter, 4))
     assert truth(right, value) == python(Fraction(quarter, 4), value)
 
@@ -87,18 +87,22 @@ def test_the_same_through_sql_with_the_constant_on_either_side(
         ("at < DATE '1970-01-02'", "timestamp_micros", 86_400 * 10**6),
     ],
 )
-def test_constants_take_the_columns_type(planned: Planner, condition: str, kind: str, value: object) -> None:
-    literal = planned(f"SELECT COUNT(*) FROM labs WHERE {condition}").filter.comparison.right.literal
+def test_constants_take_the_columns_type(
+    declaration: DatasetDeclaration, condition: str, kind: str, value: object
+) -> None:
+    literal = term_of(declaration, condition).expression.comparison.right.literal
     assert literal.WhichOneof("kind") == kind
     assert getattr(literal, kind) == value
     assert str(getattr(literal, kind)) == str(value)
 
 
-def test_a_list_keeps_what_the_column_can_hold_once(planned: Planner) -> None:
-    membership = planned("SELECT COUNT(*) FROM labs WHERE days IN (1, 2.0, 1, 2.5, 1e30)").filter.membership
+def test_a_list_keeps_what_the_column_can_hold_once(declaration: DatasetDeclaration) -> None:
+    membership = term_of(declaration, "days IN (1, 2.0, 1, 2.5, 1e30)").expression.membership
     assert [value.int64_value for value in membership.values] == [1, 2]
 
 
-def test_a_list_of_nothing_that_the_column_can_hold_is_never_true_but_null_for_null(planned: Planner) -> None:
-    expression = planned("SELECT COUNT(*) FROM labs WHERE days IN (2.5, 1e30)").filter
+def test_a_list_of_nothing_that_the_column_can_hold_is_never_true_but_null_for_null(
+    declaration: DatasetDeclaration,
+) -> None:
+    expression = term_of(declaration, "days IN (2.5, 1e30)").expression
     assert [truth(expression, value) for value in (0, -(2**63), 2**63 - 1, None)] == [False, False, False, None]

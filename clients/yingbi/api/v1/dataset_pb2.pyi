@@ -286,10 +286,15 @@ class Budget(_message.Message):
     SPENT_RHO_UNITS_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     limit_rho_units: _builtins.int
     spent_rho_units: _builtins.int
     delta: _builtins.float
     epsilon: _builtins.float
+    @_builtins.property
+    def namespace(self) -> Global___NamespaceBudget:
+        """Set where the dataset's unit namespace has another name or another budget. A charge is against both."""
+
     def __init__(
         self,
         *,
@@ -297,14 +302,42 @@ class Budget(_message.Message):
         spent_rho_units: _builtins.int = ...,
         delta: _builtins.float = ...,
         epsilon: _builtins.float = ...,
+        namespace: Global___NamespaceBudget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "limit_rho_units", b"limit_rho_units", "spent_rho_units", b"spent_rho_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "limit_rho_units", b"limit_rho_units", "namespace", b"namespace", "spent_rho_units", b"spent_rho_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class NamespaceBudget(_message.Message):
+    """What all datasets about the same people share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_NAMESPACE_FIELD_NUMBER: _builtins.int
+    LIMIT_RHO_UNITS_FIELD_NUMBER: _builtins.int
+    SPENT_RHO_UNITS_FIELD_NUMBER: _builtins.int
+    unit_namespace: _builtins.str
+    limit_rho_units: _builtins.int
+    spent_rho_units: _builtins.int
+    def __init__(
+        self,
+        *,
+        unit_namespace: _builtins.str = ...,
+        limit_rho_units: _builtins.int = ...,
+        spent_rho_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_rho_units", b"limit_rho_units", "spent_rho_units", b"spent_rho_units", "unit_namespace", b"unit_namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamespaceBudget: _TypeAlias = NamespaceBudget  # noqa: Y015
 
 @_typing.final
 class RegisterDatasetRequest(_message.Message):

@@ -59,11 +59,17 @@ class Query(_message.Message):
     SQL_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
+    AUTO_BOUNDS_FIELD_NUMBER: _builtins.int
+    FIRST_STAGE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     sql: _builtins.str
     epsilon: _builtins.float
     delta: _builtins.float
     """Absent: the dataset's."""
+    auto_bounds: _builtins.bool
+    """Find the clipping bound privately, in a first stage; false: take it from the metadata."""
+    first_stage: _builtins.str
+    """A job that was the first stage of this very question; its release says which keys and bounds to use."""
     def __init__(
         self,
         *,
@@ -71,10 +77,12 @@ class Query(_message.Message):
         sql: _builtins.str = ...,
         epsilon: _builtins.float = ...,
         delta: _builtins.float | None = ...,
+        auto_bounds: _builtins.bool = ...,
+        first_stage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "sql", b"sql"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "sql", b"sql"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
@@ -110,9 +118,14 @@ class Preview(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    OUTLOOK_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     """A serialized Plan."""
     state: Global___JobState.ValueType
+    outlook: _builtins.bytes
+    """Where `plan` is a first stage: a serialized Plan like that of the second, each key that is not known yet
+    with one value that has no kind. For predicting errors, not for signing.
+    """
     @_builtins.property
     def budget(self) -> _dataset_pb2.Budget: ...
     @_builtins.property
@@ -126,10 +139,11 @@ class Preview(_message.Message):
         budget: _dataset_pb2.Budget | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         state: Global___JobState.ValueType = ...,
+        outlook: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "notes", b"notes", "plan", b"plan", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "notes", b"notes", "outlook", b"outlook", "plan", b"plan", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -92,7 +92,9 @@ Global___Value: _TypeAlias = Value  # noqa: Y015
 
 @_typing.final
 class Expression(_message.Message):
-    """A typed expression over one row. Comparisons follow SQL's three-valued logic and never fail."""
+    """A typed expression over one row of a relation. Comparisons and AND, OR, NOT follow SQL's three-valued logic.
+    Every expression is total: it has a value or is NULL for every row, and never fails.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -104,6 +106,9 @@ class Expression(_message.Message):
     NEGATION_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     NULL_TEST_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    CONDITIONAL_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def column(self) -> Global___ColumnReference: ...
     @_builtins.property
@@ -120,6 +125,12 @@ class Expression(_message.Message):
     def membership(self) -> Global___Membership: ...
     @_builtins.property
     def null_test(self) -> Global___NullTest: ...
+    @_builtins.property
+    def call(self) -> Global___Call: ...
+    @_builtins.property
+    def conditional(self) -> Global___Conditional: ...
+    @_builtins.property
+    def pattern(self) -> Global___Pattern: ...
     def __init__(
         self,
         *,
@@ -131,12 +142,15 @@ class Expression(_message.Message):
         negation: Global___Negation | None = ...,
         membership: Global___Membership | None = ...,
         null_test: Global___NullTest | None = ...,
+        call: Global___Call | None = ...,
+        conditional: Global___Conditional | None = ...,
+        pattern: Global___Pattern | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "comparison", b"comparison", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "membership", b"membership", "negation", b"negation", "null_test", b"null_test"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "column", b"column", "comparison", b"comparison", "conditional", b"conditional", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "membership", b"membership", "negation", b"negation", "null_test", b"null_test", "pattern", b"pattern"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "comparison", b"comparison", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "membership", b"membership", "negation", b"negation", "null_test", b"null_test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "column", b"column", "comparison", b"comparison", "conditional", b"conditional", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "membership", b"membership", "negation", b"negation", "null_test", b"null_test", "pattern", b"pattern"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["column", "literal", "comparison", "conjunction", "disjunction", "negation", "membership", "null_test"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["column", "literal", "comparison", "conjunction", "disjunction", "negation", "membership", "null_test", "call", "conditional", "pattern"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -197,7 +211,7 @@ class Comparison(_message.Message):
     operator: Global___Comparison.Operator.ValueType
     @_builtins.property
     def left(self) -> Global___Expression:
-        """Both sides are a column or a literal, and of one type."""
+        """Both sides are of one type."""
 
     @_builtins.property
     def right(self) -> Global___Expression: ...
@@ -278,25 +292,25 @@ Global___Negation: _TypeAlias = Negation  # noqa: Y015
 
 @_typing.final
 class Membership(_message.Message):
-    """`column IN (values)`, the values being of the column's type."""
+    """`operand IN (values)`, the values being of the operand's type."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    COLUMN_FIELD_NUMBER: _builtins.int
+    OPERAND_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def column(self) -> Global___ColumnReference: ...
+    def operand(self) -> Global___Expression: ...
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]: ...
     def __init__(
         self,
         *,
-        column: Global___ColumnReference | None = ...,
+        operand: Global___Expression | None = ...,
         values: _abc.Iterable[Global___Value] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["column", b"column"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operand", b"operand"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operand", b"operand", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,47 +318,650 @@ Global___Membership: _TypeAlias = Membership  # noqa: Y015
 
 @_typing.final
 class NullTest(_message.Message):
-    """`column IS NULL`."""
+    """`operand IS NULL`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    COLUMN_FIELD_NUMBER: _builtins.int
+    OPERAND_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def column(self) -> Global___ColumnReference: ...
+    def operand(self) -> Global___Expression: ...
     def __init__(
         self,
         *,
-        column: Global___ColumnReference | None = ...,
+        operand: Global___Expression | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["column", b"column"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operand", b"operand"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operand", b"operand"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NullTest: _TypeAlias = NullTest  # noqa: Y015
 
 @_typing.final
-class GroupKey(_message.Message):
-    """A key and its declared values, which are public. Rows with another value, or NULL, are in no group."""
+class Pattern(_message.Message):
+    """`operand LIKE pattern`: % is any text, _ any one character, nothing escapes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    COLUMN_FIELD_NUMBER: _builtins.int
+    OPERAND_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    pattern: _builtins.str
+    @_builtins.property
+    def operand(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        operand: Global___Expression | None = ...,
+        pattern: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operand", b"operand"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operand", b"operand", "pattern", b"pattern"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pattern: _TypeAlias = Pattern  # noqa: Y015
+
+@_typing.final
+class Conditional(_message.Message):
+    """CASE WHEN … THEN … ELSE … END; NULL where no condition is true and there is no `otherwise`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Branch(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONDITION_FIELD_NUMBER: _builtins.int
+        RESULT_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def condition(self) -> Global___Expression: ...
+        @_builtins.property
+        def result(self) -> Global___Expression: ...
+        def __init__(
+            self,
+            *,
+            condition: Global___Expression | None = ...,
+            result: Global___Expression | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "result", b"result"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "result", b"result"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BRANCHES_FIELD_NUMBER: _builtins.int
+    OTHERWISE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def branches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conditional.Branch]: ...
+    @_builtins.property
+    def otherwise(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        branches: _abc.Iterable[Global___Conditional.Branch] | None = ...,
+        otherwise: Global___Expression | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["otherwise", b"otherwise"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branches", b"branches", "otherwise", b"otherwise"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conditional: _TypeAlias = Conditional  # noqa: Y015
+
+@_typing.final
+class Call(_message.Message):
+    """A total function. NULL in any operand gives NULL unless said otherwise; a float result that is NaN is NULL
+    and an infinite one is the largest finite double of its sign; an int64 result beyond int64 is its nearest
+    bound.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Function:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Call._Function.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FUNCTION_UNSPECIFIED: Call._Function.ValueType  # 0
+        FUNCTION_ADD: Call._Function.ValueType  # 1
+        """Two int64 to int64, or two float64 to float64."""
+        FUNCTION_SUBTRACT: Call._Function.ValueType  # 2
+        FUNCTION_MULTIPLY: Call._Function.ValueType  # 3
+        FUNCTION_DIVIDE: Call._Function.ValueType  # 4
+        """Two float64 to float64; NULL where the divisor is 0."""
+        FUNCTION_MODULO: Call._Function.ValueType  # 5
+        """Two int64 to int64, with the dividend's sign; NULL where the divisor is 0."""
+        FUNCTION_NEGATE: Call._Function.ValueType  # 6
+        """One int64 or float64 to the same."""
+        FUNCTION_ABSOLUTE: Call._Function.ValueType  # 7
+        FUNCTION_FLOOR: Call._Function.ValueType  # 8
+        """One float64 to float64: to a whole number; ROUND away from zero at a half."""
+        FUNCTION_CEILING: Call._Function.ValueType  # 9
+        FUNCTION_ROUND: Call._Function.ValueType  # 10
+        FUNCTION_SQUARE_ROOT: Call._Function.ValueType  # 11
+        """One float64 to float64; NULL for a negative one, and for LN of 0."""
+        FUNCTION_NATURAL_LOGARITHM: Call._Function.ValueType  # 12
+        FUNCTION_LEAST: Call._Function.ValueType  # 13
+        """Two or more operands of one type; NULLs are passed over, NULL if all are."""
+        FUNCTION_GREATEST: Call._Function.ValueType  # 14
+        FUNCTION_COALESCE: Call._Function.ValueType  # 15
+        """Two or more operands of one type; the first that is not NULL."""
+        FUNCTION_TO_FLOAT64: Call._Function.ValueType  # 16
+        """int64 or bool to float64."""
+        FUNCTION_TO_INT64: Call._Function.ValueType  # 17
+        """float64 (rounded, away from zero at a half, cut to int64), bool, or string ([+-]?[0-9]{1,18}, else NULL)
+        to int64.
+        """
+        FUNCTION_TO_STRING: Call._Function.ValueType  # 18
+        """int64, bool ('true', 'false') or date ('YYYY-MM-DD') to string."""
+        FUNCTION_TO_DATE: Call._Function.ValueType  # 19
+        """timestamp to date."""
+        FUNCTION_LOWER: Call._Function.ValueType  # 20
+        """One string to string; ASCII letters only."""
+        FUNCTION_UPPER: Call._Function.ValueType  # 21
+        FUNCTION_TRIM: Call._Function.ValueType  # 22
+        """One string to string: without spaces at both ends."""
+        FUNCTION_LENGTH: Call._Function.ValueType  # 23
+        """One string to int64: its characters (Unicode code points)."""
+        FUNCTION_SUBSTRING: Call._Function.ValueType  # 24
+        """(string, int64 literal start >= 1, int64 literal length >= 0) to string."""
+        FUNCTION_CONCATENATE: Call._Function.ValueType  # 25
+        """Two or more strings to string."""
+        FUNCTION_YEAR: Call._Function.ValueType  # 26
+        """date or timestamp to int64; NULL outside the years 1 to 9999. DAY_OF_WEEK: 0 is Sunday."""
+        FUNCTION_QUARTER: Call._Function.ValueType  # 27
+        FUNCTION_MONTH: Call._Function.ValueType  # 28
+        FUNCTION_DAY: Call._Function.ValueType  # 29
+        FUNCTION_DAY_OF_WEEK: Call._Function.ValueType  # 30
+        FUNCTION_DAY_OF_YEAR: Call._Function.ValueType  # 31
+        FUNCTION_HOUR: Call._Function.ValueType  # 32
+        """timestamp to int64."""
+        FUNCTION_MINUTE: Call._Function.ValueType  # 33
+        FUNCTION_TRUNCATE_TO_YEAR: Call._Function.ValueType  # 34
+        """date or timestamp to date: the first day of its year, quarter, month, or week (Monday); NULL as above."""
+        FUNCTION_TRUNCATE_TO_QUARTER: Call._Function.ValueType  # 35
+        FUNCTION_TRUNCATE_TO_MONTH: Call._Function.ValueType  # 36
+        FUNCTION_TRUNCATE_TO_WEEK: Call._Function.ValueType  # 37
+        FUNCTION_DAYS_BETWEEN: Call._Function.ValueType  # 38
+        """Two dates to int64: days from the first to the second."""
+
+    class Function(_Function, metaclass=_FunctionEnumTypeWrapper): ...
+    FUNCTION_UNSPECIFIED: Call.Function.ValueType  # 0
+    FUNCTION_ADD: Call.Function.ValueType  # 1
+    """Two int64 to int64, or two float64 to float64."""
+    FUNCTION_SUBTRACT: Call.Function.ValueType  # 2
+    FUNCTION_MULTIPLY: Call.Function.ValueType  # 3
+    FUNCTION_DIVIDE: Call.Function.ValueType  # 4
+    """Two float64 to float64; NULL where the divisor is 0."""
+    FUNCTION_MODULO: Call.Function.ValueType  # 5
+    """Two int64 to int64, with the dividend's sign; NULL where the divisor is 0."""
+    FUNCTION_NEGATE: Call.Function.ValueType  # 6
+    """One int64 or float64 to the same."""
+    FUNCTION_ABSOLUTE: Call.Function.ValueType  # 7
+    FUNCTION_FLOOR: Call.Function.ValueType  # 8
+    """One float64 to float64: to a whole number; ROUND away from zero at a half."""
+    FUNCTION_CEILING: Call.Function.ValueType  # 9
+    FUNCTION_ROUND: Call.Function.ValueType  # 10
+    FUNCTION_SQUARE_ROOT: Call.Function.ValueType  # 11
+    """One float64 to float64; NULL for a negative one, and for LN of 0."""
+    FUNCTION_NATURAL_LOGARITHM: Call.Function.ValueType  # 12
+    FUNCTION_LEAST: Call.Function.ValueType  # 13
+    """Two or more operands of one type; NULLs are passed over, NULL if all are."""
+    FUNCTION_GREATEST: Call.Function.ValueType  # 14
+    FUNCTION_COALESCE: Call.Function.ValueType  # 15
+    """Two or more operands of one type; the first that is not NULL."""
+    FUNCTION_TO_FLOAT64: Call.Function.ValueType  # 16
+    """int64 or bool to float64."""
+    FUNCTION_TO_INT64: Call.Function.ValueType  # 17
+    """float64 (rounded, away from zero at a half, cut to int64), bool, or string ([+-]?[0-9]{1,18}, else NULL)
+    to int64.
+    """
+    FUNCTION_TO_STRING: Call.Function.ValueType  # 18
+    """int64, bool ('true', 'false') or date ('YYYY-MM-DD') to string."""
+    FUNCTION_TO_DATE: Call.Function.ValueType  # 19
+    """timestamp to date."""
+    FUNCTION_LOWER: Call.Function.ValueType  # 20
+    """One string to string; ASCII letters only."""
+    FUNCTION_UPPER: Call.Function.ValueType  # 21
+    FUNCTION_TRIM: Call.Function.ValueType  # 22
+    """One string to string: without spaces at both ends."""
+    FUNCTION_LENGTH: Call.Function.ValueType  # 23
+    """One string to int64: its characters (Unicode code points)."""
+    FUNCTION_SUBSTRING: Call.Function.ValueType  # 24
+    """(string, int64 literal start >= 1, int64 literal length >= 0) to string."""
+    FUNCTION_CONCATENATE: Call.Function.ValueType  # 25
+    """Two or more strings to string."""
+    FUNCTION_YEAR: Call.Function.ValueType  # 26
+    """date or timestamp to int64; NULL outside the years 1 to 9999. DAY_OF_WEEK: 0 is Sunday."""
+    FUNCTION_QUARTER: Call.Function.ValueType  # 27
+    FUNCTION_MONTH: Call.Function.ValueType  # 28
+    FUNCTION_DAY: Call.Function.ValueType  # 29
+    FUNCTION_DAY_OF_WEEK: Call.Function.ValueType  # 30
+    FUNCTION_DAY_OF_YEAR: Call.Function.ValueType  # 31
+    FUNCTION_HOUR: Call.Function.ValueType  # 32
+    """timestamp to int64."""
+    FUNCTION_MINUTE: Call.Function.ValueType  # 33
+    FUNCTION_TRUNCATE_TO_YEAR: Call.Function.ValueType  # 34
+    """date or timestamp to date: the first day of its year, quarter, month, or week (Monday); NULL as above."""
+    FUNCTION_TRUNCATE_TO_QUARTER: Call.Function.ValueType  # 35
+    FUNCTION_TRUNCATE_TO_MONTH: Call.Function.ValueType  # 36
+    FUNCTION_TRUNCATE_TO_WEEK: Call.Function.ValueType  # 37
+    FUNCTION_DAYS_BETWEEN: Call.Function.ValueType  # 38
+    """Two dates to int64: days from the first to the second."""
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    OPERANDS_FIELD_NUMBER: _builtins.int
+    function: Global___Call.Function.ValueType
+    @_builtins.property
+    def operands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]: ...
+    def __init__(
+        self,
+        *,
+        function: Global___Call.Function.ValueType = ...,
+        operands: _abc.Iterable[Global___Expression] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["function", b"function", "operands", b"operands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Call: _TypeAlias = Call  # noqa: Y015
+
+@_typing.final
+class NamedExpression(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def expression(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        expression: Global___Expression | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamedExpression: _TypeAlias = NamedExpression  # noqa: Y015
+
+@_typing.final
+class Relation(_message.Message):
+    """Rows, each of which belongs to one privacy unit. Every operation keeps to the rows of one unit: what a unit
+    has after it is a function of what that unit had before. The unit itself is no column of a relation.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCAN_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    PROJECTION_FIELD_NUMBER: _builtins.int
+    UNIT_AGGREGATION_FIELD_NUMBER: _builtins.int
+    UNIT_RANKING_FIELD_NUMBER: _builtins.int
+    UNIT_JOIN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scan(self) -> Global___Scan: ...
+    @_builtins.property
+    def selection(self) -> Global___Selection: ...
+    @_builtins.property
+    def projection(self) -> Global___Projection: ...
+    @_builtins.property
+    def unit_aggregation(self) -> Global___UnitAggregation: ...
+    @_builtins.property
+    def unit_ranking(self) -> Global___UnitRanking: ...
+    @_builtins.property
+    def unit_join(self) -> Global___UnitJoin: ...
+    def __init__(
+        self,
+        *,
+        scan: Global___Scan | None = ...,
+        selection: Global___Selection | None = ...,
+        projection: Global___Projection | None = ...,
+        unit_aggregation: Global___UnitAggregation | None = ...,
+        unit_ranking: Global___UnitRanking | None = ...,
+        unit_join: Global___UnitJoin | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "projection", b"projection", "scan", b"scan", "selection", b"selection", "unit_aggregation", b"unit_aggregation", "unit_join", b"unit_join", "unit_ranking", b"unit_ranking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "projection", b"projection", "scan", b"scan", "selection", b"selection", "unit_aggregation", b"unit_aggregation", "unit_join", b"unit_join", "unit_ranking", b"unit_ranking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["scan", "selection", "projection", "unit_aggregation", "unit_ranking", "unit_join"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Relation: _TypeAlias = Relation  # noqa: Y015
+
+@_typing.final
+class Scan(_message.Message):
+    """A table's rows with all its declared attributes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Scan: _TypeAlias = Scan  # noqa: Y015
+
+@_typing.final
+class Selection(_message.Message):
+    """The rows for which the condition is true."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> Global___Relation: ...
+    @_builtins.property
+    def condition(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        input: Global___Relation | None = ...,
+        condition: Global___Expression | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "input", b"input"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Selection: _TypeAlias = Selection  # noqa: Y015
+
+@_typing.final
+class Projection(_message.Message):
+    """Rows with these columns and no others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> Global___Relation: ...
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedExpression]: ...
+    def __init__(
+        self,
+        *,
+        input: Global___Relation | None = ...,
+        columns: _abc.Iterable[Global___NamedExpression] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "input", b"input"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Projection: _TypeAlias = Projection  # noqa: Y015
+
+@_typing.final
+class UnitAggregation(_message.Message):
+    """One row for each unit that has a row, or for each combination of the keys that the unit has (NULL is a
+    value here): GROUP BY unit, keys.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> Global___Relation: ...
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedExpression]: ...
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitMeasure]: ...
+    def __init__(
+        self,
+        *,
+        input: Global___Relation | None = ...,
+        keys: _abc.Iterable[Global___NamedExpression] | None = ...,
+        measures: _abc.Iterable[Global___UnitMeasure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "keys", b"keys", "measures", b"measures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitAggregation: _TypeAlias = UnitAggregation  # noqa: Y015
+
+@_typing.final
+class UnitMeasure(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Function:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UnitMeasure._Function.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FUNCTION_UNSPECIFIED: UnitMeasure._Function.ValueType  # 0
+        FUNCTION_COUNT_ROWS: UnitMeasure._Function.ValueType  # 1
+        """Rows, to int64; no argument."""
+        FUNCTION_COUNT: UnitMeasure._Function.ValueType  # 2
+        """Rows whose argument is not NULL, to int64."""
+        FUNCTION_COUNT_DISTINCT: UnitMeasure._Function.ValueType  # 3
+        """Different values of the argument that are not NULL, to int64."""
+        FUNCTION_SUM: UnitMeasure._Function.ValueType  # 4
+        """Of values that are not NULL; NULL if there are none. SUM and MEAN of int64 or float64 are float64, added
+        in ascending order of value.
+        """
+        FUNCTION_MEAN: UnitMeasure._Function.ValueType  # 5
+        FUNCTION_MINIMUM: UnitMeasure._Function.ValueType  # 6
+        FUNCTION_MAXIMUM: UnitMeasure._Function.ValueType  # 7
+
+    class Function(_Function, metaclass=_FunctionEnumTypeWrapper): ...
+    FUNCTION_UNSPECIFIED: UnitMeasure.Function.ValueType  # 0
+    FUNCTION_COUNT_ROWS: UnitMeasure.Function.ValueType  # 1
+    """Rows, to int64; no argument."""
+    FUNCTION_COUNT: UnitMeasure.Function.ValueType  # 2
+    """Rows whose argument is not NULL, to int64."""
+    FUNCTION_COUNT_DISTINCT: UnitMeasure.Function.ValueType  # 3
+    """Different values of the argument that are not NULL, to int64."""
+    FUNCTION_SUM: UnitMeasure.Function.ValueType  # 4
+    """Of values that are not NULL; NULL if there are none. SUM and MEAN of int64 or float64 are float64, added
+    in ascending order of value.
+    """
+    FUNCTION_MEAN: UnitMeasure.Function.ValueType  # 5
+    FUNCTION_MINIMUM: UnitMeasure.Function.ValueType  # 6
+    FUNCTION_MAXIMUM: UnitMeasure.Function.ValueType  # 7
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    ARGUMENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    function: Global___UnitMeasure.Function.ValueType
+    @_builtins.property
+    def argument(self) -> Global___Expression: ...
+    @_builtins.property
+    def filter(self) -> Global___Expression:
+        """Absent: every row."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        function: Global___UnitMeasure.Function.ValueType = ...,
+        argument: Global___Expression | None = ...,
+        filter: Global___Expression | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["argument", b"argument", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argument", b"argument", "filter", b"filter", "function", b"function", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitMeasure: _TypeAlias = UnitMeasure  # noqa: Y015
+
+@_typing.final
+class UnitRanking(_message.Message):
+    """Adds an int64 column: 1 for the first row of its unit (and partition), 2 for the next, in the given order;
+    NULLs come last, and rows that are equal in it keep their order.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PARTITION_BY_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def input(self) -> Global___Relation: ...
+    @_builtins.property
+    def partition_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]: ...
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ordering]: ...
+    def __init__(
+        self,
+        *,
+        input: Global___Relation | None = ...,
+        name: _builtins.str = ...,
+        partition_by: _abc.Iterable[Global___Expression] | None = ...,
+        order_by: _abc.Iterable[Global___Ordering] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "order_by", b"order_by", "partition_by", b"partition_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitRanking: _TypeAlias = UnitRanking  # noqa: Y015
+
+@_typing.final
+class Ordering(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    descending: _builtins.bool
+    @_builtins.property
+    def expression(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        expression: Global___Expression | None = ...,
+        descending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descending", b"descending", "expression", b"expression"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ordering: _TypeAlias = Ordering  # noqa: Y015
+
+@_typing.final
+class UnitJoin(_message.Message):
+    """Every pair of a unit's rows on the left and the same unit's rows on the right that fulfils the condition. Of
+    each side a unit keeps its first rows only, so that a public number bounds the pairs. No column name is on
+    both sides.
+
+    The order of a unit's rows: a scan has the table's, which is secret and random; selections, projections and
+    rankings keep their input's; an aggregation's rows are ordered by its keys, ascending, NULL last; a join's by
+    the left row's place, then the right's.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UnitJoin._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: UnitJoin._Kind.ValueType  # 0
+        KIND_INNER: UnitJoin._Kind.ValueType  # 1
+        KIND_LEFT: UnitJoin._Kind.ValueType  # 2
+        """Left rows without a partner stay, with NULL on the right."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: UnitJoin.Kind.ValueType  # 0
+    KIND_INNER: UnitJoin.Kind.ValueType  # 1
+    KIND_LEFT: UnitJoin.Kind.ValueType  # 2
+    """Left rows without a partner stay, with NULL on the right."""
+
+    LEFT_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    MAX_LEFT_ROWS_FIELD_NUMBER: _builtins.int
+    MAX_RIGHT_ROWS_FIELD_NUMBER: _builtins.int
+    kind: Global___UnitJoin.Kind.ValueType
+    max_left_rows: _builtins.int
+    """Rows that a unit keeps on each side, from 1 to 4095."""
+    max_right_rows: _builtins.int
+    @_builtins.property
+    def left(self) -> Global___Relation: ...
+    @_builtins.property
+    def right(self) -> Global___Relation: ...
+    @_builtins.property
+    def condition(self) -> Global___Expression:
+        """Absent: every pair."""
+
+    def __init__(
+        self,
+        *,
+        left: Global___Relation | None = ...,
+        right: Global___Relation | None = ...,
+        kind: Global___UnitJoin.Kind.ValueType = ...,
+        condition: Global___Expression | None = ...,
+        max_left_rows: _builtins.int = ...,
+        max_right_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "left", b"left", "right", b"right"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "kind", b"kind", "left", b"left", "max_left_rows", b"max_left_rows", "max_right_rows", b"max_right_rows", "right", b"right"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitJoin: _TypeAlias = UnitJoin  # noqa: Y015
+
+@_typing.final
+class GroupKey(_message.Message):
+    """A key and the values of it that make groups. They are part of the plan and so public; rows with another
+    value, or NULL, are in no group.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def column(self) -> Global___ColumnReference: ...
+    def expression(self) -> Global___Expression: ...
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]: ...
     def __init__(
         self,
         *,
-        column: Global___ColumnReference | None = ...,
+        expression: Global___Expression | None = ...,
         values: _abc.Iterable[Global___Value] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["column", b"column"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -352,7 +969,9 @@ Global___GroupKey: _TypeAlias = GroupKey  # noqa: Y015
 
 @_typing.final
 class Statistic(_message.Message):
-    """One family of cells, one cell a group. Cells are integers on a grid of 2^-fraction_bits."""
+    """One family of cells: `width` cells a group, 1 but for range_counts. Cells are integers on a grid of
+    2^-fraction_bits.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -360,8 +979,11 @@ class Statistic(_message.Message):
     NON_NULL_COUNT_FIELD_NUMBER: _builtins.int
     BOUNDED_SUM_FIELD_NUMBER: _builtins.int
     DISTINCT_UNITS_FIELD_NUMBER: _builtins.int
+    RANGE_COUNTS_FIELD_NUMBER: _builtins.int
+    UNIT_NORMS_FIELD_NUMBER: _builtins.int
     SIGMA_FIELD_NUMBER: _builtins.int
     RHO_UNITS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     sigma: _builtins.int
     """Standard deviation of the discrete Gaussian share that each party adds to each cell, in grid steps."""
     rho_units: _builtins.int
@@ -382,6 +1004,18 @@ class Statistic(_message.Message):
     def distinct_units(self) -> Global___DistinctUnits:
         """COUNT(DISTINCT unit)."""
 
+    @_builtins.property
+    def range_counts(self) -> Global___RangeCounts:
+        """Rows by the range that x lies in, on every level of a tree."""
+
+    @_builtins.property
+    def unit_norms(self) -> Global___UnitNorms:
+        """Units by how many rows they have; for choosing a clipping bound. One group only."""
+
+    @_builtins.property
+    def filter(self) -> Global___Expression:
+        """FILTER (WHERE ...): rows for which it is not true add nothing. Absent: every row."""
+
     def __init__(
         self,
         *,
@@ -389,14 +1023,17 @@ class Statistic(_message.Message):
         non_null_count: Global___NonNullCount | None = ...,
         bounded_sum: Global___BoundedSum | None = ...,
         distinct_units: Global___DistinctUnits | None = ...,
+        range_counts: Global___RangeCounts | None = ...,
+        unit_norms: Global___UnitNorms | None = ...,
         sigma: _builtins.int = ...,
         rho_units: _builtins.int = ...,
+        filter: Global___Expression | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "kind", b"kind", "non_null_count", b"non_null_count", "row_count", b"row_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "row_count", b"row_count", "unit_norms", b"unit_norms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "kind", b"kind", "non_null_count", b"non_null_count", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma", "unit_norms", b"unit_norms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["row_count", "non_null_count", "bounded_sum", "distinct_units"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -421,17 +1058,17 @@ Global___RowCount: _TypeAlias = RowCount  # noqa: Y015
 class NonNullCount(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    COLUMN_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def column(self) -> Global___ColumnReference: ...
+    def term(self) -> Global___Expression: ...
     def __init__(
         self,
         *,
-        column: Global___ColumnReference | None = ...,
+        term: Global___Expression | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["column", b"column"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -441,31 +1078,31 @@ Global___NonNullCount: _TypeAlias = NonNullCount  # noqa: Y015
 class BoundedSum(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    COLUMN_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     CENTRE_FIELD_NUMBER: _builtins.int
     HALF_RANGE_FIELD_NUMBER: _builtins.int
     lower: _builtins.float
-    """Values are clipped to [lower, upper] first."""
+    """Values are clipped to [lower, upper] after everything else is computed."""
     upper: _builtins.float
     centre: _builtins.float
     """|lower - centre| <= half_range and |upper - centre| <= half_range."""
     half_range: _builtins.float
     @_builtins.property
-    def column(self) -> Global___ColumnReference: ...
+    def term(self) -> Global___Expression: ...
     def __init__(
         self,
         *,
-        column: Global___ColumnReference | None = ...,
+        term: Global___Expression | None = ...,
         lower: _builtins.float = ...,
         upper: _builtins.float = ...,
         centre: _builtins.float = ...,
         half_range: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["column", b"column"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["centre", b"centre", "column", b"column", "half_range", b"half_range", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["centre", b"centre", "half_range", b"half_range", "lower", b"lower", "term", b"term", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,6 +1122,72 @@ class DistinctUnits(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DistinctUnits: _TypeAlias = DistinctUnits  # noqa: Y015
+
+@_typing.final
+class RangeCounts(_message.Message):
+    """[lower, upper] is cut into branching^levels ranges of equal width, the leaves of a tree whose level l has
+    branching^l nodes. A row counts once on every level, where its clipped x lies; a range includes its lower
+    edge, the last one its upper edge too. Cells: level 1 from left to right, then level 2, and so on.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    BRANCHING_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    lower: _builtins.float
+    upper: _builtins.float
+    branching: _builtins.int
+    levels: _builtins.int
+    @_builtins.property
+    def term(self) -> Global___Expression: ...
+    def __init__(
+        self,
+        *,
+        term: Global___Expression | None = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        branching: _builtins.int = ...,
+        levels: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branching", b"branching", "levels", b"levels", "lower", b"lower", "term", b"term", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RangeCounts: _TypeAlias = RangeCounts  # noqa: Y015
+
+@_typing.final
+class UnitNorms(_message.Message):
+    """With s = ceil(sqrt(sum of m^2)) over the numbers m of the unit's rows in each combination of the keys' values
+    (NULL is a value here), a unit counts in the first cell whose edge is at least s, or in the last cell, which
+    has no edge. Edges ascend; width is their number plus 1.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]: ...
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___Expression] | None = ...,
+        edges: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitNorms: _TypeAlias = UnitNorms  # noqa: Y015
 
 @_typing.final
 class Clipping(_message.Message):
@@ -540,45 +1243,77 @@ Global___Noise: _TypeAlias = Noise  # noqa: Y015
 
 @_typing.final
 class Output(_message.Message):
-    """How a column of the answer is computed from the opened cells. Public, and no part of the privacy proof."""
+    """A column of the answer, computed from the opened cells of a group. Public, and no part of the privacy proof."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
-    COUNT_FIELD_NUMBER: _builtins.int
-    SUM_FIELD_NUMBER: _builtins.int
-    MEAN_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    FORMULA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     key: _builtins.int
     """Index into group_by."""
     @_builtins.property
-    def count(self) -> Global___CountOutput: ...
+    def measure(self) -> Global___Measure: ...
     @_builtins.property
-    def sum(self) -> Global___SumOutput: ...
-    @_builtins.property
-    def mean(self) -> Global___MeanOutput: ...
+    def formula(self) -> Global___Formula: ...
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         key: _builtins.int = ...,
-        count: Global___CountOutput | None = ...,
-        sum: Global___SumOutput | None = ...,
-        mean: Global___MeanOutput | None = ...,
+        measure: Global___Measure | None = ...,
+        formula: Global___Formula | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "key", b"key", "kind", b"kind", "mean", b"mean", "sum", b"sum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "key", b"key", "kind", b"kind", "measure", b"measure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "key", b"key", "kind", b"kind", "mean", b"mean", "name", b"name", "sum", b"sum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "key", b"key", "kind", b"kind", "measure", b"measure", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["key", "count", "sum", "mean"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["key", "measure", "formula"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Output: _TypeAlias = Output  # noqa: Y015
 
 @_typing.final
-class CountOutput(_message.Message):
+class Measure(_message.Message):
+    """What can be read off the cells of one or two statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    QUANTILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def count(self) -> Global___CountMeasure: ...
+    @_builtins.property
+    def sum(self) -> Global___SumMeasure: ...
+    @_builtins.property
+    def mean(self) -> Global___MeanMeasure: ...
+    @_builtins.property
+    def quantile(self) -> Global___QuantileMeasure: ...
+    def __init__(
+        self,
+        *,
+        count: Global___CountMeasure | None = ...,
+        sum: Global___SumMeasure | None = ...,
+        mean: Global___MeanMeasure | None = ...,
+        quantile: Global___QuantileMeasure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Measure: _TypeAlias = Measure  # noqa: Y015
+
+@_typing.final
+class CountMeasure(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATISTIC_FIELD_NUMBER: _builtins.int
@@ -594,10 +1329,10 @@ class CountOutput(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CountOutput: _TypeAlias = CountOutput  # noqa: Y015
+Global___CountMeasure: _TypeAlias = CountMeasure  # noqa: Y015
 
 @_typing.final
-class SumOutput(_message.Message):
+class SumMeasure(_message.Message):
     """half_range * bounded_sum + centre * non_null_count; the count is absent where the centre is 0."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -620,10 +1355,10 @@ class SumOutput(_message.Message):
     _WhichOneofArgType__non_null_count: _TypeAlias = _typing.Literal["_non_null_count", b"_non_null_count"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__non_null_count) -> _WhichOneofReturnType__non_null_count | None: ...
 
-Global___SumOutput: _TypeAlias = SumOutput  # noqa: Y015
+Global___SumMeasure: _TypeAlias = SumMeasure  # noqa: Y015
 
 @_typing.final
-class MeanOutput(_message.Message):
+class MeanMeasure(_message.Message):
     """centre + half_range * bounded_sum / non_null_count."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -644,7 +1379,298 @@ class MeanOutput(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MeanOutput: _TypeAlias = MeanOutput  # noqa: Y015
+Global___MeanMeasure: _TypeAlias = MeanMeasure  # noqa: Y015
+
+@_typing.final
+class QuantileMeasure(_message.Message):
+    """Where the share `quantile`, from 0 to 1, of the rows lies below."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_COUNTS_FIELD_NUMBER: _builtins.int
+    QUANTILE_FIELD_NUMBER: _builtins.int
+    INTEGRAL_FIELD_NUMBER: _builtins.int
+    range_counts: _builtins.int
+    quantile: _builtins.float
+    integral: _builtins.bool
+    """The values are whole numbers."""
+    def __init__(
+        self,
+        *,
+        range_counts: _builtins.int = ...,
+        quantile: _builtins.float = ...,
+        integral: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integral", b"integral", "quantile", b"quantile", "range_counts", b"range_counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantileMeasure: _TypeAlias = QuantileMeasure  # noqa: Y015
+
+@_typing.final
+class Formula(_message.Message):
+    """Post-processing of measures; NULL wherever an operand is, and where arithmetic has no result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEASURE_FIELD_NUMBER: _builtins.int
+    CONSTANT_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    constant: _builtins.float
+    @_builtins.property
+    def measure(self) -> Global___Measure: ...
+    @_builtins.property
+    def operation(self) -> Global___Operation: ...
+    def __init__(
+        self,
+        *,
+        measure: Global___Measure | None = ...,
+        constant: _builtins.float = ...,
+        operation: Global___Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constant", b"constant", "kind", b"kind", "measure", b"measure", "operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constant", b"constant", "kind", b"kind", "measure", b"measure", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["measure", "constant", "operation"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Formula: _TypeAlias = Formula  # noqa: Y015
+
+@_typing.final
+class Operation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Operator:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Operation._Operator.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OPERATOR_UNSPECIFIED: Operation._Operator.ValueType  # 0
+        OPERATOR_ADD: Operation._Operator.ValueType  # 1
+        OPERATOR_SUBTRACT: Operation._Operator.ValueType  # 2
+        OPERATOR_MULTIPLY: Operation._Operator.ValueType  # 3
+        OPERATOR_DIVIDE: Operation._Operator.ValueType  # 4
+        OPERATOR_NEGATE: Operation._Operator.ValueType  # 5
+        OPERATOR_ABSOLUTE: Operation._Operator.ValueType  # 6
+        OPERATOR_SQUARE_ROOT: Operation._Operator.ValueType  # 7
+        OPERATOR_LEAST: Operation._Operator.ValueType  # 8
+        OPERATOR_GREATEST: Operation._Operator.ValueType  # 9
+        OPERATOR_EQUAL: Operation._Operator.ValueType  # 10
+        """Truth values, for `having` only."""
+        OPERATOR_NOT_EQUAL: Operation._Operator.ValueType  # 11
+        OPERATOR_LESS: Operation._Operator.ValueType  # 12
+        OPERATOR_LESS_OR_EQUAL: Operation._Operator.ValueType  # 13
+        OPERATOR_GREATER: Operation._Operator.ValueType  # 14
+        OPERATOR_GREATER_OR_EQUAL: Operation._Operator.ValueType  # 15
+        OPERATOR_AND: Operation._Operator.ValueType  # 16
+        OPERATOR_OR: Operation._Operator.ValueType  # 17
+        OPERATOR_NOT: Operation._Operator.ValueType  # 18
+        OPERATOR_IS_NULL: Operation._Operator.ValueType  # 19
+
+    class Operator(_Operator, metaclass=_OperatorEnumTypeWrapper): ...
+    OPERATOR_UNSPECIFIED: Operation.Operator.ValueType  # 0
+    OPERATOR_ADD: Operation.Operator.ValueType  # 1
+    OPERATOR_SUBTRACT: Operation.Operator.ValueType  # 2
+    OPERATOR_MULTIPLY: Operation.Operator.ValueType  # 3
+    OPERATOR_DIVIDE: Operation.Operator.ValueType  # 4
+    OPERATOR_NEGATE: Operation.Operator.ValueType  # 5
+    OPERATOR_ABSOLUTE: Operation.Operator.ValueType  # 6
+    OPERATOR_SQUARE_ROOT: Operation.Operator.ValueType  # 7
+    OPERATOR_LEAST: Operation.Operator.ValueType  # 8
+    OPERATOR_GREATEST: Operation.Operator.ValueType  # 9
+    OPERATOR_EQUAL: Operation.Operator.ValueType  # 10
+    """Truth values, for `having` only."""
+    OPERATOR_NOT_EQUAL: Operation.Operator.ValueType  # 11
+    OPERATOR_LESS: Operation.Operator.ValueType  # 12
+    OPERATOR_LESS_OR_EQUAL: Operation.Operator.ValueType  # 13
+    OPERATOR_GREATER: Operation.Operator.ValueType  # 14
+    OPERATOR_GREATER_OR_EQUAL: Operation.Operator.ValueType  # 15
+    OPERATOR_AND: Operation.Operator.ValueType  # 16
+    OPERATOR_OR: Operation.Operator.ValueType  # 17
+    OPERATOR_NOT: Operation.Operator.ValueType  # 18
+    OPERATOR_IS_NULL: Operation.Operator.ValueType  # 19
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    OPERANDS_FIELD_NUMBER: _builtins.int
+    operator: Global___Operation.Operator.ValueType
+    @_builtins.property
+    def operands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Formula]: ...
+    def __init__(
+        self,
+        *,
+        operator: Global___Operation.Operator.ValueType = ...,
+        operands: _abc.Iterable[Global___Formula] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operands", b"operands", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class Presentation(_message.Message):
+    """Which rows of the answer are shown, and in which order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HAVING_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    offset: _builtins.int
+    @_builtins.property
+    def having(self) -> Global___Formula:
+        """Absent: every row."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputOrdering]: ...
+    def __init__(
+        self,
+        *,
+        having: Global___Formula | None = ...,
+        order_by: _abc.Iterable[Global___OutputOrdering] | None = ...,
+        limit: _builtins.int | None = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "having", b"having", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "having", b"having", "limit", b"limit", "offset", b"offset", "order_by", b"order_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___Presentation: _TypeAlias = Presentation  # noqa: Y015
+
+@_typing.final
+class OutputOrdering(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FORMULA_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    NULLS_FIRST_FIELD_NUMBER: _builtins.int
+    output: _builtins.int
+    """Index into outputs."""
+    descending: _builtins.bool
+    nulls_first: _builtins.bool
+    @_builtins.property
+    def formula(self) -> Global___Formula: ...
+    def __init__(
+        self,
+        *,
+        output: _builtins.int = ...,
+        formula: Global___Formula | None = ...,
+        descending: _builtins.bool = ...,
+        nulls_first: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "kind", b"kind", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descending", b"descending", "formula", b"formula", "kind", b"kind", "nulls_first", b"nulls_first", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["output", "formula"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___OutputOrdering: _TypeAlias = OutputOrdering  # noqa: Y015
+
+@_typing.final
+class GroupingSet(_message.Message):
+    """A row for every combination of these keys' values, its cells added up over all other keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes into group_by."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupingSet: _TypeAlias = GroupingSet  # noqa: Y015
+
+@_typing.final
+class KeySelection(_message.Message):
+    """The first of two stages of a question whose group keys nobody declared: every provider releases, with noise of
+    its own in full, those combinations of the keys' values that enough of its units have. Not a bounded sum.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    MAX_KEYS_FIELD_NUMBER: _builtins.int
+    SIGMA_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_FIELD_NUMBER: _builtins.int
+    DELTA0_UNITS_FIELD_NUMBER: _builtins.int
+    max_keys: _builtins.int
+    """Of each unit the first so many combinations count, from 1 to 4095."""
+    sigma: _builtins.int
+    """In grid steps: the noise of one key, and the weight from which it is released."""
+    threshold: _builtins.int
+    rho_units: _builtins.int
+    """What it costs: in units of 10^-12 of rho, and of 10^-18 of delta_0 (approximate zCDP)."""
+    delta0_units: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]:
+        """Of int64, string, bool, date or timestamp."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___Expression] | None = ...,
+        max_keys: _builtins.int = ...,
+        sigma: _builtins.int = ...,
+        threshold: _builtins.int = ...,
+        rho_units: _builtins.int = ...,
+        delta0_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta0_units", b"delta0_units", "keys", b"keys", "max_keys", b"max_keys", "rho_units", b"rho_units", "sigma", b"sigma", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeySelection: _TypeAlias = KeySelection  # noqa: Y015
+
+@_typing.final
+class KeyValues(_message.Message):
+    """One combination of values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]: ...
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[Global___Value] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyValues: _TypeAlias = KeyValues  # noqa: Y015
 
 @_typing.final
 class Plan(_message.Message):
@@ -653,8 +1679,7 @@ class Plan(_message.Message):
     LANGUAGE_VERSION_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
-    TABLE_FIELD_NUMBER: _builtins.int
-    FILTER_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
     CLIPPING_FIELD_NUMBER: _builtins.int
@@ -664,11 +1689,13 @@ class Plan(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
+    GROUPING_SETS_FIELD_NUMBER: _builtins.int
+    PRESENTATION_FIELD_NUMBER: _builtins.int
+    KEY_SELECTION_FIELD_NUMBER: _builtins.int
     language_version: _builtins.int
     dataset: _builtins.str
     dataset_version: _builtins.bytes
     """SHA-256 over the commitments of all shards."""
-    table: _builtins.str
     fraction_bits: _builtins.int
     slot_bits: _builtins.int
     """Width of a cell in a packed plaintext, in bits, sign included."""
@@ -676,8 +1703,8 @@ class Plan(_message.Message):
     """The guarantee in the developer's terms; the ledger charges the statistics' rho_units."""
     delta: _builtins.float
     @_builtins.property
-    def filter(self) -> Global___Expression:
-        """Absent: every row."""
+    def relation(self) -> Global___Relation:
+        """The rows, with everything that WHERE leaves out left out."""
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupKey]:
@@ -691,14 +1718,21 @@ class Plan(_message.Message):
     def noise(self) -> Global___Noise: ...
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]: ...
+    @_builtins.property
+    def grouping_sets(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupingSet]:
+        """Absent keys of a set are NULL in its rows. Empty: one set of all keys."""
+
+    @_builtins.property
+    def presentation(self) -> Global___Presentation: ...
+    @_builtins.property
+    def key_selection(self) -> Global___KeySelection: ...
     def __init__(
         self,
         *,
         language_version: _builtins.int = ...,
         dataset: _builtins.str = ...,
         dataset_version: _builtins.bytes = ...,
-        table: _builtins.str = ...,
-        filter: Global___Expression | None = ...,
+        relation: Global___Relation | None = ...,
         group_by: _abc.Iterable[Global___GroupKey] | None = ...,
         statistics: _abc.Iterable[Global___Statistic] | None = ...,
         clipping: Global___Clipping | None = ...,
@@ -708,10 +1742,13 @@ class Plan(_message.Message):
         outputs: _abc.Iterable[Global___Output] | None = ...,
         epsilon: _builtins.float = ...,
         delta: _builtins.float = ...,
+        grouping_sets: _abc.Iterable[Global___GroupingSet] | None = ...,
+        presentation: Global___Presentation | None = ...,
+        key_selection: Global___KeySelection | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "filter", b"filter", "noise", b"noise"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "key_selection", b"key_selection", "noise", b"noise", "presentation", b"presentation", "relation", b"relation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "filter", b"filter", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "slot_bits", b"slot_bits", "statistics", b"statistics", "table", b"table"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "grouping_sets", b"grouping_sets", "key_selection", b"key_selection", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "presentation", b"presentation", "relation", b"relation", "slot_bits", b"slot_bits", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from yingbi.api.v1 import attestation_pb2 as _attestation_pb2
+from yingbi.api.v1 import plan_pb2 as _plan_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,6 +32,7 @@ class ContributionBody(_message.Message):
     SHARD_COMMITMENT_FIELD_NUMBER: _builtins.int
     KEY_EPOCH_FIELD_NUMBER: _builtins.int
     CIPHERTEXTS_DIGEST_FIELD_NUMBER: _builtins.int
+    SELECTED_KEYS_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     node: _builtins.str
     plan_hash: _builtins.bytes
@@ -38,6 +40,10 @@ class ContributionBody(_message.Message):
     key_epoch: _builtins.int
     ciphertexts_digest: _builtins.bytes
     """SHA-256 over the ciphertexts."""
+    @_builtins.property
+    def selected_keys(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.KeyValues]:
+        """What the plan's key_selection released at this provider, in order of their bytes."""
+
     def __init__(
         self,
         *,
@@ -47,10 +53,11 @@ class ContributionBody(_message.Message):
         shard_commitment: _builtins.bytes = ...,
         key_epoch: _builtins.int = ...,
         ciphertexts_digest: _builtins.bytes = ...,
+        selected_keys: _abc.Iterable[_plan_pb2.KeyValues] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts_digest", b"ciphertexts_digest", "job", b"job", "key_epoch", b"key_epoch", "node", b"node", "plan_hash", b"plan_hash", "shard_commitment", b"shard_commitment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts_digest", b"ciphertexts_digest", "job", b"job", "key_epoch", b"key_epoch", "node", b"node", "plan_hash", b"plan_hash", "selected_keys", b"selected_keys", "shard_commitment", b"shard_commitment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,184 @@
+"""What admission and accounting add to a question after 1,000 earlier ones: `python -m benchmarks.admission`.
+
+A real gateway's admission over a real database, and a real enclave's journal; no nodes and no network. A preview
+plans the question; submitting it plans it again, checks the signature, charges and records the job: what it takes
+longer is admission and accounting. Prints milliseconds; machines are noisy, so look at the medians.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
+from rich.table import Table
+from yingbi.api import digests
+from yingbi.api.v1.attestation_pb2 import KeyEpoch, KeyHolder
+from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, RegisterDatasetRequest, TableDeclaration
+from yingbi.api.v1.job_pb2 import Authorization, Job, Preview, Query, SubmitQueryRequest
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, COLUMN_TYPE_STRING, Value
+
+from enclave_sim import budget
+from enclave_sim.journal import Journal, Record
+from enclave_sim.plan.canonical import plan_hash
+from enclave_sim.privacy.accounting import Charge
+from gateway.governance.callers import Caller, Role
+from gateway.governance.registration import RegisteredDataset
+from gateway.jobs import states
+from gateway.jobs.admission import Admission
+from gateway.jobs.feed import Feed
+from gateway.jobs.nodes import Nodes
+from gateway.jobs.records import JobRecord
+from gateway.jobs.runner import Runner
+from gateway.storage import catalogue
+from gateway.storage.database import Database
+
+EARLIER = 1000
+REPETITIONS = 100
+DELTA = 1e-7
+QUESTION = "SELECT clinic, COUNT(*), AVG(pain) FROM visits WHERE pain < {} GROUP BY clinic"
+Result = TypeVar("Result")
+
+
+class AllConnected(Nodes):
+    """Three nodes, of which nothing is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda hello: KeyEpoch())
+        self.epoch = KeyEpoch(holders=[KeyHolder(node=f"node-{number}", index=number) for number in (1, 2, 3)])
+
+    def check_connected(self) -> KeyEpoch:
+        assert self.epoch is not None
+        return self.epoch
+
+
+class NothingRuns(Runner):
+    """Admitted jobs stay queued."""
+
+    def start(self, record: JobRecord, patience: float = 0.0) -> None:
+        pass
+
+
+def main() -> None:
+    """Run and print."""
+    with tempfile.TemporaryDirectory() as name:
+        steps = asyncio.run(_gateway(Path(name))) | _enclave(Path(name))
+    table = Table("step", "median ms", "least", "most", title=f"after {EARLIER:,} earlier questions")
+    for step, seconds in steps.items():
+        figures = (statistics.median(seconds), min(seconds), max(seconds))
+        table.add_row(step, *(f"{1000 * figure:.2f}" for figure in figures))
+    Console().print(table)
+
+
+async def _gateway(folder: Path) -> dict[str, list[float]]:
+    database, nodes, feed = Database(folder / "gateway.db"), AllConnected(), Feed()
+    await database.run(catalogue.register, RegisteredDataset(_declaration(), bytes(32), _registration()))
+    admission = Admission(database, nodes, NothingRuns(database, nodes, feed), feed, auto_approve=True)
+    developer = Developer(admission)
+    for number in range(EARLIER):
+        await developer.submit(await developer.preview(number), number)
+    previews, submissions = [], []
+    for number in range(EARLIER, EARLIER + REPETITIONS):
+        seconds, preview = await _timed(developer.preview, number)
+        previews.append(seconds)
+        seconds, job = await _timed(developer.submit, preview, number)
+        assert job.state == states.QUEUED
+        submissions.append(seconds)
+    database.close()
+    return {
+        "gateway: preview": previews,
+        "gateway: submit": submissions,
+        "gateway: admission and accounting": [a - b for a, b in zip(submissions, previews, strict=True)],
+    }
+
+
+def _enclave(folder: Path) -> dict[str, list[float]]:
+    """An enclave's own copy of the budget: both filters from its journal, and the charge on disk."""
+    declaration, journal = _declaration(), Journal(folder / "journal", bytes(32))
+    journal.append({"kind": "budget", "dataset": "visits", "limit": budget.limit_of(declaration).rho_units})
+    charging = []
+    for number in range(EARLIER + REPETITIONS):
+        job = f"job-{number}"
+        began = time.perf_counter()
+        budget.check_charge(journal.records, declaration, Charge(1000))
+        budgets: Record = {"dataset": "visits", "unit_namespace": "patient", "rho_units": 1000}
+        hashes: Record = {"request": os.urandom(32).hex(), "plan_hash": os.urandom(32).hex()}
+        journal.append({"kind": "charge", "job": job, **budgets, **hashes})
+        charging.append(time.perf_counter() - began)
+        journal.append({"kind": "contribution", "job": job, "stored": ""})
+        journal.append({"kind": "open", "job": job, "manifest": "", "total": ""})
+    journal.close()
+    return {"enclave: accounting": charging[EARLIER:]}
+
+
+class Developer:
+    """Asks one question after another, each another one."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._key = Ed25519PrivateKey.generate()
+        public = self._key.public_key().public_bytes_raw()
+        self._caller = Caller("developer", Role.DEVELOPER, "", public.hex())
+
+    async def preview(self, number: int) -> Preview:
+        """Ask what a question would cost."""
+        return await self._admission.preview(self._caller, _query(number))
+
+    async def submit(self, preview: Preview, number: int) -> Job:
+        """Ask it."""
+        authorization = Authorization(
+            plan_hash=plan_hash(preview.plan), request_id=f"request-{number}", developer_key=self._caller.key
+        )
+        body = authorization.SerializeToString(deterministic=True)
+        signature = digests.sign(self._key, digests.AUTHORIZATION, body)
+        request = SubmitQueryRequest(query=_query(number), authorization=authorization, signature=signature)
+        return await self._admission.submit(self._caller, request)
+
+
+def _query(number: int) -> Query:
+    return Query(dataset="visits", sql=QUESTION.format(1 + number / 1000), epsilon=0.1)
+
+
+async def _timed(step: Callable[..., Awaitable[Result]], *arguments: object) -> tuple[float, Result]:
+    began = time.perf_counter()
+    result = await step(*arguments)
+    return time.perf_counter() - began, result
+
+
+def _declaration() -> DatasetDeclaration:
+    column = ColumnDeclaration
+    clinics = [Value(string_value=f"clinic {number}") for number in range(20)]
+    columns = [
+        column(name="person", type=COLUMN_TYPE_INT64, role=column.ROLE_UNIT),
+        column(name="clinic", type=COLUMN_TYPE_STRING, role=column.ROLE_ATTRIBUTE, values=clinics),
+        column(name="pain", type=COLUMN_TYPE_FLOAT64, role=column.ROLE_ATTRIBUTE, lower=0, upper=10),
+    ]
+    return DatasetDeclaration(
+        dataset="visits",
+        zone="bench",
+        title={"en": "Visits"},
+        grade=1,
+        source="made up for the benchmark",
+        privacy_unit="person",
+        unit_namespace="patient",
+        max_units=30_000,
+        units_disjoint=True,
+        budget_epsilon=1000.0,
+        budget_delta=DELTA,
+        tables=[TableDeclaration(name="visits", max_rows_per_unit=4, columns=columns)],
+    )
+
+
+def _registration() -> bytes:
+    return RegisterDatasetRequest(declaration=_declaration().SerializeToString(deterministic=True)).SerializeToString()
+
+
+if __name__ == "__main__":
+    main()

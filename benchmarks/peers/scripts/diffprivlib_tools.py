@@ -1,0 +1,24 @@
+# mypy: ignore-errors
+"""diffprivlib: a call for each group and statistic, Laplace noise, privacy of single rows only."""
+
+import numpy as np
+import pandas as pd
+from diffprivlib import tools
+from harness import run
+
+
+def prepare(task):  # noqa: ANN001, ANN201
+    return pd.read_parquet(task.data, columns=["group", "value"])
+
+
+def answer(data, task):  # noqa: ANN001, ANN201
+    share = task.epsilon / 2
+    groups = data.groupby("group")["value"]
+    for group in range(task.groups):
+        values = groups.get_group(group).to_numpy()
+        count = tools.count_nonzero(np.ones(len(values)), epsilon=share)
+        total = tools.sum(values, epsilon=share, bounds=(task.lower, task.upper))
+        yield group, count, total, total / count
+
+
+run(["diffprivlib"], prepare, answer)

@@ -1,0 +1,240 @@
+"""Where the opened integers of a plan lie, and which of them make a row of the answer. Pure.
+
+The vector holds statistic after statistic, each over all groups (the last key varying fastest), each group with
+`width` cells. A grouping set has a row for every combination of its keys' values; its cells are those of all
+groups that agree with it, added up as integers. A plan may come from a receipt that somebody forged, so
+everything is bounded before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from yingbi.api.v1.plan_pb2 import GroupKey, Plan, RangeCounts, Statistic, Value
+
+LANGUAGE_VERSION = 2
+MAX_CELLS = 200_000
+MAX_KEYS = 64
+MAX_SETS = 4096
+MAX_ADDITIONS = 50_000_000
+"""Grouping sets times cells: what adding them up costs."""
+
+Cell = bool | int | float | str | datetime.date | datetime.datetime | None
+
+_EPOCH_DAY = datetime.date(1970, 1, 1)
+_EPOCH = datetime.datetime(1970, 1, 1)
+
+
+class PlanError(ValueError):
+    """A plan, or a vector beside it, that is no table."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row to come: its keys (None for those that its grouping set lacks) and its cells, by statistic."""
+
+    keys: tuple[Cell, ...]
+    leaves: int
+    """How many groups were added up."""
+    cells: tuple[Sequence[float], ...]
+    """In grid steps."""
+    memory: dict[int, list[float]] = field(default_factory=dict, compare=False, repr=False)
+    """What was computed of a statistic's cells, for the next column that needs it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of a plan's vector; there is one only for plans that are small enough to be read."""
+
+    plan: Plan
+    values: tuple[tuple[Cell, ...], ...]
+    """Of each key."""
+    widths: tuple[int, ...]
+    """Of each statistic."""
+    sets: tuple[tuple[int, ...], ...]
+    """Of each grouping set: its keys, ascending."""
+
+    @classmethod
+    def of(cls, plan: Plan) -> Layout:
+        """Raises PlanError for a plan that is malformed, too large, or in another version of the language."""
+        if plan.language_version != LANGUAGE_VERSION:
+            raise PlanError(f"the plan is in version {plan.language_version} of the language, not {LANGUAGE_VERSION}")
+        if len(plan.group_by) > MAX_KEYS:
+            raise PlanError(f"the plan has more than {MAX_KEYS} keys")
+        if len(plan.grouping_sets) > MAX_SETS:
+            raise PlanError(f"the plan has more than {MAX_SETS:,} grouping sets")
+        groups = _bounded_product([len(key.values) for key in plan.group_by])
+        widths = tuple(width(statistic) for statistic in plan.statistics)
+        if groups * max(1, sum(widths)) > MAX_CELLS:
+            raise PlanError(f"the plan has more than {MAX_CELLS:,} cells")
+        layout = cls(plan, tuple(map(_values, plan.group_by)), widths, _sets(plan))
+        if len(layout.sets) * max(layout.length, groups, 1) > MAX_ADDITIONS:
+            raise PlanError("the plan has too many grouping sets")
+        return layout
+
+    @property
+    def groups(self) -> int:
+        return math.prod(len(values) for values in self.values)
+
+    @property
+    def length(self) -> int:
+        """Of the vector."""
+        return self.groups * sum(self.widths)
+
+    @property
+    def row_count(self) -> int:
+        return sum(self._size(keys) for keys in self.sets)
+
+    @property
+    def step(self) -> float:
+        return 2.0**-self.plan.fraction_bits
+
+    def deviation(self, statistic: int) -> float:
+        """The standard deviation of the noise in a cell of one group, in the statistic's own unit.
+
+        Each of `parties` enclaves adds an independent discrete Gaussian to each cell; a row that adds up k
+        groups has sqrt(k) times as much. With sigma >= 2 the normal quantiles hold for such a sum far beyond
+        the digits shown.
+        """
+        return math.sqrt(self.plan.noise.parties) * self.plan.statistics[statistic].sigma * self.step
+
+    def places(self) -> Iterator[tuple[tuple[Cell, ...], int]]:
+        """Keys and number of groups of every row, set after set, the last key varying fastest."""
+        for keys in self.sets:
+            leaves = self.groups // max(1, self._size(keys))
+            pools = [values if key in keys else (None,) for key, values in enumerate(self.values)]
+            for combination in itertools.product(*pools):
+                yield combination, leaves
+
+    def rows(self, opened: Sequence[int]) -> Iterator[Row]:
+        """Every row with its cells.
+
+        Raises:
+            PlanError: the vector has another length than the plan's.
+        """
+        if len(opened) != self.length:
+            raise PlanError(f"the opened vector has {len(opened)} cells; the plan has {self.length}")
+        cells = itertools.chain.from_iterable(self._cells(list(opened), keys) for keys in self.sets)
+        for (keys, leaves), of_row in zip(self.places(), cells, strict=True):
+            yield Row(keys, leaves, of_row)
+
+    def _size(self, keys: tuple[int, ...]) -> int:
+        return math.prod(len(self.values[key]) for key in keys)
+
+    def _cells(self, opened: list[int], keys: tuple[int, ...]) -> Iterator[tuple[Sequence[int], ...]]:
+        rows, target = self._size(keys), self._targets(keys)
+        parts, start = [], 0
+        for width in self.widths:
+            end = start + self.groups * width
+            parts.append(_added(opened[start:end], width, target, rows) if target else opened[start:end])
+            start = end
+        for row in range(rows):
+            yield tuple(part[row * width : (row + 1) * width] for part, width in zip(parts, self.widths, strict=True))
+
+    def _targets(self, keys: tuple[int, ...]) -> list[int] | None:
+        """The row within the set that each group goes to; None where groups are the rows."""
+        if len(keys) == len(self.values):
+            return None
+        targets = [0]
+        for key, values in enumerate(self.values):
+            places = range(len(values))
+            targets = [t * len(values) + p if key in keys else t for t in targets for p in places]
+        return targets
+
+
+def groups_of(plan: Plan) -> Iterator[tuple[Cell, ...]]:
+    """Every combination of the keys' values, the last key varying fastest."""
+    return itertools.product(*([to_python(value) for value in key.values] for key in plan.group_by))
+
+
+def width(statistic: Statistic) -> int:
+    """Cells of a statistic in each group.
+
+    Raises:
+        PlanError: it is of no kind that this version knows, or it alone has too many cells.
+    """
+    match statistic.WhichOneof("kind"):
+        case "range_counts":
+            return _tree_width(statistic.range_counts)
+        case "unit_norms":
+            return len(statistic.unit_norms.edges) + 1
+        case None:
+            raise PlanError("a statistic is of a kind that this version does not know")
+        case _:
+            return 1
+
+
+def to_python(value: Value) -> Cell:
+    """A constant of the plan language as Python has it."""
+    match value.WhichOneof("kind"):
+        case "date_days":
+            return _EPOCH_DAY + datetime.timedelta(days=value.date_days)
+        case "timestamp_micros":
+            return _EPOCH + datetime.timedelta(microseconds=value.timestamp_micros)
+        case None:
+            return None
+        case kind:
+            return cast("bool | int | float | str", getattr(value, kind))
+
+
+def to_json(cell: Cell) -> bool | int | float | str | None:
+    """A cell as JSON has it: dates and timestamps in ISO 8601."""
+    return cell.isoformat() if isinstance(cell, datetime.date) else cell
+
+
+def _tree_width(tree: RangeCounts) -> int:
+    if tree.branching < 2 or tree.levels < 1:
+        raise PlanError("a tree of ranges does not branch")
+    total, level = 0, 1
+    for _ in range(tree.levels):
+        level *= tree.branching
+        total += level
+        if total > MAX_CELLS:
+            raise PlanError(f"a tree of ranges has more than {MAX_CELLS:,} cells")
+    return total
+
+
+def _bounded_product(sizes: Sequence[int]) -> int:
+    if 0 in sizes:
+        return 0
+    product = 1
+    for size in sizes:
+        product *= size
+        if product > MAX_CELLS:
+            raise PlanError(f"the plan has more than {MAX_CELLS:,} groups")
+    return product
+
+
+def _values(key: GroupKey) -> tuple[Cell, ...]:
+    try:
+        values = tuple(to_python(value) for value in key.values)
+    except OverflowError as error:
+        raise PlanError("a key's value is no date") from error
+    if len({value.WhichOneof("kind") for value in key.values}) > 1:
+        raise PlanError("a key's values are not of one type")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise PlanError("a key's value is not finite")
+    return values
+
+
+def _sets(plan: Plan) -> tuple[tuple[int, ...], ...]:
+    if not plan.grouping_sets:
+        return (tuple(range(len(plan.group_by))),)
+    sets = tuple(tuple(sorted(set(part.keys))) for part in plan.grouping_sets)
+    if any(keys and keys[-1] >= len(plan.group_by) for keys in sets):
+        raise PlanError("a grouping set names a key that is not there")
+    return sets
+
+
+def _added(cells: list[int], width: int, target: list[int], rows: int) -> list[int]:
+    sums = [0] * (rows * width)
+    for group, row in enumerate(target):
+        here, there = group * width, row * width
+        for node in range(width):
+            sums[there + node] += cells[here + node]
+    return sums

@@ -1,0 +1,139 @@
+"""What can be read off the cells of a row: counts, sums, means and quantiles, each with its noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from yingbi.api.v1.plan_pb2 import BoundedSum, MeanMeasure, Measure, QuantileMeasure, RangeCounts, SumMeasure
+from yingbi.cells import Layout, PlanError, Row
+from yingbi.quantiles import Question, Tree, consistent_leaves
+from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source
+
+Reading = Callable[[Row], Number | None]
+"""A row's number; None is NULL."""
+
+_ROWS = ("row_count", "non_null_count")
+_COUNTS = (*_ROWS, "distinct_units")
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measures of one plan."""
+
+    layout: Layout
+
+    def reading(self, measure: Measure) -> Reading:
+        """How to read a measure off a row.
+
+        Raises:
+            PlanError: it does not fit the plan's statistics. The reading raises it too, where the plan's
+                scale gives a number that is not finite.
+        """
+        match measure.WhichOneof("kind"):
+            case "count":
+                return self._cell(measure.count.statistic, *_COUNTS)
+            case "sum":
+                return self._sum(measure.sum)
+            case "mean":
+                return self._mean(measure.mean)
+            case "quantile":
+                return self._quantile(measure.quantile)
+            case None:
+                raise PlanError("a measure is of a kind that this version does not know")
+
+    def cost(self, measure: Measure) -> int:
+        """Cells that a reading goes through, back and forth."""
+        if measure.WhichOneof("kind") != "quantile":
+            return 1
+        index = measure.quantile.range_counts
+        return 2 * self.layout.widths[index] if index < len(self.layout.widths) else 1
+
+    def _cell(self, statistic: int, *kinds: str) -> Callable[[Row], Linear]:
+        self._check(statistic, *kinds)
+        source, step, of_group = Source(statistic), self.layout.step, self.layout.deviation(statistic)
+
+        def read(row: Row) -> Linear:
+            noise = of_group * math.sqrt(row.leaves)
+            return _finite(Linear(row.cells[statistic][0] * step, {source: noise}), noise)
+
+        return read
+
+    def _sum(self, measure: SumMeasure) -> Reading:
+        shape = self._bounds(measure.bounded_sum)
+        bounded = self._cell(measure.bounded_sum, "bounded_sum")
+        count = self._cell(measure.non_null_count, *_ROWS) if measure.HasField("non_null_count") else None
+        return lambda row: _total(shape, bounded(row), count(row) if count else Linear(0.0))
+
+    def _mean(self, measure: MeanMeasure) -> Reading:
+        shape = self._bounds(measure.bounded_sum)
+        bounded = self._cell(measure.bounded_sum, "bounded_sum")
+        counted = self._cell(measure.non_null_count, *_ROWS)
+
+        def read(row: Row) -> Ratio | None:
+            count = counted(row)
+            if count.value <= 0:
+                return None
+            total = bounded(row)
+            value = shape.centre + shape.half_range * (total.value / count.value)
+            if math.isnan(value):
+                raise PlanError("the plan's scale gives a number that is not finite")
+            value = min(max(value, shape.lower), shape.upper)
+            return Ratio(value, _total(shape, total, count), count, (shape.lower, shape.upper))
+
+        return read
+
+    def _quantile(self, measure: QuantileMeasure) -> Reading:
+        statistic, step = measure.range_counts, self.layout.step
+        self._check(statistic, "range_counts")
+        tree = _tree(self.layout.plan.statistics[statistic].range_counts)
+        if not 0 <= measure.quantile <= 1:
+            raise PlanError("a quantile in the plan is not from 0 to 1")
+        question = Question(tree, measure.quantile, measure.integral)
+        source, of_group = Source(statistic, measure.quantile), self.layout.deviation(statistic)
+
+        def read(row: Row) -> Smooth | None:
+            leaves = row.memory.get(statistic)
+            if leaves is None:
+                leaves = row.memory[statistic] = consistent_leaves(tree, [cell * step for cell in row.cells[statistic]])
+            found = question.answer(leaves, of_group * math.sqrt(row.leaves))
+            if found is None:
+                return None
+            error = found.std_error
+            return Smooth(found.value, None if error is None else {source: error}, found.interval)
+
+        return read
+
+    def _bounds(self, statistic: int) -> BoundedSum:
+        self._check(statistic, "bounded_sum")
+        shape = self.layout.plan.statistics[statistic].bounded_sum
+        if not (math.isfinite(shape.lower) and math.isfinite(shape.upper) and shape.lower <= shape.upper):
+            raise PlanError("a sum in the plan has no finite bounds")
+        if not (math.isfinite(shape.centre) and math.isfinite(shape.half_range) and shape.half_range >= 0):
+            raise PlanError("a sum in the plan has no finite scale")
+        return shape
+
+    def _check(self, statistic: int, *kinds: str) -> None:
+        statistics = self.layout.plan.statistics
+        if statistic >= len(statistics) or statistics[statistic].WhichOneof("kind") not in kinds:
+            raise PlanError("the plan's outputs do not fit its statistics")
+
+
+def _tree(shape: RangeCounts) -> Tree:
+    if not (shape.lower < shape.upper and math.isfinite(shape.upper - shape.lower)):
+        raise PlanError("a tree of ranges in the plan has no finite bounds")
+    return Tree(shape.lower, shape.upper, shape.branching, shape.levels)
+
+
+def _total(shape: BoundedSum, bounded: Linear, count: Linear) -> Linear:
+    value = shape.half_range * bounded.value + shape.centre * count.value
+    noise = {source: shape.half_range * part for source, part in bounded.noise.items()}
+    noise |= {source: shape.centre * part for source, part in count.noise.items()}
+    return _finite(Linear(value, noise), *noise.values())
+
+
+def _finite(number: Linear, *parts: float) -> Linear:
+    if not all(map(math.isfinite, (number.value, *parts))):
+        raise PlanError("the plan's scale gives a number that is not finite")
+    return number

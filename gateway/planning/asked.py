@@ -1,0 +1,110 @@
+"""What a query asks, before anything is decided about how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+
+from enclave_sim.plan.relations import operators_of
+from gateway.planning.aggregates import Aggregate, Function
+from gateway.planning.formulas import aggregates_of
+from gateway.planning.keys import Listed
+from gateway.planning.presentation import Presentation, read_presentation
+from gateway.planning.scope import Scope
+from gateway.planning.selection import Selection, ShownFormula, read_selection
+from gateway.planning.sources import read_source
+from gateway.planning.sql import ParsedSelect
+
+# Parts of a SELECT that are looked at last: a raw column is the greater surprise.
+_REFUSED = {
+    "distinct": ("SELECT DISTINCT cannot be asked.", "Use GROUP BY with a column that has declared values."),
+    "qualify": (
+        "QUALIFY cannot be asked over groups.",
+        "Use it in a subquery on each unit's rows, or filter the answer with HAVING.",
+    ),
+    "windows": ("Window functions cannot be asked over groups.", "Leave WINDOW out."),
+    "sample": ("Sampling cannot be asked.", "Leave it out: every row is used."),
+    "into": ("A query writes nothing.", "Leave INTO out."),
+}
+_SOURCE = frozenset({"with_", "from_", "joins", "laterals", "where"})
+_UNIT_OPERATORS = ("unit_aggregation", "unit_ranking", "unit_join")
+"""Relations that are made of all rows of a unit."""
+_UNDERSTOOD = _SOURCE | {"expressions", "group", "having", "order", "limit", "offset"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query that was understood."""
+
+    select: exp.Select
+    scope: Scope
+    selection: Selection
+    presentation: Presentation
+
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """All that is asked for, shown or not."""
+        shown = [column.formula for column in self.selection.shown if isinstance(column, ShownFormula)]
+        return tuple(found for formula in (*shown, *self.presentation.formulas) for found in aggregates_of(formula))
+
+    def knowing(self, found: Sequence[Listed]) -> Asked:
+        """The same with values for the unknown keys."""
+        return replace(self, selection=replace(self.selection, keys=self.selection.keys.knowing(found)))
+
+
+def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration) -> Asked:
+    """The meaning of a SELECT.
+
+    Raises:
+        Problem: with the place of whatever cannot be asked.
+    """
+    scope = read_source(parsed.source, parsed.select, declaration)
+    selection = read_selection(scope, parsed)
+    presentation = read_presentation(scope, parsed.select, selection)
+    for name, (message, hint) in _REFUSED.items():
+        part = parsed.select.args.get(name)
+        if part:
+            raise parsed.source.unsupported(message, at=_node(part), hint=hint)
+    for name, part in parsed.select.args.items():
+        if part and name not in _UNDERSTOOD:
+            raise parsed.source.unsupported(
+                f"{name.strip('_').replace('_', ' ').upper()} cannot be asked.",
+                at=_node(part) or parsed.select,
+                hint="Ask with SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, ORDER BY and LIMIT.",
+            )
+    return Asked(parsed.select, scope, selection, presentation)
+
+
+def _node(part: object) -> exp.Expr | None:
+    node = part[0] if isinstance(part, list) else part
+    return node if isinstance(node, exp.Expr) else None
+
+
+def refuse_units(asked: Asked, parties: int) -> None:
+    """Refuse what needs all rows of a unit at one provider, or one group for each unit, where that is not so."""
+    source, relation = asked.scope.source, asked.scope.relation
+    counts_units = any(aggregate.function is Function.UNITS for aggregate in asked.aggregates)
+    scattered = parties > 1 and not asked.scope.declaration.units_disjoint
+    if scattered and any(part.WhichOneof("kind") in _UNIT_OPERATORS for part in operators_of(relation)):
+        raise source.refuse(
+            "units_not_disjoint",
+            "A unit may appear at several providers, so no provider has all rows to join or aggregate for it.",
+            at=asked.select.args["from_"],
+            hint="Ask each table by itself, row by row.",
+        )
+    if scattered and counts_units:
+        raise source.refuse(
+            "units_not_disjoint",
+            "A unit may appear at several providers, each of which would count it.",
+            at=asked.select.find(exp.Distinct),
+            hint="Ask for COUNT(*).",
+        )
+    if counts_units and asked.selection.keys.sets:
+        raise source.unsupported(
+            "Units cannot be counted with ROLLUP, CUBE or GROUPING SETS: one unit may be in several groups.",
+            at=asked.select.find(exp.Distinct),
+            hint="Ask for COUNT(DISTINCT ...) in one query for each set of keys.",
+        )

@@ -1,0 +1,185 @@
+"""What analysts ask in SQL, through real processes: every answer lies where plain DuckDB says, within its noise."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from tests.zones import Zone
+
+pytestmark = pytest.mark.xdist_group("zone")
+
+PEOPLE = 3000
+EPSILON = "300"
+METADATA = """
+dataset: clinic
+zone: test
+title: {en: "People and their visits"}
+grade: 2
+source: "made up for tests"
+privacy_unit: id
+max_units: 5000
+units_disjoint: true
+budget: {epsilon: 500000.0, delta: 1.0e-6}
+tables:
+  people:
+    file: people.parquet
+    max_rows_per_unit: 1
+    columns:
+      id:   {type: int64, role: unit}
+      sex:  {type: string, values: [f, m]}
+      age:  {type: int64, lower: 0, upper: 99}
+      city: {type: string}
+  visits:
+    file: visits.parquet
+    max_rows_per_unit: 4
+    columns:
+      id:     {type: int64, role: unit}
+      clinic: {type: string, values: [north, south, east]}
+      day:    {type: date}
+      pain:   {type: float64, lower: 0, upper: 10}
+      cost:   {type: float64, lower: 0, upper: 1000}
+"""
+CITIES = ["Aden", "Basel", "Cairo", "Delhi"]
+
+
+def tables() -> dict[str, pa.Table]:
+    """3,000 people with one to four visits each; nothing is NULL and nothing outside its bounds."""
+    chance = random.Random(3)
+    ids = list(range(PEOPLE))
+    rows = [(one, visit) for one in ids for visit in range(1 + one % 4)]
+    pain = [chance.randrange(0, 11) for _ in rows]
+    return {
+        "people": pa.table(
+            {
+                "id": ids,
+                "sex": [chance.choice("fm") for _ in ids],
+                "age": [min(99, max(0, round(chance.gauss(50, 18)))) for _ in ids],
+                # One person alone lives in Zug.
+                "city": ["Zug" if one == 7 else chance.choice(CITIES) for one in ids],
+            }
+        ),
+        "visits": pa.table(
+            {
+                "id": [one for one, _ in rows],
+                "clinic": [chance.choice(["north", "south", "east"]) for _ in rows],
+                "day": pa.array([18_000 + 100 * visit + one % 90 for one, visit in rows], pa.int32()).cast(pa.date32()),
+                "pain": [float(one) for one in pain],
+                "cost": [min(1000.0, 50 * one + chance.random() * 100) for one in pain],
+            }
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def asked(zone: Zone, tmp_path_factory: pytest.TempPathFactory) -> Zone:
+    zone.add(tmp_path_factory.mktemp("clinic"), METADATA, tables())
+    return zone
+
+
+def truth(sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(":memory:") as connection:
+        for name, table in tables().items():
+            connection.register(name, table)
+        return connection.sql(sql).fetchall()
+
+
+LINEAR = {
+    "count of an expression": "SELECT COUNT(*) AS n, COUNT(pain) AS k FROM visits",
+    "filter": "SELECT COUNT(*) FILTER (WHERE pain > 5) AS n, SUM(cost) FILTER (WHERE clinic = 'east') AS c FROM visits",
+    "sum of a case": "SELECT SUM(CASE WHEN pain >= 8 THEN 1 ELSE 0 END) AS severe FROM visits",
+    "expression": "SELECT SUM(pain * 2 + 1) AS s, AVG(cost / 100) AS c FROM visits",
+    "where": "SELECT COUNT(*) AS n FROM visits WHERE clinic LIKE '%th' AND NOT (pain BETWEEN 2 AND 4 OR cost < 30)",
+    "date function": "SELECT COUNT(*) AS n FROM visits WHERE MONTH(day) IN (4, 5) AND YEAR(day) = 2019",
+    "bucketed key": "SELECT FLOOR(age / 20) * 20 AS decade, COUNT(*) AS n FROM people GROUP BY decade ORDER BY decade",
+    "integer key": "SELECT age, COUNT(*) AS n FROM people WHERE age BETWEEN 45 AND 55 GROUP BY age HAVING COUNT(*) > 20"
+    " ORDER BY age",
+    "case key": "SELECT CASE WHEN age < 40 THEN 'young' ELSE 'old' END AS era, AVG(age) AS a FROM people GROUP BY 1"
+    " ORDER BY era",
+    "month key": "SELECT MONTH(day) AS m, COUNT(*) AS n FROM visits GROUP BY m HAVING COUNT(*) > 10 ORDER BY m",
+    "ratio": "SELECT clinic, SUM(cost) / COUNT(*) AS c, AVG(pain) - 1 AS p FROM visits GROUP BY clinic ORDER BY clinic",
+    "variance": "SELECT sex, VARIANCE(age) AS v, STDDEV_POP(age) AS s FROM people GROUP BY sex ORDER BY sex",
+    "covariance": "SELECT COVAR_POP(pain, cost) AS c, CORR(pain, cost) AS r FROM visits",
+    "rollup": "SELECT clinic, COUNT(*) AS n FROM visits GROUP BY ROLLUP (clinic) ORDER BY clinic",
+    "order and limit": "SELECT clinic, AVG(pain) AS p FROM visits GROUP BY clinic ORDER BY clinic DESC LIMIT 2",
+    "join": "SELECT sex, COUNT(*) AS n, AVG(pain) AS p FROM people JOIN visits USING (id) GROUP BY sex ORDER BY sex",
+    "per-unit subquery": "SELECT COUNT(*) AS n, AVG(worst) AS w FROM"
+    " (SELECT id, MAX(pain) AS worst FROM visits GROUP BY id) WHERE worst >= 5",
+    "latest": "WITH latest AS (SELECT id, pain FROM visits QUALIFY ROW_NUMBER() OVER (PARTITION BY id ORDER BY day"
+    " DESC) = 1) SELECT sex, AVG(pain) AS p FROM people JOIN latest USING (id) GROUP BY sex ORDER BY sex",
+    "semi-join": "SELECT COUNT(*) AS n FROM people WHERE id IN (SELECT id FROM visits WHERE pain = 10)",
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_an_answer_is_the_truth_within_its_noise(asked: Zone, name: str) -> None:
+    sql = LINEAR[name]
+    answer = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON)
+    expected = truth(sql)
+    assert len(answer["rows"]) == len(expected), (answer["rows"], expected)
+    for row, errors, right in zip(answer["rows"], answer["std_errors"], expected, strict=True):
+        for value, error, exact in zip(row, errors, right, strict=True):
+            if error is None:
+                assert value == exact
+            else:
+                assert abs(value - float(exact)) <= 6 * error + 1e-3 * abs(float(exact)), (sql, row, right)
+
+
+@pytest.mark.parametrize(
+    ("sql", "exact", "tolerance"),
+    [
+        ("SELECT MEDIAN(age) AS m FROM people", "SELECT MEDIAN(age) FROM people", 2),
+        (
+            "SELECT QUANTILE_CONT(cost, 0.9) AS q FROM visits",
+            "SELECT QUANTILE_CONT(cost, 0.9) FROM visits",
+            15,
+        ),
+        ("SELECT MAX(pain) AS m FROM visits", "SELECT MAX(pain) FROM visits", 0.5),
+    ],
+)
+def test_a_quantile_lies_near_the_true_one(asked: Zone, sql: str, exact: str, tolerance: float) -> None:
+    answer = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON)
+    assert abs(answer["rows"][0][0] - float(truth(exact)[0][0])) <= tolerance
+    low, high = answer["intervals"][0][0]
+    assert low <= answer["rows"][0][0] <= high
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT id FROM people", "privacy_unit"),
+        ("SELECT age FROM people", "raw_columns"),
+        ("SELECT COUNT(*) FROM people JOIN visits ON people.age = visits.pain", "not_supported"),
+        ("SELECT SUM(age) OVER () FROM people", "not_supported"),
+        ("SELECT COUNT(*) FROM (SELECT AVG(age) AS a FROM people)", "across_units"),
+        ("SELECT COUNT(*) FROM people WHERE age > (SELECT AVG(age) FROM people)", "across_units"),
+        ("SELECT MD5(city), COUNT(*) FROM people GROUP BY 1", "not_supported"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_at_its_place_and_costs_nothing(asked: Zone, sql: str, code: str) -> None:
+    before = asked.spent("clinic")
+    problem = asked.problem(3, "sql", "clinic", sql, "--epsilon", "1")
+    assert problem["code"] == code, problem
+    assert problem["position"]
+    assert problem["hint"]
+    assert asked.spent("clinic") == before
+
+
+def test_a_preview_predicts_the_error_of_counts_and_sums(asked: Zone) -> None:
+    sql = "SELECT clinic, COUNT(*) AS n, SUM(cost) AS c FROM visits GROUP BY clinic"
+    preview = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--preview")
+    answer = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON)
+    assert math.isclose(preview["std_errors"][0][1], answer["std_errors"][0][1])
+    assert math.isclose(preview["std_errors"][0][2], answer["std_errors"][0][2])
+
+
+def test_its_receipt_verifies_offline(asked: Zone, tmp_path: Path) -> None:
+    saved = tmp_path / "receipt.json"
+    asked.fetch("sql", "clinic", LINEAR["join"], "--epsilon", EPSILON, "--save-receipt", saved)
+    assert asked.fetch("receipt", "verify", saved)["verified"]

@@ -1,0 +1,81 @@
+"""Rows of a sealed table as they are decrypted: the same as all at once, with the same checks."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from enclave_sim.sealed import encrypted_parquet, shard
+from enclave_sim.sealed.errors import SealedFileError
+from enclave_sim.sealed.schema import UNIT_COLUMN
+from enclave_sim.sealed.shard import open_table, stream_table
+
+from .clinic import KEY, Source
+
+COLUMNS = ["ward", UNIT_COLUMN, "n", "x", "well", "day", "at"]
+
+
+@pytest.fixture(autouse=True)
+def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encrypted_parquet, "ROW_GROUP_ROWS", 40)
+
+
+def test_a_stream_has_the_rows_of_the_table(source: Source, tmp_path: Path) -> None:
+    sealed = source.seal(tmp_path)
+    streamed = stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all()
+    table = open_table(sealed.folder, "visits", COLUMNS, KEY)
+    assert streamed.to_pydict() == table.to_pydict()
+    assert streamed.num_rows == 300
+
+
+def test_no_unit_is_in_two_batches(source: Source, tmp_path: Path) -> None:
+    sealed = source.seal(tmp_path)
+    batches = [batch for batch in stream_table(sealed.folder, "visits", [UNIT_COLUMN], KEY) if len(batch)]
+    units = [set(batch.column(0).to_pylist()) for batch in batches]
+    assert len(units) > 5
+    assert sum(len(each) for each in units) == len(set().union(*units)) == 50
+
+
+def test_a_unit_with_more_rows_than_a_row_group_stays_whole() -> None:
+    units = pa.chunked_array([np.repeat([0, 1, 2], [10, 100, 30])])
+    assert list(encrypted_parquet._row_groups(units)) == [(0, 10), (10, 110), (110, 140)]
+
+
+def test_texts_with_few_values_come_by_numbers(source: Source, tmp_path: Path) -> None:
+    sealed = source.seal(tmp_path)
+    assert pa.types.is_dictionary(stream_table(sealed.folder, "visits", ["ward"], KEY).schema.field("ward").type)
+    assert open_table(sealed.folder, "visits", ["ward"], KEY).schema.field("ward").type == pa.string()
+
+
+def test_a_table_without_rows_streams_its_schema(source: Source, tmp_path: Path) -> None:
+    for name, table in source.tables.items():
+        source.tables[name] = table.schema.empty_table()
+    sealed = source.seal(tmp_path)
+    streamed = stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all()
+    assert (streamed.num_rows, streamed.column_names) == (0, COLUMNS)
+
+
+def test_missing_columns_and_changed_files_are_found_before_the_first_row(source: Source, tmp_path: Path) -> None:
+    sealed = source.seal(tmp_path)
+    with pytest.raises(LookupError):
+        stream_table(sealed.folder, "visits", ["nothing"], KEY)
+    file = sealed.folder / "table-1.parquet"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(SealedFileError, match="was changed"):
+        stream_table(sealed.folder, "visits", ["n"], KEY)
+
+
+def test_a_page_that_changes_after_the_check_does_not_decrypt(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = source.seal(tmp_path)
+    file = sealed.folder / "table-1.parquet"
+    data = bytearray(file.read_bytes())
+    data[100:-4000:50] = bytes(len(data[100:-4000:50]))
+    file.write_bytes(data)
+    monkeypatch.setattr(shard, "_check_file", lambda *_: None)
+    with pytest.raises(SealedFileError, match="does not decrypt"):
+        stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all()
