@@ -10,19 +10,27 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias
 
+import numpy as np
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.engine.per_unit import UnitSums, clipped_cells
-from enclave_sim.engine.plain import PlainRows, is_plain
 from enclave_sim.engine.plan_reading import key_question, unit_keys_of
 from enclave_sim.engine.protocol import Cancelled, OpenTable, Scalar, UnitKeys, never
 from enclave_sim.engine.query import QueriedRows
-from enclave_sim.engine.scan import Stored, parts, tables_of
+from enclave_sim.engine.scan import Stored, Tables, parts, tables_of
+from enclave_sim.engine.scanned import ScannedRows, is_scanned
+from enclave_sim.plan.sensitivity import cells
 from enclave_sim.privacy.clipping import Integers
 
-PART_ROWS = 1 << 17
-"""Rows that are worked on at a time: few enough to stay in the processor's caches."""
+_Work: TypeAlias = Callable[[Stored], Integers]
+"""From a part of the rows to its cells."""
+
+PART_ROWS = 1 << 18
+"""Rows that are read and evaluated at a time, as many as a row group has."""
+BATCH_ROWS = 1 << 15
+"""Rows that are added up at a time where units are sorted: few enough to stay in the processor's cache."""
 
 
 class DuckDBEngine:
@@ -36,11 +44,9 @@ class DuckDBEngine:
         """See `Engine`. `cancelled` is asked before every part of the rows."""
         _stop_if(cancelled)
         tables = tables_of(plan, open_table)
-        rows = PlainRows(plan, tables) if is_plain(plan) else QueriedRows(plan, tables, self._memory_limit)
-        sums = UnitSums(plan)
-        for vector in self._each(
-            lambda part: clipped_cells(plan, rows.batch(part)), parts(tables, open_table, PART_ROWS)
-        ):
+        write = _scanned_work if is_scanned(plan) else _queried_work
+        work, sums = write(plan, tables, self._memory_limit), UnitSums(plan)
+        for vector in self._each(work, parts(tables, open_table, PART_ROWS)):
             sums.add(vector)
             _stop_if(cancelled)
         return sums.vector()
@@ -59,7 +65,7 @@ class DuckDBEngine:
             keys += values
         return unit_keys_of(units, keys)
 
-    def _each(self, work: Callable[[Stored], Integers], given: Iterator[Stored]) -> Iterator[Integers]:
+    def _each(self, work: _Work, given: Iterator[Stored]) -> Iterator[Integers]:
         """The work on each part, some at a time, while the next one is read."""
         with ThreadPoolExecutor(self._workers) as workers:
             waiting: deque[Future[Integers]] = deque()
@@ -72,6 +78,25 @@ class DuckDBEngine:
                     yield waiting.popleft().result()
             finally:
                 workers.shutdown(cancel_futures=True)
+
+
+def _scanned_work(plan: Plan, tables: Tables, memory_limit: str) -> _Work:
+    rows = ScannedRows(plan, tables, memory_limit)
+    # More where there are many cells, each of which costs something in every batch.
+    batch_rows = max(BATCH_ROWS, 2 * cells(plan))
+
+    def work(part: Stored) -> Integers:
+        total = np.zeros(cells(plan), np.int64)
+        for batch in rows.batch(part).split(batch_rows):
+            total += clipped_cells(plan, batch)
+        return total
+
+    return work
+
+
+def _queried_work(plan: Plan, tables: Tables, memory_limit: str) -> _Work:
+    rows = QueriedRows(plan, tables, memory_limit)
+    return lambda part: clipped_cells(plan, rows.batch(part))
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

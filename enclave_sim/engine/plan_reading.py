@@ -75,8 +75,7 @@ def key_question(plan: Plan) -> Plan:
     pairs = UnitAggregation(
         input=plan.relation,
         keys=[
-            NamedExpression(name=name, expression=key)
-            for name, key in zip(names, plan.key_selection.keys, strict=True)
+            NamedExpression(name=name, expression=key) for name, key in zip(names, plan.key_selection.keys, strict=True)
         ],
     )
     columns = [

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from yingbi.api.v1.plan_pb2 import ColumnType, GroupKey, Plan
+from yingbi.api.v1.plan_pb2 import ColumnType, Plan
 
-from enclave_sim.engine.plan_reading import Types, scalar, tables_read, value_type
-from enclave_sim.engine.protocol import EngineError, OpenTable, Scalar
-from enclave_sim.engine.scratch import Scratch
-from enclave_sim.privacy.clipping import Integers
+from enclave_sim.engine.plan_reading import Types, tables_read
+from enclave_sim.engine.protocol import EngineError, OpenTable
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 
 PHYSICAL_TYPES: Mapping[ColumnType.ValueType, pa.DataType] = {
@@ -26,20 +22,20 @@ PHYSICAL_TYPES: Mapping[ColumnType.ValueType, pa.DataType] = {
 }
 """Dates are days and timestamps microseconds, so that every stored value compares and none is special."""
 
-_LONGEST_LOOK_UP = 1 << 16
-_scratch = Scratch()
-
 
 @dataclass(frozen=True)
 class TableColumns:
-    """What a plan reads of a table: the types of columns, and their positional names in the engine."""
+    """What a plan reads of a table: columns' types, and their positional names in the engine: c0, c1, …"""
 
     types: Types
+    names: Mapping[str, str]
 
-    @property
-    def names(self) -> dict[str, str]:
-        """c0, c1, … by the columns' names in the plan."""
-        return {column: f"c{position}" for position, column in enumerate(self.types)}
+    def only(self, columns: Collection[str]) -> TableColumns:
+        """Some of them."""
+        return TableColumns(
+            {name: kind for name, kind in self.types.items() if name in columns},
+            {name: own for name, own in self.names.items() if name in columns},
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class StoredRows:
 
     def first_row_of(self, unit: int) -> int:
         """Where the rows of `unit`, or of the next that has any, begin."""
-        return bisect_left(range(len(self.units)), unit, key=lambda row: self.units[row].as_py())
+        return _first_row(self.units, unit)
 
 
 Tables = Mapping[str, TableColumns]
@@ -69,7 +65,10 @@ Stored = Mapping[str, StoredRows]
 
 def tables_of(plan: Plan, open_table: OpenTable) -> Tables:
     """What the plan reads."""
-    return {name: TableColumns(types) for name, types in tables_read(plan, open_table).items()}
+    return {
+        name: TableColumns(types, {column: f"c{position}" for position, column in enumerate(types)})
+        for name, types in tables_read(plan, open_table).items()
+    }
 
 
 def parts(tables: Tables, open_table: OpenTable, rows: int) -> Iterator[Stored]:
@@ -82,7 +81,7 @@ def parts(tables: Tables, open_table: OpenTable, rows: int) -> Iterator[Stored]:
         yield from _slices({name: _stored(_whole(name, tables, open_table), tables[name]) for name in tables}, rows)
         return
     for name, columns in tables.items():
-        for table in _of_whole_units(_opened(name, columns, open_table)):
+        for table in _together(_of_whole_units(_opened(name, columns, open_table)), rows):
             yield from _slices({name: _stored(table, columns)}, rows)
 
 
@@ -107,6 +106,8 @@ def _opened(name: str, columns: TableColumns, open_table: OpenTable) -> Iterator
     if isinstance(opened, pa.Table):
         yield opened
         return
+    # It may have no batch at all.
+    yield opened.schema.empty_table()
     for batch in opened:
         yield pa.Table.from_batches([batch])
 
@@ -125,11 +126,23 @@ def _of_whole_units(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
             yield held
             held = table
             continue
-        start = bisect_left(range(len(units)), following, key=lambda row, units=units: units[row].as_py())
+        start = _first_row(units, following)
         yield held.slice(0, start)
         held = pa.concat_tables([held.slice(start), table])
     if held is not None:
         yield held
+
+
+def _together(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of about so many rows, or more."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) > rows // 2:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _stored(table: pa.Table, columns: TableColumns) -> StoredRows:
@@ -147,77 +160,12 @@ def _physical(column: pa.ChunkedArray, kind: ColumnType.ValueType, name: str) ->
     return pa.chunked_array([chunk.view(physical) for chunk in column.chunks], physical)
 
 
+def _first_row(units: pa.ChunkedArray, unit: int) -> int:
+    return bisect_left(range(len(units)), unit, key=lambda row: units[row].as_py())
+
+
 def to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     """The values, not copied if they need not be; with NaN for NULL among numbers."""
     together = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     values: NDArray[Any] = together.to_numpy(zero_copy_only=False)
     return values
-
-
-class GroupNumbers:
-    """Finds the rows' groups. A look-up gives a row one group at most, so no list of values multiplies rows."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._values = [_values(key) for key in plan.group_by]
-
-    def of(self, keys: Sequence[pa.ChunkedArray], rows: int) -> Integers:
-        """The group of each row, -1 for none, in memory that the next call uses again; `keys` are the values of the plan's keys in each row."""
-        if not keys:
-            return np.zeros(rows, np.int64)
-        groups = _places(keys[0], self._values[0], "groups")
-        for column, values in zip(keys[1:], self._values[1:], strict=True):
-            place = _places(column, values, "places")
-            missing = (place < 0) | (groups < 0)
-            groups *= len(values)
-            groups += place
-            groups[missing] = -1
-        return groups
-
-
-def _values(key: GroupKey) -> pa.Array:
-    constants = [_unsigned_zero(scalar(value)) for value in key.values]
-    return pa.array(constants, PHYSICAL_TYPES[value_type(key.expression)])
-
-
-def _unsigned_zero(constant: Scalar) -> Scalar:
-    """Arrow tells -0.0 from 0.0."""
-    return constant + 0.0 if isinstance(constant, float) else constant
-
-
-def _places(column: pa.ChunkedArray, values: pa.Array, name: str) -> Integers:
-    """Where each value of `column` is among `values` first; -1 for NULL and where it is not.
-
-    It may be in the scratch memory that `name` begins the name of.
-    """
-    if pa.types.is_dictionary(column.type):
-        chunks = [_coded_places(chunk, values, f"{name}.{number}") for number, chunk in enumerate(column.chunks)]
-        return chunks[0] if len(chunks) == 1 else np.concatenate([np.zeros(0, np.int64), *chunks])
-    if pa.types.is_integer(column.type):
-        lowest, highest = pc.min_max(values).values()
-        if lowest.is_valid and highest.as_py() - lowest.as_py() < _LONGEST_LOOK_UP and not column.null_count:
-            return _near_places(column, values, lowest.as_py(), highest.as_py())
-    if pa.types.is_floating(column.type):
-        column = pc.add(column, 0.0)
-    return _or_none(pc.index_in(column, value_set=values, skip_nulls=True))
-
-
-def _coded_places(chunk: pa.DictionaryArray, values: pa.Array, name: str) -> Integers:
-    places = _or_none(pc.index_in(chunk.dictionary, value_set=values, skip_nulls=True))
-    codes = pc.fill_null(chunk.indices, len(places)) if chunk.null_count else chunk.indices
-    result: Integers = _scratch.array(name, len(codes), np.int64)
-    # No code is out of range, so nothing is clipped; but only so numpy writes to `out` without a copy.
-    return np.append(places, -1).take(codes.to_numpy(), out=result, mode="clip")
-
-
-def _near_places(column: pa.ChunkedArray, values: pa.Array, lowest: int, highest: int) -> Integers:
-    """By a table of all numbers from `lowest` to `highest`; its last place is for what is not between."""
-    table = np.full(highest - lowest + 2, -1, np.int64)
-    table[:-1] = _or_none(pc.index_in(pa.array(range(lowest, highest + 1), values.type), value_set=values))
-    # Numbers below the lowest wrap to the largest ones.
-    distances = to_numpy(column).astype(np.int64).view(np.uint64) - np.uint64(lowest % 2**64)
-    return table.take(np.minimum(distances, highest - lowest + 1).view(np.int64))
-
-
-def _or_none(places: pa.Array | pa.ChunkedArray) -> Integers:
-    found: NDArray[np.int32] = pc.fill_null(places, -1).to_numpy()
-    return found.astype(np.int64)

@@ -91,7 +91,7 @@ class Values:
     def layered(self, source: str) -> str:
         """A FROM item: `source`, which is one, with the intermediates beside its columns."""
         for layer in self._layers:
-            source = f"(SELECT *, {', '.join(layer)} FROM {source})"
+            source = f"(SELECT *, {', '.join(layer)} FROM {source})"  # noqa: S608 - our own words
         return source
 
     def _named(self, expression: Expression) -> _Sql:

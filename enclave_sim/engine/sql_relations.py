@@ -184,7 +184,7 @@ def _no_nan(name: str, kind: ColumnType.ValueType) -> str:
     return f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END" if is_float else name
 
 
-def _aggregate(measure: UnitMeasure, values: Values) -> str:
+def _aggregate(measure: UnitMeasure, values: Values) -> str:  # noqa: PLR0911 - one for each function
     rows = f" FILTER (WHERE {values.sql(measure.filter)})" if measure.HasField("filter") else ""
     if measure.function == UnitMeasure.FUNCTION_COUNT_ROWS:
         return f"count(*){rows}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, KeySelection, Plan, UnitNorms
+from yingbi.api.zcdp import DELTA0_UNITS
 
 from enclave_sim.plan.errors import require
 from enclave_sim.plan.expressions import Trait, check_expression
@@ -37,7 +38,8 @@ def check_key_selection(plan: Plan, columns: Mapping[str, Trait]) -> None:
     )
     require(MIN_SIGMA <= selection.sigma <= MAX_SIGMA, f"{path}.sigma", f"must be from {MIN_SIGMA} to {MAX_SIGMA}")
     at_one_provider, rest = divmod(selection.delta0_units, plan.noise.parties_per_unit)
-    require(at_one_provider > 0 and rest == 0, f"{path}.delta0_units", "must be a positive share for each provider")
+    in_range = 0 < at_one_provider <= DELTA0_UNITS // 4
+    require(in_range and rest == 0, f"{path}.delta0_units", "must be a positive share for each provider, at most 1/4")
     lowest = lowest_threshold(selection.sigma, selection.max_keys, at_one_provider, plan.fraction_bits)
     require(selection.threshold >= lowest, f"{path}.threshold", f"must be {lowest} or more")
     price = selection_price(plan, selection.sigma)

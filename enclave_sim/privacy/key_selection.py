@@ -46,17 +46,23 @@ def weight(keys: int, fraction_bits: int) -> int:
 def lowest_threshold(sigma: int, max_keys: int, delta0_units: int, fraction_bits: int) -> int:
     """The least integer T of the claim, in grid steps; at most a few steps more, never less.
 
+    Only k = 1 and k = B need to be looked at: g(k) = 2^f/√k + σ·√(2·ln(k/δ₀)) first falls and then rises, since
+    √k·g'(k)·k = σ·√k/√(2·ln(k/δ₀)) − 2^f/2 grows with k where ln(k/δ₀) > 1, as it is for δ₀ <= 1/4. At k = B
+    rounding w_k may lose a step, which is added.
+
     Args:
         sigma: σ >= 1, in grid steps.
         max_keys: B, from 1 to `MAX_KEYS_PER_UNIT`.
-        delta0_units: δ₀ > 0 in units of 1 / `DELTA0_UNITS`.
+        delta0_units: δ₀ in units of 1 / `DELTA0_UNITS`, above 0 and at most 1/4.
 
     Raises:
         ValueError: an argument is out of range.
     """
-    if not (sigma >= 1 and 1 <= max_keys <= MAX_KEYS_PER_UNIT and delta0_units > 0):
+    if not (sigma >= 1 and 1 <= max_keys <= MAX_KEYS_PER_UNIT and 0 < delta0_units <= DELTA0_UNITS // 4):
         raise ValueError("sigma, max_keys or delta0 is out of range")
-    return max(_threshold(sigma, keys, delta0_units, fraction_bits) for keys in range(1, max_keys + 1))
+    return max(
+        _threshold(sigma, 1, delta0_units, fraction_bits), _threshold(sigma, max_keys, delta0_units, fraction_bits) + 1
+    )
 
 
 def key_weights(units: Integers, keys: Integers, count: int, *, max_keys: int, fraction_bits: int) -> Integers:
@@ -81,8 +87,6 @@ def select_keys(weights: Integers, noise: Integers, threshold: int) -> Integers:
 
 def _threshold(sigma: int, keys: int, delta0_units: int, fraction_bits: int) -> int:
     odds = _UP.divide(_UP.multiply(Decimal(keys), Decimal(DELTA0_UNITS)), Decimal(delta0_units))
-    if odds <= 1:
-        return weight(keys, fraction_bits)
     # ln and sqrt are correctly rounded to half a unit in the last of 60 digits; the added step covers it.
     deviations = _UP.sqrt(_UP.multiply(Decimal(2), _UP.ln(odds)))
     return weight(keys, fraction_bits) + int(_UP.multiply(Decimal(sigma), deviations)) + 2

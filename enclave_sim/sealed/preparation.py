@@ -6,7 +6,7 @@ Within a unit rows are in a secret random order, so "a unit's first k rows" is a
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -21,16 +21,12 @@ from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema, attributes, uni
 
 Codes = NDArray[np.int64]
 
-_FEW_VALUES = 4096
-_FEW_BYTES = 1 << 19
-"""A text column with so few different values is stored by numbers of them, which are its groups for a query. A
-dictionary of so many bytes fits the page that Parquet has for it."""
-
 
 def prepare(declaration: DatasetDeclaration, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     """The tables as they are sealed, by name in declared order: UNIT_COLUMN first, then the attributes.
 
-    Texts may be dictionary encoded.
+    A text column with declared values is dictionary encoded: these values in their order, then others that there
+    are, then NULL; so how it is stored depends on the declaration, and no index is NULL.
 
     `declaration` is one that `plan.schema.check_declaration` accepts; so the units have one type, int64 or
     string, and no column is called UNIT_COLUMN. `tables` has exactly the declared tables, each with exactly
@@ -130,8 +126,11 @@ def _prepare_table(declared: TableDeclaration, table: pa.Table, codes: Codes) ->
     columns = {UNIT_COLUMN: pa.array(codes)}
     for column in attributes(declared):
         values = table[column.name]
-        is_float = column.type == ColumnType.COLUMN_TYPE_FLOAT64
-        columns[column.name] = _without_nan(values) if is_float else _numbered(values)
+        if column.type == ColumnType.COLUMN_TYPE_FLOAT64:
+            values = _without_nan(values)
+        elif column.type == ColumnType.COLUMN_TYPE_STRING and column.values:
+            values = _numbered(values, [value.string_value for value in column.values])
+        columns[column.name] = values
     # A table anew, so that no metadata of the sender (as pandas' index) is stored.
     return pa.table(columns).take(pa.array(_by_unit(codes))).combine_chunks()
 
@@ -143,13 +142,13 @@ def _by_unit(codes: Codes) -> Codes:
     return shuffled[np.argsort(codes[shuffled], kind="stable")]
 
 
-def _numbered(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts by their numbers in a dictionary where it is small; else, and all others, as they are."""
-    if values.type != pa.string():
-        return values
-    distinct = values.unique()
-    small = len(distinct) <= _FEW_VALUES and distinct.nbytes <= _FEW_BYTES
-    return values.dictionary_encode().unify_dictionaries() if small else values
+def _numbered(values: pa.ChunkedArray, declared: Sequence[str]) -> pa.DictionaryArray:
+    """Texts by their numbers in a dictionary that begins with the declared values and ends with NULL."""
+    known = pa.array(declared, pa.string())
+    others = values.unique().drop_null()
+    others = others.filter(pc.invert(pc.is_in(others, value_set=known)))
+    dictionary = pa.concat_arrays([known, others, pa.nulls(1, pa.string())])
+    return pa.DictionaryArray.from_arrays(pc.index_in(values, value_set=dictionary).combine_chunks(), dictionary)
 
 
 def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:

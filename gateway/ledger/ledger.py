@@ -71,15 +71,13 @@ def budget(connection: Connection, declaration: DatasetDeclaration) -> Budget:
     shared = NamespaceBudget(
         unit_namespace=row.unit_namespace, limit_rho_units=row.shared_limit, spent_rho_units=row.shared_spent
     )
-    own = NamespaceBudget(
-        unit_namespace=declaration.dataset, limit_rho_units=row.limit_rho_units, spent_rho_units=row.spent_rho_units
-    )
+    differs = (row.shared_limit, row.shared_spent) != (row.limit_rho_units, row.spent_rho_units)
     return Budget(
         limit_rho_units=row.limit_rho_units,
         spent_rho_units=row.spent_rho_units,
         delta=declaration.budget_delta,
         epsilon=declaration.budget_epsilon,
-        namespace=shared if shared != own else None,
+        namespace=shared if differs else None,
     )
 
 

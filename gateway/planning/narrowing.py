@@ -81,12 +81,19 @@ def _apply(known: dict[str, Domain], condition: Expression) -> None:
     elif kind == "membership" and condition.membership.operand.HasField("column"):
         name = condition.membership.operand.column.name
         items = [values.to_python(value) for value in condition.membership.values]
-        known[name] = domains.chosen(known[name], items)
+        _learn(known, name, domains.chosen(known[name], items))
     elif kind == "column":
-        known[condition.column.name] = domains.chosen(known[condition.column.name], [True])
+        name = condition.column.name
+        _learn(known, name, domains.chosen(known[name], [True]))
     elif kind == "negation" and condition.negation.operand.HasField("column"):
         name = condition.negation.operand.column.name
-        known[name] = domains.chosen(known[name], [False])
+        _learn(known, name, domains.chosen(known[name], [False]))
+
+
+def _learn(known: dict[str, Domain], name: str, domain: Domain) -> None:
+    """A list of values stays whole: declared keys without rows are in the answer like any other."""
+    if known[name].values is None:
+        known[name] = domain
 
 
 def _compare(known: dict[str, Domain], comparison: Comparison) -> None:
@@ -106,7 +113,7 @@ def _between(
 ) -> None:
     name, item = column.column.name, values.to_python(literal)
     if operator == Comparison.OPERATOR_EQUAL:
-        known[name] = domains.chosen(known[name], [item])
+        _learn(known, name, domains.chosen(known[name], [item]))
         return
     end = domains.number_of(item)
     if end is None:
@@ -114,10 +121,10 @@ def _between(
     step = 0 if column.column.type == COLUMN_TYPE_FLOAT64 else 1
     if operator in (Comparison.OPERATOR_LESS, Comparison.OPERATOR_LESS_OR_EQUAL):
         high = end - step if operator == Comparison.OPERATOR_LESS else end
-        known[name] = domains.narrowed(known[name], None, high)
+        _learn(known, name, domains.narrowed(known[name], None, high))
     else:
         low = end + step if operator == Comparison.OPERATOR_GREATER else end
-        known[name] = domains.narrowed(known[name], low, None)
+        _learn(known, name, domains.narrowed(known[name], low, None))
 
 
 def _in_years(

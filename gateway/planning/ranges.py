@@ -1,7 +1,7 @@
 """How finely the range of a quantile is cut: a tree of counts, chosen from public numbers alone.
 
-A cell costs about a millisecond to encrypt at every provider, so a statistic aims at `CELLS` cells over all
-groups, with at least 64 leaves for each group. Two levels are the trade between noise and fineness: a quantile
+A cell costs about a millisecond to encrypt and two to open at every provider, so a statistic aims at `CELLS` cells
+over all groups, with at least 64 leaves for each group. Two levels are the trade between noise and fineness: a quantile
 is found from the sum of at most `levels * branching` noisy counts, where a flat histogram of as many leaves adds
 up hundreds, and every level more divides the budget further.
 """
@@ -14,8 +14,8 @@ from yingbi.api.v1.plan_pb2 import RangeCounts
 
 from gateway.planning.subjects import Subject
 
-CELLS = 2_000
-_BRANCHINGS = (32, 16, 8)
+CELLS = 600
+_BRANCHINGS = (16, 8)
 _LEVELS = 2
 _FLAT_VALUES = 8
 """So few values need no second level: adding up half of them is as good."""

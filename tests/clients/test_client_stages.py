@@ -356,7 +356,8 @@ class TestTheCommandLine:
 
         def listening(gateway: FakeGateway, request: Any, context: Any) -> job_pb2.Preview:
             heard.append(request.query)
-            return preview(gateway, request, context)
+            found: job_pb2.Preview = preview(gateway, request, context)
+            return found
 
         monkeypatch.setattr(FakeGateway, "PreviewQuery", listening)
         zone = scene.scene()
@@ -372,5 +373,5 @@ class TestTheCommandLine:
 
     def test_knows_no_other_bounds(self, heard: list[job_pb2.Query], capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["sql", "clinic", "SELECT 1", "--epsilon", "1", "--bounds", "best", "--json"]) == 2
-        assert json.loads(capsys.readouterr().out)["error"]["code"] == "bounds"
+        assert json.loads(capsys.readouterr().out)["code"] == "bounds"
         assert not heard

@@ -155,7 +155,7 @@ def test_a_quantile_lies_near_the_true_one(asked: Zone, sql: str, exact: str, to
     [
         ("SELECT id FROM people", "privacy_unit"),
         ("SELECT age FROM people", "raw_columns"),
-        ("SELECT COUNT(*) FROM people JOIN visits ON people.age = visits.pain", "not_supported"),
+        ("SELECT COUNT(*) FROM people JOIN visits ON people.age = visits.pain", "join_not_on_unit"),
         ("SELECT SUM(age) OVER () FROM people", "not_supported"),
         ("SELECT COUNT(*) FROM (SELECT AVG(age) AS a FROM people)", "across_units"),
         ("SELECT COUNT(*) FROM people WHERE age > (SELECT AVG(age) FROM people)", "across_units"),
@@ -183,3 +183,28 @@ def test_its_receipt_verifies_offline(asked: Zone, tmp_path: Path) -> None:
     saved = tmp_path / "receipt.json"
     asked.fetch("sql", "clinic", LINEAR["join"], "--epsilon", EPSILON, "--save-receipt", saved)
     assert asked.fetch("receipt", "verify", saved)["verified"]
+
+
+def test_keys_that_nobody_declared_are_selected_first_and_a_lonely_one_never_appears(asked: Zone) -> None:
+    sql = "SELECT city, COUNT(*) AS n, AVG(age) AS a FROM people GROUP BY city ORDER BY city"
+    preview = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--preview")
+    assert [column["name"] for column in preview["columns"]] == ["city", "n", "a"]
+    before = asked.spent("clinic")
+    answer = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--request-id", "cities")
+    assert asked.spent("clinic") > before
+    assert [row[0] for row in answer["rows"]] == CITIES
+    expected = {row[0]: row[1:] for row in truth(sql)}
+    for (city, count, age), errors in zip(answer["rows"], answer["std_errors"], strict=True):
+        assert abs(count - expected[city][0]) <= 6 * errors[1] + 1
+        assert abs(age - expected[city][1]) <= 6 * errors[2] + 0.1
+    assert len(answer["stages"]) == 1
+    spent = asked.spent("clinic")
+    again = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--request-id", "cities")
+    assert (again["rows"], asked.spent("clinic")) == (answer["rows"], spent)
+
+
+def test_bounds_auto_finds_a_clipping_bound_from_the_data(asked: Zone) -> None:
+    sql = "SELECT clinic, COUNT(*) AS n FROM visits GROUP BY clinic ORDER BY clinic"
+    answer = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--bounds", "auto")
+    for row, errors, right in zip(answer["rows"], answer["std_errors"], truth(sql), strict=True):
+        assert abs(row[1] - right[1]) <= 6 * errors[1] + 0.05 * right[1]

@@ -90,7 +90,19 @@ def test_the_threshold_is_never_below_the_formulas() -> None:
         assert lowest_threshold(sigma, 1, DELTA0_UNITS // 10**9, 16) >= math.floor(exact * (1 - Fraction(1, 10**12)))
 
 
-@pytest.mark.parametrize(("sigma", "max_keys", "delta0"), [(0, 1, 1), (1, 0, 1), (1, 4096, 1), (1, 1, 0)])
+@pytest.mark.parametrize(
+    ("sigma", "max_keys", "delta0"), [(0, 1, 1), (1, 0, 1), (1, 4096, 1), (1, 1, 0), (1, 1, DELTA0_UNITS)]
+)
 def test_arguments_out_of_range_are_refused(sigma: int, max_keys: int, delta0: int) -> None:
     with pytest.raises(ValueError, match="out of range"):
         lowest_threshold(sigma, max_keys, delta0, BITS)
+
+
+@given(st.integers(1, 2**20), st.integers(1, 300), st.integers(1, DELTA0_UNITS // 4), st.integers(6, 16))
+def test_the_most_demanding_number_of_keys_is_one_or_all(sigma: int, most: int, delta0: int, bits: int) -> None:
+    threshold = lowest_threshold(sigma, most, delta0, bits)
+    needed = [
+        weight(keys, bits) + sigma * math.sqrt(2 * math.log(keys * DELTA0_UNITS / delta0))
+        for keys in range(1, most + 1)
+    ]
+    assert max(needed) * (1 - 1e-12) <= threshold <= max(needed) * (1 + 1e-12) + 5

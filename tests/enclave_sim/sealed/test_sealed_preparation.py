@@ -4,6 +4,7 @@ import math
 
 import pyarrow as pa
 import pytest
+from yingbi.api.v1.plan_pb2 import Value
 
 from enclave_sim.sealed import preparation
 from enclave_sim.sealed.errors import IngestError
@@ -61,6 +62,37 @@ def test_codes_tell_nothing_of_the_order_of_identifiers_and_differ_each_time(sou
     assert len(set(orders)) == 20
     # Where the first patient lands is spread: 20 draws of 50 places fall in 5 or more of them.
     assert len({order.index(source.tables["patients"]["name"][0].as_py()) for order in orders}) >= 5
+
+
+def test_a_units_rows_are_in_an_order_that_tells_nothing_and_differs_each_time(source: Source) -> None:
+    source.tables["visits"] = source.tables["visits"].sort_by("n")
+    firsts = []
+    for _ in range(40):
+        visits = prepare(source.declaration, source.tables)["visits"]
+        rows = zip(visits[UNIT_COLUMN].to_pylist(), visits["n"].to_pylist(), strict=True)
+        of_units: dict[int, list[int]] = {}
+        for unit, number in rows:
+            of_units.setdefault(unit, []).append(number)
+        assert all(len(numbers) == 6 for numbers in of_units.values())
+        # Which of its six rows, in the order they came in, each unit begins with.
+        firsts += [sorted(numbers).index(numbers[0]) for numbers in of_units.values()]
+    # 2,000 draws of six places: 333 of each, with a standard deviation of 17.
+    assert all(220 <= firsts.count(place) <= 450 for place in range(6))
+
+
+def test_texts_with_declared_values_are_numbered_by_them_then_others_and_null_last(source: Source) -> None:
+    ward = next(column for column in source.declaration.tables[1].columns if column.name == "ward")
+    ward.values.extend([Value(string_value="b"), Value(string_value="a"), Value(string_value="nowhere")])
+    stored = ["a", None, "other", "b", "a", None] * 50
+    set_column(source, "visits", "ward", pa.array(stored))
+    numbered = prepare(source.declaration, source.tables)["visits"]["ward"].combine_chunks()
+    assert numbered.dictionary.to_pylist() == ["b", "a", "nowhere", "other", None]
+    assert numbered.indices.null_count == 0
+    assert sorted(map(str, numbered.to_pylist())) == sorted(map(str, stored))
+
+
+def test_texts_without_declared_values_are_stored_as_they_are(source: Source) -> None:
+    assert prepare(source.declaration, source.tables)["visits"]["ward"].type == pa.string()
 
 
 def test_nan_becomes_null_and_infinity_stays(source: Source) -> None:

@@ -1,17 +1,19 @@
 """Rows of a sealed table as they are decrypted: the same as all at once, with the same checks."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from yingbi.api.v1.plan_pb2 import Value
 
 from enclave_sim.sealed import encrypted_parquet, shard
 from enclave_sim.sealed.errors import SealedFileError
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from enclave_sim.sealed.shard import open_table, stream_table
 
-from .clinic import KEY, Source
+from .clinic import CANARY, KEY, Source
 
 COLUMNS = ["ward", UNIT_COLUMN, "n", "x", "well", "day", "at"]
 
@@ -21,12 +23,21 @@ def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encrypted_parquet, "ROW_GROUP_ROWS", 40)
 
 
-def test_a_stream_has_the_rows_of_the_table(source: Source, tmp_path: Path) -> None:
+def declare_wards(source: Source) -> None:
+    ward = next(column for column in source.declaration.tables[1].columns if column.name == "ward")
+    ward.values.extend([Value(string_value=f"{CANARY}-2"), Value(string_value="nowhere")])
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_stream_has_the_rows_of_the_table_with_nan_for_null(source: Source, tmp_path: Path, declared: bool) -> None:
+    if declared:
+        declare_wards(source)
     sealed = source.seal(tmp_path)
-    streamed = stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all()
-    table = open_table(sealed.folder, "visits", COLUMNS, KEY)
-    assert streamed.to_pydict() == table.to_pydict()
-    assert streamed.num_rows == 300
+    streamed = stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all().to_pydict()
+    table = open_table(sealed.folder, "visits", COLUMNS, KEY).to_pydict()
+    assert len(table["x"]) == 300
+    assert [None if math.isnan(x) else x for x in streamed.pop("x")] == table.pop("x")
+    assert streamed == table
 
 
 def test_no_unit_is_in_two_batches(source: Source, tmp_path: Path) -> None:
@@ -42,7 +53,8 @@ def test_a_unit_with_more_rows_than_a_row_group_stays_whole() -> None:
     assert list(encrypted_parquet._row_groups(units)) == [(0, 10), (10, 110), (110, 140)]
 
 
-def test_texts_with_few_values_come_by_numbers(source: Source, tmp_path: Path) -> None:
+def test_texts_with_declared_values_come_by_numbers(source: Source, tmp_path: Path) -> None:
+    declare_wards(source)
     sealed = source.seal(tmp_path)
     assert pa.types.is_dictionary(stream_table(sealed.folder, "visits", ["ward"], KEY).schema.field("ward").type)
     assert open_table(sealed.folder, "visits", ["ward"], KEY).schema.field("ward").type == pa.string()
@@ -51,6 +63,7 @@ def test_texts_with_few_values_come_by_numbers(source: Source, tmp_path: Path) -
 def test_a_table_without_rows_streams_its_schema(source: Source, tmp_path: Path) -> None:
     for name, table in source.tables.items():
         source.tables[name] = table.schema.empty_table()
+    declare_wards(source)
     sealed = source.seal(tmp_path)
     streamed = stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all()
     assert (streamed.num_rows, streamed.column_names) == (0, COLUMNS)

@@ -21,7 +21,9 @@ from gateway.planning.stages import FirstStage
 CALLER = Caller("ada", Role.DEVELOPER, "", "")
 SQL = "SELECT note, COUNT(*) FROM visits GROUP BY note"
 QUERY = Query(dataset="clinic", sql=SQL, epsilon=1, first_stage="job-1")
-STAGE = Plan(dataset="clinic", dataset_version=b"1", key_selection=KeySelection(keys=[Expression()], sigma=7), epsilon=1)
+STAGE = Plan(
+    dataset="clinic", dataset_version=b"1", key_selection=KeySelection(keys=[Expression()], sigma=7), epsilon=1
+)
 
 
 def record() -> JobRecord:

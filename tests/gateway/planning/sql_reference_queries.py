@@ -311,14 +311,12 @@ QUERIES = (
     Query(UNITS, "`COUNT(DISTINCT x)`", "different values", _per_unit("COUNT(DISTINCT clinic)")),
     Query(UNITS, "`SUM(x)`", "sum; it has bounds where x has", _per_unit("SUM(stay)")),
     Query(UNITS, "`AVG(x)`", "mean", _per_unit("AVG(pain)")),
-    Query(UNITS, "`MIN(x)`, `BOOL_AND(c)`", "exact: it stays inside", _per_unit("MIN(stay)")),
-    Query(UNITS, "`MAX(x)`, `BOOL_OR(c)`", "the same", _per_unit("MAX(stay) - MIN(stay)")),
-    Query(
-        UNITS,
-        "`ARG_MAX(x, y)`, `ARG_MIN(x, y)`",
-        "x of the row with the largest, smallest y",
-        _per_unit("ARG_MAX(stay, day)"),
-    ),
+    Query(UNITS, "`MIN(x)`", "the smallest, exactly: it stays inside", _per_unit("MIN(stay)")),
+    Query(UNITS, "`MAX(x)`", "the largest; aggregates may be computed with", _per_unit("MAX(stay) - MIN(stay)")),
+    Query(UNITS, "`BOOL_OR(c)`", "whether any row is so", _per_unit("IF(BOOL_OR(urgent), 1, 0)")),
+    Query(UNITS, "`BOOL_AND(c)`", "whether all are", _per_unit("IF(BOOL_AND(pain > 2), 1, 0)")),
+    Query(UNITS, "`ARG_MAX(x, y)`, `MAX_BY`", "x of the row with the largest y", _per_unit("ARG_MAX(stay, day)")),
+    Query(UNITS, "`ARG_MIN(x, y)`, `MIN_BY`", "with the smallest y", _per_unit("ARG_MIN(stay, day)")),
     Query(
         UNITS,
         "`FIRST(x ORDER BY y)`",
@@ -335,3 +333,29 @@ QUERIES = (
     ),
 )
 """By section, in the order of the page."""
+
+SAME = (
+    ("MEAN(pain)", "AVG(pain)"),
+    ("COUNT(1)", "COUNT(*)"),
+    ("COUNT()", "COUNT(*)"),
+    ("VAR_SAMP(pain)", "VARIANCE(pain)"),
+    ("STDDEV_SAMP(pain)", "STDDEV(pain)"),
+    ("QUANTILE(pain, 0.9)", "QUANTILE_CONT(pain, 0.9)"),
+    ("APPROX_QUANTILE(pain, 0.9)", "QUANTILE_CONT(pain, 0.9)"),
+    ("SUM(CEILING(pain))", "SUM(CEIL(pain))"),
+    ("SUM(MOD(stay, 3))", "SUM(stay % 3)"),
+    ("SUM(POW(stay, 2))", "SUM(POWER(stay, 2))"),
+    ("SUM(stay ** 2)", "SUM(POWER(stay, 2))"),
+    ("SUM(stay ^ 2)", "SUM(POWER(stay, 2))"),
+    ("SUM(IFNULL(stay, 0))", "SUM(COALESCE(stay, 0))"),
+    ("SUM(NVL(stay, 0))", "SUM(COALESCE(stay, 0))"),
+    ("COUNT_IF(LCASE(note) = 'a')", "COUNT_IF(LOWER(note) = 'a')"),
+    ("COUNT_IF(UCASE(note) = 'A')", "COUNT_IF(UPPER(note) = 'A')"),
+    ("COUNT_IF(LEN(note) == 3)", "COUNT_IF(LENGTH(note) = 3)"),
+    ("COUNT_IF(SUBSTR(note, 2) != 'a')", "COUNT_IF(SUBSTRING(note, 2) <> 'a')"),
+    ("COUNT_IF(LOG(stay + 1) > 1)", "COUNT_IF(LOG10(stay + 1) > 1)"),
+    ("COUNT_IF(LOG(2, stay + 1) > 1)", "COUNT_IF(LOG2(stay + 1) > 1)"),
+    ("COUNT_IF(stay::DOUBLE > 1.5)", "COUNT_IF(CAST(stay AS DOUBLE) > 1.5)"),
+    ("COUNT_IF(DATEDIFF('day', day, day) > 1)", "COUNT_IF(DATE_DIFF('day', day, day) > 1)"),
+)
+"""Other ways to write the same, as the page has them beside each other."""

@@ -139,13 +139,13 @@ def test_extremes_are_quantiles_and_the_answer_says_so(planned: Planner) -> None
 @pytest.mark.parametrize(("key", "groups"), [("fasting", 2), ("test", 3), ("test, fasting", 6), ("MONTH(seen)", 12)])
 def test_the_more_groups_the_coarser_the_ranges(planned: Planner, key: str, groups: int) -> None:
     plan = planned(f"SELECT MEDIAN(value) FROM labs GROUP BY {key}")
-    assert tree(plan).branching == (16 if groups <= 7 else 8)
-    assert cells(plan) <= CELLS
+    assert tree(plan).branching == (16 if groups <= 2 else 8)
+    assert cells(plan) <= max(CELLS, 72 * groups)
 
 
 def test_ranges_of_a_fraction_cover_the_bounds(planned: Planner) -> None:
     ranges = tree(planned("SELECT MEDIAN(value) FROM labs"))
-    assert (ranges.lower, ranges.upper, ranges.branching, ranges.levels) == (0, 300, 32, 2)
+    assert (ranges.lower, ranges.upper, ranges.branching, ranges.levels) == (0, 300, 16, 2)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_ranges_of_a_fraction_cover_the_bounds(planned: Planner) -> None:
     [
         ("DAYOFWEEK(seen)", -0.5, 6.5, 7, 1),
         ("HOUR(at)", -0.5, 24.5, 5, 2),
-        ("days", -8000.5, 8383.5, 32, 2),
+        ("days", -8000.5, 8127.5, 16, 2),
     ],
 )
 def test_whole_numbers_lie_inside_ranges_and_not_on_edges(

@@ -129,12 +129,16 @@ def test_where_narrows_what_is_known(
     assert term_of(declaration, column, where).domain == expected
 
 
-def test_where_names_the_keys_that_are_left(declaration: DatasetDeclaration) -> None:
-    assert term_of(declaration, "test", "test IN ('chol', 'hdl')").domain.listed() == ("hdl", "chol")
+def test_where_names_keys_that_nobody_declared(declaration: DatasetDeclaration) -> None:
     assert term_of(declaration, "note", "note IN ('a', 'b') AND note <> 'c'").domain.listed() == ("a", "b")
-    assert term_of(declaration, "fasting", "NOT fasting").domain.listed() == (False,)
     years = term_of(declaration, "YEAR(seen)", "YEAR(seen) BETWEEN 2019 AND 2021").domain
     assert years.listed() == (2019, 2020, 2021)
+
+
+def test_where_leaves_declared_keys_as_they_are(declaration: DatasetDeclaration) -> None:
+    declared = term_of(declaration, "test").domain.listed()
+    assert term_of(declaration, "test", "test IN ('chol', 'hdl')").domain.listed() == declared
+    assert term_of(declaration, "fasting", "NOT fasting").domain.listed() == (True, False)
 
 
 BINARY = [Call.FUNCTION_ADD, Call.FUNCTION_SUBTRACT, Call.FUNCTION_MULTIPLY, Call.FUNCTION_DIVIDE]

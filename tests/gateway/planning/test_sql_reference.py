@@ -32,7 +32,7 @@ from scripts.generate_sql_reference import PAGE, generated, on_page
 from .reference_answers import answer_of, cells_of, question_of, refusal_of, term_of, values_of
 from .reference_clinic import database, odd_table, tables
 from .sql_reference import DIFFERENT, FUNCTIONS, Function
-from .sql_reference_queries import QUERIES, Query
+from .sql_reference_queries import QUERIES, SAME, Query
 from .sql_refusals import REFUSALS, Refusal
 
 NOT_REACHED = {
@@ -84,6 +84,12 @@ def test_an_answer_without_noise_is_that_of_duckdb(
             ours,
             theirs,
         )
+
+
+@pytest.mark.parametrize(("written", "meant"), SAME)
+def test_another_name_means_the_same(written: str, meant: str) -> None:
+    plans = [question_of(f"SELECT {each} AS x FROM visits").plan for each in (written, meant)]
+    assert plans[0] == plans[1]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: each.example)
