@@ -29,7 +29,7 @@ _Work: TypeAlias = Callable[[Stored], Integers]
 
 PART_ROWS = 1 << 18
 """Rows that are read and evaluated at a time, as many as a row group has."""
-BATCH_ROWS = 1 << 15
+BATCH_ROWS = 1 << 16
 """Rows that are added up at a time where units are sorted: few enough to stay in the processor's cache."""
 
 

@@ -55,8 +55,8 @@ MAX_NAME_LENGTH = 200
 MAX_ORDERINGS = 64
 """Expressions to partition by, and expressions to order by."""
 
-MAX_JOINED_ROWS = 4095
-"""Rows that a unit keeps on one side of a join: 4095^2 < 2^24."""
+MAX_JOINED_ROWS = 1023
+"""Rows that a unit keeps on one side of a join: about a million pairs, which fit into an engine's memory."""
 
 _Columns: TypeAlias = list[tuple[str, Trait]]
 _JOIN_KINDS = (UnitJoin.KIND_INNER, UnitJoin.KIND_LEFT)

@@ -21,6 +21,9 @@ from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema, attributes, uni
 
 Codes = NDArray[np.int64]
 
+MAX_TEXT_BYTES = 2**16
+"""UTF-8 length of a stored string."""
+
 
 def prepare(declaration: DatasetDeclaration, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
     """The tables as they are sealed, by name in declared order: UNIT_COLUMN first, then the attributes.
@@ -62,6 +65,7 @@ def _check_table(declared: TableDeclaration, table: pa.Table) -> None:
             field=where,
         )
     _check_content(declared.name, table)
+    _check_texts(declared.name, table)
     unit = unit_column(declared).name
     if table[unit].null_count:
         row = pc.index(table[unit].is_null(), True).as_py() + 1
@@ -83,6 +87,20 @@ def _check_content(name: str, table: pa.Table) -> None:
             f"The table {name} holds data that Arrow finds invalid, such as text that is not UTF-8.",
             field=f"tables.{name}",
         ) from None
+
+
+def _check_texts(name: str, table: pa.Table) -> None:
+    """Refuse what is too long to be put together many times within an engine's memory: no query may fail for it."""
+    for column in table.column_names:
+        if table[column].type != pa.string():
+            continue
+        longest = pc.max(pc.binary_length(table[column])).as_py() or 0
+        if longest > MAX_TEXT_BYTES:
+            raise IngestError(
+                "text_too_long",
+                f"The table {name} has a text in {column} that is longer than {MAX_TEXT_BYTES:,} bytes.",
+                field=f"tables.{name}.columns.{column}",
+            )
 
 
 def _render(schema: pa.Schema) -> str:

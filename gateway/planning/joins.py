@@ -19,14 +19,14 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.plan.errors import PlanError
-from enclave_sim.plan.relations import columns_of
+from enclave_sim.plan.relations import MAX_JOINED_ROWS, columns_of
 from gateway.planning import domains
 from gateway.planning.calls import compare
 from gateway.planning.conditions import conjuncts
 from gateway.planning.expressions import compile_condition
 from gateway.planning.literals import EQUAL, unwrapped
 from gateway.planning.narrowing import narrowed
-from gateway.planning.scope import MAX_JOINED_ROWS, Attribute, Part, Scope, Term, has_parts_beyond, reference
+from gateway.planning.scope import Attribute, Part, Scope, Term, has_parts_beyond, reference
 
 if TYPE_CHECKING:
     from gateway.planning.sources import Reader

@@ -14,9 +14,6 @@ from enclave_sim.plan.values import from_python, type_name
 from gateway.planning.domains import MAX_LISTED, Domain
 from gateway.planning.sql import Source
 
-MAX_JOINED_ROWS = 4095
-"""Rows of one unit that a join takes from a side, at most."""
-
 
 def has_parts_beyond(node: exp.Expr, allowed: frozenset[str]) -> bool:
     """Whether the node says more than its allowed parts: an allow-list of what sqlglot may have read."""

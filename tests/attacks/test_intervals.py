@@ -1,8 +1,8 @@
 """The stated 95 % intervals hold: over more than 10,000 released cells, for 94 % to 96 % of them.
 
-Everything is real: three nodes, 3072-bit encryption, opened totals. The cells of one job are independent of
-each other given the data, each statistic having noise of its own; the truth is what the plan computes,
-after clipping and before noise.
+Everything is real: three nodes, 3072-bit encryption, 10,500 opened totals that are independent of each other
+given the data, each having noise of its own. A mean is made of a sum and the count shown beside it; the truth is
+what the plan computes, after clipping and before noise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ tables:
 def test_95_percent_intervals_hold_for_94_to_96_percent_of_10000_cells(fresh_zone: Zone, tmp_path: Path) -> None:
     stays = _stays()
     fresh_zone.add(tmp_path / "data", METADATA, {"stays": stays})
-    question = "SELECT ward, week, COUNT(*) AS n, AVG(days) AS mean, SUM(pain) AS pain FROM stays GROUP BY ward, week"
+    question = (
+        "SELECT ward, week, COUNT(days) AS n, AVG(days) AS mean, SUM(pain) AS pain FROM stays GROUP BY ward, week"
+    )
     answer = fresh_zone.json("sql", "wards", question, "--epsilon", "5", timeout=600)
     truth = _truth(stays)
     held: dict[str, list[bool]] = {"n": [], "mean": [], "pain": []}

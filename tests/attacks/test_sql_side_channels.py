@@ -17,11 +17,11 @@ import pytest
 from yingbi.api.problem import Kind, Problem
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
-from enclave_sim.engine.protocol import EngineError
 from enclave_sim.engine.reference_engine import ReferenceEngine
+from enclave_sim.plan.relations import MAX_JOINED_ROWS
 from enclave_sim.plan.sensitivity import cells
 from enclave_sim.sealed.errors import IngestError
-from enclave_sim.sealed.preparation import prepare
+from enclave_sim.sealed.preparation import MAX_TEXT_BYTES, prepare
 from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema
 from tests.attacks.neighbours import (
     BOTTOM,
@@ -251,33 +251,28 @@ def test_what_leaves_the_enclaves_has_one_shape_and_one_price(two: Trio, number:
 # Known limits: memory. Strict, so that whoever closes one is told here.
 
 
-@pytest.mark.xfail(
-    strict=True, raises=EngineError, reason="nothing bounds a stored string, and 64 of them are put together in memory"
-)
 def test_no_stored_text_is_long_enough_to_exhaust_the_engine() -> None:
-    """As it is: 10 MB in one row exhaust the 1 GB that the engine has; here 640 kB exhaust 64 MB."""
-    note = "a" * 640_000
+    """64 of them are put together in one row: a longer one is refused when it is brought, before any question."""
+    note = "a" * MAX_TEXT_BYTES
     brought = {
         table.name: pa.table({name: [None] * 0 for name in arrow_schema(table).names}, schema=arrow_schema(table))
         for table in CLINIC.tables
     }
     row = {name: [None] for name in arrow_schema(CLINIC.tables[0]).names} | {"person": [1], "note": [note]}
     brought["visits"] = pa.table(row, schema=arrow_schema(CLINIC.tables[0]))
-    try:
-        stored = prepare(CLINIC, brought)
-    except IngestError:
-        return
+    stored = prepare(CLINIC, brought)
+    row["note"] = [note + "a"]
+    brought["visits"] = pa.table(row, schema=arrow_schema(CLINIC.tables[0]))
+    with pytest.raises(IngestError, match="longer than"):
+        prepare(CLINIC, brought)
     length = call("length", call("concatenate", *["note:string"] * 64))
     question = plan(bounded_sum(length, 0, 1, 0, 1))
     DuckDBEngine(memory_limit="64MB").contribution(question, opener(stored))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=EngineError, reason="a unit's pairs are all in memory at once; 4095 x 4095 of them exhaust 1 GB"
-)
 def test_no_number_of_pairs_of_one_person_exhausts_the_engine() -> None:
     """Whether the job ends in an error depends on one person's number of rows."""
-    rows = 4095
+    rows = MAX_JOINED_ROWS
     table = {UNIT_COLUMN: pa.array([0] * rows, pa.int64())}
     tables = {
         "left": pa.table({**table, "x": pa.array(range(rows), pa.float64())}),

@@ -146,7 +146,7 @@ def _joins(draw: st.DrawFn, making: Making, left: Made, depth: int) -> Made:
         right = making.made(projected(right.relation, _names(renamed)), list(renamed))
     columns = (*left.columns, *right.columns)
     # All of a table's rows may pair, but not all pairs again.
-    limits = [draw(st.sampled_from([2, 3] if side.is_large else [1, 2, 4095])) for side in (left, right)]
+    limits = [draw(st.sampled_from([2, 3] if side.is_large else [1, 2, 1023])) for side in (left, right)]
     condition = draw(st.one_of(st.none(), conditions(columns)))
     kind = draw(st.sampled_from(["inner", "left"]))
     return making.made(joined(left.relation, right.relation, condition, kind, *limits), columns)

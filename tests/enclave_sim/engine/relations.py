@@ -64,8 +64,8 @@ def joined(
     right: Relation,
     on: Expression | None = None,
     kind: str = "inner",
-    max_left_rows: int = 4095,
-    max_right_rows: int = 4095,
+    max_left_rows: int = 1023,
+    max_right_rows: int = 1023,
 ) -> Relation:
     join = UnitJoin(
         left=left,

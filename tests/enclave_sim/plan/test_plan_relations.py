@@ -308,7 +308,7 @@ def test_the_tables_of_a_relation_are_known() -> None:
         (join(), 9),
         (join(aggregation(""), join(rest="max_right_rows: 3"), "max_right_rows: 30"), 27),
         (f"selection {{ input {{ {join()} }} }}", 9),
-        (join(rest="max_left_rows: 4095 max_right_rows: 4095"), 4095**2),
+        (join(rest="max_left_rows: 1023 max_right_rows: 1023"), 1023**2),
     ],
 )
 def test_the_rows_of_a_unit_are_bounded(text: str, bound: int) -> None:
@@ -328,8 +328,8 @@ relations = st.recursive(
             inner,
             inner,
             st.sampled_from([UnitJoin.KIND_INNER, UnitJoin.KIND_LEFT]),
-            st.integers(1, 4095),
-            st.integers(1, 4095),
+            st.integers(1, 1023),
+            st.integers(1, 1023),
         ),
     ),
     max_leaves=6,

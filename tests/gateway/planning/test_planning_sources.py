@@ -192,12 +192,12 @@ def test_how_many_rows_a_unit_may_have_follows_from_the_declaration_and_the_quer
     assert scope_of(declaration, f"SELECT COUNT(*) {rest}").max_rows == expected
 
 
-def test_a_join_keeps_the_declared_rows_and_at_most_4095(declaration: DatasetDeclaration) -> None:
+def test_a_join_keeps_the_declared_rows_and_at_most_1023(declaration: DatasetDeclaration) -> None:
     changed = DatasetDeclaration()
     changed.CopyFrom(declaration)
     changed.tables[0].max_rows_per_unit = 2**20
     join = scope_of(changed, "SELECT COUNT(*) FROM labs LEFT JOIN patients USING (id)").relation.unit_join
-    assert (join.kind, join.max_left_rows, join.max_right_rows) == (UnitJoin.KIND_LEFT, 4095, 1)
+    assert (join.kind, join.max_left_rows, join.max_right_rows) == (UnitJoin.KIND_LEFT, 1023, 1)
 
 
 DOMAINS = [

@@ -911,7 +911,7 @@ class UnitJoin(_message.Message):
     MAX_RIGHT_ROWS_FIELD_NUMBER: _builtins.int
     kind: Global___UnitJoin.Kind.ValueType
     max_left_rows: _builtins.int
-    """Rows that a unit keeps on each side, from 1 to 4095."""
+    """Rows that a unit keeps on each side, from 1 to 1023."""
     max_right_rows: _builtins.int
     @_builtins.property
     def left(self) -> Global___Relation: ...
