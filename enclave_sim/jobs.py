@@ -54,7 +54,7 @@ from enclave_sim.plan.sensitivity import cells, charge_of, groups, total_rho_uni
 from enclave_sim.plan.validation import check_plan
 from enclave_sim.privacy.gaussian import mechanism_name
 from enclave_sim.privacy.sampling import sample_share
-from enclave_sim.sealed.shard import open_table, read_header
+from enclave_sim.sealed.shard import read_header, stream_table
 
 JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -255,7 +255,7 @@ def _selected_keys(enclave: Enclave, admission: _Admission, cancelled: Callable[
 
 
 def _opener(enclave: Enclave, admission: _Admission) -> OpenTable:
-    return partial(open_table, admission.shard, wrapping_key=enclave.wrapping_key)
+    return partial(stream_table, admission.shard, wrapping_key=enclave.wrapping_key)
 
 
 def _encrypt(
