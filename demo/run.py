@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +104,16 @@ def main() -> int:
 
 
 def _play(place: Place) -> None:
+    with ThreadPoolExecutor(1) as meanwhile:
+        preparing = meanwhile.submit(nafld.prepare, place.data)
+        _with_zone(place, preparing)
+    console.print("\nThe zone is stopped; nothing is left running.")
+
+
+def _with_zone(place: Place, preparing: Future[nafld.Nafld]) -> None:
     with _running_zone(place):
-        data = _add_data(place)
+        data = preparing.result()
+        _add_data(place, data)
         with yingbi.connect() as zone:
             dataset = zone.dataset("nafld")
             first, *_ = [_ask(dataset, data, title, sql, epsilon) for title, sql, epsilon in QUESTIONS]
@@ -113,7 +122,6 @@ def _play(place: Place) -> None:
             _verify(place, first)
             _ask_again(zone, first)
             _ask_for_rows(dataset)
-    console.print("\nThe zone is stopped; nothing is left running.")
 
 
 @contextmanager
@@ -135,16 +143,14 @@ def _running_zone(place: Place) -> Iterator[None]:
         _yingbi("down", str(place.zone))
 
 
-def _add_data(place: Place) -> nafld.Nafld:
+def _add_data(place: Place, data: nafld.Nafld) -> None:
     _heading("Their patients")
-    data = nafld.prepare(place.data)
     counts = ", ".join(f"{len(table):,} {name}" for name, table in data.tables.items())
     _yingbi("dataset", "add", str(place.zone), str(data.metadata))
     console.print(f"{counts}; sealed by each hospital's enclave")
     console.print(f"[dim]{nafld.COPIES_NOTE}[/]")
     console.print(f"[dim]{nafld.SPLIT_NOTE}[/]")
     console.print("[dim]The enclaves are simulated: whoever has root on this machine can look into them.[/]")
-    return data
 
 
 def _ask(dataset: yingbi.Dataset, data: nafld.Nafld, title: str, sql: str, epsilon: float) -> yingbi.Answer:

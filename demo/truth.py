@@ -19,13 +19,10 @@ Truth = Callable[[tuple[Cell, ...]], tuple[Cell, ...] | None]
 
 def clipped(plan: Plan, tables: Mapping[str, pd.DataFrame], unit: str) -> Truth:
     """What the plan computes: values and units clipped and rounded to the grid, no noise added."""
-    sorted_tables = {
-        name: pa.Table.from_pandas(table.sort_values(unit).rename(columns={unit: UNIT_COLUMN}), preserve_index=False)
-        for name, table in tables.items()
-    }
 
     def open_table(name: str, columns: Sequence[str]) -> pa.Table:
-        return sorted_tables[name].select(list(columns))
+        wanted = tables[name].rename(columns={unit: UNIT_COLUMN})[list(columns)]
+        return pa.Table.from_pandas(wanted.sort_values(UNIT_COLUMN), preserve_index=False)
 
     silent = Plan()
     silent.CopyFrom(plan)
