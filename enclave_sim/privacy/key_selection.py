@@ -1,6 +1,6 @@
 """Private selection of group keys that nobody declared: which keys may be named at all.
 
-Input: pairs (unit, key), each once. A unit keeps at most B keys (its first ones, in its secret row order);
+Input: pairs (unit, key), each once. A unit keeps at most B keys (its first ones, in ascending order);
 with k of them it adds w_k = ⌊√(4^f / k)⌋ to the weight of each, on a grid of 2^-f. Every key that has a
 weight gets noise N_Z(0, σ²) of its own, and is released if weight + noise >= T. Keys nobody has are never
 looked at. This is the weighted Gaussian mechanism of Gopi, Gulhane, Kulkarni, Shen, Shokouhi, Yekhanin,
@@ -69,7 +69,7 @@ def key_weights(units: Integers, keys: Integers, count: int, *, max_keys: int, f
     """The weight of each key, in grid steps; 0 for a key whose every pair was cut.
 
     Args:
-        units: one entry for each pair, non-decreasing; a unit's pairs in its secret order.
+        units: one entry for each pair, non-decreasing; a unit's pairs in the order in which it keeps them.
         keys: from 0 to count - 1.
         max_keys: B.
         fraction_bits: f, from 6, so that no weight is 0.

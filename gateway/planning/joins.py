@@ -159,7 +159,7 @@ def _with_names(reader: Reader, parts: tuple[Part, ...], right: Part, at: exp.Ex
             "ambiguous_table",
             f"Two tables are called {right.name}.",
             at=at,
-            hint="Give them names: FROM labs a JOIN labs b ON a.id = b.id.",
+            hint=f"Give them names, as in FROM {right.name} a JOIN {right.name} b and so on.",
         )
     every = (*parts, right)
     names = [name for part in every for name in part.qualifiers]

@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 RHO_UNITS = 10**12
@@ -155,7 +156,7 @@ def kept_delta0_units(delta: float) -> int:
     """The part of a δ that is kept for δ₀, in 1 / `DELTA0_UNITS`: a tenth, rounded down.
 
     Budgets and requests keep the same part, whether they need it or not: so a filter on (ρ, δ₀) has limits that
-    are fixed from the first charge on, and a request for the whole budget fits into it. It costs a request below
+    are fixed from the first charge on, and a request for the whole budget fits into it. It costs a request about
     1 % of its ρ.
     """
     return math.floor(Fraction(delta) * DELTA0_UNITS / 10)
@@ -190,6 +191,7 @@ def delta_without(delta: float, delta0_units: int) -> float:
     return nearest if Fraction(nearest) <= rest else math.nextafter(nearest, -math.inf)
 
 
+@lru_cache(maxsize=256)
 def _floor_rho_units(epsilon: float, delta: float) -> int:
     log_delta = math.log(delta)
     # Solved for ρ the statement reads ρ = (ε + (log δ + g(β)) / β) / (1 + β). The sign of its
