@@ -197,14 +197,18 @@ class Question:
         count = tree.first_whole(leaf + 1) - first
         if count > 0:
             return float(first + min(math.floor(part * count), count - 1))
-        return float(min(max(math.floor(value + 0.5), tree.lower), tree.upper))
+        return self._within(math.floor(value + 0.5))
 
     def _ends(self, first: int, last: int) -> Interval:
         """From the lower end of the first leaf to the upper end of the last."""
         if not self._is_whole:
             return self.tree.edge(first), self.tree.edge(last + 1)
-        ends = float(self.tree.first_whole(first)), float(self.tree.first_whole(last + 1) - 1)
-        return min(ends), max(ends)
+        ends = self.tree.first_whole(first), self.tree.first_whole(last + 1) - 1
+        return self._within(min(ends)), self._within(max(ends))
+
+    def _within(self, whole: int) -> float:
+        """The nearest whole number between the bounds: leaves narrower than 1 may have none of their own."""
+        return float(min(max(whole, math.ceil(self.tree.lower)), math.floor(self.tree.upper)))
 
 
 def _subtree_variances(branching: int, levels: int) -> list[float]:

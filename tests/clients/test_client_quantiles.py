@@ -127,6 +127,14 @@ def test_without_noise_the_leaf_of_the_quantile_is_found(values: list[int], shar
     assert sum(value <= found.value for value in values) >= share * len(values) - 1e-9
 
 
+def test_an_interval_in_leaves_without_whole_numbers_stays_within_the_bounds() -> None:
+    leaves = [0.0] * 64
+    leaves[0] = 1.0
+    found = Question(Tree(-3.5, 12.5, 4, 3), 0.0, integral=True).answer(leaves, 0.0)
+    assert found is not None
+    assert -3.5 <= found.interval[0] <= found.value <= found.interval[1]
+
+
 def test_inside_a_leaf_rows_are_spread_evenly() -> None:
     found = Question(Tree(0, 10, 2, 1), 0.5).answer([0.0, 40.0], 0.001)
     assert found is not None
