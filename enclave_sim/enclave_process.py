@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -59,10 +60,13 @@ class Worker:
             result.failure.CopyFrom(_failure(_unexpected(error)))
         self._answer(result)
 
+    def _is_cancelled(self, job: str) -> bool:
+        return job in self._cancelled
+
     def _result(self, task: Task) -> TaskResult:
         match task.WhichOneof("kind"):
             case "contribute":
-                cancelled = lambda: task.job in self._cancelled  # noqa: E731
+                cancelled = partial(self._is_cancelled, task.job)
                 return TaskResult(contribution=jobs.contribute(self._enclave, task.job, task.contribute, cancelled))
             case "open":
                 return TaskResult(opening_share=jobs.open_total(self._enclave, task.job, task.open))

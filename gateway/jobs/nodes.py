@@ -135,7 +135,7 @@ def unavailable(missing: Iterable[str]) -> Problem:
         Kind.UNAVAILABLE,
         "node_unavailable",
         f"Not connected: {names}. Every provider's node takes part in a job; nothing was charged.",
-        hint="`yingbi status DIR` shows what runs; `yingbi up DIR` starts it again",
+        hint="`yingbi status DIR` shows what runs; `yingbi down DIR` and `yingbi up DIR` start it again",
         details={"nodes": names},
     )
 

@@ -26,8 +26,8 @@ MIN_QUANTILE, MAX_QUANTILE = 0.005, 0.995
 
 _INSTEAD = {
     "any_value": "Ask for MEDIAN(x), or GROUP BY x with COUNT(*).",
-    "approx_distinct": "Ask for COUNT(*) with GROUP BY x, where x has declared values.",
-    "approx_top_k": "GROUP BY x ORDER BY COUNT(*) DESC LIMIT k, where x has declared values.",
+    "approx_distinct": "Ask for COUNT(*) with GROUP BY x.",
+    "approx_top_k": "GROUP BY x ORDER BY COUNT(*) DESC LIMIT k.",
     "arg_max": "Ask for AVG or MEDIAN, grouped by a column with declared values.",
     "arg_min": "Ask for AVG or MEDIAN, grouped by a column with declared values.",
     "count_star": "Write COUNT(*).",
@@ -40,7 +40,7 @@ _INSTEAD = {
     "bool_and": "Write COUNT_IF(x) / COUNT(x).",
     "bool_or": "Write COUNT_IF(x) / COUNT(x).",
     "mad": "Ask for STDDEV, or for the quartiles with QUANTILE_CONT(x, [0.25, 0.75]).",
-    "mode": "GROUP BY x ORDER BY COUNT(*) DESC LIMIT 1, where x has declared values.",
+    "mode": "GROUP BY x ORDER BY COUNT(*) DESC LIMIT 1.",
     "percentile_disc": "Write QUANTILE_CONT(x, q).",
     "regr_slope": "Write COVAR_POP(y, x) / VAR_POP(x).",
     "skewness": "Ask for AVG, VARIANCE or quantiles.",
@@ -184,7 +184,7 @@ class _Reader:
         raise self._source.unsupported(
             "Only the privacy unit can be counted as distinct.",
             at=distinct,
-            hint=f"Write COUNT(DISTINCT {unit}), or COUNT(*) with GROUP BY the column, where it has declared values.",
+            hint=f"Write COUNT(DISTINCT {unit}), or COUNT(*) with GROUP BY the column.",
         )
 
     def _count_if(self, node: exp.CountIf) -> Aggregate:

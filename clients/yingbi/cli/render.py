@@ -120,7 +120,7 @@ def _columns(dataset: Dataset, table: str) -> list[str]:
         elif column.HasField("lower") or column.HasField("upper"):
             facts.append(f"{column.lower:g} to {column.upper:g}")
         else:
-            facts.append("for filters only")
+            facts.append("nothing declared")
     return facts
 
 
