@@ -82,7 +82,9 @@ def _declaration(task: SimpleNamespace) -> DatasetDeclaration:
                 columns=[
                     ColumnDeclaration(name="person", type=whole, role=ColumnDeclaration.ROLE_UNIT),
                     ColumnDeclaration(name="grp", type=whole, role=attribute, values=keys),
-                    ColumnDeclaration(name="amount", type=real, role=attribute, lower=task.lower, upper=task.upper),
+                    ColumnDeclaration(
+                        name="amount", type=real, role=attribute, lower=task.lower, upper=task.upper, required=True
+                    ),
                 ],
             )
         ],

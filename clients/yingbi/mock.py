@@ -148,7 +148,8 @@ def _column(draw: random.Random, column: ColumnDeclaration, units: Sequence[int]
         named = column.type == COLUMN_TYPE_STRING
         return [f"{column.name}-{unit}" if named else unit for unit in units]
     value = _values(draw, column)
-    return [None if draw.random() < NULL_SHARE else value() for _ in units]
+    missing = 0.0 if column.required else NULL_SHARE
+    return [None if draw.random() < missing else value() for _ in units]
 
 
 def _values(draw: random.Random, column: ColumnDeclaration) -> Callable[[], Cell]:

@@ -168,4 +168,6 @@ def _column_json(column: dataset_pb2.ColumnDeclaration) -> dict[str, object]:
         parts["lower"] = column.lower
     if column.HasField("upper"):
         parts["upper"] = column.upper
+    if column.required:
+        parts["required"] = True
     return parts

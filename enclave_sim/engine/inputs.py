@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from yingbi.api.v1.plan_pb2 import Statistic
 
-from enclave_sim.engine.per_unit import Input
+from enclave_sim.engine.per_unit import Input, NormInput, RowInput
 from enclave_sim.engine.plan_reading import term
 from enclave_sim.engine.scan import to_numpy
 from enclave_sim.engine.sql_expressions import Values
@@ -19,11 +19,15 @@ from enclave_sim.privacy.clipping import Integers
 
 
 def input_sql(statistic: Statistic, values: Values) -> list[str]:
-    """BOOLEAN for the rows that count, DOUBLE for a term, nothing where every row counts; or the keys of norms."""
+    """BOOLEAN for the rows that count, DOUBLE for a term, nothing where every row counts.
+
+    Of norms: their keys, then what each statistic of their vector takes.
+    """
     passing = values.sql(statistic.filter) if statistic.HasField("filter") else None
     counting = [] if passing is None else [f"coalesce({passing}, false)"]
     if statistic.HasField("unit_norms"):
-        return [*(values.sql(key) for key in statistic.unit_norms.keys), *counting]
+        vector = [text for each in statistic.unit_norms.vector for text in input_sql(each, values)]
+        return [*(values.sql(key) for key in statistic.unit_norms.keys), *counting, *vector]
     counted = term(statistic)
     if counted is None:
         return counting
@@ -45,20 +49,33 @@ class Inputs:
     def of(self, statistic: Statistic, places: Sequence[int]) -> Input:
         """The input of a statistic whose columns are at these places."""
         if statistic.HasField("unit_norms"):
-            return _norm_keys(statistic, [self._columns[place] for place in places], self._rows)
+            return self._norm_input(statistic, places)
+        return self._plain(places)
+
+    def _plain(self, places: Sequence[int]) -> RowInput:
         if not places:
             return None
         if places[0] not in self._arrays:
             self._arrays[places[0]] = to_numpy(self._columns[places[0]])
         return self._arrays[places[0]]
 
+    def _norm_input(self, statistic: Statistic, places: Sequence[int]) -> NormInput:
+        own = len(statistic.unit_norms.keys) + statistic.HasField("filter")
+        keys = _norm_keys(statistic, [self._columns[place] for place in places[:own]], self._rows)
+        rest, vector = list(places[own:]), []
+        for each in statistic.unit_norms.vector:
+            count = int(term(each) is not None or each.HasField("filter"))
+            vector.append(self._plain(rest[:count]))
+            del rest[:count]
+        return NormInput(keys, tuple(vector))
 
-def floats(column: pa.ChunkedArray) -> Input:
+
+def floats(column: pa.ChunkedArray) -> RowInput:
     """A numeric column in doubles, NaN for NULL."""
     return cast(NDArray[np.float64], to_numpy(column).astype(np.float64, copy=False))
 
 
-def present(column: pa.ChunkedArray) -> Input:
+def present(column: pa.ChunkedArray) -> RowInput:
     """Which values of a column there are; None for all."""
     if pa.types.is_floating(column.type):
         values = to_numpy(column)

@@ -5,7 +5,7 @@ Rows come in batches that have all rows of their units, so a batch's units are c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -16,14 +16,34 @@ from enclave_sim.engine.entries import Booleans, Entries, Floats, Numbers, entri
 from enclave_sim.engine.groups import Groups
 from enclave_sim.engine.protocol import EngineError
 from enclave_sim.engine.terms import leaves, steps
-from enclave_sim.plan.sensitivity import cells, groups
-from enclave_sim.privacy.clipping import Integers, ceil_isqrt, indicator_weights, weigh_down
+from enclave_sim.plan.sensitivity import cells, groups, is_joint
+from enclave_sim.privacy.clipping import (
+    Integers,
+    ceil_isqrt,
+    indicator_weights,
+    sixteenths,
+    weigh_down,
+    weigh_down_jointly,
+)
 
-Input: TypeAlias = Floats | Booleans | Integers | None
+RowInput: TypeAlias = Floats | Booleans | Integers | None
 """What a statistic takes from each row. None: every row counts. Booleans: those that are true. Floats: a term,
-NaN where there is none, and the row adds nothing. Integers, for norms: the row's key, -1 for none."""
+NaN where there is none, and the row adds nothing."""
+
+
+@dataclass(frozen=True)
+class NormInput:
+    """What norms take from each row: a number for its key, -1 for none, and what their vector's statistics take."""
+
+    keys: Integers
+    vector: tuple[RowInput, ...]
+
+
+Input: TypeAlias = RowInput | NormInput
 
 _LOW_BITS = 32
+_SQUARE_BITS = 26
+_LOW_SQUARE = (1 << _SQUARE_BITS) - 1
 _NONE = np.zeros(0, np.int64)
 
 
@@ -50,9 +70,16 @@ class Batch:
 
     def _slice(self, start: int, stop: int) -> Batch:
         # Inputs that are one stay one.
-        slices = {id(of_rows): of_rows[start:stop] for of_rows in self.inputs if of_rows is not None}
-        inputs = [slices.get(id(of_rows)) for of_rows in self.inputs]
+        slices = {id(of_rows): _part(of_rows, start, stop) for of_rows in self.inputs}
+        inputs = [slices[id(of_rows)] for of_rows in self.inputs]
         return Batch(self.units[start:stop], self.groups.slice(start, stop), inputs)
+
+
+def _part(of_rows: Input, start: int, stop: int) -> Input:
+    if isinstance(of_rows, NormInput):
+        vector = tuple(None if each is None else each[start:stop] for each in of_rows.vector)
+        return NormInput(of_rows.keys[start:stop], vector)
+    return None if of_rows is None else of_rows[start:stop]
 
 
 class UnitSums:
@@ -78,8 +105,9 @@ def clipped_cells(plan: Plan, batch: Batch) -> Integers:
     if not len(batch.units):
         return np.zeros(cells(plan), np.int64)
     own = _Clipped(plan, batch)
-    pairs = zip(plan.statistics, batch.inputs, strict=True)
-    return np.concatenate([own.cells(statistic, of_rows) for statistic, of_rows in pairs])
+    pairs = list(zip(plan.statistics, batch.inputs, strict=True))
+    joint = iter(own.joint_cells([pair for pair in pairs if is_joint(plan, pair[0])]))
+    return np.concatenate([next(joint) if is_joint(plan, pair[0]) else own.cells(*pair) for pair in pairs])
 
 
 class _Clipped:
@@ -114,6 +142,30 @@ class _Clipped:
                 return self._unit_norms(statistic.unit_norms, of_rows)
             case other:
                 raise EngineError(f"the plan has a statistic of an unknown kind: {other}")
+
+    def joint_cells(self, vector: Sequence[tuple[Statistic, Input]]) -> list[Integers]:
+        """Of each statistic of the joint vector the cells, summed over the batch's units."""
+        values = [self._steps(statistic, of_rows) for statistic, of_rows in vector]
+        if not values:
+            return []
+        squares = sum_of_squares(values, self._fraction_bits, self._entries.by_unit)
+        over = squares > self._clipping.joint_norm**2
+        if over.any():
+            norms = np.zeros(len(squares), np.int64)
+            norms[over] = ceil_isqrt(squares[over])
+            entries = self._entries.of_units(over)
+            own = norms[self._entries.unit_of(entries)]
+            for each in values:
+                each[entries] = weigh_down_jointly(each[entries], own, self._clipping.joint_norm, self._fraction_bits)
+        return [self._entries.by_group(each) for each in values]
+
+    def _steps(self, statistic: Statistic, of_rows: Input) -> Integers:
+        """Each entry's value in grid steps, before it is clipped; in an array of its own."""
+        if statistic.HasField("bounded_sum"):
+            weights = steps(statistic.bounded_sum, _floats(of_rows), self._fraction_bits)
+            return whole(self._entries.add_up(weights))
+        counts = self._rows if of_rows is None else whole(self._entries.add_up(_weights(of_rows)))
+        return counts << self._fraction_bits
 
     def _counts(self, of_rows: Input) -> Integers:
         # Statistics that count the same rows share the array that says which.
@@ -158,17 +210,37 @@ class _Clipped:
                 totals[position] += nodes.reshape(self._groups, level)
         return np.concatenate(totals, axis=1).ravel()
 
-    def _unit_norms(self, norms: UnitNorms, keys: Input) -> Integers:
+    def _unit_norms(self, norms: UnitNorms, given: Input) -> Integers:
         """Units by their norm over the keys; those without a row that counts are in no cell."""
-        if keys is None or keys.dtype != np.int64:
-            raise EngineError("the keys of norms are not given as int64")
-        counting = (keys >= 0) & (self._groups_of_rows.of_rows() >= 0)
-        units, own = self._entries.units[counting], cast(Integers, keys[counting])
-        different = int(own.max(initial=0)) + 1
-        pairs, rows = np.unique(units * different + own, return_counts=True)
-        squares = sum_at(pairs // different, rows * rows, int(units.max(initial=0)) + 1)
-        found = np.searchsorted(np.array(norms.edges, np.int64), ceil_isqrt(squares[squares > 0]))
+        if not isinstance(given, NormInput):
+            raise EngineError("norms are not given a key for each row")
+        counting = (given.keys >= 0) & (self._groups_of_rows.of_rows() >= 0)
+        units, keys = self._entries.units[counting], given.keys[counting]
+        different = int(keys.max(initial=0)) + 1
+        pairs, pair_of_row, rows = np.unique(units * different + keys, return_inverse=True, return_counts=True)
+        present, unit_of_pair = np.unique(pairs // different, return_inverse=True)
+
+        def by_unit(values: Integers) -> Integers:
+            return sum_at(unit_of_pair, values, len(present))
+
+        if norms.vector:
+            vector = zip(norms.vector, given.vector, strict=True)
+            values = [self._of_pairs(*each, counting, pair_of_row, len(pairs)) for each in vector]
+            squares = sum_of_squares(values, self._fraction_bits, by_unit)
+        else:
+            squares = by_unit(rows * rows)
+        found = np.searchsorted(np.array(norms.edges, np.int64), ceil_isqrt(squares))
         return np.bincount(found, None, len(norms.edges) + 1) << self._fraction_bits
+
+    def _of_pairs(
+        self, statistic: Statistic, of_rows: RowInput, counting: Booleans, pair_of_row: Integers, pairs: int
+    ) -> Integers:
+        """What a statistic adds up to, in grid steps, for each (unit, key) of the rows that count."""
+        if statistic.HasField("bounded_sum"):
+            weights: Numbers | Booleans = steps(statistic.bounded_sum, _floats(of_rows), self._fraction_bits)[counting]
+            return sum_at(pair_of_row, weights, pairs)
+        counted = np.ones(len(pair_of_row), np.bool_) if of_rows is None else _weights(of_rows)[counting]
+        return sum_at(pair_of_row, counted, pairs) << self._fraction_bits
 
     def _nodes(self, unit: Integers, node: Integers, count: int) -> Integers:
         """The clipped counts of one level's nodes, all of them of units over the bound."""
@@ -176,6 +248,19 @@ class _Clipped:
         norms = self._norms[pairs // count]
         values = weigh_down(counts << self._fraction_bits, norms, self._clipping.max_rows)
         return sum_at(pairs % count, values, count)
+
+
+def sum_of_squares(values: Sequence[Integers], fraction_bits: int, by_unit: Callable[[Integers], Integers]) -> Integers:
+    """Of each unit: the sum over its entries and all statistics of their squares, in sixteenths of a row, exactly.
+
+    `by_unit` adds up in doubles; so the low bits and the high ones are added apart, and each sum is below 2^53: a
+    unit has fewer than 2^24 entries, and its squares at most 2^62 in all (`enclave_sim.privacy.clipping`).
+    """
+    total: Integers = np.zeros(1, np.int64)
+    for each in values:
+        squares = sixteenths(each, fraction_bits) ** 2
+        total = total + (by_unit(squares >> _SQUARE_BITS) << _SQUARE_BITS) + by_unit(squares & _LOW_SQUARE)
+    return total
 
 
 def _level_widths(ranges: RangeCounts) -> list[int]:
@@ -189,12 +274,12 @@ def _levels(leaf_cells: Integers, widths: list[int]) -> list[Integers]:
 
 
 def _floats(of_rows: Input) -> Floats:
-    if of_rows is None or of_rows.dtype != np.float64:
+    if of_rows is None or isinstance(of_rows, NormInput) or of_rows.dtype != np.float64:
         raise EngineError("a term is not given as float64")
     return cast(Floats, of_rows)
 
 
 def _weights(of_rows: Input) -> Booleans:
-    if of_rows is None or of_rows.dtype != np.bool_:
+    if of_rows is None or isinstance(of_rows, NormInput) or of_rows.dtype != np.bool_:
         raise EngineError("which rows count is not given as bool")
     return cast(Booleans, of_rows)

@@ -108,6 +108,13 @@ def term(statistic: Statistic) -> Expression | None:
             return None
 
 
+def statistics_of(plan: Plan) -> Iterator[Statistic]:
+    """The plan's statistics, and those that norms are taken of."""
+    for statistic in plan.statistics:
+        yield statistic
+        yield from statistic.unit_norms.vector
+
+
 def tables_read(plan: Plan, open_table: OpenTable) -> dict[str, Types]:
     """Every table that the plan scans, with the columns of it that the plan reads.
 
@@ -217,7 +224,7 @@ def _is_open(relation: Relation) -> bool:
 def _asked(plan: Plan) -> Iterator[Expression]:
     """The expressions over the plan's rows."""
     yield from (key.expression for key in plan.group_by)
-    for statistic in plan.statistics:
+    for statistic in statistics_of(plan):
         counted = term(statistic)
         if counted is not None:
             yield counted

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, Clipping, Plan, RangeCounts, Statistic
+from yingbi.api.v1.plan_pb2 import BoundedSum, Clipping, Plan, RangeCounts, Statistic, UnitNorms
 
 from enclave_sim.engine.plan_reading import key_question, scalar, tables_read, unit_keys_of
 from enclave_sim.engine.protocol import Cancelled, EngineError, OpenTable, UnitKeys, never
 from enclave_sim.engine.reference_expressions import Row, evaluate
 from enclave_sim.engine.reference_relations import rows_of, stored
-from enclave_sim.plan.sensitivity import groups, width
+from enclave_sim.plan.sensitivity import groups, is_joint, width
 
 _Cells: TypeAlias = dict[tuple[int, int], int]
 """What one unit has of one statistic, by group and cell within the group."""
@@ -30,8 +30,8 @@ class _Unit:
 
     rows: dict[int, int] = field(default_factory=dict)
     cells: dict[int, _Cells] = field(default_factory=dict)
-    # For unit_norms: rows by the values of the statistic's keys.
-    combinations: dict[int, dict[tuple[object, ...], int]] = field(default_factory=dict)
+    # For unit_norms: rows by the values of the statistic's keys, or their vector's cells, in grid steps.
+    combinations: dict[int, dict[tuple[object, ...], list[int]]] = field(default_factory=dict)
 
 
 class ReferenceEngine:
@@ -50,9 +50,15 @@ class ReferenceEngine:
                     raise Cancelled
                 _add(plan, row, unit)
             for position, combinations in unit.combinations.items():
-                vectors[position][_norm_cell(plan.statistics[position], combinations)] += 1 << plan.fraction_bits
+                norms = plan.statistics[position].unit_norms
+                vectors[position][_norm_cell(norms, combinations, plan.fraction_bits)] += 1 << plan.fraction_bits
+            joint = _joint_norm(plan, unit)
             for position, statistic in enumerate(plan.statistics):
-                clipped = _clip(statistic, unit.cells.get(position, {}), unit, plan.clipping, plan.fraction_bits)
+                own = unit.cells.get(position, {})
+                if is_joint(plan, statistic):
+                    clipped = _weighed(own, plan.clipping.joint_norm, joint)
+                else:
+                    clipped = _clip(statistic, own, unit, plan.clipping, plan.fraction_bits)
                 for (group, node), value in clipped.items():
                     vectors[position][group * width(statistic) + node] += value
         return [value for vector in vectors for value in vector]
@@ -80,13 +86,25 @@ def _add(plan: Plan, row: Row, unit: _Unit) -> None:
         if statistic.HasField("filter") and evaluate(statistic.filter, row) is not True:
             continue
         if statistic.HasField("unit_norms"):
-            combination = tuple(evaluate(key, row) for key in statistic.unit_norms.keys)
-            combinations = unit.combinations.setdefault(position, {})
-            combinations[combination] = combinations.get(combination, 0) + 1
+            _add_combination(statistic.unit_norms, row, unit.combinations.setdefault(position, {}), plan.fraction_bits)
             continue
         cells = unit.cells.setdefault(position, {})
         for node, value in _values(statistic, row, plan.fraction_bits).items():
             cells[group, node] = cells.get((group, node), 0) + value
+
+
+def _add_combination(
+    norms: UnitNorms, row: Row, combinations: dict[tuple[object, ...], list[int]], fraction_bits: int
+) -> None:
+    combination = tuple(evaluate(key, row) for key in norms.keys)
+    own = [_first_cell(each, row, fraction_bits) for each in norms.vector] or [1]
+    before = combinations.get(combination, [0] * len(own))
+    combinations[combination] = [old + new for old, new in zip(before, own, strict=True)]
+
+
+def _first_cell(statistic: Statistic, row: Row, fraction_bits: int) -> int:
+    passes: bool = not statistic.HasField("filter") or evaluate(statistic.filter, row) is True
+    return _values(statistic, row, fraction_bits).get(0, 0) if passes else 0
 
 
 def _group(plan: Plan, row: Row) -> int | None:
@@ -142,23 +160,35 @@ def _nodes(ranges: RangeCounts, value: Any) -> list[int]:
     return nodes
 
 
-def _norm_cell(statistic: Statistic, combinations: Mapping[tuple[object, ...], int]) -> int:
+def _norm_cell(norms: UnitNorms, combinations: Mapping[tuple[object, ...], list[int]], fraction_bits: int) -> int:
     """Which cell of a unit_norms a unit counts in."""
-    norm = _ceil_sqrt(sum(rows**2 for rows in combinations.values()))
-    edges = statistic.unit_norms.edges
-    return next((cell for cell, edge in enumerate(edges) if norm <= edge), len(edges))
+    parts = [part for own in combinations.values() for part in own]
+    if norms.vector:
+        parts = [_sixteenths(part, fraction_bits) for part in parts]
+    norm = _ceil_sqrt(sum(part**2 for part in parts))
+    return next((cell for cell, edge in enumerate(norms.edges) if norm <= edge), len(norms.edges))
 
 
-def _clip(
-    statistic: Statistic, cells: _Cells, unit: _Unit, clipping: Clipping, fraction_bits: int
-) -> Mapping[tuple[int, int], int]:
+def _joint_norm(plan: Plan, unit: _Unit) -> int:
+    """In sixteenths of a row, over all cells of the joint vector."""
+    cells = [unit.cells.get(position, {}) for position, each in enumerate(plan.statistics) if is_joint(plan, each)]
+    return _ceil_sqrt(sum(_sixteenths(value, plan.fraction_bits) ** 2 for own in cells for value in own.values()))
+
+
+def _sixteenths(value: int, fraction_bits: int) -> int:
+    """Rounded away from zero."""
+    return -(-16 * abs(value) // (1 << fraction_bits))
+
+
+def _clip(statistic: Statistic, cells: _Cells, unit: _Unit, clipping: Clipping, fraction_bits: int) -> _Cells:
     """One unit's cells of one statistic, cut to the norm that the plan allows."""
     if statistic.HasField("distinct_units"):
         return dict.fromkeys(cells, _indicator(len(cells), clipping.max_groups, fraction_bits))
-    norm = _ceil_sqrt(sum(rows**2 for rows in unit.rows.values()))
-    if norm <= clipping.max_rows:
-        return cells
-    return {cell: _scale(value, clipping.max_rows, norm) for cell, value in cells.items()}
+    return _weighed(cells, clipping.max_rows, _ceil_sqrt(sum(rows**2 for rows in unit.rows.values())))
+
+
+def _weighed(cells: _Cells, bound: int, norm: int) -> _Cells:
+    return cells if norm <= bound else {cell: _scale(value, bound, norm) for cell, value in cells.items()}
 
 
 def _indicator(touched: int, bound: int, fraction_bits: int) -> int:

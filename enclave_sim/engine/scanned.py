@@ -17,7 +17,7 @@ from enclave_sim.engine.database import Query
 from enclave_sim.engine.groups import GroupNumbers, Groups
 from enclave_sim.engine.inputs import Inputs, floats, input_sql, present
 from enclave_sim.engine.per_unit import Batch, Input
-from enclave_sim.engine.plan_reading import operands, term
+from enclave_sim.engine.plan_reading import operands, statistics_of, term
 from enclave_sim.engine.protocol import EngineError
 from enclave_sim.engine.scan import Stored, Tables, to_numpy
 from enclave_sim.engine.sql_expressions import Values, Words
@@ -135,8 +135,9 @@ def _expressions(plan: Plan) -> Iterator[Expression]:
     """All that is computed."""
     yield from _conditions(plan.relation)
     yield from (key.expression for key in plan.group_by if not key.expression.HasField("column"))
-    for statistic in plan.statistics:
-        if _is_plain(statistic):
+    for statistic in statistics_of(plan):
+        # What norms are taken of comes from DuckDB, columns too.
+        if statistic in plan.statistics and _is_plain(statistic):
             continue
         yield from statistic.unit_norms.keys
         counted = term(statistic)

@@ -174,8 +174,10 @@ def _check_quantile(plan: Plan, measure: QuantileMeasure, path: str) -> None:
 
 
 def _check_counts_same(plan: Plan, bounded: Statistic, index: int, path: str) -> None:
-    count = _statistic(plan, index, ("non_null_count",), path)
-    require(count.non_null_count.term == bounded.bounded_sum.term, path, "counts another term than the sum's")
+    # Every row counts where the term is never NULL; that it is not, whoever plans answers for.
+    count = _statistic(plan, index, ("non_null_count", "row_count"), path)
+    same_term = count.HasField("row_count") or count.non_null_count.term == bounded.bounded_sum.term
+    require(same_term, path, "counts another term than the sum's")
     same_filter = count.HasField("filter") == bounded.HasField("filter") and count.filter == bounded.filter
     require(same_filter, path, "counts with another filter than the sum's")
 

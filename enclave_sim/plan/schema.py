@@ -155,6 +155,7 @@ def _check_unit(column: ColumnDeclaration, path: str) -> None:
     _require(not column.values, f"{path}.values", "a privacy unit has no declared values")
     _require(not column.HasField("lower"), f"{path}.lower", "a privacy unit has no bounds")
     _require(not column.HasField("upper"), f"{path}.upper", "a privacy unit has no bounds")
+    _require(not column.required, f"{path}.required", "a privacy unit is never missing")
 
 
 def _check_values(column: ColumnDeclaration, path: str) -> None:

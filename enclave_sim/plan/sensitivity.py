@@ -12,6 +12,10 @@ from math import prod
 from yingbi.api.v1.plan_pb2 import Plan, Statistic
 
 from enclave_sim.privacy.accounting import Charge
+from enclave_sim.privacy.clipping import SIXTEENTHS
+
+JOINABLE = ("row_count", "non_null_count", "bounded_sum")
+"""Statistics that a joint vector is made of."""
 
 MAX_SLOT_BITS = 62
 """Widest cell that packing takes."""
@@ -43,17 +47,24 @@ def cells(plan: Plan) -> int:
     return groups(plan) * sum(width(statistic) for statistic in plan.statistics)
 
 
+def is_joint(plan: Plan, statistic: Statistic) -> bool:
+    """Whether a statistic is part of the plan's joint vector: one clipping, one σ and one price for all of it."""
+    return plan.clipping.joint_norm > 0 and statistic.WhichOneof("kind") in JOINABLE
+
+
 def delta2_squared(plan: Plan, statistic: Statistic) -> int:
-    """The squared L2 sensitivity of a statistic's vector of cells, in squared grid steps; exact.
+    """The squared L2 sensitivity of a statistic's vector of cells, in squared grid steps, rounded up.
 
     *Claim.* Adding or removing a unit moves the vector by at most the square root of
 
-        (p · C · 2^f)²      for row_count, non_null_count and bounded_sum,
+        (p · J · 2^f / 16)² for all joint statistics together (`is_joint`),
+        (p · C · 2^f)²      for row_count, non_null_count and bounded_sum otherwise,
         L · (p · C · 2^f)²  for range_counts with L levels,
         p² · B · 2^(2f)     for distinct_units,
         p² · 2^(2f)         for unit_norms,
 
-    with C = `clipping.max_rows`, B = `clipping.max_groups`, p = `noise.parties_per_unit`.
+    with C = `clipping.max_rows`, B = `clipping.max_groups`, J = `clipping.joint_norm` and
+    p = `noise.parties_per_unit`.
 
     *Proof.* A cell is a sum over units, and what a unit adds depends on that unit's rows alone: the rows of
     the relation that are its own are made of its own stored rows (`relations`), expressions, filters and
@@ -68,6 +79,11 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
     a filter takes away from u_g and leaves m_g as it is. With an integer s >= ||m||: if s <= C the unit
     keeps weight 1 and ||u|| <= 2^f·||m|| <= 2^f·s <= C·2^f. Otherwise every cell becomes u_g·C/s, rounded
     towards zero, which does not make it larger, and ||u|| <= (C/s)·2^f·||m|| <= C·2^f.
+
+    One provider, the joint vector. Let v be the unit's cells before weighting, of all joint statistics in all
+    groups, q = ⌈16·|v_i| / 2^f⌉ of each and s >= ||q|| an integer: ||v|| <= s·2^f / 16. If s <= J the unit keeps
+    v; otherwise every cell becomes v_i·J/s, rounded towards zero, and the norm is (J/s)·||v|| at most. Either way
+    it is within J·2^f / 16. Nothing was used of v but that it is made of this unit's rows alone.
 
     One provider, range counts. On one level a row adds 2^f to one node of its group, or nothing where x is
     NULL or the filter is not true. So the nodes' values v_j >= 0 in group g add up to m_g·2^f at most, and
@@ -86,6 +102,9 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
     Outputs, grouping sets and the presentation are computed from the opened cells and are no part of this.
     """
     step_squared = 1 << (2 * plan.fraction_bits)
+    if is_joint(plan, statistic):
+        in_sixteenths = (plan.noise.parties_per_unit * plan.clipping.joint_norm) ** 2 * step_squared
+        return -(-in_sixteenths // SIXTEENTHS**2)
     return plan.noise.parties_per_unit**2 * _at_one_provider(plan, statistic) * step_squared
 
 
@@ -97,8 +116,8 @@ def slot_bits_needed(plan: Plan, *, max_units: int) -> int:
         max_units: the declared public bound on the dataset's units; >= 1.
 
     A cell is the sum over at most `parties` providers, each with at most `max_units` units, of what one
-    unit adds to one cell (at most C·2^f, or 2^f for distinct units: one coordinate of the vectors in
-    `delta2_squared`), plus a share of noise from each party. A share is a discrete Gaussian, which is
+    unit adds to one cell (at most C·2^f, or J·2^f / 16, or 2^f for distinct units: one coordinate of the vectors
+    in `delta2_squared`), plus a share of noise from each party. A share is a discrete Gaussian, which is
     subgaussian: P(|X| > 64σ) <= 2·exp(-64²/2) < 2^-2900 (Canonne, Kamath, Steinke 2020, Corollary 17),
     so over all cells and parties of any plan the probability that 64σ does not suffice is below
     2^-1000. That failure would give a wrong number and reveal nothing: a sum modulo 2^width is a
@@ -146,6 +165,12 @@ def _at_one_provider(plan: Plan, statistic: Statistic) -> int:
 
 
 def _largest_cell(plan: Plan, statistic: Statistic, max_units: int) -> int:
-    per_unit = 1 if statistic.WhichOneof("kind") in ("distinct_units", "unit_norms") else plan.clipping.max_rows
-    signal = (max_units * per_unit) << plan.fraction_bits
+    signal = (max_units * _most_rows(plan, statistic)) << plan.fraction_bits
     return plan.noise.parties * (signal + NOISE_DEVIATIONS * statistic.sigma)
+
+
+def _most_rows(plan: Plan, statistic: Statistic) -> int:
+    """That one unit counts for in one cell."""
+    if is_joint(plan, statistic):
+        return -(-plan.clipping.joint_norm // SIXTEENTHS)
+    return 1 if statistic.WhichOneof("kind") in ("distinct_units", "unit_norms") else plan.clipping.max_rows

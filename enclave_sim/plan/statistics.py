@@ -1,4 +1,4 @@
-"""Rules for one statistic of a plan: its term, its filter, its numbers, its noise and its price."""
+"""Rules for one statistic of a plan: its term, its filter and its numbers. Noise and price are in `releases`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, Expression, Plan, RangeCounts, Statistic
+from yingbi.api.v1.plan_pb2 import BoundedSum, Expression, Plan, RangeCounts, Statistic, UnitNorms
 
 from enclave_sim.plan import values
 from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.expressions import Trait, check_condition, check_expression
 from enclave_sim.plan.key_selection import check_unit_norms
-from enclave_sim.plan.sensitivity import delta2_squared, groups, width
-from enclave_sim.privacy.gaussian import MAX_SIGMA, MIN_SIGMA, rho_units_of
+from enclave_sim.plan.sensitivity import JOINABLE
 
 MAX_STATISTICS = 64
 MIN_BRANCHING = 2
@@ -52,6 +51,7 @@ def check_statistic(plan: Plan, statistic: Statistic, columns: Mapping[str, Trai
             _check_ranges(statistic.range_counts, f"{path}.range_counts")
         case "unit_norms":
             check_unit_norms(plan, statistic.unit_norms, columns, f"{path}.unit_norms")
+            _check_vector(plan, statistic.unit_norms, columns, f"{path}.unit_norms.vector")
             require(not statistic.HasField("filter"), f"{path}.filter", "does not go with unit_norms")
         case None:
             raise PlanError(path, "has no kind")
@@ -59,27 +59,14 @@ def check_statistic(plan: Plan, statistic: Statistic, columns: Mapping[str, Trai
         check_condition(statistic.filter, columns, f"{path}.filter")
 
 
-def check_price(plan: Plan, statistic: Statistic, path: str) -> None:
-    """Refuse a statistic whose stated ρ is not exactly what its σ costs.
-
-    Args:
-        plan: checked up to its statistics' shapes: groups, clipping, noise parties and cells are in range.
-
-    Raises:
-        PlanError: with the path of the part at fault.
-    """
-    require(
-        MIN_SIGMA <= statistic.sigma <= MAX_SIGMA,
-        f"{path}.sigma",
-        f"must be from {MIN_SIGMA} to {MAX_SIGMA}, not {statistic.sigma}",
-    )
-    count = groups(plan) * width(statistic)
-    price = rho_units_of(delta2_squared(plan, statistic), statistic.sigma, plan.noise.parties, count)
-    require(
-        statistic.rho_units == price,
-        f"{path}.rho_units",
-        f"must be {price}, not {statistic.rho_units}",
-    )
+def _check_vector(plan: Plan, norms: UnitNorms, columns: Mapping[str, Trait], path: str) -> None:
+    """The statistics of a later plan's joint vector, looked at for their shape alone."""
+    require(len(norms.vector) <= MAX_STATISTICS, path, f"has more than {MAX_STATISTICS} statistics")
+    for index, each in enumerate(norms.vector):
+        own = f"{path}[{index}]"
+        require(each.WhichOneof("kind") in JOINABLE, own, f"must be {' or '.join(JOINABLE)}")
+        require(not each.sigma and not each.rho_units, own, "has no noise and no price of its own")
+        check_statistic(plan, each, columns, own)
 
 
 def is_centred(bounded_sum: BoundedSum) -> bool:

@@ -25,6 +25,7 @@ from enclave_sim.plan.expressions import Trait, check_constant, check_expression
 from enclave_sim.plan.key_selection import check_key_selection
 from enclave_sim.plan.outputs import check_answer
 from enclave_sim.plan.relations import check_relation, max_rows_bound, operators_of
+from enclave_sim.plan.releases import check_prices
 from enclave_sim.plan.sensitivity import (
     MAX_SLOT_BITS,
     cells,
@@ -33,8 +34,8 @@ from enclave_sim.plan.sensitivity import (
     slot_bits_needed,
     total_rho_units,
 )
-from enclave_sim.plan.statistics import MAX_STATISTICS, check_price, check_statistic
-from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
+from enclave_sim.plan.statistics import MAX_STATISTICS, check_statistic
+from enclave_sim.privacy.clipping import MAX_JOINT_NORM, MAX_UNIT_ROWS
 
 __all__ = ["PlanError", "check_plan", "total_rho_units"]
 
@@ -147,6 +148,8 @@ def _check_clipping(plan: Plan) -> None:
         "clipping.max_groups",
         f"must be from 1 to the number of groups, {groups(plan)}",
     )
+    message = f"must be 0, for statistics by themselves, or up to {MAX_JOINT_NORM:,}"
+    require(clipping.joint_norm <= MAX_JOINT_NORM, "clipping.joint_norm", message)
     require(plan.fraction_bits == FRACTION_BITS, "fraction_bits", f"must be {FRACTION_BITS}")
 
 
@@ -159,8 +162,7 @@ def _check_statistics(plan: Plan, columns: Mapping[str, Trait]) -> None:
     for index, statistic in enumerate(plan.statistics):
         check_statistic(plan, statistic, columns, f"statistics[{index}]")
     require(cells(plan) <= MAX_CELLS, "statistics", f"have more than {MAX_CELLS:,} cells over all groups")
-    for index, statistic in enumerate(plan.statistics):
-        check_price(plan, statistic, f"statistics[{index}]")
+    check_prices(plan)
 
 
 def _check_slots(plan: Plan, declaration: DatasetDeclaration) -> None:

@@ -12,13 +12,20 @@ over units moves by exactly that unit's vector: L2 sensitivity C·2^f for each s
 ‖v‖ <= s·2^f before weighting; so it holds as well for several values a group, as the counts of rows by range
 (`unit_norms`, `weigh_down`), as long as their norm in a group is at most m_g·2^f.
 
+**Joint clipping.** Several statistics may be one vector v, a cell for each (statistic, group). In sixteenths of a
+row let q = ⌈16·|v| / 2^f⌉ in each cell and s = ⌈√(Σ q²)⌉ over all cells of the unit: then ‖v‖ <= s·2^f / 16. If
+s <= J the unit is left alone, else each v becomes v·J/s rounded towards zero; either way the norm of the whole
+vector is at most J·2^f / 16, by the same two steps as above. Sums of values near the middle of their range are
+short beside the counts, so one vector costs less than its parts, each clipped for the worst case.
+
 **Clipped indicators** (counting distinct units). A unit that touches t groups has 2^f in each: norm²
 t·2^2f. If t > B each becomes ⌊√(2^2f·B/t)⌋, so norm² is at most t·(2^2f·B/t) = B·2^2f.
 
-Ranges keep every intermediate below 2^60 (so int64 never wraps) and every number under a square root
-below 2^53 (so the float estimate is off by one at most, and is corrected): fewer than 2^24 rows a unit,
-f <= 16, C and B <= 2^20. An error here depends on the data, so it must be impossible by then: preparation
-and the plan's checks keep the same limits, and what is raised here is the last line, not a message to anyone.
+Ranges keep every intermediate below 2^63 (so int64 never wraps) and every number under a square root
+up to 2^62 (so the float estimate is off by one at most, and is corrected): fewer than 2^24 rows a unit,
+f <= 16, C and B <= 2^20, J <= 2^22, and at most 64 statistics: Σ q² <= 64·(16·2^24)². An error here
+depends on the data, so it must be impossible by then: preparation and the plan's checks keep the same
+limits, and what is raised here is the last line, not a message to anyone.
 """
 
 from typing import TypeAlias
@@ -31,7 +38,12 @@ Integers: TypeAlias = NDArray[np.int64]
 MAX_UNIT_ROWS = 2**24 - 1
 MAX_FRACTION_BITS = 16
 MAX_BOUND = 2**20
-_ROOT_LIMIT = 2**53
+MAX_JOINT_NORM = 2**22
+SIXTEENTHS = 16
+"""Of a row: what norms of joint vectors are counted in."""
+_MAX_JOINT = 2**31
+"""No unit's joint norm is larger: √64 statistics of 16·2^24."""
+_ROOT_LIMIT = 2**62
 
 
 class ClippingRangeError(OverflowError):
@@ -108,6 +120,45 @@ def weigh_down(values: Integers, norms: Integers, bound: int) -> Integers:
     return weighed
 
 
+def sixteenths(values: Integers, fraction_bits: int) -> Integers:
+    """⌈16·|v| / 2^f⌉ of each fixed-point value of at most 2^24 rows."""
+    scaled = np.abs(values) * SIXTEENTHS
+    return -(-scaled >> fraction_bits)
+
+
+def weigh_down_jointly(values: Integers, norms: Integers, bound: int, fraction_bits: int) -> Integers:
+    """Each value times bound/norm, rounded towards zero, where its norm is above the bound.
+
+    The caller answers for the claim: the values of each unit, of all statistics of the joint vector, have an L2
+    norm of at most its norm·2^fraction_bits / 16.
+
+    Args:
+        norms: s of each value's unit, in sixteenths of a row.
+        bound: J, from 1 to 2^22, in sixteenths of a row.
+
+    Raises:
+        ClippingRangeError: the bound or a norm is out of range.
+        ClippingInputError: not int64, unequal lengths, or a value that alone breaks the claim.
+    """
+    if not 1 <= bound <= MAX_JOINT_NORM:
+        raise ClippingRangeError(f"the joint norm must be from 1 to {MAX_JOINT_NORM}, not {bound}")
+    _check_parameters(1, fraction_bits)
+    for column in (values, norms):
+        _check_dtype(column)
+    if len(values) != len(norms):
+        raise ClippingInputError(f"{len(norms)} norms for {len(values)} values")
+    if not len(values):
+        return values.copy()
+    if int(norms.max()) > _MAX_JOINT:
+        raise ClippingRangeError("a unit may have at most 64 statistics of 2^24 rows")
+    if (values > MAX_UNIT_ROWS << fraction_bits).any() or (values < -(MAX_UNIT_ROWS << fraction_bits)).any():
+        raise ClippingRangeError(f"a unit may have at most {MAX_UNIT_ROWS} rows")
+    if (sixteenths(values, fraction_bits) > norms).any():
+        raise ClippingInputError("a value is beyond its unit's norm")
+    magnitudes = np.abs(values) * bound // np.maximum(norms, bound)
+    return np.where(values < 0, -magnitudes, magnitudes)
+
+
 def clip_indicator(unit_codes: Integers, bound: int, fraction_bits: int) -> Integers:
     """What each unit adds to the groups it touches, with squared L2 norm at most bound·4^fraction_bits.
 
@@ -145,17 +196,17 @@ def ceil_isqrt(squares: Integers) -> Integers:
     """⌈√x⌉ of each x, exactly.
 
     Raises:
-        ClippingRangeError: an x is negative or not below 2^53.
+        ClippingRangeError: an x is negative or above 2^62.
     """
     roots = _floor_isqrt(squares)
     return roots + (roots * roots < squares)
 
 
 def _floor_isqrt(squares: Integers) -> Integers:
-    if len(squares) and not 0 <= int(squares.min()) <= int(squares.max()) < _ROOT_LIMIT:
-        raise ClippingRangeError("square roots are exact from 0 to 2^53 only")
-    # x is a float exactly and np.sqrt errs by half an ulp at most, so only rounding up to the next
-    # integer is possible; both neighbours are checked all the same.
+    if len(squares) and not 0 <= int(squares.min()) <= int(squares.max()) <= _ROOT_LIMIT:
+        raise ClippingRangeError("square roots are exact from 0 to 2^62 only")
+    # A float of x errs by x·2^-53 at most, so its root by 2^31·2^-54, and np.sqrt by half an ulp, 2^-23: the
+    # integer below is off by one at most, and both neighbours are checked.
     roots = np.sqrt(squares).astype(np.int64)
     roots -= roots * roots > squares
     roots += (roots + 1) * (roots + 1) <= squares

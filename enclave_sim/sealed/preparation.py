@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, TableDeclaration
+from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import ColumnType
 
 from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
@@ -66,6 +66,9 @@ def _check_table(declared: TableDeclaration, table: pa.Table) -> None:
         )
     _check_content(declared.name, table)
     _check_texts(declared.name, table)
+    for column in attributes(declared):
+        if column.required:
+            _check_required(declared.name, column, table[column.name])
     unit = unit_column(declared).name
     if table[unit].null_count:
         row = pc.index(table[unit].is_null(), True).as_py() + 1
@@ -101,6 +104,17 @@ def _check_texts(name: str, table: pa.Table) -> None:
                 f"The table {name} has a text in {column} that is longer than {MAX_TEXT_BYTES:,} bytes.",
                 field=f"tables.{name}.columns.{column}",
             )
+
+
+def _check_required(name: str, column: ColumnDeclaration, values: pa.ChunkedArray) -> None:
+    missing = values.is_null(nan_is_null=column.type == ColumnType.COLUMN_TYPE_FLOAT64)
+    row = pc.index(missing, True).as_py() + 1
+    if row:
+        raise IngestError(
+            "missing_value",
+            f"Row {row} of the table {name} has no value of {column.name}, which is declared as required.",
+            field=f"tables.{name}.columns.{column.name}",
+        )
 
 
 def _render(schema: pa.Schema) -> str:

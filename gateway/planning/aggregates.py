@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from sqlglot import exp
@@ -170,7 +170,8 @@ class _Reader:
                     hint=f"Ask for COUNT(*) or COUNT(DISTINCT {node.name}).",
                 )
         self._refuse_nested(node)
-        return Subject(compile_term(self._scope, node).expression)
+        expression = compile_term(self._scope, node).expression
+        return Subject(expression, nullable=self._scope.is_nullable(expression))
 
     def _count_distinct(self, distinct: exp.Distinct) -> Aggregate:
         counted = [unwrapped(node) for node in distinct.expressions]
@@ -281,7 +282,8 @@ class _Reader:
                 at=node,
                 hint=f"Ask for COUNT({term.label}), or {name} of {self._summable()}.",
             )
-        return bounded(term) or self._no_bounds(term, name, node)
+        subject = bounded(term) or self._no_bounds(term, name, node)
+        return replace(subject, nullable=self._scope.is_nullable(term.expression))
 
     def _no_bounds(self, term: Term, name: str, node: exp.Expr) -> Subject:
         raise self._source.refuse(

@@ -58,6 +58,8 @@ def join(reader: Reader, left: Scope, node: exp.Join, select: exp.Select) -> Sco
         )
     right = _prepared(reader, left, right, is_left and _asks_for_absence(right.parts[0], select))
     right_part = replace(_without_ranks(right.parts[0]), optional=is_left)
+    if is_left:
+        right_part = _nullable(right_part)
     both = replace(
         left,
         parts=_with_names(reader, left.parts, right_part, node.this),
@@ -92,6 +94,10 @@ def joined(
 
 def _without_ranks(part: Part) -> Part:
     return replace(part, columns={key: replace(column, repeats=None) for key, column in part.columns.items()})
+
+
+def _nullable(part: Part) -> Part:
+    return replace(part, columns={key: replace(column, nullable=True) for key, column in part.columns.items()})
 
 
 def _hint(reader: Reader, text: str) -> str:

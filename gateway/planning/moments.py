@@ -36,7 +36,8 @@ from gateway.planning.sums import centre_of
 def centred(subject: Subject) -> Subject:
     """x - c, not clipped, and its bounds."""
     half = half_width(subject)
-    return Subject(_less(_as_float(subject), centre_of(subject.lower, subject.upper)), True, -half, half)
+    term = _less(_as_float(subject), centre_of(subject.lower, subject.upper))
+    return Subject(term, True, -half, half, nullable=subject.nullable)
 
 
 def half_width(subject: Subject) -> float:
@@ -49,7 +50,8 @@ def square(subject: Subject) -> Subject:
     """(x - c)² less the middle of its range, and that middle as both bounds."""
     distance = centred(subject)
     middle = distance.upper * distance.upper / 2
-    return Subject(_less(_product(distance.expression, distance.expression), middle), True, -middle, middle)
+    term = _less(_product(distance.expression, distance.expression), middle)
+    return Subject(term, True, -middle, middle, nullable=subject.nullable)
 
 
 def clipped(subject: Subject) -> Subject:
@@ -66,18 +68,21 @@ def clipped(subject: Subject) -> Subject:
         ),
     ]
     expression = Expression(conditional=Conditional(branches=branches, otherwise=distance.expression))
-    return Subject(expression, True, distance.lower, distance.upper)
+    return Subject(expression, True, distance.lower, distance.upper, nullable=subject.nullable)
 
 
 def cross(first: Subject, second: Subject) -> Subject:
     """dx·dy, NULL where either is."""
     left, right = clipped(first), clipped(second)
     bound = left.upper * right.upper
-    return Subject(_product(left.expression, right.expression), True, -bound, bound)
+    product = _product(left.expression, right.expression)
+    return Subject(product, True, -bound, bound, nullable=left.nullable or right.nullable)
 
 
-def present(subject: Subject, condition: Expression | None) -> Expression:
-    """`condition AND x IS NOT NULL`."""
+def present(subject: Subject, condition: Expression | None) -> Expression | None:
+    """`condition AND x IS NOT NULL`; the condition alone where x always has a value."""
+    if not subject.nullable:
+        return condition
     is_there = Expression(negation=Negation(operand=Expression(null_test=NullTest(operand=subject.expression))))
     return both(condition, is_there)
 

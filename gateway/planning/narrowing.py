@@ -54,7 +54,8 @@ def narrowed(scope: Scope, condition: Expression) -> Scope:
         known[attribute.name] = attribute.domain
     for part in _conjuncts(condition):
         _apply(known, part)
-    parts = tuple(_with_domains(part, known) for part in scope.parts)
+    present = {name for part in _conjuncts(condition) for name in _present(part)}
+    parts = tuple(_with_domains(part, known, present) for part in scope.parts)
     hidden = tuple(replace(attribute, domain=known[attribute.name]) for attribute in scope.hidden)
     ranks = [a for a in (*(a for part in parts for a in part.columns.values()), *hidden) if a.repeats is not None]
     max_rows = min([scope.max_rows, *(_rows(rank) for rank in ranks)])
@@ -88,6 +89,22 @@ def _apply(known: dict[str, Domain], condition: Expression) -> None:
     elif kind == "negation" and condition.negation.operand.HasField("column"):
         name = condition.negation.operand.column.name
         _learn(known, name, domains.chosen(known[name], [False]))
+
+
+def _present(condition: Expression) -> list[str]:
+    """Columns that have a value where the condition is true."""
+    match condition.WhichOneof("kind"):
+        case "comparison":
+            sides = [condition.comparison.left, condition.comparison.right]
+        case "membership":
+            sides = [condition.membership.operand]
+        case "pattern":
+            sides = [condition.pattern.operand]
+        case "negation" if condition.negation.operand.HasField("null_test"):
+            sides = [condition.negation.operand.null_test.operand]
+        case _:
+            sides = [condition]
+    return [side.column.name for side in sides if side.HasField("column")]
 
 
 def _learn(known: dict[str, Domain], name: str, domain: Domain) -> None:
@@ -150,8 +167,11 @@ def _in_years(
 _DATE = values.type_of(values.parse_date("1970-01-01"))
 
 
-def _with_domains(part: Part, known: dict[str, Domain]) -> Part:
-    columns = {key: replace(attribute, domain=known[attribute.name]) for key, attribute in part.columns.items()}
+def _with_domains(part: Part, known: dict[str, Domain], present: set[str]) -> Part:
+    columns = {
+        key: replace(column, domain=known[column.name], nullable=column.nullable and column.name not in present)
+        for key, column in part.columns.items()
+    }
     return replace(part, columns=columns)
 
 

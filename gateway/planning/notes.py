@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
@@ -9,6 +10,7 @@ from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Formula, Mea
 
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups
+from enclave_sim.privacy.clipping import SIXTEENTHS
 from gateway.planning.aggregates import MAX_QUANTILE, MIN_QUANTILE
 from gateway.planning.moments import is_second_moment
 from gateway.planning.ranges import resolution
@@ -75,6 +77,11 @@ def _resolution_note(tree: RangeCounts) -> str:
 
 
 def _row_note(plan: Plan) -> str:
+    if plan.clipping.joint_norm:
+        return (
+            f"What a unit adds to all columns together counts for at most {number(_most_rows(plan))} rows (as a "
+            "Euclidean norm); a unit that adds more is weighed down as a whole."
+        )
     limit, unit = plan.clipping.max_rows, _count_of(plan.clipping.max_rows, "row")
     if groups(plan) == 1:
         return (
@@ -92,15 +99,27 @@ def _reach_notes(plan: Plan) -> list[str]:
     for measure in _shown(plan):
         if measure.HasField("sum"):
             total = plan.statistics[measure.sum.bounded_sum].bounded_sum
-            reach = number(plan.clipping.max_rows * max(abs(total.lower), abs(total.upper)))
+            reach = number(_sum_reach(plan, total))
             notes[f"One unit moves SUM({text_of(total.term)}) by at most {reach}."] = None
         if measure.HasField("mean"):
             total = plan.statistics[measure.mean.bounded_sum].bounded_sum
-            reach = number(plan.clipping.max_rows * total.half_range)
+            reach = number(_most_rows(plan) * total.half_range)
             away = f" less {number(total.centre)} a row" if total.centre else ""
             name = text_of(total.term)
             notes[f"One unit moves the sum of {name}{away}, which AVG is made of, by at most {reach}."] = None
     return list(notes)[:_MOST_NOTED]
+
+
+def _most_rows(plan: Plan) -> float:
+    """Rows of weight 1 that one unit's whole vector is as long as, at most."""
+    return plan.clipping.joint_norm / SIXTEENTHS or float(plan.clipping.max_rows)
+
+
+def _sum_reach(plan: Plan, total: BoundedSum) -> float:
+    if plan.clipping.joint_norm:
+        # half_range · sum + centre · count, where sum and count are parts of one vector of bounded length.
+        return _most_rows(plan) * math.hypot(total.half_range, total.centre)
+    return plan.clipping.max_rows * max(abs(total.lower), abs(total.upper))
 
 
 def _unit_notes(plan: Plan) -> list[str]:

@@ -12,7 +12,6 @@ from yingbi.api.v1.plan_pb2 import Clipping, GroupingSet, Noise, Output, OutputO
 
 from enclave_sim.plan.outputs import MAX_OUTPUTS
 from enclave_sim.plan.sensitivity import MAX_SLOT_BITS, slot_bits_needed, total_rho_units, width
-from enclave_sim.plan.sensitivity import groups as count_groups
 from enclave_sim.plan.statistics import MAX_STATISTICS
 from enclave_sim.plan.validation import (
     FRACTION_BITS,
@@ -129,8 +128,7 @@ def plan_question(
         _checked(_priced(stages.with_examples(draft, unknown), rest, setting), setting)
         return Question(_checked(_sized(stage, setting), setting), _priced(draft, rest, setting))
     second = _draft(_with_found_keys(asked, first_stage), setting)
-    groups = count_groups(second)
-    second.clipping.max_rows = stages.bound_of(stage, first_stage.norms, second, groups=groups, rho_units=rest)
+    stages.set_bound(second, stage, first_stage.norms, rest)
     return Question(_checked(_priced(second, rest, setting), setting))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 from yingbi.api.problem import Kind, Problem, nearest
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import ColumnReference, ColumnType, Expression, Relation, Value
+from yingbi.api.v1.plan_pb2 import Call, ColumnReference, ColumnType, Expression, Relation, Value
 
 from enclave_sim.plan.values import from_python, type_name
 from gateway.planning.domains import MAX_LISTED, Domain
@@ -32,6 +32,8 @@ class Attribute:
     """What the query may call it."""
     repeats: int | None = None
     """For a rank: how many rows of one unit may have the same one, where that is known."""
+    nullable: bool = True
+    """Whether a row may have no value of it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,18 @@ class Scope:
             at=node,
             hint=f"Ask for COUNT(DISTINCT {name}).",
         )
+
+    def is_nullable(self, expression: Expression) -> bool:
+        """Whether a row may have no value of an expression over these rows, as far as is known."""
+        match expression.WhichOneof("kind"):
+            case "literal":
+                return False
+            case "column":
+                columns = {attribute.name: attribute.nullable for attribute in self.attributes}
+                return columns.get(expression.column.name, True)
+            case "call" if expression.call.function == Call.FUNCTION_COALESCE:
+                return all(self.is_nullable(operand) for operand in expression.call.operands)
+        return True
 
     def is_unit(self, node: exp.Column) -> bool:
         """Whether the column is the privacy unit, which every row has.

@@ -205,7 +205,9 @@ class Reader:
 
 def _part(table: TableDeclaration, alias: str) -> Part:
     columns = {
-        column.name.lower(): Attribute(column.name, column.type, domains.declared(column), column.name)
+        column.name.lower(): Attribute(
+            column.name, column.type, domains.declared(column), column.name, nullable=not column.required
+        )
         for column in table.columns
         if not is_unit(column)
     }

@@ -7,6 +7,7 @@ stage's keys and clipping bound are computed from that release alone, so they ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,14 @@ from yingbi.api.v1.plan_pb2 import (
 from yingbi.api.v1.receipt_pb2 import ContributionBody, ReceiptBody
 
 from enclave_sim.plan.key_selection import MAX_SELECTED_KEYS, selection_price
+from enclave_sim.plan.sensitivity import JOINABLE
+from enclave_sim.plan.sensitivity import groups as count_groups
 from enclave_sim.plan.values import PythonValue, is_valid, to_python
+from enclave_sim.privacy.clipping import MAX_JOINT_NORM, SIXTEENTHS
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from enclave_sim.privacy.key_selection import MAX_KEYS_PER_UNIT, lowest_threshold
 from gateway.planning.scope import Term
-from gateway.planning.statistics import share_budget, too_little_epsilon
+from gateway.planning.statistics import budget_parts, share_budget, too_little_epsilon
 from gateway.planning.wording import text_of
 
 NORMS_PERCENT = 5
@@ -46,7 +50,9 @@ _DELTA0_PARTS = 100
 """One selection takes this part of what is kept for δ₀: a dataset has enough for a hundred at its full budget."""
 _MOST_DELTA0_UNITS = 2**63
 _CLEAR_DEVIATIONS = 3
-"""A count of units that is less than so many standard deviations may be noise alone."""
+"""Counts of units that together are less than so many standard deviations may be noise alone."""
+_JOINT_EDGES = 4
+"""For each doubling of a joint vector's norm."""
 
 _EXAMPLES: dict[ColumnType.ValueType, Value] = {
     COLUMN_TYPE_BOOL: Value(bool_value=False),
@@ -80,9 +86,9 @@ class FirstStage:
 
 
 def needs_bound(draft: Plan) -> bool:
-    """Whether a clipping bound matters: units may have several rows, and something else than units is counted."""
-    counts_rows = any(not statistic.HasField("distinct_units") for statistic in draft.statistics)
-    return draft.clipping.max_rows > 1 and counts_rows
+    """Whether a clipping bound matters: a unit may have several rows, or a sum that is less than a row's bounds."""
+    kinds = {statistic.WhichOneof("kind") for statistic in draft.statistics}
+    return (draft.clipping.max_rows > 1 and kinds != {"distinct_units"}) or "bounded_sum" in kinds
 
 
 def first_stage_plan(draft: Plan, unknown: Sequence[Term], rho_units: int) -> Plan:
@@ -119,60 +125,80 @@ def rest_of(rho_units: int, *, selects_keys: bool) -> int:
     return rho_units - _part(rho_units, NORMS_PERCENT) - (_part(rho_units, KEYS_PERCENT) if selects_keys else 0)
 
 
-def edges(max_rows: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, ... below `max_rows`, then `max_rows` itself."""
-    found, power = [1], 2
-    while power < max_rows:
-        found += [power, power + power // 2]
-        power *= 2
-    return sorted({edge for edge in found if edge < max_rows} | {max_rows})
+def edges(largest: int, per_doubling: int = 2) -> list[int]:
+    """Whole numbers from 1 to `largest`, so many for each doubling."""
+    steps = range(math.ceil(per_doubling * math.log2(largest)))
+    return sorted({round(2 ** (step / per_doubling)) for step in steps} | {1, largest})
 
 
-def bound_of(stage: Plan, norms: Sequence[int], draft: Plan, *, groups: int, rho_units: int) -> int:
-    """The clipping bound that a first stage's release suggests for a second stage with so many groups and so much ρ.
+def set_bound(plan: Plan, stage: Plan, norms: Sequence[int], rho_units: int) -> None:
+    """Clip a second stage's plan as a first stage's release suggests.
 
     Args:
+        plan: complete but for its noise; its groups are known. Changed in place.
         stage: the first stage's plan.
         norms: what was opened of it.
+        rho_units: what `plan` is to cost.
     """
     statistic, step = stage.statistics[0], float(2**stage.fraction_bits)
-    rho = rho_units / len(draft.statistics) / zcdp.RHO_UNITS
-    return clipping_bound(
+    is_joint = bool(statistic.unit_norms.vector)
+    parts = 1 if is_joint else budget_parts(plan)
+    rho = rho_units / parts / zcdp.RHO_UNITS
+    bound = clipping_bound(
         statistic.unit_norms.edges,
         [count / step for count in norms],
         deviation=stage.noise.parties**0.5 * statistic.sigma / step,
-        noise=draft.noise.parties_per_unit / (2 * rho) ** 0.5,
-        groups=groups,
+        noise=plan.noise.parties_per_unit / (2 * rho) ** 0.5,
+        groups=count_groups(plan),
     )
+    if is_joint:
+        plan.clipping.joint_norm = bound
+    else:
+        plan.clipping.max_rows = bound
 
 
 def clipping_bound(
     edges: Sequence[int], counts: Sequence[float], *, deviation: float, noise: float, groups: int
 ) -> int:
-    """The edge C with the least mean squared error of COUNT(*), over the groups.
+    """The edge C with the least mean squared error of a count, over the groups, as far as the release tells.
 
-    A count has noise of variance (noise·C)². Clipping to C takes s − C rows from a unit with s > C rows; all
-    that are taken, spread evenly over the groups, are a bias whose square is added. A unit counts as having as
-    many rows as its cell's edge, so the bias is not understated within a cell. Counts that may be noise alone
-    count as none; where all may be, nothing is known and C is the last edge.
+    A count has noise of variance (noise·C)². Clipping to C takes a vector of length s − C from a unit whose
+    vector has length s > C. All that is taken together is at most as long as the sum of these lengths, L, and so
+    is at most L / √groups in the root mean square of the groups: a bias whose square is added. A unit counts as
+    being as long as its cell's edge, so the bias is not understated within a cell.
+
+    The last cells are mostly noise. From the cell where the units of that and all longer cells together are
+    no more to be told from none, there are none; where that is the first cell, nothing is known and C is the last
+    edge.
 
     Args:
         edges: ascending; the candidates.
-        counts: noisy numbers of units with at most so many rows, and of those with more than the last edge.
+        counts: noisy numbers of units up to each edge, and of those beyond the last one.
         deviation: the standard deviation of the noise in each of `counts`.
-        noise: the standard deviation of COUNT(*) per row of C.
+        noise: the standard deviation of a count per unit of C.
         groups: how many.
     """
-    clear = [count if count >= _CLEAR_DEVIATIONS * deviation else 0.0 for count in counts]
-    if not any(clear):
+    known = _known(counts, deviation)
+    if not known:
         return edges[-1]
-    rows = [*edges, edges[-1]]
+    lengths = [*edges, edges[-1]][: len(known)]
 
     def squared_error(bound: int) -> float:
-        lost = sum(units * max(0, size - bound) for units, size in zip(clear, rows, strict=True))
-        return (noise * bound) ** 2 + (lost / groups) ** 2
+        lost = sum(max(0.0, units) * max(0, length - bound) for units, length in zip(known, lengths, strict=True))
+        return (noise * bound) ** 2 + lost**2 / groups
 
     return min(edges, key=squared_error)
+
+
+def _known(counts: Sequence[float], deviation: float) -> list[float]:
+    """The counts up to the last cell with clearly some units in it or beyond, which has them all."""
+    beyond, known = 0.0, 0
+    for cells, (index, count) in enumerate(reversed(list(enumerate(counts))), start=1):
+        beyond += count
+        if beyond >= _CLEAR_DEVIATIONS * deviation * cells**0.5:
+            known = index + 1
+            break
+    return [*counts[: known - 1], beyond] if known else []
 
 
 def with_examples(draft: Plan, unknown: Sequence[Term]) -> Plan:
@@ -206,11 +232,16 @@ def _notes(stage: Plan) -> Iterator[str]:
         )
     for statistic in stage.statistics:
         if statistic.HasField("unit_norms"):
-            most = statistic.unit_norms.edges[-1]
-            yield (
-                f"How many rows units have is measured first, for {NORMS_PERCENT} % of the price; the clipping "
-                f"bound follows from it. It is at most {most:,}, for which errors are foretold."
-            )
+            yield _bound_note(statistic.unit_norms)
+
+
+def _bound_note(norms: UnitNorms) -> str:
+    what = "How much units add to the answer" if norms.vector else "How many rows units have"
+    most = -(-norms.edges[-1] // (SIXTEENTHS if norms.vector else 1))
+    return (
+        f"{what} is measured first, for {NORMS_PERCENT} % of the price; the clipping bound follows from it. "
+        f"It is at most that of {most:,} rows, for which errors are foretold."
+    )
 
 
 def _part(rho_units: int, percent: int) -> int:
@@ -220,7 +251,19 @@ def _part(rho_units: int, percent: int) -> int:
 def _norms(draft: Plan) -> UnitNorms:
     # Over fewer keys a unit's norm is not smaller, so leaving some out errs on the safe side.
     keys = [key.expression for key in draft.group_by[:MAX_SELECTED_KEYS]]
-    return UnitNorms(keys=keys, edges=edges(draft.clipping.max_rows))
+    vector = _joint_vector(draft)
+    if not vector:
+        return UnitNorms(keys=keys, edges=edges(draft.clipping.max_rows))
+    # Every row's term is within 1, so no vector is longer.
+    longest = math.ceil(SIXTEENTHS * draft.clipping.max_rows * len(vector) ** 0.5)
+    return UnitNorms(keys=keys, edges=edges(longest, _JOINT_EDGES), vector=vector)
+
+
+def _joint_vector(draft: Plan) -> list[Statistic]:
+    """The draft's statistics where they can all be clipped as one vector; none otherwise."""
+    joinable = all(statistic.WhichOneof("kind") in JOINABLE for statistic in draft.statistics)
+    within = SIXTEENTHS * draft.clipping.max_rows * len(draft.statistics) ** 0.5 < MAX_JOINT_NORM
+    return list(draft.statistics) if joinable and within else []
 
 
 def _selection(plan: Plan, unknown: Sequence[Term], rho_units: int) -> KeySelection:

@@ -2,6 +2,7 @@
 
 Every statistic costs budget, so each is measured once and shared by all columns that need it:
 
+- COUNT(x) is COUNT(*) where x is declared as required, or a condition says that it is there.
 - AVG(x) is a *centred* sum over a count of x: terms (x - centre) / half_range lie in [-1, 1] with half_range
   half the width of the bounds, which is less noise than the plain sum whenever 0 is not in the middle.
 - SUM(x) alone is the plain sum, centre 0: it needs no count.
@@ -31,8 +32,8 @@ from yingbi.api.v1.plan_pb2 import (
     SumMeasure,
 )
 
-from enclave_sim.plan.sensitivity import delta2_squared, groups, width
-from enclave_sim.privacy.gaussian import SigmaTooLargeError, rho_units_of, sigma_for
+from enclave_sim.plan.releases import releases
+from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from gateway.planning import formulas, moments
 from gateway.planning.aggregates import Aggregate, Function
 from gateway.planning.ranges import is_integral, range_counts
@@ -158,7 +159,7 @@ class Chooser:
             _operation(Operation.OPERATOR_MULTIPLY, offset, offset),
         )
 
-    def _offset(self, subject: Subject, condition: Expression, count: Formula) -> Formula:
+    def _offset(self, subject: Subject, condition: Expression | None, count: Formula) -> Formula:
         """E[x] - c over the rows that the count counts."""
         return _operation(Operation.OPERATOR_DIVIDE, self._sum(moments.centred(subject), condition), count)
 
@@ -171,6 +172,8 @@ class Chooser:
 def share_budget(plan: Plan, rho_units: int) -> None:
     """Set each statistic's σ and price so that together they cost at most `rho_units`.
 
+    A joint vector has the part that its statistics would have by themselves.
+
     Args:
         plan: complete but for σ, price and slot width; has at least one statistic. Changed in place.
         rho_units: to be shared by `_weight`; at least one for each part.
@@ -179,16 +182,22 @@ def share_budget(plan: Plan, rho_units: int) -> None:
         Problem: REFUSED "too_little_epsilon" when a share is so small that its noise exceeds what is
             sampled exactly.
     """
-    parts = sum(_weight(statistic) for statistic in plan.statistics)
-    for statistic in plan.statistics:
-        share = max(rho_units * _weight(statistic) // parts, 1)
-        delta2 = delta2_squared(plan, statistic)
-        cells = groups(plan) * width(statistic)
+    together = releases(plan)
+    weights = [sum(_weight(plan.statistics[index]) for index in release.statistics) for release in together]
+    for release, weight in zip(together, weights, strict=True):
+        share = max(rho_units * weight // sum(weights), 1)
         try:
-            statistic.sigma = sigma_for(delta2, share, plan.noise.parties, cells)
+            sigma = sigma_for(release.delta2_squared, share, plan.noise.parties, release.cells)
         except SigmaTooLargeError as error:
             raise too_little_epsilon() from error
-        statistic.rho_units = rho_units_of(delta2, statistic.sigma, plan.noise.parties, cells)
+        for index in release.statistics:
+            plan.statistics[index].sigma, plan.statistics[index].rho_units = sigma, 0
+        plan.statistics[release.statistics[0]].rho_units = release.rho_units(sigma, plan.noise.parties)
+
+
+def budget_parts(plan: Plan) -> int:
+    """The parts that `share_budget` makes, of which a count has one."""
+    return sum(map(_weight, plan.statistics))
 
 
 def too_little_epsilon() -> Problem:
@@ -220,6 +229,8 @@ def _counted(asked: Aggregate) -> Statistic:
 
 
 def _non_null_count(subject: Subject, condition: Expression | None) -> Statistic:
+    if not subject.nullable:
+        return Statistic(row_count=RowCount(), filter=condition)
     return Statistic(non_null_count=NonNullCount(term=subject.expression), filter=condition)
 
 

@@ -19,6 +19,8 @@ class Subject:
     lower: float = 0.0
     upper: float = 1.0
     integral: bool = False
+    nullable: bool = True
+    """Whether a row may have no value of it."""
 
 
 def bounded(term: Term) -> Subject | None:

@@ -23,8 +23,9 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.engine.protocol import OpenTable, never
+from enclave_sim.plan.releases import releases
 from enclave_sim.plan.schema import check_declaration, is_unit
-from enclave_sim.plan.sensitivity import delta2_squared, groups, width
+from enclave_sim.plan.sensitivity import groups, width
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 from gateway.planning.query import plan_query
 
@@ -167,19 +168,20 @@ def vector(engine: Contributes, plan: Plan, tables: Tables) -> list[int]:
 
 
 def moved(plan: Plan, left: Sequence[int], right: Sequence[int]) -> list[tuple[int, int]]:
-    """Of each statistic: the squared distance between two vectors, and the claim."""
-    found, start = [], 0
+    """Of each release, a statistic or the joint vector: the squared distance between two vectors, and the claim."""
+    distances, start = [], 0
     for statistic in plan.statistics:
         stop = start + groups(plan) * width(statistic)
-        distance = sum((a - b) ** 2 for a, b in zip(left[start:stop], right[start:stop], strict=True))
-        found.append((distance, delta2_squared(plan, statistic)))
+        distances.append(sum((a - b) ** 2 for a, b in zip(left[start:stop], right[start:stop], strict=True)))
         start = stop
     assert start == len(left) == len(right)
-    return found
+    return [
+        (sum(distances[index] for index in release.statistics), release.delta2_squared) for release in releases(plan)
+    ]
 
 
 def lies(plan: Plan, left: Sequence[int], right: Sequence[int]) -> bool:
-    """Whether some statistic differs by more than its claim."""
+    """Whether some release differs by more than its claim."""
     return any(distance > claim for distance, claim in moved(plan, left, right))
 
 
@@ -194,4 +196,6 @@ class Unclipped:
         loose = Plan()
         loose.CopyFrom(plan)
         loose.clipping.max_rows = loose.clipping.max_groups = 2**20
+        if loose.clipping.joint_norm:
+            loose.clipping.joint_norm = 2**22
         return self._engine.contribution(loose, open_table, cancelled)

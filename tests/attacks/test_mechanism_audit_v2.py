@@ -28,8 +28,9 @@ from yingbi.api.zcdp import RHO_UNITS
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.plan.expressions import Trait
+from enclave_sim.plan.releases import check_prices
 from enclave_sim.plan.sensitivity import delta2_squared, groups, width
-from enclave_sim.plan.statistics import check_price, check_statistic
+from enclave_sim.plan.statistics import check_statistic
 from enclave_sim.privacy.gaussian import rho_units_of, sigma_for
 from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.sealed.schema import UNIT_COLUMN
@@ -87,7 +88,7 @@ def priced(asked: Plan) -> Plan:
         statistic.sigma = sigma_for(square, RHO, PARTIES, count)
         statistic.rho_units = rho_units_of(square, statistic.sigma, PARTIES, count)
         check_statistic(asked, statistic, traits, f"statistics[{index}]")
-        check_price(asked, statistic, f"statistics[{index}]")
+    check_prices(asked)
     return asked
 
 
@@ -155,11 +156,13 @@ def released(engine: Contributes, rounds: int, noise: float = 1.0) -> Scores:
         cells = exact[start : start + groups(asked) * width(statistic)]
         start += len(cells)
         sigma = int(statistic.sigma * noise)
-        by_part.append(np.concatenate([_score(statistic, cells + _noise(len(cells), sigma)) for _ in range(rounds)]))
+        by_part.append(
+            np.concatenate([_score(statistic, cells + drawn_noise(len(cells), sigma)) for _ in range(rounds)])
+        )
     return Scores(by_part)
 
 
-def _noise(cells: int, sigma: int) -> Integers:
+def drawn_noise(cells: int, sigma: int) -> Integers:
     shares = [np.array(sample_share(cells, sigma), dtype=np.int64) for _ in range(PARTIES)]
     return np.asarray(np.sum(shares, axis=0), dtype=np.int64)
 
@@ -224,7 +227,7 @@ def norms() -> Plan:
 def _norm_scores(tables: Tables, noise: float) -> tuple[Integers, NDArray[np.bool_]]:
     """Every cell is a trial: a unit has so many rows, or nobody has."""
     exact = np.array(vector(DuckDBEngine(), norms(), tables))
-    drawn = _noise(NORM_CELLS * NORM_ROUNDS, int(norms().statistics[0].sigma * noise))
+    drawn = drawn_noise(NORM_CELLS * NORM_ROUNDS, int(norms().statistics[0].sigma * noise))
     return np.tile(exact, NORM_ROUNDS) + drawn, np.tile(exact > 0, NORM_ROUNDS)
 
 

@@ -58,13 +58,14 @@ def drawn_tables(random: Random) -> Tables:
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)
-@given(questions(), st.integers(0, 2**32))
-def test_no_question_in_sql_lies_about_its_sensitivity(sql: str, seed: int) -> None:
+@given(questions(), st.one_of(st.just(0), st.integers(1, 300)), st.integers(0, 2**32))
+def test_no_question_in_sql_lies_about_its_sensitivity(sql: str, joint_norm: int, seed: int) -> None:
     """With and without a unit, and what differs is exactly what the unit has alone."""
     try:
         plan = asked(sql)
     except Problem:
         assume(False)
+    plan.clipping.joint_norm = joint_norm
     engine, tables = DuckDBEngine(), drawn_tables(Random(seed))
     left, right = vector(engine, plan, tables), vector(engine, plan, without(tables, UNIT))
     assert not lies(plan, left, right), sql
@@ -75,8 +76,9 @@ def test_no_question_in_sql_lies_about_its_sensitivity(sql: str, seed: int) -> N
 WIDE = "SELECT ward, COUNT(*), COUNT(DISTINCT person), AVG(pain), MEDIAN(age) FROM visits GROUP BY ward"
 
 
-def _found(engine: Contributes, sql: str) -> bool:
+def _found(engine: Contributes, sql: str, joint_norm: int = 0) -> bool:
     plan = asked(sql)
+    plan.clipping.joint_norm = joint_norm
     neighbours = (drawn_tables(Random(seed)) for seed in range(20))
     return any(lies(plan, vector(engine, plan, each), vector(engine, plan, without(each, UNIT))) for each in neighbours)
 
@@ -85,8 +87,9 @@ def _found(engine: Contributes, sql: str) -> bool:
     "sql", [WIDE, f"SELECT SUM(pain), COUNT(DISTINCT person) FROM {SOURCES[5].text} GROUP BY ward"]
 )
 def test_the_search_finds_an_engine_that_forgets_to_clip(sql: str) -> None:
-    assert _found(Unclipped(DuckDBEngine()), sql)
-    assert not _found(DuckDBEngine(), sql)
+    for joint_norm in (0, 20):
+        assert _found(Unclipped(DuckDBEngine()), sql, joint_norm)
+        assert not _found(DuckDBEngine(), sql, joint_norm)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)

@@ -109,6 +109,7 @@ def plan(
     by: Sequence[GroupKey] = (),
     max_rows: int = 1000,
     max_groups: int = 1000,
+    joint_norm: int = 0,
     fraction_bits: int = 0,
 ) -> Plan:
     """A plan over the table `visits`, or another relation; by default unclipped, in whole numbers."""
@@ -116,7 +117,7 @@ def plan(
         relation=over if where is None else selected(over, where),
         group_by=by,
         statistics=statistics,
-        clipping=Clipping(max_rows=max_rows, max_groups=max_groups),
+        clipping=Clipping(max_rows=max_rows, max_groups=max_groups, joint_norm=joint_norm),
         fraction_bits=fraction_bits,
         noise=Noise(parties=1, parties_per_unit=1),
     )

@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
-from yingbi.api.v1.plan_pb2 import GroupKey, Plan, Statistic, Value
+from yingbi.api.v1.plan_pb2 import GroupKey, Plan, Statistic, UnitNorms, Value
 
 from enclave_sim.engine.plan_reading import scalar, value_type
 from enclave_sim.engine.reference_expressions import evaluate
+from enclave_sim.plan.sensitivity import JOINABLE
 from enclave_sim.plan.values import TYPE_NAMES, from_python, is_valid
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 
@@ -111,9 +112,26 @@ def cases(draw: st.DrawFn) -> Case:
         by=draw(st.lists(_keys(made), max_size=2)),
         max_rows=draw(st.integers(1, 12)),
         max_groups=draw(st.integers(1, 4)),
+        joint_norm=draw(st.one_of(st.just(0), st.integers(1, 200))),
         fraction_bits=draw(st.sampled_from([0, 3, 16])),
     )
     return Case(asked, rows)
+
+
+@st.composite
+def norm_cases(draw: st.DrawFn) -> Case:
+    """Norms of rows, or of the vector of some statistics."""
+    rows = draw(tables())
+    made = draw(relations(Making(rows)))
+    vector = draw(st.lists(_statistics(made.columns).filter(_is_joinable), max_size=3))
+    keys = [key.expression for key in draw(st.lists(_keys(made), max_size=2))]
+    edges = sorted(draw(st.sets(st.integers(1, 120), min_size=1, max_size=6)))
+    norms = Statistic(unit_norms=UnitNorms(keys=keys, edges=edges, vector=vector))
+    return Case(plan(norms, over=made.relation, fraction_bits=draw(st.sampled_from([0, 3, 16]))), rows)
+
+
+def _is_joinable(statistic: Statistic) -> bool:
+    return statistic.WhichOneof("kind") in JOINABLE
 
 
 @st.composite
@@ -132,6 +150,7 @@ def _tight_plans(draw: st.DrawFn) -> Plan:
         by=[key(title, *CONSTANTS[title.split(":")[1]])],
         max_rows=draw(st.integers(1, 3)),
         max_groups=1,
+        joint_norm=draw(st.one_of(st.just(0), st.integers(1, 40))),
         fraction_bits=draw(st.sampled_from([3, 16])),
     )
 

@@ -987,7 +987,9 @@ class Statistic(_message.Message):
     sigma: _builtins.int
     """Standard deviation of the discrete Gaussian share that each party adds to each cell, in grid steps."""
     rho_units: _builtins.int
-    """What this statistic costs, in units of 10^-12 of rho (zero-concentrated differential privacy)."""
+    """What this statistic costs, in units of 10^-12 of rho (zero-concentrated differential privacy). With
+    `clipping.joint_norm`, what the joint vector costs, or 0 for all of it but the first.
+    """
     @_builtins.property
     def row_count(self) -> Global___RowCount:
         """COUNT(*): the weight of the unit's rows in the group."""
@@ -1165,25 +1167,34 @@ class UnitNorms(_message.Message):
     """With s = ceil(sqrt(sum of m^2)) over the numbers m of the unit's rows in each combination of the keys' values
     (NULL is a value here), a unit counts in the first cell whose edge is at least s, or in the last cell, which
     has no edge. Edges ascend; width is their number plus 1.
+
+    With a `vector` of row_count, non_null_count and bounded_sum, s is that of its cells in each combination, each
+    rounded away from zero to sixteenths of a row: what `clipping.joint_norm` is compared with.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
     EDGES_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]: ...
     @_builtins.property
     def edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def vector(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statistic]:
+        """Without noise and price of their own."""
+
     def __init__(
         self,
         *,
         keys: _abc.Iterable[Global___Expression] | None = ...,
         edges: _abc.Iterable[_builtins.int] | None = ...,
+        vector: _abc.Iterable[Global___Statistic] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "keys", b"keys", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1197,21 +1208,28 @@ class Clipping(_message.Message):
 
     MAX_ROWS_FIELD_NUMBER: _builtins.int
     MAX_GROUPS_FIELD_NUMBER: _builtins.int
+    JOINT_NORM_FIELD_NUMBER: _builtins.int
     max_rows: _builtins.int
     """All rows of a unit are weighed down together until the Euclidean norm of its row counts over the
     groups is at most this.
     """
     max_groups: _builtins.int
     """Likewise for the groups that a unit counts in, for COUNT(DISTINCT unit)."""
+    joint_norm: _builtins.int
+    """Above 0, in sixteenths of a row: all row_count, non_null_count and bounded_sum of the plan are one vector,
+    which is weighed down as a whole until its Euclidean norm is at most this, in place of max_rows. They have one
+    sigma, and the first of them the price of all.
+    """
     def __init__(
         self,
         *,
         max_rows: _builtins.int = ...,
         max_groups: _builtins.int = ...,
+        joint_norm: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_groups", b"max_groups", "max_rows", b"max_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["joint_norm", b"joint_norm", "max_groups", b"max_groups", "max_rows", b"max_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1333,7 +1351,9 @@ Global___CountMeasure: _TypeAlias = CountMeasure  # noqa: Y015
 
 @_typing.final
 class SumMeasure(_message.Message):
-    """half_range * bounded_sum + centre * non_null_count; the count is absent where the centre is 0."""
+    """half_range * bounded_sum + centre * non_null_count; the count is absent where the centre is 0. Where the term is
+    never NULL, the count may be a row_count, here and in a mean.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
