@@ -121,7 +121,7 @@ def plan_question(
         if first_stage is not None:
             raise Problem(Kind.MALFORMED, "first_stage", "The query has no first stage.", field="first_stage")
         return Question(_checked(_priced(draft, rho_units, setting), setting))
-    stage = stages.first_stage_plan(draft, unknown, rho_units)
+    stage = stages.first_stage_plan(draft, unknown, rho_units, auto_bounds=auto_bounds)
     rest = stages.rest_of(rho_units, selects_keys=bool(unknown))
     if first_stage is None:
         # Whatever would be refused in the second stage is refused before the first is paid.

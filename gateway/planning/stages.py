@@ -91,12 +91,15 @@ def needs_bound(draft: Plan) -> bool:
     return (draft.clipping.max_rows > 1 and kinds != {"distinct_units"}) or "bounded_sum" in kinds
 
 
-def first_stage_plan(draft: Plan, unknown: Sequence[Term], rho_units: int) -> Plan:
+def first_stage_plan(draft: Plan, unknown: Sequence[Term], rho_units: int, *, auto_bounds: bool) -> Plan:
     """The plan of the first stage, complete but for its slot width.
 
     Args:
         draft: the second stage's plan before its budget is shared; its `clipping.max_rows` is the declared bound.
         unknown: keys of it, to be selected; none where the bound alone is asked for.
+        auto_bounds: measure the norms of what units add to this very question, where its statistics make one
+            vector. Otherwise of their rows: so the stage is one for all questions about the same keys, and its
+            receipt is replayed at no cost.
         rho_units: the whole query's.
 
     Raises:
@@ -107,7 +110,7 @@ def first_stage_plan(draft: Plan, unknown: Sequence[Term], rho_units: int) -> Pl
         dataset=draft.dataset,
         dataset_version=draft.dataset_version,
         relation=draft.relation,
-        statistics=[Statistic(unit_norms=_norms(draft))],
+        statistics=[Statistic(unit_norms=_norms(draft, _joint_vector(draft) if auto_bounds else []))],
         clipping=Clipping(max_rows=draft.clipping.max_rows, max_groups=1),
         fraction_bits=draft.fraction_bits,
         noise=draft.noise,
@@ -248,10 +251,9 @@ def _part(rho_units: int, percent: int) -> int:
     return max(1, rho_units * percent // 100)
 
 
-def _norms(draft: Plan) -> UnitNorms:
+def _norms(draft: Plan, vector: Sequence[Statistic]) -> UnitNorms:
     # Over fewer keys a unit's norm is not smaller, so leaving some out errs on the safe side.
     keys = [key.expression for key in draft.group_by[:MAX_SELECTED_KEYS]]
-    vector = _joint_vector(draft)
     if not vector:
         return UnitNorms(keys=keys, edges=edges(draft.clipping.max_rows))
     # Every row's term is within 1, so no vector is longer.

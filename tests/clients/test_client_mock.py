@@ -124,6 +124,13 @@ def test_a_column_that_declares_nothing_has_plausible_values_of_its_type(
     assert len(set(found)) > 1
 
 
+def test_a_required_column_has_every_value() -> None:
+    columns = (unit(), column("x", COLUMN_TYPE_INT64, required=True), column("y", COLUMN_TYPE_INT64))
+    (table,) = mock_tables(declared(*columns), rows=500, seed=1)
+    assert None not in values_of(table, "x")
+    assert any(row[2] is None for row in table.rows)
+
+
 def test_some_values_are_null_but_no_unit_is(everything: MockTable) -> None:
     assert all(any(row[index] is None for row in everything.rows) for index in range(1, len(ALL_TYPES)))
     assert all(row[0] is not None for row in everything.rows)

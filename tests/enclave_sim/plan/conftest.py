@@ -7,8 +7,8 @@ from google.protobuf import text_format
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import Plan
 
-from enclave_sim.plan.sensitivity import delta2_squared, groups, slot_bits_needed, width
-from enclave_sim.privacy.gaussian import rho_units_of
+from enclave_sim.plan.releases import releases
+from enclave_sim.plan.sensitivity import slot_bits_needed
 
 DECLARATION = """
 dataset: "clinic" zone: "medical" title { key: "en" value: "Clinic" } grade: 2 source: "made up"
@@ -82,9 +82,10 @@ epsilon: 5 delta: 1e-7
 def price(plan: Plan) -> None:
     """State the true prices and slot width for the plan's σ."""
     for statistic in plan.statistics:
-        delta2 = delta2_squared(plan, statistic)
-        count = groups(plan) * width(statistic)
-        statistic.rho_units = rho_units_of(delta2, statistic.sigma, plan.noise.parties, count)
+        statistic.rho_units = 0
+    for release in releases(plan):
+        first = plan.statistics[release.statistics[0]]
+        first.rho_units = release.rho_units(first.sigma, plan.noise.parties)
     plan.slot_bits = slot_bits_needed(plan, max_units=1000)
 
 

@@ -62,6 +62,11 @@ def set_filter(plan: Plan, statistic: int, column: str) -> Statistic:
     return plan.statistics[statistic]
 
 
+def mean_over_some_rows(plan: Plan) -> None:
+    plan.outputs[3].measure.mean.non_null_count = 0
+    plan.statistics[0].filter.literal.bool_value = True
+
+
 WRONG: dict[str, tuple[str, Change]] = {
     "no outputs": ("outputs", lambda p: p.ClearField("outputs")),
     "too many outputs": ("outputs", lambda p: p.outputs.extend([p.outputs[0]] * 250)),
@@ -90,9 +95,9 @@ WRONG: dict[str, tuple[str, Change]] = {
         "outputs[2].measure.sum.non_null_count",
         lambda p: p.outputs[2].measure.sum.ClearField("non_null_count"),
     ),
-    "a mean over the row count": (
+    "a mean over the row count with another filter": (
         "outputs[3].measure.mean.non_null_count",
-        lambda p: setattr(p.outputs[3].measure.mean, "non_null_count", 0),
+        mean_over_some_rows,
     ),
     "a mean over another term's count": (
         "outputs[2].measure.sum.non_null_count",

@@ -72,6 +72,10 @@ WRONG: dict[str, tuple[str, Change]] = {
         "tables.visits.columns.id.values",
         lambda d: column(d, "id").values.add(int64_value=1),
     ),
+    "a unit that is required": (
+        "tables.visits.columns.id.required",
+        lambda d: setattr(column(d, "id"), "required", True),
+    ),
     "bounds on the unit": ("tables.visits.columns.id.lower", lambda d: setattr(column(d, "id"), "lower", 1.0)),
     "a column without type": ("tables.visits.columns.note.type", lambda d: column(d, "note").ClearField("type")),
     "two columns of one name": (

@@ -35,7 +35,7 @@ tables:
     columns:
       id: {type: int64, role: unit}
       test: {type: string, values: [hdl, yes, on, "1", 2024-01-31]}
-      value: {type: float64, lower: 0, upper: 300}
+      value: {type: float64, lower: 0, upper: 300, required: true}
       days: {type: int64, lower: -8000, upper: 8000}
       seen: {type: date, values: [2024-01-31]}
       at: {type: timestamp, values: ["2024-01-31 12:00:00"]}
@@ -66,7 +66,8 @@ def test_the_example_is_read(tmp_path: Path) -> None:
     assert declaration.unit_namespace == "patient"
     assert metadata.files == {"labs": tmp_path / "labs.parquet"}
     value = column(metadata, "value")
-    assert (value.type, value.lower, value.upper) == (COLUMN_TYPE_FLOAT64, 0, 300)
+    assert (value.type, value.lower, value.upper, value.required) == (COLUMN_TYPE_FLOAT64, 0, 300, True)
+    assert not column(metadata, "test").required
     assert is_unit(column(metadata, "id"))
     assert not has_bounds(column(metadata, "test"))
 

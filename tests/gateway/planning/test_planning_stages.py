@@ -68,6 +68,12 @@ def counted(question: Question, *units: int) -> tuple[int, ...]:
     return tuple(count << question.plan.fraction_bits for count in (*units, *[0] * (cells - len(units))))
 
 
+def _counted_at(question: Question, norm: int) -> tuple[list[int], tuple[int, ...]]:
+    """The edges of a first stage, and its vector where all units have this norm."""
+    edges = list(question.plan.statistics[0].unit_norms.edges)
+    return edges, counted(question, *[9_000 if low < norm <= edge else 0 for low, edge in pairwise([0, *edges])])
+
+
 NOTHING_SEEN = counted(asked(NOTES))
 
 
@@ -223,8 +229,37 @@ class TestAutomaticBounds:
 
     def test_are_taken_from_the_norms(self) -> None:
         sql = "SELECT test, COUNT(*), AVG(value) FROM labs GROUP BY test"
+        edges, norms = _counted_at(asked(sql, auto_bounds=True), 64)
+        plan = asked(sql, FirstStage((), norms), auto_bounds=True).plan
+        assert plan.clipping.joint_norm == next(edge for edge in edges if edge >= 64)
+
+    def test_make_one_vector_of_counts_and_sums(self) -> None:
+        sql = "SELECT test, COUNT(*), AVG(value) FROM labs GROUP BY test"
+        stage = asked(sql, auto_bounds=True)
+        (norms,) = stage.plan.statistics
+        assert [part.WhichOneof("kind") for part in norms.unit_norms.vector] == [
+            "row_count",
+            "bounded_sum",
+            "non_null_count",
+        ]
+        plan = asked(sql, FirstStage((), _counted_at(stage, 20)[1]), auto_bounds=True).plan
+        assert len({statistic.sigma for statistic in plan.statistics}) == 1
+        assert [statistic.rho_units > 0 for statistic in plan.statistics] == [True, False, False]
+
+    def test_of_rows_are_used_where_a_quantile_is_asked_for(self) -> None:
+        sql = "SELECT COUNT(*), MEDIAN(value) FROM labs"
         norms = counted(asked(sql, auto_bounds=True), 0, 0, 9_000)
-        assert asked(sql, FirstStage((), norms), auto_bounds=True).plan.clipping.max_rows == 3
+        clipping = asked(sql, FirstStage((), norms), auto_bounds=True).plan.clipping
+        assert (clipping.max_rows, clipping.joint_norm) == (3, 0)
+
+    def test_never_leave_a_vector_longer_than_bounds_allow(self) -> None:
+        """A unit of `MOST` rows, all in one group and at a bound, is within the last edge."""
+        sql = "SELECT SUM(value), COUNT(*), COUNT(value) FROM labs"
+        (norms,) = asked(sql, auto_bounds=True).plan.statistics
+        assert norms.unit_norms.edges[-1] ** 2 >= 3 * (16 * MOST) ** 2
+
+    def test_matter_for_a_sum_even_where_a_unit_has_one_row(self) -> None:
+        assert asked("SELECT SUM(age) FROM patients", auto_bounds=True).outlook is not None
 
     @pytest.mark.parametrize("sql", ["SELECT COUNT(*) FROM patients", "SELECT COUNT(DISTINCT id) FROM labs"])
     def test_cost_nothing_where_no_bound_matters(self, sql: str) -> None:
@@ -264,8 +299,8 @@ class TestAClippingBound:
             (1, [1]),
             (2, [1, 2]),
             (5, [1, 2, 3, 4, 5]),
-            (20, [1, 2, 3, 4, 6, 8, 12, 16, 20]),
-            (24, [1, 2, 3, 4, 6, 8, 12, 16, 24]),
+            (20, [1, 2, 3, 4, 6, 8, 11, 16, 20]),
+            (24, [1, 2, 3, 4, 6, 8, 11, 16, 23, 24]),
         ],
     )
     def test_has_edges_up_to_the_declared_one(self, most: int, expected: list[int]) -> None:
@@ -287,11 +322,16 @@ class TestAClippingBound:
 
     def test_spreads_the_bias_over_the_groups(self) -> None:
         counts = [10_000, 0, 0, 100, 0]
-        assert clipping_bound([1, 2, 4, 8], counts, deviation=1, noise=20, groups=100) == 1
+        assert clipping_bound([1, 2, 4, 8], counts, deviation=1, noise=20, groups=1) == 8
+        assert clipping_bound([1, 2, 4, 8], counts, deviation=1, noise=20, groups=100) == 2
 
     def test_takes_no_noise_for_units(self) -> None:
         counts = [10_000, 0, 0, 29.0, -31.0]
         assert clipping_bound([1, 2, 4, 8], counts, deviation=10, noise=1, groups=1) == 1
+
+    def test_sees_a_tail_that_no_cell_shows_by_itself(self) -> None:
+        counts = [10_000, 25, 25, 25, 25]
+        assert clipping_bound([1, 2, 4, 8], counts, deviation=10, noise=1, groups=1) > 1
 
     def test_is_the_declared_one_when_there_is_nothing_but_noise(self) -> None:
         assert clipping_bound([1, 2, 4, 8], [29, 0, -5, 12, 3], deviation=10, noise=1, groups=1) == 8
@@ -303,6 +343,6 @@ class TestAClippingBound:
 
         def error(bound: int) -> float:
             lost = sum(n * max(0, size - bound) for n, size in zip(counts, [*candidates, 16], strict=True))
-            return float((3 * bound) ** 2 + (lost / groups) ** 2)
+            return float((3 * bound) ** 2 + lost**2 / groups)
 
         assert error(chosen) <= error(16)
