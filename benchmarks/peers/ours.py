@@ -1,28 +1,33 @@
 """Yingbi's answer, from the SQL text to the table: what a zone with one provider does, but for keys and network.
 
 Preparing is what sealing a dataset does to its rows, without the file. The rest is planning, the engine of an
-enclave, one party's exact noise, and the reading of the opened total by the SDK.
+enclave, one party's exact noise, and the reading of the opened total by the SDK. Bounds are found privately, so it is
+all of that twice: once for how much units add, once for the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from yingbi.answer import Cell, table_of
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
-from yingbi.api.v1.plan_pb2 import ColumnType, Value
+from yingbi.api.v1.plan_pb2 import ColumnType, Plan, Value
 
 from benchmarks.peers.scripts.harness import run
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
+from enclave_sim.engine.protocol import OpenTable
 from enclave_sim.plan.sensitivity import groups, width
 from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.sealed.preparation import prepare as prepare_tables
-from gateway.planning.query import plan_query
+from gateway.planning.query import plan_question
+from gateway.planning.stages import FirstStage
 
-MAX_ROWS = 18
+MAX_ROWS = 60
+"""Declared; most units have far fewer."""
 VERSION = bytes(32)
 QUERY = "SELECT grp, COUNT(*) AS n, SUM(amount) AS total, AVG(amount) AS mean FROM visits GROUP BY grp"
 _NAMES = {"unit": "person", "group": "grp", "value": "amount"}
@@ -45,12 +50,27 @@ def answer(
     def open_table(name: str, columns: Sequence[str]) -> pa.Table:
         return tables[name].select(list(columns))
 
-    plan = plan_query(QUERY, declaration, dataset_version=VERSION, parties=1, epsilon=task.epsilon, delta=task.delta)
-    exact = DuckDBEngine().contribution(plan, open_table)
-    noise = [draw for one in plan.statistics for draw in sample_share(groups(plan) * width(one), one.sigma)]
-    opened = [cell + share for cell, share in zip(exact, noise, strict=True)]
+    question = partial(
+        plan_question,
+        QUERY,
+        declaration,
+        dataset_version=VERSION,
+        parties=1,
+        epsilon=task.epsilon,
+        delta=task.delta,
+        auto_bounds=True,
+    )
+    found = FirstStage((), tuple(_opened(question().plan, open_table)))
+    plan = question(first_stage=found).plan
+    opened = _opened(plan, open_table)
     for group, count, total, mean in table_of(plan, opened).rows:
         yield int(_number(group)), _number(count), _number(total), _number(mean)
+
+
+def _opened(plan: Plan, open_table: OpenTable) -> list[int]:
+    exact = DuckDBEngine().contribution(plan, open_table)
+    noise = [draw for one in plan.statistics for draw in sample_share(groups(plan) * width(one), one.sigma)]
+    return [cell + share for cell, share in zip(exact, noise, strict=True)]
 
 
 def _number(cell: Cell) -> int | float:

@@ -7,6 +7,7 @@ stage's keys and clipping bound are computed from that release alone, so they ar
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,8 +50,9 @@ KEYS_PERCENT = 20
 _DELTA0_PARTS = 100
 """One selection takes this part of what is kept for δ₀: a dataset has enough for a hundred at its full budget."""
 _MOST_DELTA0_UNITS = 2**63
-_CLEAR_DEVIATIONS = 3
+_CLEAR_DEVIATIONS = 4
 """Counts of units that together are less than so many standard deviations may be noise alone."""
+_TAIL = 9
 _JOINT_EDGES = 4
 """For each doubling of a joint vector's norm."""
 
@@ -170,9 +172,7 @@ def clipping_bound(
     is at most L / √groups in the root mean square of the groups: a bias whose square is added. A unit counts as
     being as long as its cell's edge, so the bias is not understated within a cell.
 
-    The last cells are mostly noise. From the cell where the units of that and all longer cells together are
-    no more to be told from none, there are none; where that is the first cell, nothing is known and C is the last
-    edge.
+    The last cells are mostly noise: see `_believed`. Where nothing is known, C is the last edge.
 
     Args:
         edges: ascending; the candidates.
@@ -181,27 +181,42 @@ def clipping_bound(
         noise: the standard deviation of a count per unit of C.
         groups: how many.
     """
-    known = _known(counts, deviation)
-    if not known:
+    lengths = [*edges, edges[-1]]
+    believed = _believed(lengths, counts, deviation)
+    if not believed:
         return edges[-1]
-    lengths = [*edges, edges[-1]][: len(known)]
 
     def squared_error(bound: int) -> float:
-        lost = sum(max(0.0, units) * max(0, length - bound) for units, length in zip(known, lengths, strict=True))
+        lost = sum(max(0.0, units) * max(0, length - bound) for units, length in zip(believed, lengths, strict=True))
         return (noise * bound) ** 2 + lost**2 / groups
 
     return min(edges, key=squared_error)
 
 
-def _known(counts: Sequence[float], deviation: float) -> list[float]:
-    """The counts up to the last cell with clearly some units in it or beyond, which has them all."""
-    beyond, known = 0.0, 0
-    for cells, (index, count) in enumerate(reversed(list(enumerate(counts))), start=1):
-        beyond += count
-        if beyond >= _CLEAR_DEVIATIONS * deviation * cells**0.5:
-            known = index + 1
-            break
-    return [*counts[: known - 1], beyond] if known else []
+def _believed(lengths: Sequence[int], counts: Sequence[float], deviation: float) -> list[float]:
+    """How many units each cell is taken to have; none at all where not even all of them together are to be seen.
+
+    The counts are taken as they are up to the last cell at which the units there and beyond are clearly some
+    together. How those are spread no cell shows any more: they are taken to become fewer by the power `_TAIL` of
+    length, steeply, as a bound that nobody needs makes every answer worse, and to be no more than the counts leave
+    room for. In `python -m benchmarks.peers` the bound so chosen is near the best one, however large the declared
+    one is.
+    """
+    beyond = list(itertools.accumulate(reversed(counts)))[::-1]
+    errors = [deviation * (len(counts) - cell) ** 0.5 for cell in range(len(counts))]
+    clear = [
+        cell for cell, error in enumerate(errors) if beyond[cell] > 0 and beyond[cell] >= _CLEAR_DEVIATIONS * error
+    ]
+    if not clear:
+        return []
+    last = clear[-1]
+    believed, left = list(counts[:last]), beyond[last]
+    for cell in range(last + 1, len(counts)):
+        decay = (lengths[cell - 1] / lengths[cell]) ** _TAIL if lengths[cell] > lengths[cell - 1] else 0.0
+        further = min(left * decay, max(0.0, beyond[cell] + errors[cell]))
+        believed.append(left - further)
+        left = further
+    return [*believed, left]
 
 
 def with_examples(draft: Plan, unknown: Sequence[Term]) -> Plan:
