@@ -94,7 +94,7 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
 
 
 def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
-    """This enclave's partial decryption of the job's one total; raises Problem.
+    """This enclave's partial decryption of the job's one total, or its consent alone; raises Problem.
 
     The total is the product of exactly one contribution of every key holder, each signed by its enclave for
     this job and plan; this enclave's own must be the one it stored. The digest of the total is on disk
@@ -112,7 +112,8 @@ def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
     total_digest = digests.digest_all(digests.CIPHERTEXTS, contributions.to_bytes(total, public.bits))
     manifest_bytes = manifest.SerializeToString(deterministic=True)
     _bind(enclave, job, manifest_bytes, total_digest)
-    partials = contributions.to_bytes(partial_decrypt(enclave.key, enclave.key_share, total), public.bits)
+    opened = [] if task.consent_only else partial_decrypt(enclave.key, enclave.key_share, total)
+    partials = contributions.to_bytes(opened, public.bits)
     body = OpeningShareBody(
         job=job,
         node=enclave.node,
@@ -135,7 +136,9 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
     partials = {}
     for share in task.shares:
         index, numbers = _checked_share(enclave, job, opening, share)
-        partials[index] = numbers
+        # Those that only consented gave none.
+        if numbers:
+            partials[index] = numbers
     try:
         opened = unpack(combine(enclave.key, partials), layout_of(plan, enclave.key), enclave.key.n)
     except (InconsistentSharesError, ValueError) as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 from yingbi.api.problem import Kind, Problem
@@ -114,15 +115,16 @@ class Runner:
             shards=record.registration.shards,
         )
         names = [holder.node for holder in epoch.holders]
-        answers = await self._ask_all(names, lambda: Task(job=record.job, contribute=contribute))
+        answers = await self._ask_all(names, lambda _: Task(job=record.job, contribute=contribute))
         contributions = [answer.contribution for answer in answers]
         total = await asyncio.to_thread(total_digest, contributions, epoch)
-        opening = OpenTask(contributions=contributions)
-        answers = await self._ask_all(names, lambda: Task(job=record.job, open=opening))
+        opens = _openers(record.job, names, epoch.threshold)
+        tasks = {name: OpenTask(contributions=contributions, consent_only=name not in opens) for name in names}
+        answers = await self._ask_all(names, lambda name: Task(job=record.job, open=tasks[name]))
         shares = [answer.opening_share for answer in answers]
         check_shares(shares, total)
         sign = SignTask(shares=shares)
-        answers = await self._ask_all(names, lambda: Task(job=record.job, sign=sign))
+        answers = await self._ask_all(names, lambda _: Task(job=record.job, sign=sign))
         assert self._nodes.signed_epoch is not None
         return assemble([answer.receipt_signature for answer in answers], self._nodes.signed_epoch)
 
@@ -135,9 +137,9 @@ class Runner:
             await asyncio.sleep(0.1)
         return self._nodes.check_connected()
 
-    async def _ask_all(self, names: list[str], task: Callable[[], Task]) -> list[TaskResult]:
+    async def _ask_all(self, names: list[str], task: Callable[[str], Task]) -> list[TaskResult]:
         """Every node's result; fails when one refuses, or stays away for LOST_NODE_SECONDS."""
-        asking = asyncio.ensure_future(first_failure(self._nodes.ask(name, task()) for name in names))
+        asking = asyncio.ensure_future(first_failure(self._nodes.ask(name, task(name)) for name in names))
         watching = asyncio.ensure_future(self._watch_for_lost_nodes())
         try:
             await asyncio.wait({asking, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -168,6 +170,12 @@ class Runner:
     async def _fail(self, job: str, problem: Problem) -> None:
         failure = Failure(code=problem.code, message=problem.message, hint=problem.hint or "")
         await self._database.run(_fail, job, failure)
+
+
+def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:
+    """The nodes that decrypt: as many as it takes, in turn from job to job. Every other one consents to the total."""
+    first = zlib.crc32(job.encode()) % len(names)
+    return {names[(first + step) % len(names)] for step in range(threshold)}
 
 
 def _begin(connection: Connection, job: str) -> JobRecord:

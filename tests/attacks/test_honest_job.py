@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from yingbi.api.v1.node_pb2 import Contribution
+from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpenTask, SignTask
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim import jobs
@@ -63,6 +63,32 @@ def test_a_contribution_asked_for_again_is_the_same_bytes(trio: Trio) -> None:
     trio.load()
     assert _serialized(trio.contribute("job-1", task)) == first
     assert trio.records("charge") == [1, 1, 1]
+
+
+def _opened_by(trio: Trio, contributions: list[Contribution], *openers: int) -> list[OpeningShare]:
+    """Shares of all enclaves, with partial decryptions of these alone."""
+    return [
+        jobs.open_total(enclave, "job-1", OpenTask(contributions=contributions, consent_only=index not in openers))
+        for index, enclave in enumerate(trio.enclaves)
+    ]
+
+
+def test_as_many_partial_decryptions_as_the_threshold_open_what_all_consent_to(trio: Trio) -> None:
+    contributions = trio.contribute("job-1", trio.task(trio.plan()))
+    bodies = set()
+    for openers in ((0, 1), (1, 2), (0, 1, 2)):
+        shares = _opened_by(trio, contributions, *openers)
+        assert [bool(share.partials) for share in shares] == [index in openers for index in range(3)]
+        bodies |= {one.receipt_body for one in trio.sign("job-1", shares)}
+    assert len(bodies) == 1
+
+
+def test_consent_binds_and_opens_nothing(trio: Trio) -> None:
+    contributions = trio.contribute("job-1", trio.task(trio.plan()))
+    shares = _opened_by(trio, contributions, 0)
+    assert trio.records("open") == [1, 1, 1]
+    task = SignTask(shares=shares)
+    assert {refusal(jobs.sign_receipt, enclave, "job-1", task) for enclave in trio.enclaves} == {"bad_shares"}
 
 
 def test_two_jobs_of_one_plan_have_noise_of_their_own(trio: Trio) -> None:

@@ -153,6 +153,9 @@ class OpenTask(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    CONSENT_ONLY_FIELD_NUMBER: _builtins.int
+    consent_only: _builtins.bool
+    """Bind the job to this total and give no partial decryption: only as many as the threshold are needed."""
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
         """One from every holder of the key epoch."""
@@ -161,10 +164,11 @@ class OpenTask(_message.Message):
         self,
         *,
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
+        consent_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_only", b"consent_only", "contributions", b"contributions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
