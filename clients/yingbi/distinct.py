@@ -7,14 +7,14 @@ y >= T, with an interval for D.
 *Claim.* The interval holds D with a probability of 95 % or more, whatever the counts are.
 
 *Proof.* With F of the values told having n < T, and M of the others having n >= T, D is the number told less F plus M.
-It is enough to bound each of F and M with 97.5 %. Take M. Given which values have y < T, those among them with n >= T
-are a fixed set, and their y are independent. Let p = P(noise < y - T) / P(noise < 0), the chance of so low a y at
-n = T when it is below T. Given y < T it is uniform for n = T, and for a larger n stochastically larger, since the normal
-family has a monotone likelihood ratio. So -log p of each of the M is stochastically at most exponential, and their sum is
-at most Gamma(M, 1): it exceeds g(M), that distribution's quantile, in 2.5 % of cases at most (Fisher's method). The sum
-over any M values with y < T is at least that over the M with the largest p. So but for these 2.5 %, M is among the
-numbers m for which the m largest p have a sum of at most g(m), and the largest such m bounds it. For F turn y and T
-around. p is erfc(|y - T| / (deviation * sqrt 2)) on both sides. ∎
+It is enough to bound each of F and M with 97.5 %. Take M. Given which values have y < T, those among them with
+n >= T are a fixed set, and their y are independent. Let p = P(noise < y - T) / P(noise < 0), the chance of so low a y
+at n = T when it is below T. Given y < T it is uniform for n = T, and for a larger n stochastically larger, since the
+normal family has a monotone likelihood ratio. So -log p of each of the M is stochastically at most exponential, and
+their sum at most Gamma(M, 1): it exceeds g(M), that distribution's quantile, in 2.5 % of cases at most (Fisher's
+method). The sum over any M values with y < T is at least that over the M with the largest p. So but for these 2.5 %, M
+is among the numbers m for which the m largest p have a sum of at most g(m), and the largest such m bounds it. For F
+turn y and T around. p is erfc(|y - T| / (deviation * sqrt 2)) on both sides. ∎
 
 So values far from T on either side widen the interval hardly or not at all, and those near T as much as they are many:
 whether a value with about T units has one more or less, noise does not let be told.

@@ -55,10 +55,9 @@ def set_thresholds(plan: Plan) -> None:
 def threshold(deviation: float, cells: int) -> float:
     """The least whole number of units that noise takes for one unit seldom enough; at least 2.
 
-    A cell of at most one unit reaches T with P(noise >= T - 1) <= FALSE_VALUES / cells. So if every cell is one, those
-    that are counted are FALSE_VALUES on average: by linearity, and whatever depends on what. Adding or removing a value
-    that one unit has thus changes the count with that probability at most, times `cells`; differential privacy, which
-    is about the released cells, does not rest on it.
+    A cell of one unit or none reaches T with P(noise >= T - 1) <= FALSE_VALUES / cells. So even if every cell is one,
+    those that are counted are FALSE_VALUES on average. This is for the meaning of the answer, that one unit's value
+    hardly ever raises the count; differential privacy is about the released cells and does not rest on it.
 
     Args:
         deviation: of the noise in a cell, in units; above 0.
