@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -73,19 +74,20 @@ def test_it_costs_what_counting_the_units_of_every_value_costs(counting: Plan, d
     assert total_rho_units(counting) == before
 
 
+def set_threshold(plan: Plan, number: float) -> None:
+    plan.outputs[1].measure.distinct_values.threshold = number
+
+
 WRONG: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "rows by every key": ("", lambda p: p.grouping_sets[0].keys.append(1)),
     "no grouping set": ("", lambda p: p.ClearField("grouping_sets")),
     "two grouping sets": ("", lambda p: p.grouping_sets.add()),
     "a count of rows": (".statistic", lambda p: setattr(p.outputs[1].measure.distinct_values, "statistic", 0)),
     "no statistic": (".statistic", lambda p: setattr(p.outputs[1].measure.distinct_values, "statistic", 9)),
-    **{
-        f"a threshold of {number}": (
-            ".threshold",
-            lambda p, number=number: setattr(p.outputs[1].measure.distinct_values, "threshold", number),
-        )
-        for number in (0.0, -1.0, float("inf"), float("nan"))
-    },
+    "no threshold": (".threshold", lambda p: set_threshold(p, 0.0)),
+    "a threshold below 0": (".threshold", lambda p: set_threshold(p, -1.0)),
+    "an infinite threshold": (".threshold", lambda p: set_threshold(p, math.inf)),
+    "a threshold of NaN": (".threshold", lambda p: set_threshold(p, math.nan)),
 }
 
 
