@@ -28,7 +28,7 @@ MAX_OUTPUTS = 256
 MAX_WORK = 40_000_000
 """Rows times what computing one costs; see `formulas.NODE_COST`."""
 
-ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "formula"]
+ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "distinct_values", "formula"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The vector holds statistic after statistic, each over all groups (the last key varying fastest), each group with
 `width` cells. A grouping set has a row for every combination of its keys' values; its cells are those of all
-groups that agree with it, added up as integers. A plan may come from a receipt that somebody forged, so
+groups that agree with it, added up as integers. Counts of distinct units are not added up, since a unit may be in
+several groups: a row has them one after another. A plan may come from a receipt that somebody forged, so
 everything is bounded before anything is allocated.
 """
 
@@ -42,7 +43,7 @@ class Row:
     leaves: int
     """How many groups were added up."""
     cells: tuple[Sequence[float], ...]
-    """In grid steps."""
+    """In grid steps. Of distinct units one for each of the groups, of other statistics their sum."""
     memory: dict[int, list[float]] = field(default_factory=dict, compare=False, repr=False)
     """What was computed of a statistic's cells, for the next column that needs it."""
 
@@ -91,6 +92,16 @@ class Layout:
         return sum(self._size(keys) for keys in self.sets)
 
     @property
+    def has_totals(self) -> bool:
+        """Whether there are rows that several groups make."""
+        return any(len(keys) < len(self.values) for keys in self.sets)
+
+    @property
+    def most_leaves(self) -> int:
+        """The most groups that one row is made of."""
+        return max((self.groups // max(1, self._size(keys)) for keys in self.sets), default=1)
+
+    @property
     def step(self) -> float:
         return 2.0**-self.plan.fraction_bits
 
@@ -128,13 +139,24 @@ class Layout:
 
     def _cells(self, opened: list[int], keys: tuple[int, ...]) -> Iterator[tuple[Sequence[int], ...]]:
         rows, target = self._size(keys), self._targets(keys)
-        parts, start = [], 0
-        for width in self.widths:
+        parts, widths, start = [], list(self.widths), 0
+        for index, width in enumerate(self.widths):
             end = start + self.groups * width
-            parts.append(_added(opened[start:end], width, target, rows) if target else opened[start:end])
+            part = opened[start:end]
+            if target and self.is_apart(index):
+                # Sorting is stable, so a row's groups keep their order.
+                part = [part[group] for group in sorted(range(self.groups), key=target.__getitem__)]
+                widths[index] = self.groups // max(1, rows)
+            elif target:
+                part = _added(part, width, target, rows)
+            parts.append(part)
             start = end
         for row in range(rows):
-            yield tuple(part[row * width : (row + 1) * width] for part, width in zip(parts, self.widths, strict=True))
+            yield tuple(part[row * width : (row + 1) * width] for part, width in zip(parts, widths, strict=True))
+
+    def is_apart(self, statistic: int) -> bool:
+        """Whether a row has a statistic's cells group by group, and not added up."""
+        return self.plan.statistics[statistic].HasField("distinct_units")
 
     def _targets(self, keys: tuple[int, ...]) -> list[int] | None:
         """The row within the set that each group goes to; None where groups are the rows."""

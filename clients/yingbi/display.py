@@ -77,10 +77,10 @@ def average_sentences(forecast: Forecast) -> list[str]:
 
 
 def _untold(forecast: Forecast) -> set[str]:
-    """Formulas whose ± cannot be told, whatever the size."""
+    """Formulas and counts of distinct values whose ± cannot be told, whatever the size."""
     told = {entry.column for entry in forecast.average_errors if entry.std_error is not None}
-    formulas = {column.name for column in forecast.columns if column.kind == "formula"}
-    return formulas - told
+    made = {column.name for column in forecast.columns if column.kind in ("formula", "distinct_values")}
+    return made - told
 
 
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:

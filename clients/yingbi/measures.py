@@ -1,4 +1,4 @@
-"""What can be read off the cells of a row: counts, sums, means and quantiles, each with its noise."""
+"""What can be read off the cells of a row: counts, sums, means, quantiles and distinct values, each with its noise."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, MeanMeasure, Measure, QuantileMeasure, RangeCounts, SumMeasure
+from yingbi.api.v1.plan_pb2 import (
+    BoundedSum,
+    DistinctValuesMeasure,
+    MeanMeasure,
+    Measure,
+    QuantileMeasure,
+    RangeCounts,
+    SumMeasure,
+)
 from yingbi.cells import Layout, PlanError, Row
+from yingbi.distinct import values_held
 from yingbi.quantiles import Question, Tree, consistent_leaves
 from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source
 
@@ -40,18 +49,24 @@ class Measures:
                 return self._mean(measure.mean)
             case "quantile":
                 return self._quantile(measure.quantile)
+            case "distinct_values":
+                return self._distinct_values(measure.distinct_values)
             case None:
                 raise PlanError("a measure is of a kind that this version does not know")
 
     def cost(self, measure: Measure) -> int:
         """Cells that a reading goes through, back and forth."""
-        if measure.WhichOneof("kind") != "quantile":
-            return 1
-        index = measure.quantile.range_counts
-        return 2 * self.layout.widths[index] if index < len(self.layout.widths) else 1
+        match measure.WhichOneof("kind"):
+            case "quantile" if measure.quantile.range_counts < len(self.layout.widths):
+                return 2 * self.layout.widths[measure.quantile.range_counts]
+            case "distinct_values":
+                return 4 * self.layout.most_leaves
+        return 1
 
     def _cell(self, statistic: int, *kinds: str) -> Callable[[Row], Linear]:
         self._check(statistic, *kinds)
+        if self.layout.is_apart(statistic) and self.layout.has_totals:
+            raise PlanError("the plan adds up units that may be in several groups")
         source, step, of_group = Source(statistic), self.layout.step, self.layout.deviation(statistic)
 
         def read(row: Row) -> Linear:
@@ -102,6 +117,22 @@ class Measures:
                 return None
             error = found.std_error
             return Smooth(found.value, None if error is None else {source: error}, found.interval)
+
+        return read
+
+    def _distinct_values(self, measure: DistinctValuesMeasure) -> Reading:
+        statistic, step, threshold = measure.statistic, self.layout.step, measure.threshold
+        self._check(statistic, "distinct_units")
+        if len(self.layout.sets) != 1 or not self.layout.has_totals:
+            raise PlanError("the plan counts the values of no key")
+        deviation = self.layout.deviation(statistic)
+        if not (0 < threshold < math.inf and deviation < math.inf):
+            raise PlanError("a count of distinct values in the plan has no finite threshold or noise")
+        source = Source(statistic)
+
+        def read(row: Row) -> Smooth:
+            found = values_held([cell * step for cell in row.cells[statistic]], threshold, deviation)
+            return Smooth(found.value, {source: found.std_error}, found.interval)
 
         return read
 

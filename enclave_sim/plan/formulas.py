@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from yingbi.api.v1.plan_pb2 import (
+    DistinctValuesMeasure,
     Formula,
     MeanMeasure,
     Measure,
@@ -99,6 +100,8 @@ def check_measure(plan: Plan, measure: Measure, path: str) -> None:
             _check_mean(plan, measure.mean, f"{path}.mean")
         case "quantile":
             _check_quantile(plan, measure.quantile, f"{path}.quantile")
+        case "distinct_values":
+            _check_distinct_values(plan, measure.distinct_values, f"{path}.distinct_values")
         case None:
             raise PlanError(path, "has no kind")
 
@@ -171,6 +174,18 @@ def _check_quantile(plan: Plan, measure: QuantileMeasure, path: str) -> None:
     _statistic(plan, measure.range_counts, ("range_counts",), f"{path}.range_counts")
     # Not true of NaN either.
     require(0 <= measure.quantile <= 1, f"{path}.quantile", "must be from 0 to 1")
+
+
+def _check_distinct_values(plan: Plan, measure: DistinctValuesMeasure, path: str) -> None:
+    _statistic(plan, measure.statistic, ("distinct_units",), f"{path}.statistic")
+    # With several sets it would be the values of other keys in other rows of one column.
+    require(
+        len(plan.grouping_sets) == 1 and has_totals(plan),
+        path,
+        "counts the values of the keys that the only grouping set lacks, and there is no such set",
+    )
+    # Not true of NaN either.
+    require(0 < measure.threshold < math.inf, f"{path}.threshold", "must be above 0 and finite")
 
 
 def _check_counts_same(plan: Plan, bounded: Statistic, index: int, path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from sqlglot import exp
@@ -26,7 +26,7 @@ MIN_QUANTILE, MAX_QUANTILE = 0.005, 0.995
 
 _INSTEAD = {
     "any_value": "Ask for MEDIAN(x), or GROUP BY x with COUNT(*).",
-    "approx_distinct": "Ask for COUNT(*) with GROUP BY x.",
+    "approx_distinct": "Write COUNT(DISTINCT x).",
     "approx_top_k": "GROUP BY x ORDER BY COUNT(*) DESC LIMIT k.",
     "arg_max": "Ask for AVG or MEDIAN, grouped by a column with declared values.",
     "arg_min": "Ask for AVG or MEDIAN, grouped by a column with declared values.",
@@ -54,6 +54,7 @@ class Function(Enum):
     ROWS = auto()
     NON_NULL = auto()
     UNITS = auto()
+    VALUES = auto()
     SUM = auto()
     MEAN = auto()
     QUANTILE = auto()
@@ -67,13 +68,22 @@ class Function(Enum):
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What COUNT(DISTINCT x) is of, and where it stands."""
+
+    term: Term
+    node: exp.Expr = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Aggregate:
-    """One aggregate of the rows that pass the filter; `quantile` is there for QUANTILE."""
+    """One aggregate of the rows that pass the filter; `quantile` is there for QUANTILE, `counted` for VALUES."""
 
     function: Function
     subjects: tuple[Subject, ...] = ()
     filter: Expression | None = None
     quantile: float = 0.0
+    counted: Counted | None = None
 
 
 def has_aggregate(node: exp.Expr) -> bool:
@@ -178,14 +188,18 @@ class _Reader:
         plain = len(counted) == 1 and not has_parts_beyond(distinct, frozenset({"expressions"}))
         if plain and isinstance(counted[0], exp.Column) and self._scope.is_unit(counted[0]):
             return Aggregate(Function.UNITS, filter=self._filter)
+        if plain and not isinstance(counted[0], exp.Star | exp.Columns | exp.Distinct):
+            self._refuse_nested(counted[0])
+            term = compile_term(self._scope, counted[0])
+            return Aggregate(Function.VALUES, filter=self._filter, counted=Counted(term, distinct))
         for column in distinct.find_all(exp.Column):
             # Names that are not there are told first.
             self._scope.is_unit(column)
         unit = self._scope.declaration.privacy_unit
         raise self._source.unsupported(
-            "Only the privacy unit can be counted as distinct.",
+            "COUNT(DISTINCT ...) takes one expression and nothing else.",
             at=distinct,
-            hint=f"Write COUNT(DISTINCT {unit}), or COUNT(*) with GROUP BY the column.",
+            hint=f"Write COUNT(DISTINCT {unit}), or COUNT(DISTINCT x) with one column x.",
         )
 
     def _count_if(self, node: exp.CountIf) -> Aggregate:

@@ -87,6 +87,7 @@ def refuse_units(asked: Asked, parties: int) -> None:
     """Refuse what needs all rows of a unit at one provider, or one group for each unit, where that is not so."""
     source, relation = asked.scope.source, asked.scope.relation
     counts_units = any(aggregate.function is Function.UNITS for aggregate in asked.aggregates)
+    counted = next((aggregate.counted for aggregate in asked.aggregates if aggregate.counted is not None), None)
     scattered = parties > 1 and not asked.scope.declaration.units_disjoint
     if scattered and any(part.WhichOneof("kind") in _UNIT_OPERATORS for part in operators_of(relation)):
         raise source.refuse(
@@ -101,6 +102,13 @@ def refuse_units(asked: Asked, parties: int) -> None:
             "A unit may appear at several providers, each of which would count it.",
             at=asked.select.find(exp.Distinct),
             hint="Ask for COUNT(*).",
+        )
+    if scattered and counted is not None:
+        raise source.refuse(
+            "units_not_disjoint",
+            "A unit may appear at several providers, so nobody can tell how many units have a value.",
+            at=counted.node,
+            hint=f"Ask for COUNT(*) with GROUP BY {counted.term.label}.",
         )
     if counts_units and asked.selection.keys.sets:
         raise source.unsupported(

@@ -7,6 +7,7 @@ columns, which groups there are tells nothing about people. Where they are not, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -15,7 +16,7 @@ from typing import TypeAlias
 
 from sqlglot import exp
 from yingbi.api.problem import Problem
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, Expression, GroupKey, Value
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_TIMESTAMP, Expression, GroupKey, Value
 
 from enclave_sim.plan import values
 from enclave_sim.plan.key_selection import MAX_SELECTED_KEYS
@@ -96,6 +97,20 @@ def read_keys(scope: Scope, group: exp.Expr | None, items: Sequence[Item]) -> Ke
             "This form of GROUP BY cannot be asked.", at=group, hint="Write GROUP BY ROLLUP (a, b)."
         )
     return _Reader(scope, items).read([_sets(scope, element) for element in group.expressions])
+
+
+def counted_key(scope: Scope, keys: Keys, term: Term, node: exp.Expr) -> Keys:
+    """The keys and one more, whose values are counted within the rows that the others make.
+
+    Args:
+        keys: of a query without grouping sets.
+        term: none of them.
+
+    Raises:
+        Problem: "undeclared_group_key" for fractions, "too_many_groups" for an expression that may have too many
+            values.
+    """
+    return _Reader(scope, ()).counting(keys, term, node)
 
 
 def as_item(node: exp.Expr, text: str) -> Item:
@@ -183,10 +198,18 @@ class _Reader:
         found = Keys(tuple(self._terms)).find(term.expression)
         if found is not None:
             return found
-        self._values.append(self._listed(term, node))
+        self._add(term, self._listed(term, node), node)
+        return len(self._terms) - 1
+
+    def counting(self, keys: Keys, term: Term, node: exp.Expr) -> Keys:
+        self._terms, self._values = [*keys.terms], [*keys.values]
+        self._add(term, self._countable(term, node), node)
+        return Keys(tuple(self._terms), tuple(self._values), (tuple(range(len(keys.terms))),))
+
+    def _add(self, term: Term, listed: Listed | None, node: exp.Expr) -> None:
+        self._values.append(listed)
         self._terms.append(term)
         self._check_size(node)
-        return len(self._terms) - 1
 
     def _meant(self, node: exp.Expr) -> exp.Expr:
         if _is_number(node):
@@ -210,6 +233,19 @@ class _Reader:
             raise self._undeclared(term, node)
         # -0.0 and 0.0 are one value of SQL.
         return tuple(dict.fromkeys(value + 0.0 if isinstance(value, float) else value for value in listed))
+
+    def _countable(self, term: Term, node: exp.Expr) -> Listed | None:
+        """As `_listed`; but a first stage finds too few of values that lie too close together to be listed."""
+        bounds, is_float = term.domain.bounds(), term.type == COLUMN_TYPE_FLOAT64
+        if term.domain.listed(MAX_GROUPS) or not (bounds or is_float):
+            return self._listed(term, node)
+        raise self._source.refuse(
+            "undeclared_group_key" if is_float else "too_many_groups",
+            f"{term.label} has no declared values, and may have "
+            + ("any fraction." if is_float else f"more than {MAX_GROUPS:,}."),
+            at=node,
+            hint=f"Count ranges of it, as {_ranges_of(term)}.",
+        )
 
     def _undeclared(self, term: Term, node: exp.Expr) -> Problem:
         keys = self._scope.keys()
@@ -242,6 +278,17 @@ class _Reader:
                 at=node,
                 hint="Group by fewer columns.",
             )
+
+
+def _ranges_of(term: Term) -> str:
+    """A count of ranges, 10 to 100 where bounds are known."""
+    ends = term.domain.bounds()
+    if ends is None:
+        return f"COUNT(DISTINCT CAST(ROUND({term.label}) AS BIGINT))"
+    if term.type == COLUMN_TYPE_TIMESTAMP:
+        return f"COUNT(DISTINCT CAST({term.label} AS DATE))"
+    width = 10.0 ** (math.floor(math.log10(max(ends[1] - ends[0], 1e-9))) - 1)
+    return f"COUNT(DISTINCT FLOOR({term.label} / {width:.15g}))"
 
 
 def _groups(listed: Iterable[Listed | None]) -> int:

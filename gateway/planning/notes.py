@@ -6,7 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Formula, Measure, Plan, RangeCounts, Relation
+from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_FLOAT64,
+    BoundedSum,
+    Formula,
+    GroupKey,
+    Measure,
+    Plan,
+    RangeCounts,
+    Relation,
+)
 
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups
@@ -16,7 +25,7 @@ from gateway.planning.moments import is_second_moment
 from gateway.planning.ranges import resolution
 from gateway.planning.wording import number, text_of
 
-__all__ = ["clipping_notes", "number"]
+__all__ = ["clipping_notes", "measures_of", "number"]
 
 _MOST_NOTED = 20
 
@@ -29,6 +38,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         notes += [_row_note(plan), *_reach_notes(plan)]
     if any(item.HasField("distinct_units") for item in plan.statistics):
         notes += _unit_notes(plan)
+    notes += _value_count_notes(plan)
     notes += _join_notes(plan.relation, declaration)
     notes += _group_notes(plan)
     if any(output.formula.HasField("operation") for output in plan.outputs):
@@ -56,7 +66,7 @@ def _missing(total: BoundedSum) -> str:
 
 
 def _quantile_notes(plan: Plan) -> list[str]:
-    measures = [measure.quantile for measure in _measures(plan) if measure.HasField("quantile")]
+    measures = [measure.quantile for measure in measures_of(plan) if measure.HasField("quantile")]
     notes: dict[str, None] = {}
     for index in dict.fromkeys(measure.range_counts for measure in measures):
         notes[_resolution_note(plan.statistics[index].range_counts)] = None
@@ -122,7 +132,35 @@ def _sum_reach(plan: Plan, total: BoundedSum) -> float:
     return plan.clipping.max_rows * max(abs(total.lower), abs(total.upper))
 
 
+def counted_keys(plan: Plan) -> list[GroupKey]:
+    """The keys whose values the answer counts."""
+    if not any(measure.HasField("distinct_values") for measure in measures_of(plan)):
+        return []
+    shown = plan.grouping_sets[0].keys
+    return [key for index, key in enumerate(plan.group_by) if index not in shown]
+
+
+def _value_count_notes(plan: Plan) -> list[str]:
+    counted = [measure.distinct_values for measure in measures_of(plan) if measure.HasField("distinct_values")]
+    name = f"COUNT(DISTINCT {', '.join(text_of(key.expression) for key in counted_keys(plan))})"
+    if counted and any(value.WhichOneof("kind") is None for key in plan.group_by for value in key.values):
+        return [
+            f"{name} is the number of the values found that enough units have. How many are enough depends on how many "
+            "values are found; the answer says it. Values that are not found are not counted."
+        ]
+    return [
+        f"{name} is the number of values that at least {number(measure.threshold)} units have, as far as noise lets it "
+        "be told. NULL, values that are not listed, and those that fewer units have are not counted."
+        for measure in counted
+    ]
+
+
 def _unit_notes(plan: Plan) -> list[str]:
+    if counted_keys(plan):
+        if groups(plan) <= plan.clipping.max_groups:
+            return []
+        limit = _count_of(plan.clipping.max_groups, "value")
+        return [f"A unit with more than {limit}, over all groups, counts as less than 1 for each."]
     if groups(plan) <= plan.clipping.max_groups:
         return ["Each unit counts fully in every group that it has rows in."]
     limit = _count_of(plan.clipping.max_groups, "group")
@@ -141,16 +179,17 @@ def _join_notes(relation: Relation, declaration: DatasetDeclaration) -> list[str
 def _group_notes(plan: Plan) -> list[str]:
     if not plan.group_by:
         return []
-    names = " or ".join(text_of(key.expression) for key in plan.group_by)
-    notes = [f"Rows whose {names} is NULL or not a listed value are in no group."]
-    if plan.grouping_sets:
+    counted = counted_keys(plan)
+    names = " or ".join(text_of(key.expression) for key in plan.group_by if key not in counted)
+    notes = [f"Rows whose {names} is NULL or not a listed value are in no group."] if names else []
+    if plan.grouping_sets and not counted:
         notes.append("Totals are added up from the groups, so rows that are in no group are in no total.")
     return notes
 
 
 def _sums(plan: Plan) -> Sequence[BoundedSum]:
     """The sums that the answer is made of, one for each term; second moments follow from the bounds of the first."""
-    indexes = [_sum_index(measure) for measure in _measures(plan)]
+    indexes = [_sum_index(measure) for measure in measures_of(plan)]
     sums = [plan.statistics[index].bounded_sum for index in indexes if index is not None]
     plain = [total for total in sums if not is_second_moment(total.term)]
     return list({text_of(total.term): total for total in plain}.values())[:_MOST_NOTED]
@@ -170,7 +209,7 @@ def _shown(plan: Plan) -> Iterator[Measure]:
     return (output.measure for output in plan.outputs if output.HasField("measure"))
 
 
-def _measures(plan: Plan) -> Iterator[Measure]:
+def measures_of(plan: Plan) -> Iterator[Measure]:
     """All measures of the plan's answer, those inside formulas included."""
     yield from _shown(plan)
     formulas: list[Formula] = [output.formula for output in plan.outputs if output.HasField("formula")]

@@ -25,6 +25,7 @@ from enclave_sim.plan.validation import (
 )
 from gateway.planning import stages
 from gateway.planning.asked import Asked, read_question, refuse_units
+from gateway.planning.distinct import set_thresholds, with_counted_key
 from gateway.planning.presentation import Ordering, Presentation
 from gateway.planning.selection import Shown, ShownKey
 from gateway.planning.sql import parse_select
@@ -114,7 +115,7 @@ def plan_question(
     """
     rho_units = _rho_units(epsilon, delta)
     setting = _Setting(declaration, dataset_version, parties, epsilon, delta)
-    asked = read_question(parse_select(sql), declaration)
+    asked = with_counted_key(read_question(parse_select(sql), declaration))
     refuse_units(asked, parties)
     draft, unknown = _draft(asked, setting), asked.selection.keys.unknown
     if not unknown and not (auto_bounds and stages.needs_bound(draft)):
@@ -168,6 +169,7 @@ def _with_found_keys(asked: Asked, first_stage: FirstStage) -> Asked:
 def _priced(plan: Plan, rho_units: int, setting: _Setting) -> Plan:
     """The plan with the noise that it has at this price."""
     share_budget(plan, rho_units)
+    set_thresholds(plan)
     return _sized(plan, setting)
 
 

@@ -19,6 +19,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import (
     CountMeasure,
     DistinctUnits,
+    DistinctValuesMeasure,
     Expression,
     Formula,
     MeanMeasure,
@@ -75,6 +76,10 @@ class Chooser:
         match asked.function:
             case Function.ROWS | Function.UNITS | Function.NON_NULL:
                 return self._count(_counted(asked))
+            case Function.VALUES:
+                # `distinct` sets the threshold when σ is known.
+                index = self._index(Statistic(distinct_units=DistinctUnits(), filter=asked.filter))
+                return Formula(measure=Measure(distinct_values=DistinctValuesMeasure(statistic=index)))
             case Function.SUM:
                 return self._sum(asked.subjects[0], asked.filter)
             case Function.MEAN:

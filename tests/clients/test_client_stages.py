@@ -182,6 +182,16 @@ def test_a_preview_shows_the_columns_to_come_and_the_price_of_both(gateway: Made
     assert not gateway.jobs
 
 
+def test_distinct_values_that_nobody_declared_are_counted_among_those_selected(gateway: MadeUpGateway) -> None:
+    asked = question(gateway, "SELECT sex, COUNT(DISTINCT city) AS n FROM visits GROUP BY sex")
+    assert "n: ± depends on the data" in repr(asked.preview(1.0))
+    answer = asked.run(1.0)
+    plan = Plan.FromString(gateway.jobs["job-2"].plan)
+    assert [value.string_value for value in plan.group_by[1].values] == ["Bern", "Oslo", "Rome"]
+    # 5 units have each, which is less than noise can tell from none.
+    assert answer.table.rows == (("f", 0.0), ("m", 0.0))
+
+
 def test_automatic_bounds_are_a_first_stage_too(gateway: MadeUpGateway) -> None:
     sql = "SELECT sex, COUNT(*) AS n FROM visits GROUP BY sex"
     answer = question(gateway, sql, "auto").run(1.0)

@@ -103,6 +103,7 @@ LINEAR = {
     "case key": "SELECT CASE WHEN age < 40 THEN 'young' ELSE 'old' END AS era, AVG(age) AS a FROM people GROUP BY 1"
     " ORDER BY era",
     "month key": "SELECT MONTH(day) AS m, COUNT(*) AS n FROM visits GROUP BY m HAVING COUNT(*) > 10 ORDER BY m",
+    "distinct values": "SELECT sex, COUNT(DISTINCT FLOOR(age / 20)) AS n FROM people GROUP BY sex ORDER BY sex",
     "ratio": "SELECT clinic, SUM(cost) / COUNT(*) AS c, AVG(pain) - 1 AS p FROM visits GROUP BY clinic ORDER BY clinic",
     "variance": "SELECT sex, VARIANCE(age) AS v, STDDEV_POP(age) AS s FROM people GROUP BY sex ORDER BY sex",
     "covariance": "SELECT COVAR_POP(pain, cost) AS c, CORR(pain, cost) AS r FROM visits",
@@ -201,6 +202,12 @@ def test_keys_that_nobody_declared_are_selected_first_and_a_lonely_one_never_app
     spent = asked.spent("clinic")
     again = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--request-id", "cities")
     assert (again["rows"], asked.spent("clinic")) == (answer["rows"], spent)
+
+
+def test_a_value_that_one_person_alone_has_is_not_counted(asked: Zone) -> None:
+    answer = asked.fetch("sql", "clinic", "SELECT COUNT(DISTINCT city) AS n FROM people", "--epsilon", EPSILON)
+    assert answer["columns"] == [{"name": "n", "kind": "distinct_values"}]
+    assert (answer["rows"], answer["intervals"]) == ([[len(CITIES)]], [[[len(CITIES), len(CITIES)]]])
 
 
 def test_bounds_auto_finds_a_clipping_bound_from_the_data(asked: Zone) -> None:

@@ -44,6 +44,18 @@ QUERIES = (
         "units that have a row",
         f"SELECT clinic, COUNT(DISTINCT person) AS n {_OF} GROUP BY clinic",
     ),
+    Query(
+        AGGREGATES,
+        "`COUNT(DISTINCT x)`",
+        "values of x that [enough units](#distinct-values) have",
+        f"SELECT COUNT(DISTINCT city) AS n {_OF}",
+    ),
+    Query(
+        AGGREGATES,
+        "`COUNT(DISTINCT x)` of an expression, in groups",
+        "the same, in each group",
+        f"SELECT clinic, COUNT(DISTINCT urgent) AS n {_OF} GROUP BY clinic HAVING COUNT(DISTINCT urgent) > 1",
+    ),
     Query(AGGREGATES, "`SUM(x)`", "sum", f"SELECT SUM(stay) AS days {_OF}"),
     Query(AGGREGATES, "`AVG(x)`, `MEAN(x)`", "mean", f"SELECT AVG(pain) AS pain {_OF}"),
     Query(AGGREGATES, "`VAR_POP(x)`", "variance", f"SELECT VAR_POP(pain) AS v {_OF}", within=5e-3),

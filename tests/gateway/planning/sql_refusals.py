@@ -29,7 +29,9 @@ rows counted by their unit | SELECT COUNT(person) FROM visits | privacy_unit
 # Aggregates
 sums of what is no number | SELECT SUM(clinic) FROM visits | not_numeric
 sums without bounds | SELECT AVG(weight) FROM visits | no_bounds
-distinct values | SELECT COUNT(DISTINCT city) FROM visits | not_supported
+distinct values among fractions | SELECT COUNT(DISTINCT pain) FROM visits | undeclared_group_key
+distinct values beside something else | SELECT COUNT(DISTINCT city), COUNT(*) FROM visits | not_supported
+distinct values of two columns | SELECT COUNT(DISTINCT clinic), COUNT(DISTINCT city) FROM visits | not_supported
 sums of distinct values | SELECT SUM(DISTINCT stay) FROM visits | not_supported
 the most frequent value | SELECT MODE(city) FROM visits | not_supported
 the k most frequent values | SELECT APPROX_TOP_K(city, 3) FROM visits | not_supported
@@ -52,6 +54,8 @@ two columns of one name | SELECT COUNT(*), COUNT(*) FROM visits | duplicate_name
 groups by fractions | SELECT COUNT(*) FROM visits GROUP BY pain | undeclared_group_key
 groups by an aggregate | SELECT COUNT(*) FROM visits GROUP BY COUNT(*) | not_supported
 units with totals | SELECT clinic, COUNT(DISTINCT person) FROM visits GROUP BY ROLLUP (clinic) | not_supported
+distinct values with totals | SELECT clinic, COUNT(DISTINCT city) FROM visits GROUP BY ROLLUP (clinic) | not_supported
+distinct values of a key | SELECT clinic, COUNT(DISTINCT clinic) FROM visits GROUP BY clinic | not_supported
 too many groups | SELECT COUNT(*) FROM visits GROUP BY stay, stay + 1, DAYOFYEAR(day) | too_many_groups
 a place that is not there | SELECT clinic, COUNT(*) FROM visits GROUP BY 3 | bad_position
 HAVING without an aggregate | SELECT COUNT(*) FROM visits HAVING 1 < 2 | not_supported

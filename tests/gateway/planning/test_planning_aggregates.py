@@ -349,7 +349,7 @@ def test_a_value_out_of_bounds_counts_as_the_bound(moments: Plan) -> None:
         ("HISTOGRAM(value)", "not_supported", "GROUP BY FLOOR(x / 10) * 10"),
         ("APPROX_TOP_K(test, 3)", "not_supported", "ORDER BY COUNT(*) DESC LIMIT k"),
         ("MODE(test)", "not_supported", "ORDER BY COUNT(*) DESC LIMIT 1"),
-        ("COUNT(DISTINCT test)", "not_supported", "COUNT(DISTINCT id)"),
+        ("COUNT(DISTINCT id, test)", "not_supported", "COUNT(DISTINCT id)"),
         ("QUANTILE_DISC(value, 0.5)", "not_supported", "QUANTILE_CONT"),
         ("QUANTILE_CONT(value, 1.5)", "bad_quantile", "QUANTILE_CONT"),
         ("QUANTILE_CONT(value, days)", "bad_quantile", "QUANTILE_CONT"),

@@ -65,7 +65,7 @@ CASES: list[tuple[str, Kind, str, str | None]] = [
     ("SELECT AVG(seen) FROM labs", Kind.REFUSED, "not_numeric", "1:12"),
     ("SELECT AVG(weeks) FROM labs", Kind.REFUSED, "no_bounds", "1:12"),
     ("SELECT COUNT(*) FROM labs GROUP BY value", Kind.REFUSED, "undeclared_group_key", "1:36"),
-    ("SELECT COUNT(DISTINCT test) FROM labs", Kind.REFUSED, "not_supported", "1:23"),
+    ("SELECT COUNT(DISTINCT value) FROM labs", Kind.REFUSED, "undeclared_group_key", "1:23"),
     ("SELECT COUNT(DISTINCT id, test) FROM labs", Kind.REFUSED, "not_supported", "1:23"),
     ("SELECT SUM(value) OVER () FROM labs", Kind.REFUSED, "not_supported", "1:8"),
     ("SELECT SUM(DISTINCT value) FROM labs", Kind.REFUSED, "not_supported", "1:8"),

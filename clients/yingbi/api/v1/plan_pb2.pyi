@@ -1304,6 +1304,7 @@ class Measure(_message.Message):
     SUM_FIELD_NUMBER: _builtins.int
     MEAN_FIELD_NUMBER: _builtins.int
     QUANTILE_FIELD_NUMBER: _builtins.int
+    DISTINCT_VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def count(self) -> Global___CountMeasure: ...
     @_builtins.property
@@ -1312,6 +1313,8 @@ class Measure(_message.Message):
     def mean(self) -> Global___MeanMeasure: ...
     @_builtins.property
     def quantile(self) -> Global___QuantileMeasure: ...
+    @_builtins.property
+    def distinct_values(self) -> Global___DistinctValuesMeasure: ...
     def __init__(
         self,
         *,
@@ -1319,12 +1322,13 @@ class Measure(_message.Message):
         sum: Global___SumMeasure | None = ...,
         mean: Global___MeanMeasure | None = ...,
         quantile: Global___QuantileMeasure | None = ...,
+        distinct_values: Global___DistinctValuesMeasure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "distinct_values"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1428,6 +1432,34 @@ class QuantileMeasure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuantileMeasure: _TypeAlias = QuantileMeasure  # noqa: Y015
+
+@_typing.final
+class DistinctValuesMeasure(_message.Message):
+    """COUNT(DISTINCT x) of the keys that the plan's one grouping set lacks: of the groups that make a row of the answer,
+    how many have at least `threshold` distinct units, as opened. Each group is looked at by itself.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTIC_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    statistic: _builtins.int
+    """A statistic of distinct_units."""
+    threshold: _builtins.float
+    """In units; above 0."""
+    def __init__(
+        self,
+        *,
+        statistic: _builtins.int = ...,
+        threshold: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statistic", b"statistic", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DistinctValuesMeasure: _TypeAlias = DistinctValuesMeasure  # noqa: Y015
 
 @_typing.final
 class Formula(_message.Message):
@@ -1604,7 +1636,9 @@ Global___OutputOrdering: _TypeAlias = OutputOrdering  # noqa: Y015
 
 @_typing.final
 class GroupingSet(_message.Message):
-    """A row for every combination of these keys' values, its cells added up over all other keys."""
+    """A row for every combination of these keys' values, its cells added up over all other keys. Cells of distinct units
+    are not added up: a unit may be in several groups.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
