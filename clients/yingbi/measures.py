@@ -1,4 +1,4 @@
-"""What can be read off the cells of a row: counts, sums, means and quantiles, each with its noise."""
+"""What can be read off the cells of a row: counts, sums, means, quantiles and counts of ranges, with their noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, MeanMeasure, Measure, QuantileMeasure, RangeCounts, SumMeasure
+from yingbi.api.range_tree import range_noise
+from yingbi.api.v1.plan_pb2 import (
+    BoundedSum,
+    MeanMeasure,
+    Measure,
+    QuantileMeasure,
+    RangeCountMeasure,
+    RangeCounts,
+    SumMeasure,
+)
 from yingbi.cells import Layout, PlanError, Row
 from yingbi.quantiles import Question, Tree, consistent_leaves
 from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source
@@ -40,15 +49,27 @@ class Measures:
                 return self._mean(measure.mean)
             case "quantile":
                 return self._quantile(measure.quantile)
+            case "range_count":
+                return self._range_count(measure.range_count)
             case None:
                 raise PlanError("a measure is of a kind that this version does not know")
 
     def cost(self, measure: Measure) -> int:
         """Cells that a reading goes through, back and forth."""
-        if measure.WhichOneof("kind") != "quantile":
-            return 1
-        index = measure.quantile.range_counts
-        return 2 * self.layout.widths[index] if index < len(self.layout.widths) else 1
+        match measure.WhichOneof("kind"):
+            case "quantile":
+                return 2 * self._width(measure.quantile.range_counts)
+            case "range_count":
+                return self._width(measure.range_count.range_counts)
+        return 1
+
+    def sources(self, measure: Measure) -> int:
+        """Of noise, in what is read: at most so many."""
+        ranged = measure.HasField("range_count")
+        return self._width(measure.range_count.range_counts) if ranged else 1
+
+    def _width(self, statistic: int) -> int:
+        return self.layout.widths[statistic] if statistic < len(self.layout.widths) else 1
 
     def _cell(self, statistic: int, *kinds: str) -> Callable[[Row], Linear]:
         self._check(statistic, *kinds)
@@ -94,14 +115,31 @@ class Measures:
         source, of_group = Source(statistic, measure.quantile), self.layout.deviation(statistic)
 
         def read(row: Row) -> Smooth | None:
-            leaves = row.memory.get(statistic)
-            if leaves is None:
-                leaves = row.memory[statistic] = consistent_leaves(tree, [cell * step for cell in row.cells[statistic]])
+            leaves = _leaves(row, statistic, tree, step)
             found = question.answer(leaves, of_group * math.sqrt(row.leaves))
             if found is None:
                 return None
             error = found.std_error
             return Smooth(found.value, None if error is None else {source: error}, found.interval)
+
+        return read
+
+    def _range_count(self, measure: RangeCountMeasure) -> Callable[[Row], Linear]:
+        statistic, step = measure.range_counts, self.layout.step
+        self._check(statistic, "range_counts")
+        tree = _tree(self.layout.plan.statistics[statistic].range_counts)
+        first, end = measure.first_leaf, measure.end_leaf
+        if not first < end <= tree.leaves:
+            raise PlanError("a range in the plan is not within its tree")
+        of_group = self.layout.deviation(statistic)
+        parts = range_noise(tree.branching, tree.levels, first, end)
+        of_sources = {Source(statistic, node=node): of_group * part for node, part in parts.items()}
+
+        def read(row: Row) -> Linear:
+            count = sum(_leaves(row, statistic, tree, step)[first:end])
+            scale = math.sqrt(row.leaves)
+            noise = {source: scale * part for source, part in of_sources.items()}
+            return _finite(Linear(count, noise), *noise.values())
 
         return read
 
@@ -124,6 +162,14 @@ def _tree(shape: RangeCounts) -> Tree:
     if not (shape.lower < shape.upper and math.isfinite(shape.upper - shape.lower)):
         raise PlanError("a tree of ranges in the plan has no finite bounds")
     return Tree(shape.lower, shape.upper, shape.branching, shape.levels)
+
+
+def _leaves(row: Row, statistic: int, tree: Tree, step: float) -> list[float]:
+    """Consistent counts, computed once for a row."""
+    leaves = row.memory.get(statistic)
+    if leaves is None:
+        leaves = row.memory[statistic] = consistent_leaves(tree, [cell * step for cell in row.cells[statistic]])
+    return leaves
 
 
 def _total(shape: BoundedSum, bounded: Linear, count: Linear) -> Linear:

@@ -17,6 +17,7 @@ from yingbi.api.v1.plan_pb2 import (
     Operation,
     Plan,
     QuantileMeasure,
+    RangeCountMeasure,
     Statistic,
     SumMeasure,
 )
@@ -99,6 +100,8 @@ def check_measure(plan: Plan, measure: Measure, path: str) -> None:
             _check_mean(plan, measure.mean, f"{path}.mean")
         case "quantile":
             _check_quantile(plan, measure.quantile, f"{path}.quantile")
+        case "range_count":
+            _check_range_count(plan, measure.range_count, f"{path}.range_count")
         case None:
             raise PlanError(path, "has no kind")
 
@@ -171,6 +174,13 @@ def _check_quantile(plan: Plan, measure: QuantileMeasure, path: str) -> None:
     _statistic(plan, measure.range_counts, ("range_counts",), f"{path}.range_counts")
     # Not true of NaN either.
     require(0 <= measure.quantile <= 1, f"{path}.quantile", "must be from 0 to 1")
+
+
+def _check_range_count(plan: Plan, measure: RangeCountMeasure, path: str) -> None:
+    tree = _statistic(plan, measure.range_counts, ("range_counts",), f"{path}.range_counts").range_counts
+    leaves = tree.branching**tree.levels
+    require(measure.first_leaf < measure.end_leaf, f"{path}.first_leaf", "must be below end_leaf")
+    require(measure.end_leaf <= leaves, f"{path}.end_leaf", f"must be at most {leaves:,}, the number of leaves")
 
 
 def _check_counts_same(plan: Plan, bounded: Statistic, index: int, path: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Formula, Measure, Plan, RangeCounts, Relation
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Measure, Plan, RangeCounts, Relation
 
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups
 from gateway.planning.aggregates import MAX_QUANTILE, MIN_QUANTILE
 from gateway.planning.moments import is_second_moment
+from gateway.planning.plan_measures import measures_of, shown_measures
+from gateway.planning.range_workload import ranged
 from gateway.planning.ranges import resolution
 from gateway.planning.wording import number, text_of
 
@@ -23,6 +25,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """Short sentences, the same for every data: they are made of the plan and the declaration alone."""
     notes = [note for total in _sums(plan) for note in _value_notes(total, plan.fraction_bits)]
     notes += _quantile_notes(plan)
+    notes += _range_notes(plan)
     if any(item.WhichOneof("kind") != "distinct_units" for item in plan.statistics):
         notes += [_row_note(plan), *_reach_notes(plan)]
     if any(item.HasField("distinct_units") for item in plan.statistics):
@@ -54,7 +57,7 @@ def _missing(total: BoundedSum) -> str:
 
 
 def _quantile_notes(plan: Plan) -> list[str]:
-    measures = [measure.quantile for measure in _measures(plan) if measure.HasField("quantile")]
+    measures = [measure.quantile for measure in measures_of(plan) if measure.HasField("quantile")]
     notes: dict[str, None] = {}
     for index in dict.fromkeys(measure.range_counts for measure in measures):
         notes[_resolution_note(plan.statistics[index].range_counts)] = None
@@ -74,6 +77,17 @@ def _resolution_note(tree: RangeCounts) -> str:
     )
 
 
+def _range_notes(plan: Plan) -> list[str]:
+    """Not of a tree of quantiles, whose leaves are ranges of equal width."""
+    indexes = {measure.range_count.range_counts for measure in measures_of(plan) if measure.HasField("range_count")}
+    operands = (ranged(plan.statistics[index].range_counts) for index in sorted(indexes))
+    return [
+        f"Counts of ranges of {text_of(operand)} are sums of the same noisy counts, so their errors go together."
+        for operand in operands
+        if operand is not None
+    ]
+
+
 def _row_note(plan: Plan) -> str:
     limit, unit = plan.clipping.max_rows, _count_of(plan.clipping.max_rows, "row")
     if groups(plan) == 1:
@@ -89,7 +103,7 @@ def _row_note(plan: Plan) -> str:
 
 def _reach_notes(plan: Plan) -> list[str]:
     notes: dict[str, None] = {}
-    for measure in _shown(plan):
+    for measure in shown_measures(plan):
         if measure.HasField("sum"):
             total = plan.statistics[measure.sum.bounded_sum].bounded_sum
             reach = number(plan.clipping.max_rows * max(abs(total.lower), abs(total.upper)))
@@ -131,7 +145,7 @@ def _group_notes(plan: Plan) -> list[str]:
 
 def _sums(plan: Plan) -> Sequence[BoundedSum]:
     """The sums that the answer is made of, one for each term; second moments follow from the bounds of the first."""
-    indexes = [_sum_index(measure) for measure in _measures(plan)]
+    indexes = [_sum_index(measure) for measure in measures_of(plan)]
     sums = [plan.statistics[index].bounded_sum for index in indexes if index is not None]
     plain = [total for total in sums if not is_second_moment(total.term)]
     return list({text_of(total.term): total for total in plain}.values())[:_MOST_NOTED]
@@ -145,22 +159,6 @@ def _sum_index(measure: Measure) -> int | None:
             return measure.mean.bounded_sum
         case _:
             return None
-
-
-def _shown(plan: Plan) -> Iterator[Measure]:
-    return (output.measure for output in plan.outputs if output.HasField("measure"))
-
-
-def _measures(plan: Plan) -> Iterator[Measure]:
-    """All measures of the plan's answer, those inside formulas included."""
-    yield from _shown(plan)
-    formulas: list[Formula] = [output.formula for output in plan.outputs if output.HasField("formula")]
-    formulas += [plan.presentation.having, *(ordering.formula for ordering in plan.presentation.order_by)]
-    while formulas:
-        formula = formulas.pop()
-        if formula.HasField("measure"):
-            yield formula.measure
-        formulas += formula.operation.operands
 
 
 def _count_of(count: int, noun: str) -> str:

@@ -1286,6 +1286,7 @@ class Measure(_message.Message):
     SUM_FIELD_NUMBER: _builtins.int
     MEAN_FIELD_NUMBER: _builtins.int
     QUANTILE_FIELD_NUMBER: _builtins.int
+    RANGE_COUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def count(self) -> Global___CountMeasure: ...
     @_builtins.property
@@ -1294,6 +1295,8 @@ class Measure(_message.Message):
     def mean(self) -> Global___MeanMeasure: ...
     @_builtins.property
     def quantile(self) -> Global___QuantileMeasure: ...
+    @_builtins.property
+    def range_count(self) -> Global___RangeCountMeasure: ...
     def __init__(
         self,
         *,
@@ -1301,12 +1304,13 @@ class Measure(_message.Message):
         sum: Global___SumMeasure | None = ...,
         mean: Global___MeanMeasure | None = ...,
         quantile: Global___QuantileMeasure | None = ...,
+        range_count: Global___RangeCountMeasure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "range_count"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1408,6 +1412,34 @@ class QuantileMeasure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuantileMeasure: _TypeAlias = QuantileMeasure  # noqa: Y015
+
+@_typing.final
+class RangeCountMeasure(_message.Message):
+    """Rows in the leaves from first_leaf to the one before end_leaf, by least squares over all levels of the tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_COUNTS_FIELD_NUMBER: _builtins.int
+    FIRST_LEAF_FIELD_NUMBER: _builtins.int
+    END_LEAF_FIELD_NUMBER: _builtins.int
+    range_counts: _builtins.int
+    first_leaf: _builtins.int
+    end_leaf: _builtins.int
+    """From first_leaf + 1 to branching^levels."""
+    def __init__(
+        self,
+        *,
+        range_counts: _builtins.int = ...,
+        first_leaf: _builtins.int = ...,
+        end_leaf: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_leaf", b"end_leaf", "first_leaf", b"first_leaf", "range_counts", b"range_counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RangeCountMeasure: _TypeAlias = RangeCountMeasure  # noqa: Y015
 
 @_typing.final
 class Formula(_message.Message):
