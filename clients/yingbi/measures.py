@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from yingbi.api.range_tree import range_noise
 from yingbi.api.v1.plan_pb2 import (
@@ -132,13 +133,17 @@ class Measures:
         if not first < end <= tree.leaves:
             raise PlanError("a range in the plan is not within its tree")
         of_group = self.layout.deviation(statistic)
-        parts = range_noise(tree.branching, tree.levels, first, end)
-        of_sources = {Source(statistic, node=node): of_group * part for node, part in parts.items()}
+
+        @cache
+        def parts() -> dict[Source, float]:
+            # Once, and only when a row is read: by then the plan is known to be small enough.
+            noise = range_noise(tree.branching, tree.levels, first, end)
+            return {Source(statistic, node=source): of_group * part for source, part in noise.items()}
 
         def read(row: Row) -> Linear:
             count = sum(_leaves(row, statistic, tree, step)[first:end])
             scale = math.sqrt(row.leaves)
-            noise = {source: scale * part for source, part in of_sources.items()}
+            noise = {source: scale * part for source, part in parts().items()}
             return _finite(Linear(count, noise), *noise.values())
 
         return read
