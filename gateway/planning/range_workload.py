@@ -17,6 +17,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +111,7 @@ class RangeWorkload:
             members = {
                 key: reading for key, several in readings.items() for reading in several if reading.key == chosen
             }
-            if len({reading.range for reading in members.values()}) < _FEWEST:
+            if len(members) < _FEWEST:
                 return
             self._places |= _places(members, self.groups)
             readings = {key: several for key, several in readings.items() if key not in members}
@@ -202,11 +203,9 @@ def _present(count: Aggregate, operand: Expression) -> list[Expression]:
 
 
 def _most_alike(readings: Iterable[Sequence[_Reading]]) -> tuple[bytes, frozenset[bytes]] | None:
-    """What most different ranges have in common; the first of those that are even."""
-    ranges: dict[tuple[bytes, frozenset[bytes]], set[Range]] = {}
-    for reading in itertools.chain.from_iterable(readings):
-        ranges.setdefault(reading.key, set()).add(reading.range)
-    return max(ranges, key=lambda key: len(ranges[key]), default=None)
+    """What most counts have in common; the first of those that are even."""
+    numbers = Counter(reading.key for reading in itertools.chain.from_iterable(readings))
+    return max(numbers, key=lambda key: numbers[key], default=None)
 
 
 def _places(members: dict[bytes, _Reading], groups: int) -> dict[bytes, Place]:
@@ -214,8 +213,10 @@ def _places(members: dict[bytes, _Reading], groups: int) -> dict[bytes, Place]:
     pieces = _pieces({reading.range for reading in members.values()})
     asked = {reading.range: _leaves(pieces, reading.range) for reading in members.values()}
     first = next(iter(members.values()))
-    tree = _best(_numbered(first.operand, pieces), len(pieces), set(asked.values()), groups)
-    if tree is None:
+    term = _numbered(first.operand, pieces)
+    trees = [_tree(term, branching, levels) for branching, levels in _shapes(len(pieces))]
+    tree = _best([tree for tree in trees if _fits(tree, len(members), groups)], set(asked.values()), len(members))
+    if tree is None or not _is_short(term):
         return {}
     statistic = Statistic(range_counts=tree, filter=_joined(first.rest))
     return {key: Place(statistic, *asked[reading.range]) for key, reading in members.items()}
@@ -234,21 +235,24 @@ def _leaves(pieces: Sequence[Range], whole: Range) -> tuple[int, int]:
     return inside[0], inside[-1] + 1
 
 
-def _best(term: Expression, pieces: int, asked: set[tuple[int, int]], groups: int) -> RangeCounts | None:
+def _best(trees: Sequence[RangeCounts], asked: set[tuple[int, int]], statistics: int) -> RangeCounts | None:
     """The tree with the least variance over all ranges that are asked for, each once; None if none is better.
 
     Of k statistics each has k times the variance that one has with the whole budget: k·k together.
     """
+    variances = [asked_variance(tree, asked) for tree in trees]
+    least = min(variances, default=math.inf)
+    # What rounding makes of two ways that are even is no gain.
+    return trees[variances.index(least)] if least < statistics**2 * (1 - 1e-9) else None
+
+
+def _is_short(term: Expression) -> bool:
+    """Whether a plan may hold it."""
     try:
         check_size(term, "term", max_parts=MAX_NODES)
     except PlanError:
-        return None
-    trees = [_tree(term, branching, levels) for branching, levels in _shapes(pieces)]
-    fitting = [tree for tree in trees if _fits(tree, len(asked), groups)]
-    variances = [(asked_variance(tree, asked), tree.levels) for tree in fitting]
-    least = min(variances, default=(math.inf, 0))
-    # What rounding makes of two ways that are even is no gain.
-    return fitting[variances.index(least)] if least[0] < len(asked) ** 2 * (1 - 1e-9) else None
+        return False
+    return True
 
 
 def _shapes(pieces: int) -> Iterator[tuple[int, int]]:
@@ -258,10 +262,10 @@ def _shapes(pieces: int) -> Iterator[tuple[int, int]]:
         yield next(b for b in itertools.count(2) if b**levels >= pieces), levels
 
 
-def _fits(tree: RangeCounts, asked: int, groups: int) -> bool:
+def _fits(tree: RangeCounts, statistics: int, groups: int) -> bool:
     """Whether a tree has few cells: no more than so many statistics, or few enough to cost little time."""
     width = sum(tree.branching**level for level in range(1, tree.levels + 1))
-    return width <= asked or groups * width <= max(CELLS, min(2 * asked * groups, MAX_CELLS // 2))
+    return bool(width <= statistics or groups * width <= max(CELLS, min(2 * statistics * groups, MAX_CELLS // 2)))
 
 
 def _tree(term: Expression, branching: int, levels: int) -> RangeCounts:

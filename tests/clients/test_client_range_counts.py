@@ -176,7 +176,8 @@ def test_a_range_that_is_not_there_is_no_answer(measure: Measure) -> None:
 def forged(ranges: int) -> Plan:
     """Adds up so many ranges of a tree with many leaves."""
     wide = formula("ADD", *(made.range_count(0, 0, 1000 + place) for place in range(ranges)))
-    return made.plan([made.ranges(10_000, 1)], [wide])
+    plan: Plan = made.plan([made.ranges(10_000, 1)], [wide])
+    return plan
 
 
 def test_what_would_take_too_long_to_add_up_is_refused() -> None:
