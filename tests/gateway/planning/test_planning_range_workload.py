@@ -111,7 +111,19 @@ def test_a_range_has_the_rows_of_its_filter_and_no_others(
     assert ours == pytest.approx(truth.execute(sql).fetchall()[0], abs=1e-6)
 
 
-def test_workloads_of_the_test_above_are_measured_together() -> None:
+def test_ranges_read_off_levels_are_no_others_in_groups_and_in_totals(
+    rows: Mapping[str, pa.Table], truth: duckdb.DuckDBPyConnection
+) -> None:
+    asked = [f"stay <= {place}" for place in range(30)]
+    sql = f"SELECT clinic, {counts(asked)} FROM visits WHERE clinic <> 'other' GROUP BY ROLLUP (clinic) ORDER BY clinic"
+    plan = question_of(sql).plan
+    assert tree(plan).levels > 1
+    for ours, theirs in zip(answer_of(plan, rows).rows, truth.execute(sql).fetchall(), strict=True):
+        assert ours[0] == theirs[0]
+        assert ours[1:] == pytest.approx(theirs[1:], abs=1e-6)
+
+
+def test_workloads_like_these_are_measured_together() -> None:
     plans = [question_of(f"SELECT {counts([f'{x} < {one[0]}', f'{x} >= {one[1]}'])} FROM visits").plan
              for x, one in CONSTANTS.items()]  # fmt: skip
     assert [kinds(plan) for plan in plans] == [["range_counts"]] * len(CONSTANTS)
