@@ -18,8 +18,9 @@ import datetime
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from yingbi.api.range_tree import range_variance
@@ -38,6 +39,7 @@ from yingbi.api.v1.plan_pb2 import (
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.expressions import MAX_NODES
 from enclave_sim.plan.size import check_size
+from enclave_sim.plan.statistics import MAX_STATISTICS
 from enclave_sim.plan.validation import MAX_CELLS
 from enclave_sim.plan.values import MAX_INT64, from_python, to_python
 from gateway.planning.aggregates import Aggregate, Function
@@ -85,7 +87,7 @@ class _Reading:
     rest: tuple[Expression, ...]
     range: Range
 
-    @property
+    @cached_property
     def key(self) -> tuple[bytes, frozenset[bytes]]:
         """The same for all counts that can be read off one tree."""
         return _bytes(self.operand), frozenset(map(_bytes, self.rest))
@@ -106,7 +108,8 @@ class RangeWorkload:
 
     def __post_init__(self) -> None:
         readings = {key: tuple(_readings(count)) for key, count in {_key(each): each for each in self.counts}.items()}
-        while readings:
+        # A plan has no more statistics than that.
+        for _ in range(MAX_STATISTICS):
             chosen = _most_alike(readings.values())
             members = {
                 key: reading for key, several in readings.items() for reading in several if reading.key == chosen
@@ -152,7 +155,7 @@ def _readings(count: Aggregate) -> Iterator[_Reading]:
             found[_bytes(operand)] = operand, before.within(bounds)
     for operand, bounds in found.values():
         if not bounds.is_empty:
-            rest = tuple(each for each in conditions if not _is_about(each, operand))
+            rest = [each for each in conditions if not _is_about(each, operand) and each != _is_there(operand)]
             yield _Reading(operand, (*rest, *_present(count, operand)), bounds)
 
 
@@ -198,8 +201,12 @@ def _present(count: Aggregate, operand: Expression) -> list[Expression]:
     """COUNT(y) counts rows where y is not NULL, which goes without saying of the expression with the range."""
     if count.function is Function.ROWS or count.subjects[0].expression == operand:
         return []
-    is_null = Expression(null_test=NullTest(operand=count.subjects[0].expression))
-    return [Expression(negation=Negation(operand=is_null))]
+    return [_is_there(count.subjects[0].expression)]
+
+
+def _is_there(operand: Expression) -> Expression:
+    """IS NOT NULL."""
+    return Expression(negation=Negation(operand=Expression(null_test=NullTest(operand=operand))))
 
 
 def _most_alike(readings: Iterable[Sequence[_Reading]]) -> tuple[bytes, frozenset[bytes]] | None:
@@ -210,32 +217,38 @@ def _most_alike(readings: Iterable[Sequence[_Reading]]) -> tuple[bytes, frozense
 
 def _places(members: dict[bytes, _Reading], groups: int) -> dict[bytes, Place]:
     """The members' places in the best tree; none where a statistic each is better."""
-    pieces = _pieces({reading.range for reading in members.values()})
-    asked = {reading.range: _leaves(pieces, reading.range) for reading in members.values()}
+    pieces, leaves = _laid_out({reading.range for reading in members.values()})
     first = next(iter(members.values()))
     term = _numbered(first.operand, pieces)
+    if not _is_short(term):
+        return {}
     trees = [_tree(term, branching, levels) for branching, levels in _shapes(len(pieces))]
-    tree = _best([tree for tree in trees if _fits(tree, len(members), groups)], set(asked.values()), len(members))
-    if tree is None or not _is_short(term):
+    tree = _best([tree for tree in trees if _fits(tree, len(members), groups)], leaves.values(), len(members))
+    if tree is None:
         return {}
     statistic = Statistic(range_counts=tree, filter=_joined(first.rest))
-    return {key: Place(statistic, *asked[reading.range]) for key, reading in members.items()}
+    return {key: Place(statistic, *leaves[reading.range]) for key, reading in members.items()}
 
 
-def _pieces(ranges: set[Range]) -> list[Range]:
-    """The shortest pieces between the cuts of all ranges, ascending; those that are in no range left out."""
+def _laid_out(ranges: set[Range]) -> tuple[list[Range], dict[Range, tuple[int, int]]]:
+    """The shortest pieces between the cuts of all ranges, ascending, and which of them each range has: from, to before.
+
+    Pieces that are in no range are left out. The pieces of one range are neighbours all the same: they are all in it.
+    """
     cuts = sorted({cut for each in ranges for cut in (each.low, each.high) if cut is not None})
-    pieces = [Range(low, high) for low, high in itertools.pairwise([None, *cuts, None])]
-    return [piece for piece in pieces if any(piece.within(each) == piece for each in ranges)]
+    after = {cut: place for place, cut in enumerate(cuts, start=1)}
+    spans = {
+        each: (after[each.low] if each.low else 0, after[each.high] if each.high else len(cuts) + 1) for each in ranges
+    }
+    begun, ended = (Counter(ends) for ends in zip(*spans.values(), strict=True))
+    depths = list(itertools.accumulate(begun[place] - ended[place] for place in range(len(cuts) + 1)))
+    numbers = list(itertools.accumulate((depth > 0 for depth in depths), initial=0))
+    between = itertools.pairwise([None, *cuts, None])
+    pieces = [Range(low, high) for (low, high), depth in zip(between, depths, strict=True) if depth]
+    return pieces, {each: (numbers[start], numbers[end]) for each, (start, end) in spans.items()}
 
 
-def _leaves(pieces: Sequence[Range], whole: Range) -> tuple[int, int]:
-    """A range has all of its pieces, and they are neighbours: every piece of it is in a range."""
-    inside = [place for place, piece in enumerate(pieces) if piece.within(whole) == piece]
-    return inside[0], inside[-1] + 1
-
-
-def _best(trees: Sequence[RangeCounts], asked: set[tuple[int, int]], statistics: int) -> RangeCounts | None:
+def _best(trees: Sequence[RangeCounts], asked: Collection[tuple[int, int]], statistics: int) -> RangeCounts | None:
     """The tree with the least variance over all ranges that are asked for, each once; None if none is better.
 
     Of k statistics each has k times the variance that one has with the whole budget: k·k together.
@@ -284,7 +297,7 @@ def _numbered(operand: Expression, pieces: Sequence[Range]) -> Expression:
 
 def _condition(operand: Expression, piece: Range) -> Expression:
     low, high = piece.low, piece.high
-    if low is not None and high is not None and low[0] == high[0]:
+    if low is not None and not low[1] and high == _above(low[0]):
         return _comparison(operand, Comparison.OPERATOR_EQUAL, low)
     parts = []
     if low is not None:

@@ -19,7 +19,7 @@ from gateway.planning.notes import clipping_notes
 from gateway.planning.query import plan_query
 from gateway.planning.range_workload import asked_variance
 
-from .conftest import VERSION, Planner, nafld
+from .conftest import VERSION, Planner, nafld, refusal
 from .reference_answers import answer_of, question_of
 from .reference_clinic import database, odd_table, tables
 
@@ -239,6 +239,19 @@ def test_the_order_of_conditions_does_not_matter(planned: Planner) -> None:
     assert kinds(plan) == ["range_counts"]
 
 
+def test_that_a_value_is_there_goes_without_saying(planned: Planner) -> None:
+    plan = planned(f"SELECT {counts(['days < 3 AND days IS NOT NULL', 'days >= 3'])} FROM labs")
+    assert kinds(plan) == ["range_counts"]
+    assert not plan.statistics[0].HasField("filter")
+
+
+def test_more_ranges_than_a_plan_holds_are_refused_as_ever(planned: Planner) -> None:
+    sums = "+".join(f"COUNT_IF(days={place})" for place in range(2000))
+    assert refusal(planned, f"SELECT {sums} AS n FROM labs").code == "too_complex"
+    asked = [f"days BETWEEN {place * 9} AND {place * 9 + 7}" for place in range(256)]
+    assert refusal(planned, f"SELECT {counts(asked)} FROM labs").code == "too_many_statistics"
+
+
 def test_what_most_ranges_are_of_is_taken(planned: Planner) -> None:
     asked = [
         "days < 3 AND value < 7",
@@ -272,8 +285,9 @@ def test_ranges_may_stand_anywhere_among_aggregates(planned: Planner, place: str
 
 def test_more_ranges_can_be_asked_than_there_may_be_statistics(planned: Planner) -> None:
     asked = [f"days >= {place} AND days < {place + 7}" for place in range(0, 7 * (MAX_STATISTICS + 20), 7)]
-    plan = planned(f"SELECT {counts(asked)} FROM labs")
-    assert kinds(plan) == ["range_counts"]
+    assert kinds(planned(f"SELECT {counts(asked)} FROM labs")) == ["range_counts"]
+    values = [f"days = {place}" for place in range(256)]
+    assert kinds(planned(f"SELECT {counts(values)} FROM labs")) == ["range_counts"]
 
 
 def test_the_more_groups_the_fewer_levels(planned: Planner) -> None:
