@@ -64,7 +64,7 @@ class Forecast:
     HAVING, ORDER BY and LIMIT are left out, since they depend on the answer. `std_errors` has None for keys
     and for all that depends on the data. For those, `average_errors` tells the error by size of group: for
     means, ratios of sums and counts, and quantiles, as if each row counted in full in all of the column's
-    statistics, with values in the middle of their range, or spread evenly over it for quantiles. Where
+    statistics, with values in the middle of their range, or spread evenly over it where ranges are counted. Where
     grouping sets add groups up, it is for rows of the fewest groups.
     """
 
@@ -165,6 +165,8 @@ def _kind(output: Output) -> ColumnKind:
     kind = output.WhichOneof("kind")
     if kind == "measure":
         measured = output.measure.WhichOneof("kind")
+        if measured == "range_count":
+            return "count"
         if measured is not None:
             return measured
     elif kind is not None:

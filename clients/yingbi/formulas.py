@@ -75,10 +75,13 @@ class Formulas:
     cost: int = field(default=0, init=False)
     """In cells of a tree that is read."""
     _parts: int = field(default=0, init=False)
+    _sources: int = field(default=0, init=False)
+    """Of noise, in all measures so far."""
 
     def measure(self, measure: Measure) -> Reading:
         self._count()
         self.cost += self.measures.cost(measure)
+        self._sources += self.measures.sources(measure)
         return self.measures.reading(measure)
 
     def number(self, formula: Formula) -> Reading:
@@ -131,7 +134,10 @@ class Formulas:
         count, function = _ARITHMETIC[operation.operator]
         _check_count(operation, count)
         self._count()
+        before = self._sources
         operands = [self.number(operand) for operand in operation.operands]
+        # Operands are combined one by one, each with all sources so far.
+        self.cost += len(operands) * (self._sources - before)
 
         def compute(row: Row) -> Number | None:
             numbers = []

@@ -1,17 +1,20 @@
-"""What can be read off the cells of a row: counts, sums, means, quantiles and distinct values, each with its noise."""
+"""What can be read off the cells of a row, with its noise: counts, sums, means, quantiles, distinct values, ranges."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
+from yingbi.api.range_tree import range_noise
 from yingbi.api.v1.plan_pb2 import (
     BoundedSum,
     DistinctValuesMeasure,
     MeanMeasure,
     Measure,
     QuantileMeasure,
+    RangeCountMeasure,
     RangeCounts,
     SumMeasure,
 )
@@ -51,17 +54,29 @@ class Measures:
                 return self._quantile(measure.quantile)
             case "distinct_values":
                 return self._distinct_values(measure.distinct_values)
+            case "range_count":
+                return self._range_count(measure.range_count)
             case None:
                 raise PlanError("a measure is of a kind that this version does not know")
 
     def cost(self, measure: Measure) -> int:
         """Cells that a reading goes through, back and forth."""
         match measure.WhichOneof("kind"):
-            case "quantile" if measure.quantile.range_counts < len(self.layout.widths):
-                return 2 * self.layout.widths[measure.quantile.range_counts]
+            case "quantile":
+                return 2 * self._width(measure.quantile.range_counts)
             case "distinct_values":
                 return 4 * self.layout.most_leaves
+            case "range_count":
+                return self._width(measure.range_count.range_counts)
         return 1
+
+    def sources(self, measure: Measure) -> int:
+        """Of noise, in what is read: at most so many."""
+        ranged = measure.HasField("range_count")
+        return self._width(measure.range_count.range_counts) if ranged else 1
+
+    def _width(self, statistic: int) -> int:
+        return self.layout.widths[statistic] if statistic < len(self.layout.widths) else 1
 
     def _cell(self, statistic: int, *kinds: str) -> Callable[[Row], Linear]:
         self._check(statistic, *kinds)
@@ -109,9 +124,7 @@ class Measures:
         source, of_group = Source(statistic, measure.quantile), self.layout.deviation(statistic)
 
         def read(row: Row) -> Smooth | None:
-            leaves = row.memory.get(statistic)
-            if leaves is None:
-                leaves = row.memory[statistic] = consistent_leaves(tree, [cell * step for cell in row.cells[statistic]])
+            leaves = _leaves(row, statistic, tree, step)
             found = question.answer(leaves, of_group * math.sqrt(row.leaves))
             if found is None:
                 return None
@@ -136,6 +149,29 @@ class Measures:
 
         return read
 
+    def _range_count(self, measure: RangeCountMeasure) -> Callable[[Row], Linear]:
+        statistic, step = measure.range_counts, self.layout.step
+        self._check(statistic, "range_counts")
+        tree = _tree(self.layout.plan.statistics[statistic].range_counts)
+        first, end = measure.first_leaf, measure.end_leaf
+        if not first < end <= tree.leaves:
+            raise PlanError("a range in the plan is not within its tree")
+        of_group = self.layout.deviation(statistic)
+
+        @cache
+        def parts() -> dict[Source, float]:
+            # Once, and only when a row is read: by then the plan is known to be small enough.
+            noise = range_noise(tree.branching, tree.levels, first, end)
+            return {Source(statistic, node=source): of_group * part for source, part in noise.items()}
+
+        def read(row: Row) -> Linear:
+            count = sum(_leaves(row, statistic, tree, step)[first:end])
+            scale = math.sqrt(row.leaves)
+            noise = {source: scale * part for source, part in parts().items()}
+            return _finite(Linear(count, noise), *noise.values())
+
+        return read
+
     def _bounds(self, statistic: int) -> BoundedSum:
         self._check(statistic, "bounded_sum")
         shape = self.layout.plan.statistics[statistic].bounded_sum
@@ -155,6 +191,14 @@ def _tree(shape: RangeCounts) -> Tree:
     if not (shape.lower < shape.upper and math.isfinite(shape.upper - shape.lower)):
         raise PlanError("a tree of ranges in the plan has no finite bounds")
     return Tree(shape.lower, shape.upper, shape.branching, shape.levels)
+
+
+def _leaves(row: Row, statistic: int, tree: Tree, step: float) -> list[float]:
+    """Consistent counts, computed once for a row."""
+    leaves = row.memory.get(statistic)
+    if leaves is None:
+        leaves = row.memory[statistic] = consistent_leaves(tree, [cell * step for cell in row.cells[statistic]])
+    return leaves
 
 
 def _total(shape: BoundedSum, bounded: Linear, count: Linear) -> Linear:

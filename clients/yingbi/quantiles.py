@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from yingbi.api.range_tree import subtree_variances
 from yingbi.uncertain import Interval, Z
 
 _EXACT_WHOLE = 2.0**52
@@ -87,7 +88,7 @@ def consistent_leaves(tree: Tree, nodes: Sequence[float]) -> list[float]:
         start += b**number
     below = [list(level.pop())]
     sums: list[list[float]] = []
-    variances = _subtree_variances(b, tree.levels)
+    variances = subtree_variances(b, tree.levels)
     for variance in variances[:-1]:
         weight = b * variance / (1 + b * variance)
         sums.append([sum(below[-1][place : place + b]) for place in range(0, len(below[-1]), b)])
@@ -111,7 +112,7 @@ def rank_deviations(branching: int, levels: int, share: float) -> Sequence[float
     On level 1 nodes are independent with variance V, and D weighs them with 1 - q, phi - q or -q.
     """
     b = branching
-    variances = _subtree_variances(b, levels)
+    variances = subtree_variances(b, levels)
     within = [0.0]
     for variance in variances[:-1]:
         shares = [place / len(within) for place in range(len(within))]
@@ -132,7 +133,7 @@ def rank_deviations(branching: int, levels: int, share: float) -> Sequence[float
 
 def total_deviation(tree: Tree) -> float:
     """The standard deviation of the consistent total, in units of a node's deviation."""
-    return math.sqrt(tree.branching * _subtree_variances(tree.branching, tree.levels)[-1])
+    return math.sqrt(tree.branching * subtree_variances(tree.branching, tree.levels)[-1])
 
 
 @dataclass(frozen=True)
@@ -209,15 +210,6 @@ class Question:
     def _within(self, whole: int) -> float:
         """The nearest whole number between the bounds: leaves narrower than 1 may have none of their own."""
         return float(min(max(whole, math.ceil(self.tree.lower)), math.floor(self.tree.upper)))
-
-
-def _subtree_variances(branching: int, levels: int) -> list[float]:
-    """Of the bottom-up estimate of a node, from leaves (1) up to level 1."""
-    variances = [1.0]
-    for _ in range(levels - 1):
-        children = branching * variances[-1]
-        variances.append(children / (1 + children))
-    return variances
 
 
 def _crossing(ranks: Sequence[float], share: float) -> tuple[int, float]:

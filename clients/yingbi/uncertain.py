@@ -29,10 +29,12 @@ Interval = tuple[float, float]
 
 
 class Source(NamedTuple):
-    """A source of noise: a statistic's cell, or what its whole tree does to one quantile."""
+    """A source of noise: a statistic's cell, a source within its tree, or what its whole tree does to one quantile."""
 
     statistic: int
     quantile: float | None = None
+    node: int | None = None
+    """As `range_tree.range_noise` numbers the sources of a tree."""
 
 
 Noise = Mapping[Source, float]
@@ -77,17 +79,21 @@ Number = Linear | Ratio | Smooth
 def deviation(noise: Noise) -> float:
     """The standard deviation of the sum of all sources.
 
-    Cells are independent. Two quantiles of one tree are not, and how they depend on each other is not known;
-    their deviations are added, which is what it is at most (the triangle inequality of the L2 norm).
+    Cells are independent, and so are the sources within a tree. Two quantiles of one tree are not, nor a quantile
+    and those sources, and how they depend on each other is not known; their deviations are added, which is what it
+    is at most (the triangle inequality of the L2 norm).
     """
-    cells = [part for source, part in noise.items() if source.quantile is None]
-    if len(cells) == len(noise):
-        return math.hypot(*cells)
-    trees: dict[int, float] = {}
+    if all(source.quantile is None for source in noise):
+        return math.hypot(*noise.values())
+    quantiles: dict[int, float] = {}
     for source, part in noise.items():
         if source.quantile is not None:
-            trees[source.statistic] = trees.get(source.statistic, 0.0) + abs(part)
-    return math.hypot(*cells, *trees.values())
+            quantiles[source.statistic] = quantiles.get(source.statistic, 0.0) + abs(part)
+    cells: dict[int, list[float]] = {statistic: [] for statistic in quantiles}
+    for source, part in noise.items():
+        if source.quantile is None:
+            cells.setdefault(source.statistic, []).append(part)
+    return math.hypot(*(math.hypot(*parts) + quantiles.get(each, 0.0) for each, parts in cells.items()))
 
 
 def std_error(number: Number) -> float | None:

@@ -18,6 +18,7 @@ from yingbi.api.v1.plan_pb2 import (
     Operation,
     Plan,
     QuantileMeasure,
+    RangeCountMeasure,
     Statistic,
     SumMeasure,
 )
@@ -102,6 +103,8 @@ def check_measure(plan: Plan, measure: Measure, path: str) -> None:
             _check_quantile(plan, measure.quantile, f"{path}.quantile")
         case "distinct_values":
             _check_distinct_values(plan, measure.distinct_values, f"{path}.distinct_values")
+        case "range_count":
+            _check_range_count(plan, measure.range_count, f"{path}.range_count")
         case None:
             raise PlanError(path, "has no kind")
 
@@ -186,6 +189,13 @@ def _check_distinct_values(plan: Plan, measure: DistinctValuesMeasure, path: str
     )
     # Not true of NaN either.
     require(0 < measure.threshold < math.inf, f"{path}.threshold", "must be above 0 and finite")
+
+
+def _check_range_count(plan: Plan, measure: RangeCountMeasure, path: str) -> None:
+    tree = _statistic(plan, measure.range_counts, ("range_counts",), f"{path}.range_counts").range_counts
+    leaves = tree.branching**tree.levels
+    require(measure.first_leaf < measure.end_leaf, f"{path}.first_leaf", "must be below end_leaf")
+    require(measure.end_leaf <= leaves, f"{path}.end_leaf", f"must be at most {leaves:,}, the number of leaves")
 
 
 def _check_counts_same(plan: Plan, bounded: Statistic, index: int, path: str) -> None:

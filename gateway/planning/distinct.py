@@ -22,7 +22,7 @@ from enclave_sim.plan.sensitivity import groups
 from gateway.planning.aggregates import Counted, Function
 from gateway.planning.asked import Asked
 from gateway.planning.keys import counted_key
-from gateway.planning.notes import measures_of
+from gateway.planning.plan_measures import measures_of
 
 FALSE_VALUES = 0.05
 """Values that one unit has, or none, and that noise alone makes count: on average, over all cells, at most."""

@@ -40,7 +40,7 @@ def select_rows(scope: Scope, condition: Expression) -> Scope:
     """The rows for which a condition is true; one selection for several conditions in turn."""
     below = scope.relation
     if below.HasField("selection"):
-        both = Conjunction(operands=[*_conjuncts(below.selection.condition), *_conjuncts(condition)])
+        both = Conjunction(operands=[*conjuncts_of(below.selection.condition), *conjuncts_of(condition)])
         selection = Selection(input=below.selection.input, condition=Expression(conjunction=both))
     else:
         selection = Selection(input=below, condition=condition)
@@ -52,9 +52,9 @@ def narrowed(scope: Scope, condition: Expression) -> Scope:
     known: dict[str, Domain] = {}
     for attribute in (*scope.attributes, *scope.hidden):
         known[attribute.name] = attribute.domain
-    for part in _conjuncts(condition):
+    for part in conjuncts_of(condition):
         _apply(known, part)
-    present = {name for part in _conjuncts(condition) for name in _present(part)}
+    present = {name for part in conjuncts_of(condition) for name in _present(part)}
     parts = tuple(_with_domains(part, known, present) for part in scope.parts)
     hidden = tuple(replace(attribute, domain=known[attribute.name]) for attribute in scope.hidden)
     ranks = [a for a in (*(a for part in parts for a in part.columns.values()), *hidden) if a.repeats is not None]
@@ -67,10 +67,11 @@ def narrowed(scope: Scope, condition: Expression) -> Scope:
     return replace(scope, parts=parts, hidden=hidden, max_rows=max_rows, join_rows=join_rows, bound=bound)
 
 
-def _conjuncts(condition: Expression) -> Iterable[Expression]:
+def conjuncts_of(condition: Expression) -> Iterable[Expression]:
+    """The conditions that a condition joins by AND; itself where it joins none."""
     if condition.HasField("conjunction"):
         for operand in condition.conjunction.operands:
-            yield from _conjuncts(operand)
+            yield from conjuncts_of(operand)
     else:
         yield condition
 

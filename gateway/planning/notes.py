@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import (
-    COLUMN_TYPE_FLOAT64,
-    BoundedSum,
-    Formula,
-    GroupKey,
-    Measure,
-    Plan,
-    RangeCounts,
-    Relation,
-)
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, GroupKey, Measure, Plan, RangeCounts, Relation
 
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups
 from enclave_sim.privacy.clipping import SIXTEENTHS
 from gateway.planning.aggregates import MAX_QUANTILE, MIN_QUANTILE
 from gateway.planning.moments import is_second_moment
+from gateway.planning.plan_measures import measures_of, shown_measures
+from gateway.planning.range_workload import ranged
 from gateway.planning.ranges import resolution
 from gateway.planning.wording import number, text_of
 
-__all__ = ["clipping_notes", "measures_of", "number"]
+__all__ = ["clipping_notes", "number"]
 
 _MOST_NOTED = 20
 
@@ -34,6 +27,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """Short sentences, the same for every data: they are made of the plan and the declaration alone."""
     notes = [note for total in _sums(plan) for note in _value_notes(total, plan.fraction_bits)]
     notes += _quantile_notes(plan)
+    notes += _range_notes(plan)
     if any(item.WhichOneof("kind") != "distinct_units" for item in plan.statistics):
         notes += [_row_note(plan), *_reach_notes(plan)]
     if any(item.HasField("distinct_units") for item in plan.statistics):
@@ -86,6 +80,17 @@ def _resolution_note(tree: RangeCounts) -> str:
     )
 
 
+def _range_notes(plan: Plan) -> list[str]:
+    """Not of a tree of quantiles, whose leaves are ranges of equal width."""
+    indexes = {measure.range_count.range_counts for measure in measures_of(plan) if measure.HasField("range_count")}
+    operands = (ranged(plan.statistics[index].range_counts) for index in sorted(indexes))
+    return [
+        f"Counts of ranges of {text_of(operand)} are sums of the same noisy counts, so their errors go together."
+        for operand in operands
+        if operand is not None
+    ]
+
+
 def _row_note(plan: Plan) -> str:
     if plan.clipping.joint_norm:
         return (
@@ -106,7 +111,7 @@ def _row_note(plan: Plan) -> str:
 
 def _reach_notes(plan: Plan) -> list[str]:
     notes: dict[str, None] = {}
-    for measure in _shown(plan):
+    for measure in shown_measures(plan):
         if measure.HasField("sum"):
             total = plan.statistics[measure.sum.bounded_sum].bounded_sum
             reach = number(_sum_reach(plan, total))
@@ -203,22 +208,6 @@ def _sum_index(measure: Measure) -> int | None:
             return measure.mean.bounded_sum
         case _:
             return None
-
-
-def _shown(plan: Plan) -> Iterator[Measure]:
-    return (output.measure for output in plan.outputs if output.HasField("measure"))
-
-
-def measures_of(plan: Plan) -> Iterator[Measure]:
-    """All measures of the plan's answer, those inside formulas included."""
-    yield from _shown(plan)
-    formulas: list[Formula] = [output.formula for output in plan.outputs if output.HasField("formula")]
-    formulas += [plan.presentation.having, *(ordering.formula for ordering in plan.presentation.order_by)]
-    while formulas:
-        formula = formulas.pop()
-        if formula.HasField("measure"):
-            yield formula.measure
-        formulas += formula.operation.operands
 
 
 def _count_of(count: int, noun: str) -> str:

@@ -9,10 +9,12 @@ Every statistic costs budget, so each is measured once and shared by all columns
 - SUM(x) beside AVG(x) is derived from the centred sum and the count, at no cost.
 - Variances and what is like them share AVG's sum and count; see `moments`.
 - All quantiles of x are read off one tree of counts; see `ranges`.
+- Counts of several ranges of x are read off one table or tree of counts; see `range_workload`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from yingbi.api.problem import Kind, Problem
@@ -28,6 +30,7 @@ from yingbi.api.v1.plan_pb2 import (
     Operation,
     Plan,
     QuantileMeasure,
+    RangeCountMeasure,
     RowCount,
     Statistic,
     SumMeasure,
@@ -37,6 +40,8 @@ from enclave_sim.plan.releases import releases
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from gateway.planning import formulas, moments
 from gateway.planning.aggregates import Aggregate, Function
+from gateway.planning.plan_measures import measures_of
+from gateway.planning.range_workload import Place, RangeWorkload, asked_variance
 from gateway.planning.ranges import is_integral, range_counts
 from gateway.planning.subjects import Subject
 from gateway.planning.sums import bounded_sum, centre_of
@@ -58,11 +63,13 @@ class Chooser:
     def __init__(self, aggregates: Iterable[Aggregate], groups: int) -> None:
         self.statistics: list[Statistic] = []
         self._groups = groups
+        asked = list(aggregates)
         self._averaged = [
             (aggregate.subjects[0].expression, aggregate.filter)
-            for aggregate in aggregates
+            for aggregate in asked
             if aggregate.function in _CENTRED
         ]
+        self._ranges = RangeWorkload([count for count in asked if self._is_free(count)], groups)
 
     def formula(self, asked: formulas.Formula) -> Formula:
         """What computes the formula from the statistics."""
@@ -75,11 +82,10 @@ class Chooser:
     def _aggregate(self, asked: Aggregate) -> Formula:
         match asked.function:
             case Function.ROWS | Function.UNITS | Function.NON_NULL:
-                return self._count(_counted(asked))
+                place = self._ranges.place(asked)
+                return self._count(_counted(asked)) if place is None else self._range_count(place)
             case Function.VALUES:
-                # `distinct` sets the threshold when σ is known.
-                index = self._index(Statistic(distinct_units=DistinctUnits(), filter=asked.filter))
-                return Formula(measure=Measure(distinct_values=DistinctValuesMeasure(statistic=index)))
+                return self._distinct_values(asked)
             case Function.SUM:
                 return self._sum(asked.subjects[0], asked.filter)
             case Function.MEAN:
@@ -91,6 +97,22 @@ class Chooser:
 
     def _count(self, statistic: Statistic) -> Formula:
         return Formula(measure=Measure(count=CountMeasure(statistic=self._index(statistic))))
+
+    def _distinct_values(self, asked: Aggregate) -> Formula:
+        # `distinct` sets the threshold when σ is known.
+        index = self._index(Statistic(distinct_units=DistinctUnits(), filter=asked.filter))
+        return Formula(measure=Measure(distinct_values=DistinctValuesMeasure(statistic=index)))
+
+    def _range_count(self, place: Place) -> Formula:
+        index = self._index(place.statistic)
+        measure = RangeCountMeasure(range_counts=index, first_leaf=place.first, end_leaf=place.end)
+        return Formula(measure=Measure(range_count=measure))
+
+    def _is_free(self, count: Aggregate) -> bool:
+        """Whether it is a count of rows that no average needs anyway."""
+        if count.function is Function.NON_NULL:
+            return (count.subjects[0].expression, count.filter) not in self._averaged
+        return count.function is Function.ROWS and count.filter not in self._row_counted
 
     def _sum(self, subject: Subject, condition: Expression | None) -> Formula:
         centred = (subject.expression, condition) in self._averaged
@@ -181,15 +203,15 @@ def share_budget(plan: Plan, rho_units: int) -> None:
 
     Args:
         plan: complete but for σ, price and slot width; has at least one statistic. Changed in place.
-        rho_units: to be shared by `_weight`; at least one for each part.
+        rho_units: to be shared by `_weights`; at least one for each part.
 
     Raises:
         Problem: REFUSED "too_little_epsilon" when a share is so small that its noise exceeds what is
             sampled exactly.
     """
-    together = releases(plan)
-    weights = [sum(_weight(plan.statistics[index]) for index in release.statistics) for release in together]
-    for release, weight in zip(together, weights, strict=True):
+    weights = _weights(plan)
+    for release in releases(plan):
+        weight = sum(weights[index] for index in release.statistics)
         share = max(rho_units * weight // sum(weights), 1)
         try:
             sigma = sigma_for(release.delta2_squared, share, plan.noise.parties, release.cells)
@@ -200,9 +222,9 @@ def share_budget(plan: Plan, rho_units: int) -> None:
         plan.statistics[release.statistics[0]].rho_units = release.rho_units(sigma, plan.noise.parties)
 
 
-def budget_parts(plan: Plan) -> int:
+def budget_parts(plan: Plan) -> float:
     """The parts that `share_budget` makes, of which a count has one."""
-    return sum(map(_weight, plan.statistics))
+    return sum(_weights(plan)) / _WEIGHT
 
 
 def too_little_epsilon() -> Problem:
@@ -216,13 +238,38 @@ def too_little_epsilon() -> Problem:
     )
 
 
-def _weight(statistic: Statistic) -> int:
-    """Which part of the budget a statistic has: an equal one, and twice that for the counts of quantiles.
+def _weights(plan: Plan) -> list[int]:
+    """Which part of the budget each statistic has, in 2^-20: 1 but for trees.
 
-    A tree of two levels divides its part by two, and a quantile adds up several of its cells: twice the
-    part gives each level what a plain count has.
+    A tree of quantiles has 2: two levels divide its part by two, and a quantile adds up several of its cells; twice
+    the part gives each level what a plain count has.
+
+    A tree that k counts of ranges are read off has √V, V being the sum of their variances in units of what one count
+    has with the same ρ. With parts w that add up to 1, the columns' variances add up to the sum of V/w over all
+    statistics, V being 1 for a plain one, and by Cauchy and Schwarz that is least where w is as √V. Plain statistics
+    thus have equal parts, as ever; k ranges that are disjoint have V = k, and so √k parts in place of k; and no other
+    column has less than with k statistics, since a tree is only made where V < k·k.
     """
-    return 2 if statistic.HasField("range_counts") else 1
+    measures = list(measures_of(plan))
+    quantiles = {measure.quantile.range_counts for measure in measures if measure.HasField("quantile")}
+    ranges: dict[int, set[tuple[int, int]]] = {}
+    for measure in measures:
+        if measure.HasField("range_count"):
+            asked = measure.range_count
+            ranges.setdefault(asked.range_counts, set()).add((asked.first_leaf, asked.end_leaf))
+    return [
+        round(_WEIGHT * math.sqrt(_variance(statistic, ranges.get(index, set()), of_quantiles=index in quantiles)))
+        for index, statistic in enumerate(plan.statistics)
+    ]
+
+
+_WEIGHT = 2**20
+
+
+def _variance(statistic: Statistic, ranges: set[tuple[int, int]], *, of_quantiles: bool) -> float:
+    if not statistic.HasField("range_counts"):
+        return 1.0
+    return asked_variance(statistic.range_counts, ranges) + (4.0 if of_quantiles else 0.0)
 
 
 def _counted(asked: Aggregate) -> Statistic:

@@ -18,6 +18,7 @@ from yingbi.api.v1.plan_pb2 import (
     Output,
     Plan,
     QuantileMeasure,
+    RangeCountMeasure,
     RangeCounts,
     RowCount,
     Statistic,
@@ -67,6 +68,10 @@ def mean(bounded_sum: int, non_null_count: int) -> Measure:
 
 def quantile(statistic: int, share: float, *, integral: bool = False) -> Measure:
     return Measure(quantile=QuantileMeasure(range_counts=statistic, quantile=share, integral=integral))
+
+
+def range_count(statistic: int, first: int, end: int) -> Measure:
+    return Measure(range_count=RangeCountMeasure(range_counts=statistic, first_leaf=first, end_leaf=end))
 
 
 def formula(operator: str, *operands: Formula | Measure | float) -> Formula:

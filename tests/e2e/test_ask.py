@@ -93,6 +93,8 @@ def truth(sql: str) -> list[tuple[Any, ...]]:
 LINEAR = {
     "count of an expression": "SELECT COUNT(*) AS n, COUNT(pain) AS k FROM visits",
     "filter": "SELECT COUNT(*) FILTER (WHERE pain > 5) AS n, SUM(cost) FILTER (WHERE clinic = 'east') AS c FROM visits",
+    "ranges": "SELECT sex, COUNT(*) FILTER (WHERE age < 40) AS a, COUNT_IF(age BETWEEN 40 AND 64) AS b,"
+    " COUNT_IF(age >= 50) AS c, COUNT_IF(age > 90) / COUNT_IF(age >= 50) AS d FROM people GROUP BY sex ORDER BY sex",
     "sum of a case": "SELECT SUM(CASE WHEN pain >= 8 THEN 1 ELSE 0 END) AS severe FROM visits",
     "expression": "SELECT SUM(pain * 2 + 1) AS s, AVG(cost / 100) AS c FROM visits",
     "where": "SELECT COUNT(*) AS n FROM visits WHERE clinic LIKE '%th' AND NOT (pain BETWEEN 2 AND 4 OR cost < 30)",

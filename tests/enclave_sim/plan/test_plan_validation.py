@@ -221,7 +221,7 @@ FIELDS: dict[str, set[str]] = {
         *("sigma", "rho_units", "filter"),
     },
     "Output": {"name", "key", "measure", "formula"},
-    "Measure": {"count", "sum", "mean", "quantile", "distinct_values"},
+    "Measure": {"count", "sum", "mean", "quantile", "distinct_values", "range_count"},
     "Formula": {"measure", "constant", "operation"},
     "Presentation": {"having", "order_by", "limit", "offset"},
 }

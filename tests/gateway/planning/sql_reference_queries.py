@@ -132,6 +132,13 @@ QUERIES = (
     ),
     Query(
         AGGREGATES,
+        "several counts `FILTER (WHERE x < a)`, `COUNT_IF(x BETWEEN a AND b)`, …",
+        "of ranges of one x: all for what one count costs if they are disjoint",
+        "SELECT COUNT_IF(stay < 7) AS short, COUNT_IF(stay BETWEEN 7 AND 20) AS middle, COUNT_IF(stay > 20) AS long "
+        f"{_OF}",
+    ),
+    Query(
+        AGGREGATES,
         "an aggregate of an expression",
         "its bounds follow from those of its columns",
         f"SELECT SUM(IF(urgent, stay, 0)) AS days, AVG(pain * 10) AS p {_OF}",

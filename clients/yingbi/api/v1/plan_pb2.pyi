@@ -1305,6 +1305,7 @@ class Measure(_message.Message):
     MEAN_FIELD_NUMBER: _builtins.int
     QUANTILE_FIELD_NUMBER: _builtins.int
     DISTINCT_VALUES_FIELD_NUMBER: _builtins.int
+    RANGE_COUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def count(self) -> Global___CountMeasure: ...
     @_builtins.property
@@ -1315,6 +1316,8 @@ class Measure(_message.Message):
     def quantile(self) -> Global___QuantileMeasure: ...
     @_builtins.property
     def distinct_values(self) -> Global___DistinctValuesMeasure: ...
+    @_builtins.property
+    def range_count(self) -> Global___RangeCountMeasure: ...
     def __init__(
         self,
         *,
@@ -1323,12 +1326,13 @@ class Measure(_message.Message):
         mean: Global___MeanMeasure | None = ...,
         quantile: Global___QuantileMeasure | None = ...,
         distinct_values: Global___DistinctValuesMeasure | None = ...,
+        range_count: Global___RangeCountMeasure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "sum", b"sum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "distinct_values"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "distinct_values", "range_count"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1460,6 +1464,34 @@ class DistinctValuesMeasure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DistinctValuesMeasure: _TypeAlias = DistinctValuesMeasure  # noqa: Y015
+
+@_typing.final
+class RangeCountMeasure(_message.Message):
+    """Rows in the leaves from first_leaf to the one before end_leaf, by least squares over all levels of the tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_COUNTS_FIELD_NUMBER: _builtins.int
+    FIRST_LEAF_FIELD_NUMBER: _builtins.int
+    END_LEAF_FIELD_NUMBER: _builtins.int
+    range_counts: _builtins.int
+    first_leaf: _builtins.int
+    end_leaf: _builtins.int
+    """From first_leaf + 1 to branching^levels."""
+    def __init__(
+        self,
+        *,
+        range_counts: _builtins.int = ...,
+        first_leaf: _builtins.int = ...,
+        end_leaf: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_leaf", b"end_leaf", "first_leaf", b"first_leaf", "range_counts", b"range_counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RangeCountMeasure: _TypeAlias = RangeCountMeasure  # noqa: Y015
 
 @_typing.final
 class Formula(_message.Message):
