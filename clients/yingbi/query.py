@@ -42,7 +42,7 @@ class Preview:
         try:
             return Plan.FromString(self.message.plan)
         except DecodeError as error:
-            raise _not_what_was_asked("is no plan") from error
+            raise not_what_was_asked("is no plan") from error
 
     @cached_property
     def outlook(self) -> Plan | None:
@@ -52,7 +52,7 @@ class Preview:
         try:
             return Plan.FromString(self.message.outlook)
         except DecodeError as error:
-            raise _not_what_was_asked("has no second stage") from error
+            raise not_what_was_asked("has no second stage") from error
 
     @property
     def is_first_stage(self) -> bool:
@@ -74,7 +74,7 @@ class Preview:
         try:
             return predicted_errors(self._plans[-1])
         except PlanError as error:
-            raise _not_what_was_asked(f"cannot be read: {error}") from error
+            raise not_what_was_asked(f"cannot be read: {error}") from error
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -205,7 +205,7 @@ class Query:
 
     def _preview(self, question: job_pb2.Query, first: Job | None = None) -> Preview:
         delta = question.delta if question.HasField("delta") else None
-        _check_parameters(question.epsilon, delta)
+        check_parameters(question.epsilon, delta)
         preview = Preview(self.gateway.preview_query(question))
         _check_plan(preview, self.dataset, question.epsilon, delta)
         if first is not None:
@@ -289,10 +289,10 @@ def _check_second_stage(preview: Preview, first: Job) -> None:
     """The second stage groups by what the first one's enclaves signed, and both together cost what was offered."""
     dossier, second = first.receipt.dossier, preview.plan
     stages.check_follows(second, dossier.plan, [part.body for part in dossier.contributions])
-    _check_price(second.epsilon, second.delta, dossier.plan, second)
+    check_price(second.epsilon, second.delta, dossier.plan, second)
 
 
-def _check_parameters(epsilon: float, delta: float | None) -> None:
+def check_parameters(epsilon: float, delta: float | None) -> None:
     # One that is only too large is understood: the gateway refuses it, and says what the budget is.
     checked = min(float(epsilon), zcdp.MAX_EPSILON) if math.isfinite(epsilon) else float(epsilon)
     try:
@@ -308,35 +308,35 @@ def _check_plan(preview: Preview, dataset: str, epsilon: float, delta: float | N
     """A gateway plans; whoever pays checks that it is what they asked for, at the price they named."""
     plan = preview.plan
     if plan.dataset != dataset:
-        raise _not_what_was_asked(f"names the dataset {plan.dataset!r}, not {dataset!r}")
+        raise not_what_was_asked(f"names the dataset {plan.dataset!r}, not {dataset!r}")
     if plan.epsilon != epsilon:
-        raise _not_what_was_asked(f"costs ε = {plan.epsilon:g}, not {epsilon:g}")
+        raise not_what_was_asked(f"costs ε = {plan.epsilon:g}, not {epsilon:g}")
     if delta is not None and plan.delta != delta:
-        raise _not_what_was_asked(f"has δ = {plan.delta:g}, not {delta:g}")
+        raise not_what_was_asked(f"has δ = {plan.delta:g}, not {delta:g}")
     plans = (plan,) if preview.outlook is None else (plan, preview.outlook)
     for each in plans[1:]:
         if (each.dataset, each.epsilon, each.delta) != (plan.dataset, plan.epsilon, plan.delta):
-            raise _not_what_was_asked("has a second stage that is another question")
+            raise not_what_was_asked("has a second stage that is another question")
         if stages.is_first_stage(each):
-            raise _not_what_was_asked("has no second stage")
-    _check_price(epsilon, plan.delta, *plans)
+            raise not_what_was_asked("has no second stage")
+    check_price(epsilon, plan.delta, *plans)
     for each in plans:
         try:
             check_readable(each)
         except PlanError as error:
-            raise _not_what_was_asked(f"cannot be read: {error}") from error
+            raise not_what_was_asked(f"cannot be read: {error}") from error
 
 
-def _check_price(epsilon: float, delta: float, *plans: Plan) -> None:
+def check_price(epsilon: float, delta: float, *plans: Plan) -> None:
     try:
         implied = stages.implied_epsilon(delta, *plans)
     except ValueError as error:
-        raise _not_what_was_asked(f"has δ = {delta}") from error
+        raise not_what_was_asked(f"has δ = {delta}") from error
     if not implied <= epsilon * (1 + _EPSILON_SLACK):
-        raise _not_what_was_asked(f"charges ε = {implied:g}, not {epsilon:g}")
+        raise not_what_was_asked(f"charges ε = {implied:g}, not {epsilon:g}")
 
 
-def _not_what_was_asked(what: str) -> Problem:
+def not_what_was_asked(what: str) -> Problem:
     return Problem(
         Kind.BAD_EVIDENCE,
         "plan_differs",

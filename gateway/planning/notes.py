@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Formula, Measure, Plan, RangeCounts, Relation
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Formula, Measure, Plan, RangeCounts, Relation, Statistic
 
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups
@@ -23,9 +23,10 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """Short sentences, the same for every data: they are made of the plan and the declaration alone."""
     notes = [note for total in _sums(plan) for note in _value_notes(total, plan.fraction_bits)]
     notes += _quantile_notes(plan)
-    if any(item.WhichOneof("kind") != "distinct_units" for item in plan.statistics):
+    measured = _measured(plan)
+    if any(item.WhichOneof("kind") != "distinct_units" for item in measured):
         notes += [_row_note(plan), *_reach_notes(plan)]
-    if any(item.HasField("distinct_units") for item in plan.statistics):
+    if any(item.HasField("distinct_units") for item in measured):
         notes += _unit_notes(plan)
     notes += _join_notes(plan.relation, declaration)
     notes += _group_notes(plan)
@@ -161,6 +162,22 @@ def _measures(plan: Plan) -> Iterator[Measure]:
         if formula.HasField("measure"):
             yield formula.measure
         formulas += formula.operation.operands
+
+
+def _measured(plan: Plan) -> list[Statistic]:
+    """The statistics that the answer is made of: of a plan that questions share, one question's."""
+    used: set[int] = set()
+    for measure in _measures(plan):
+        match measure.WhichOneof("kind"):
+            case "count":
+                used.add(measure.count.statistic)
+            case "quantile":
+                used.add(measure.quantile.range_counts)
+            case "sum":
+                used.add(measure.sum.bounded_sum)
+            case "mean":
+                used.add(measure.mean.bounded_sum)
+    return [plan.statistics[index] for index in sorted(used)]
 
 
 def _count_of(count: int, noun: str) -> str:

@@ -12,7 +12,7 @@ Every statistic costs budget, so each is measured once and shared by all columns
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import (
@@ -179,9 +179,18 @@ def share_budget(plan: Plan, rho_units: int) -> None:
         Problem: REFUSED "too_little_epsilon" when a share is so small that its noise exceeds what is
             sampled exactly.
     """
-    parts = sum(_weight(statistic) for statistic in plan.statistics)
-    for statistic in plan.statistics:
-        share = max(rho_units * _weight(statistic) // parts, 1)
+    set_prices(plan, shares_of(plan.statistics, rho_units))
+
+
+def shares_of(statistics: Sequence[Statistic], rho_units: int) -> list[int]:
+    """What each statistic of one question has of the question's ρ."""
+    parts = sum(_weight(statistic) for statistic in statistics)
+    return [max(rho_units * _weight(statistic) // parts, 1) for statistic in statistics]
+
+
+def set_prices(plan: Plan, shares: Sequence[int]) -> None:
+    """Set each statistic's σ, and its price, which is at most its share; see `share_budget`."""
+    for statistic, share in zip(plan.statistics, shares, strict=True):
         delta2 = delta2_squared(plan, statistic)
         cells = groups(plan) * width(statistic)
         try:
