@@ -278,7 +278,7 @@ def _all_released(connection: Connection, news: list[NewJob]) -> bool:
 
 def _admit_all(connection: Connection, news: list[NewJob], waits: bool) -> list[JobRecord]:
     """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
-    dataset, before = _dataset(connection, news[0].dataset)
+    _, before = _dataset(connection, news[0].dataset)
     admitted: list[JobRecord] = []
     price = 0
     for new in news:

@@ -55,9 +55,7 @@ class Asked:
         return replace(self, selection=replace(self.selection, keys=self.selection.keys.knowing(found)))
 
 
-def read_question(
-    parsed: ParsedSelect, declaration: DatasetDeclaration, mentioned: Collection[str] = ()
-) -> Asked:
+def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration, mentioned: Collection[str] = ()) -> Asked:
     """The meaning of a SELECT.
 
     Args:

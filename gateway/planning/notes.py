@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, Formula, Measure, Plan, RangeCounts, Relation, Statistic
+from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_FLOAT64,
+    BoundedSum,
+    Formula,
+    Measure,
+    Plan,
+    RangeCounts,
+    Relation,
+    Statistic,
+)
 
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups

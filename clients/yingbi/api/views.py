@@ -15,7 +15,7 @@ def viewed(plan: Plan, view: View) -> Plan:
     seen = Plan()
     seen.CopyFrom(plan)
     for name in ("outputs", "grouping_sets", "presentation"):
-        seen.ClearField(name)  # type: ignore[arg-type]
+        seen.ClearField(name)
     seen.outputs.extend(view.outputs)
     seen.grouping_sets.extend(view.grouping_sets)
     if view.HasField("presentation"):
