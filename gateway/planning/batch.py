@@ -56,7 +56,7 @@ from gateway.planning.query import (
 )
 from gateway.planning.sources import names_in
 from gateway.planning.sql import parse_select
-from gateway.planning.statistics import Chooser, set_prices, share_budget, shares_of
+from gateway.planning.statistics import Chooser, set_prices, share_budget, shares_of, too_little_epsilon
 from gateway.planning.sums import bounded_sum
 
 MAX_QUESTIONS = 32
@@ -145,7 +145,8 @@ def plan_batch(
             hint="Ask in several batches." if queries else None,
         )
     setting = Setting(declaration, dataset_version, parties, epsilon, delta)
-    share = bought_rho_units(epsilon, delta) // len(queries)
+    bought = bought_rho_units(epsilon, delta)
+    share = bought // len(queries)
     read = [_read(index, sql, setting) for index, sql in enumerate(queries)]
     for each in read:
         _refuse_alone(each, share, setting)
@@ -156,7 +157,10 @@ def plan_batch(
         for number, (group, _, views) in enumerate(planned)
         for each, view in zip(group, views, strict=True)
     }
-    return Batch(tuple(plan for _, plan, _ in planned), tuple(questions[index] for index in range(len(queries))))
+    batch = Batch(tuple(plan for _, plan, _ in planned), tuple(questions[index] for index in range(len(queries))))
+    if batch.rho_units > bought:  # the least that a statistic costs, too often
+        raise too_little_epsilon()
+    return batch
 
 
 @contextmanager
