@@ -242,33 +242,34 @@ def _changed(number: int, change: Callable[[Plan], object]) -> Callable[[job_pb2
     return lie
 
 
+LIES: dict[str, Callable[[job_pb2.BatchPreview], object]] = {
+    "a plan that costs more": _changed(0, lambda plan: setattr(plan.statistics[0], "rho_units", 2 * ALL)),
+    "a second plan that makes all of them too dear": _changed(
+        1, lambda plan: setattr(plan.statistics[0], "rho_units", plan.statistics[0].rho_units + ALL // 100)
+    ),
+    "a plan for nobody": lambda preview: preview.plans.append(preview.plans[0]),
+    "a question without a plan": lambda preview: setattr(preview.questions[0], "plan", 2),
+    "a question too few": lambda preview: preview.questions.pop(),
+    "no plan and no question": lambda preview: preview.Clear(),
+    "another dataset": _changed(1, lambda plan: setattr(plan, "dataset", "ward")),
+    "another version of it": _changed(1, lambda plan: setattr(plan, "dataset_version", b"w" * 32)),
+    "another price": _changed(1, lambda plan: setattr(plan, "epsilon", 2.0)),
+    "another delta": _changed(1, lambda plan: setattr(plan, "delta", 1e-6)),
+    "a first stage": _changed(1, lambda plan: plan.statistics[0].unit_norms.edges.append(1)),
+    "what is no plan": lambda preview: preview.plans.__setitem__(0, b"\xff"),
+    "a view of a key that is not there": lambda preview: preview.questions[0].view.outputs.append(
+        Output(name="x", key=9)
+    ),
+    "a view that is too large": lambda preview: preview.questions[0].view.outputs.extend([Output(name="x")] * 300),
+}
+
+
 class TestWhatIsNotBelieved:
     """What a gateway could say in order to have more of the budget, or to show something else."""
 
-    LIES: dict[str, Callable[[job_pb2.BatchPreview], object]] = {
-        "a plan that costs more": _changed(0, lambda plan: setattr(plan.statistics[0], "rho_units", 2 * ALL)),
-        "a second plan that makes all of them too dear": _changed(
-            1, lambda plan: setattr(plan.statistics[0], "rho_units", plan.statistics[0].rho_units + ALL // 100)
-        ),
-        "a plan for nobody": lambda preview: preview.plans.append(preview.plans[0]),
-        "a question without a plan": lambda preview: setattr(preview.questions[0], "plan", 2),
-        "a question too few": lambda preview: preview.questions.pop(),
-        "no plan and no question": lambda preview: preview.Clear(),
-        "another dataset": _changed(1, lambda plan: setattr(plan, "dataset", "ward")),
-        "another version of it": _changed(1, lambda plan: setattr(plan, "dataset_version", b"w" * 32)),
-        "another price": _changed(1, lambda plan: setattr(plan, "epsilon", 2.0)),
-        "another delta": _changed(1, lambda plan: setattr(plan, "delta", 1e-6)),
-        "a first stage": _changed(1, lambda plan: plan.statistics[0].unit_norms.edges.append(1)),
-        "what is no plan": lambda preview: preview.plans.__setitem__(0, b"\xff"),
-        "a view of a key that is not there": lambda preview: preview.questions[0].view.outputs.append(
-            Output(name="x", key=9)
-        ),
-        "a view that is too large": lambda preview: preview.questions[0].view.outputs.extend([Output(name="x")] * 300),
-    }
-
     @pytest.mark.parametrize("name", LIES)
     def test_is_refused_before_anything_is_asked(self, gateway: MadeUpGateway, name: str) -> None:
-        gateway.lie = self.LIES[name]  # type: ignore[assignment]
+        gateway.lie = LIES[name]  # type: ignore[assignment]
         problem = caught(lambda: batch(gateway, COUNT, OTHER).run(1.0))
         assert (problem.kind, problem.code) == (Kind.BAD_EVIDENCE, "plan_differs")
         assert not gateway.requests
@@ -297,7 +298,7 @@ def test_a_view_changes_nothing_that_is_computed_on_data(queries: list[str]) -> 
         assert seen != plan
         for each in (plan, seen):
             for name in ("outputs", "grouping_sets", "presentation"):
-                each.ClearField(name)  # type: ignore[arg-type]
+                each.ClearField(name)
         assert seen == plan
 
 
