@@ -8,7 +8,6 @@ in the place of the plan's own.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,7 +23,7 @@ from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.views import viewed
 from yingbi.budget import Budget
-from yingbi.display import average_sentences, forecast_rows, plain_table
+from yingbi.display import answer_rows, average_sentences, forecast_rows, plain_table
 from yingbi.jobs import Answer, Job, Progress
 from yingbi.query import Query, authorize, check_parameters, check_price, forecast_json, not_what_was_asked
 from yingbi.transport import Gateway
@@ -127,7 +126,11 @@ class BatchAnswer(Answer):
     def notes(self) -> tuple[str, ...]:
         return self.view_notes
 
-    __repr__ = Answer.__repr__
+    def __repr__(self) -> str:
+        body, columns = self.receipt.dossier.body, self.table.columns
+        table = plain_table(self.columns, answer_rows(self.table), [column.kind != "key" for column in columns])
+        cost = "replayed, no cost" if self.replayed else f"ε = {body.epsilon:g}, δ = {body.delta:g} for the whole batch"
+        return f"{table}\n± is one standard error · {cost} · {self.budget}"
 
 
 @dataclass(frozen=True)
@@ -149,21 +152,33 @@ class BatchJobs:
         """The answers, in the order of the questions, from receipts that are verified here.
 
         Raises:
-            Problem: a job ended without an answer, or has not ended; `details` name it and its questions, counted
-                from 1. BAD_EVIDENCE for a receipt that does not verify.
+            Problem: as `answer`, for the first job that has none.
         """
-        for number, job in enumerate(self.jobs):
-            end = job.end()
-            if end is not None:
-                asked = ", ".join(str(place + 1) for place in self.preview.questions_of(number))
-                raise replace(end, details={**end.details, "questions": asked})
-            job.receipt.verify()
-        return list(self._answers())
+        for plan in range(len(self.jobs)):
+            self._verify(plan)
+        return [self._answer(place) for place in range(len(self.preview.queries))]
 
-    def _answers(self) -> Iterator[Answer]:
-        preview = self.preview
-        for query, question, view in zip(preview.queries, preview.message.questions, preview.views, strict=True):
-            yield BatchAnswer(self.jobs[question.plan], query, view, tuple(question.notes))
+    def answer(self, place: int) -> Answer:
+        """The answer to one question, by its place from 0, whatever became of the others.
+
+        Raises:
+            Problem: its job ended without an answer, or has not ended; `details` name the job and its questions,
+                counted from 1. BAD_EVIDENCE for a receipt that does not verify.
+        """
+        self._verify(self.preview.message.questions[place].plan)
+        return self._answer(place)
+
+    def _verify(self, plan: int) -> None:
+        end = self.jobs[plan].end()
+        if end is not None:
+            asked = ", ".join(str(place + 1) for place in self.preview.questions_of(plan))
+            raise replace(end, details={**end.details, "questions": asked})
+        self.jobs[plan].receipt.verify()
+
+    def _answer(self, place: int) -> Answer:
+        preview, question = self.preview, self.preview.message.questions[place]
+        notes = tuple(question.notes)
+        return BatchAnswer(self.jobs[question.plan], preview.queries[place], preview.views[place], notes)
 
 
 @dataclass(frozen=True)

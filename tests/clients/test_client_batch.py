@@ -202,6 +202,14 @@ def test_a_job_that_fails_is_named_with_its_questions(gateway: MadeUpGateway) ->
     assert (problem.details["job"], problem.details["questions"]) == ("job-1", "1, 3")
 
 
+def test_the_answers_of_other_jobs_are_there_all_the_same(gateway: MadeUpGateway) -> None:
+    gateway.fails = {"job-1"}
+    asked = batch(gateway, COUNT, OTHER, MEAN).submit(1.0).wait()
+    assert asked.answer(1).columns == ("n",)
+    assert "for the whole batch" in repr(asked.answer(1))
+    assert caught(lambda: asked.answer(2)).code == "node_lost"
+
+
 def test_an_interrupt_cancels_what_is_not_done(gateway: MadeUpGateway) -> None:
     gateway.interrupts = {"job-2"}
     with pytest.raises(KeyboardInterrupt):
@@ -285,11 +293,10 @@ class TestWhatIsNotBelieved:
         assert (problem.kind, problem.code) == (Kind.CONFLICT, "batch_differs")
 
 
-@given(st.lists(st.sampled_from([COUNT, MEAN, OTHER]), min_size=1, max_size=3))
-def test_a_view_changes_nothing_that_is_computed_on_data(queries: list[str]) -> None:
+def test_a_view_changes_nothing_that_is_computed_on_data(gateway: MadeUpGateway) -> None:
     """Whatever a gateway puts into a view: rows, groups, noise and price are those of the plan that was signed."""
-    gateway = MadeUpGateway()
-    preview = gateway.preview_batch(job_pb2.BatchQuery(dataset="clinic", sql=queries, epsilon=1.0))
+    asked = job_pb2.BatchQuery(dataset="clinic", sql=[COUNT, MEAN, OTHER], epsilon=1.0)
+    preview = gateway.preview_batch(asked)
     for question in preview.questions:
         question.view.grouping_sets.append(GroupingSet(keys=[0]))
         question.view.presentation.limit = 7

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from yingbi.answer import Forecast, Table, predicted_errors, table_of
+from yingbi.answer import Forecast, Table, check_readable, predicted_errors, table_of
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Plan
@@ -111,6 +111,18 @@ class TestWhatIsShared:
         batch = together(sums(1), sums(41), sums(21))
         assert [question.plan for question in batch.questions] == [0, 1, 0]
         assert [len(plan.statistics) for plan in batch.plans] == [60, 40]
+
+    def test_what_would_take_long_to_compute_is_divided(self) -> None:
+        """Who verifies a receipt computes every column of the shared plan, for 16,001 days here."""
+        queries = [
+            f"SELECT days, {', '.join(f'VAR_POP(value) * {n + first}' for n in range(4))} FROM labs GROUP BY days"
+            for first in (10, 20)
+        ]
+        batch = together(*queries)
+        assert [question.plan for question in batch.questions] == [0, 1]
+        assert len(together(*[query.replace("GROUP", "WHERE days < -7000 GROUP") for query in queries]).plans) == 1
+        for plan in batch.plans:
+            check_readable(plan)
 
     def test_notes_are_about_what_the_question_asks(self) -> None:
         rows, units = views(together("SELECT COUNT(*) FROM labs", "SELECT COUNT(DISTINCT id) FROM labs"))
