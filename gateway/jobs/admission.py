@@ -145,10 +145,8 @@ class Admission:
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         if not await self._database.run(_all_released, news):
             self._nodes.check_connected()
-        admitted = await self._database.run(_admit_all, news, waits)
-        for record in admitted:
-            if record.state == states.QUEUED:
-                self._runner.start(record)
+        # A caller who goes away leaves no job that is charged and not started.
+        admitted = await asyncio.shield(self._start_all(news, waits))
         return BatchJobs(jobs=[await self.describe(record) for record in admitted])
 
     async def approve(self, caller: Caller, signed: SignedApproval) -> Job:
@@ -225,6 +223,13 @@ class Admission:
         if batch.rho_units > budget.limit_rho_units:
             raise ledger.exceeded(budget, batch.rho_units)
         return _PlannedBatch(dataset, budget, batch)
+
+    async def _start_all(self, news: list[NewJob], waits: bool) -> list[JobRecord]:
+        admitted = await self._database.run(_admit_all, news, waits)
+        for record in admitted:
+            if record.state == states.QUEUED:
+                self._runner.start(record)
+        return admitted
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()

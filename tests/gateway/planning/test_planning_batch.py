@@ -185,7 +185,7 @@ def no_worse(batch: Batch, queries: Sequence[str]) -> None:
 
 
 @given(st.lists(_queries(), min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @example([SUM, MEAN])
 @example(
     [
