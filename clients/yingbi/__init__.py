@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from yingbi.api.problem import Problem
+    from yingbi.batch import Batch
     from yingbi.jobs import Answer, Job
     from yingbi.query import Preview, Query
     from yingbi.receipt import Receipt
     from yingbi.zone import Dataset, Zone, connect
 
-__all__ = ["Answer", "Dataset", "Job", "Preview", "Problem", "Query", "Receipt", "Zone", "connect"]
+__all__ = ["Answer", "Batch", "Dataset", "Job", "Preview", "Problem", "Query", "Receipt", "Zone", "connect"]
 
 _HOMES = {
     "Answer": "yingbi.jobs",
+    "Batch": "yingbi.batch",
     "Dataset": "yingbi.zone",
     "Job": "yingbi.jobs",
     "Preview": "yingbi.query",

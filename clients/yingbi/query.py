@@ -42,7 +42,7 @@ class Preview:
         try:
             return Plan.FromString(self.message.plan)
         except DecodeError as error:
-            raise _not_what_was_asked("is no plan") from error
+            raise not_what_was_asked("is no plan") from error
 
     @cached_property
     def outlook(self) -> Plan | None:
@@ -52,7 +52,7 @@ class Preview:
         try:
             return Plan.FromString(self.message.outlook)
         except DecodeError as error:
-            raise _not_what_was_asked("has no second stage") from error
+            raise not_what_was_asked("has no second stage") from error
 
     @property
     def is_first_stage(self) -> bool:
@@ -74,7 +74,7 @@ class Preview:
         try:
             return predicted_errors(self._plans[-1])
         except PlanError as error:
-            raise _not_what_was_asked(f"cannot be read: {error}") from error
+            raise not_what_was_asked(f"cannot be read: {error}") from error
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -94,18 +94,12 @@ class Preview:
         return Budget.of(self.message.budget)
 
     def to_json(self) -> dict[str, object]:
-        plan, forecast = self.plan, self.forecast
+        plan = self.plan
         return {
             "dataset": plan.dataset,
             "version": plan.dataset_version.hex(),
             "plan_hash": self.plan_hash.hex(),
-            "columns": [{"name": column.name, "kind": column.kind} for column in forecast.columns],
-            "groups": [[to_json(cell) for cell in group] for group in forecast.groups],
-            "std_errors": [list(row) for row in forecast.std_errors],
-            "average_errors": [
-                {"column": entry.column, "rows": entry.rows, "std_error": entry.std_error}
-                for entry in forecast.average_errors
-            ],
+            **forecast_json(self.forecast),
             "notes": list(self.notes),
             "epsilon": plan.epsilon,
             "delta": plan.delta,
@@ -122,6 +116,19 @@ class Preview:
         )
         price = f"would cost ε = {self.plan.epsilon:g}, δ = {self.plan.delta:g} · {self.budget}"
         return "\n".join([table, *average_sentences(self.forecast), price])
+
+
+def forecast_json(forecast: Forecast) -> dict[str, object]:
+    """The part of a preview that speaks of errors."""
+    return {
+        "columns": [{"name": column.name, "kind": column.kind} for column in forecast.columns],
+        "groups": [[to_json(cell) for cell in group] for group in forecast.groups],
+        "std_errors": [list(row) for row in forecast.std_errors],
+        "average_errors": [
+            {"column": entry.column, "rows": entry.rows, "std_error": entry.std_error}
+            for entry in forecast.average_errors
+        ],
+    }
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,7 @@ class Query:
 
     def _preview(self, question: job_pb2.Query, first: Job | None = None) -> Preview:
         delta = question.delta if question.HasField("delta") else None
-        _check_parameters(question.epsilon, delta)
+        check_parameters(question.epsilon, delta)
         preview = Preview(self.gateway.preview_query(question))
         _check_plan(preview, self.dataset, question.epsilon, delta)
         if first is not None:
@@ -224,31 +231,28 @@ class Query:
         return self._sign_and_submit(again, question, request_id)
 
     def _sign_and_submit(self, preview: Preview, question: job_pb2.Query, request_id: str) -> Job:
-        token = self.gateway.profile.token
-        key = credentials.signing_key(token)
-        authorization = job_pb2.Authorization(
-            plan_hash=preview.plan_hash,
-            rho_units=stages.rho_units(preview.plan),
-            delta=preview.plan.delta,
-            request_id=request_id,
-            expires=Timestamp(seconds=int(time.time()) + AUTHORIZATION_SECONDS),
-            developer_key=key.public_key().public_bytes_raw(),
-        )
-        body = authorization.SerializeToString(deterministic=True)
-        return Job(
-            self.gateway.submit_query(
-                job_pb2.SubmitQueryRequest(
-                    query=question,
-                    authorization=authorization,
-                    signature=digests.sign(key, digests.AUTHORIZATION, body),
-                )
-            ),
-            self.gateway,
-        )
+        authorization, signature = authorize(self.gateway.profile.token, preview.message.plan, request_id)
+        request = job_pb2.SubmitQueryRequest(query=question, authorization=authorization, signature=signature)
+        return Job(self.gateway.submit_query(request), self.gateway)
 
     def _message(self, epsilon: float, delta: float | None) -> job_pb2.Query:
         auto = self.bounds == "auto"
         return job_pb2.Query(dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta, auto_bounds=auto)
+
+
+def authorize(token: str, plan: bytes, request_id: str) -> tuple[job_pb2.Authorization, bytes]:
+    """A developer's authorization of exactly this plan at its price, and its signature."""
+    key, message = credentials.signing_key(token), Plan.FromString(plan)
+    authorization = job_pb2.Authorization(
+        plan_hash=digests.digest(digests.PLAN, plan),
+        rho_units=stages.rho_units(message),
+        delta=message.delta,
+        request_id=request_id,
+        expires=Timestamp(seconds=int(time.time()) + AUTHORIZATION_SECONDS),
+        developer_key=key.public_key().public_bytes_raw(),
+    )
+    body = authorization.SerializeToString(deterministic=True)
+    return authorization, digests.sign(key, digests.AUTHORIZATION, body)
 
 
 def _soon(job: Job) -> Job:
@@ -289,10 +293,11 @@ def _check_second_stage(preview: Preview, first: Job) -> None:
     """The second stage groups by what the first one's enclaves signed, and both together cost what was offered."""
     dossier, second = first.receipt.dossier, preview.plan
     stages.check_follows(second, dossier.plan, [part.body for part in dossier.contributions])
-    _check_price(second.epsilon, second.delta, dossier.plan, second)
+    check_price(second.epsilon, second.delta, dossier.plan, second)
 
 
-def _check_parameters(epsilon: float, delta: float | None) -> None:
+def check_parameters(epsilon: float, delta: float | None) -> None:
+    """Refuse (MALFORMED "epsilon" or "delta") what no request may carry."""
     # One that is only too large is understood: the gateway refuses it, and says what the budget is.
     checked = min(float(epsilon), zcdp.MAX_EPSILON) if math.isfinite(epsilon) else float(epsilon)
     try:
@@ -308,35 +313,37 @@ def _check_plan(preview: Preview, dataset: str, epsilon: float, delta: float | N
     """A gateway plans; whoever pays checks that it is what they asked for, at the price they named."""
     plan = preview.plan
     if plan.dataset != dataset:
-        raise _not_what_was_asked(f"names the dataset {plan.dataset!r}, not {dataset!r}")
+        raise not_what_was_asked(f"names the dataset {plan.dataset!r}, not {dataset!r}")
     if plan.epsilon != epsilon:
-        raise _not_what_was_asked(f"costs ε = {plan.epsilon:g}, not {epsilon:g}")
+        raise not_what_was_asked(f"costs ε = {plan.epsilon:g}, not {epsilon:g}")
     if delta is not None and plan.delta != delta:
-        raise _not_what_was_asked(f"has δ = {plan.delta:g}, not {delta:g}")
+        raise not_what_was_asked(f"has δ = {plan.delta:g}, not {delta:g}")
     plans = (plan,) if preview.outlook is None else (plan, preview.outlook)
     for each in plans[1:]:
         if (each.dataset, each.epsilon, each.delta) != (plan.dataset, plan.epsilon, plan.delta):
-            raise _not_what_was_asked("has a second stage that is another question")
+            raise not_what_was_asked("has a second stage that is another question")
         if stages.is_first_stage(each):
-            raise _not_what_was_asked("has no second stage")
-    _check_price(epsilon, plan.delta, *plans)
+            raise not_what_was_asked("has no second stage")
+    check_price(epsilon, plan.delta, *plans)
     for each in plans:
         try:
             check_readable(each)
         except PlanError as error:
-            raise _not_what_was_asked(f"cannot be read: {error}") from error
+            raise not_what_was_asked(f"cannot be read: {error}") from error
 
 
-def _check_price(epsilon: float, delta: float, *plans: Plan) -> None:
+def check_price(epsilon: float, delta: float, *plans: Plan) -> None:
+    """Refuse plans that together cost more than was offered."""
     try:
         implied = stages.implied_epsilon(delta, *plans)
     except ValueError as error:
-        raise _not_what_was_asked(f"has δ = {delta}") from error
+        raise not_what_was_asked(f"has δ = {delta}") from error
     if not implied <= epsilon * (1 + _EPSILON_SLACK):
-        raise _not_what_was_asked(f"charges ε = {implied:g}, not {epsilon:g}")
+        raise not_what_was_asked(f"charges ε = {implied:g}, not {epsilon:g}")
 
 
-def _not_what_was_asked(what: str) -> Problem:
+def not_what_was_asked(what: str) -> Problem:
+    """The problem with a plan that the gateway made of something else; `what` goes on after "the plan"."""
     return Problem(
         Kind.BAD_EVIDENCE,
         "plan_differs",

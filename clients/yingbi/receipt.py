@@ -316,10 +316,14 @@ class Receipt:
         """Protobuf's JSON mapping of the message."""
         return _document(self.message)
 
-    def table(self) -> Table:
-        """The answer, recomputed from the opened integers. Believe it after `verify`."""
+    def table(self, view: Plan | None = None) -> Table:
+        """The answer, recomputed from the opened integers. Believe it after `verify`.
+
+        Args:
+            view: what one question sees of the plan; see `yingbi.api.views.viewed`.
+        """
         try:
-            return table_of(self.dossier.plan, self.dossier.body.opened)
+            return table_of(self.dossier.plan if view is None else view, self.dossier.body.opened)
         except PlanError as error:
             raise _bad("numbers", f"The numbers cannot be recomputed: {error}.") from error
 

@@ -65,6 +65,12 @@ class Gateway:
     def submit_query(self, request: job_pb2.SubmitQueryRequest) -> job_pb2.Job:
         return self._call(self._jobs.SubmitQuery, request)
 
+    def preview_batch(self, batch: job_pb2.BatchQuery) -> job_pb2.BatchPreview:
+        return self._call(self._jobs.PreviewBatch, job_pb2.PreviewBatchRequest(batch=batch))
+
+    def submit_batch(self, request: job_pb2.SubmitBatchRequest) -> job_pb2.BatchJobs:
+        return self._call(self._jobs.SubmitBatch, request)
+
     def get_job(self, job: str) -> job_pb2.Job:
         return self._call(self._jobs.GetJob, job_pb2.GetJobRequest(job=job))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from yingbi import profile
 from yingbi.answer import to_json, to_python
 from yingbi.api.v1 import dataset_pb2, plan_pb2
+from yingbi.batch import Batch
 from yingbi.budget import Budget
 from yingbi.jobs import Job
 from yingbi.mock import DEFAULT_ROWS, mock_tables
@@ -69,6 +71,10 @@ class Zone:
 
     def dataset(self, name: str) -> Dataset:
         return Dataset(self._gateway.get_dataset(name), self._gateway)
+
+    def batch(self, queries: Iterable[Query]) -> Batch:
+        """Questions to one dataset that are planned together and asked at one price; nothing is asked yet."""
+        return Batch(tuple(queries), self._gateway)
 
     def jobs(self) -> list[Job]:
         """The caller's jobs; an operator sees everybody's."""

@@ -46,6 +46,17 @@ class JobService(JobServiceServicer):
         return await self._admission.submit(caller, request)
 
     @answers
+    async def PreviewBatch(self, request: messages.PreviewBatchRequest, context: Context) -> messages.BatchPreview:
+        caller = self._authentication.caller(context)
+        return await self._admission.preview_batch(caller, request.batch)
+
+    @answers
+    async def SubmitBatch(self, request: messages.SubmitBatchRequest, context: Context) -> messages.BatchJobs:
+        caller = self._authentication.caller(context)
+        require(caller, Role.DEVELOPER)
+        return await self._admission.submit_batch(caller, request)
+
+    @answers
     async def GetJob(self, request: messages.GetJobRequest, context: Context) -> messages.Job:
         record = await self._record(self._authentication.caller(context), request.job)
         return await self._admission.describe(record)

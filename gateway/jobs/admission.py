@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration
 from yingbi.api.v1.job_pb2 import (
     Approval,
+    BatchJobs,
+    BatchPreview,
+    BatchQuery,
     Failure,
     Job,
     Preview,
     Query,
     SignedApproval,
     SignedAuthorization,
+    SubmitBatchRequest,
     SubmitQueryRequest,
 )
 from yingbi.api.v1.plan_pb2 import Plan
@@ -29,13 +34,14 @@ from enclave_sim.plan.sensitivity import charge_of, is_first_stage, total_rho_un
 from gateway.governance import grades
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
-from gateway.jobs import records, states
+from gateway.jobs import batches, records, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger
+from gateway.planning.batch import Batch, plan_batch
 from gateway.planning.notes import clipping_notes
 from gateway.planning.query import Question, plan_question
 from gateway.planning.stages import FirstStage, stage_notes
@@ -60,6 +66,13 @@ class _Planned:
     @property
     def plan_hash(self) -> bytes:
         return plan_hash(self.plan_bytes)
+
+
+@dataclass(frozen=True)
+class _PlannedBatch:
+    dataset: RegisteredDataset
+    budget: Budget
+    batch: Batch
 
 
 class Admission:
@@ -106,6 +119,35 @@ class Admission:
         if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
             return await self.describe(await self._database.run(records.create, new, states.WAITING))
         return await self._start(new, planned)
+
+    async def preview_batch(self, caller: Caller, asked: BatchQuery) -> BatchPreview:
+        """The plans of questions that are planned together, their cost, and what is left; raises Problem."""
+        planned = await self._plan_batch(asked)
+        waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
+        return batches.preview_of(
+            planned.batch,
+            planned.dataset.declaration,
+            budget=planned.budget,
+            state=states.WAITING if waits else states.PREVIEWED,
+        )
+
+    async def submit_batch(self, caller: Caller, request: SubmitBatchRequest) -> BatchJobs:
+        """Admit a batch: a job for each of its plans, all charged in one transaction, or none; raises Problem.
+
+        The same request ids with the same batch are the same jobs.
+        """
+        digest, request_id = batches.request_digest(request.batch), batches.request_id_of(request)
+        earlier = await self._database.run(batches.earlier, caller.name, request_id)
+        if earlier:
+            return BatchJobs(jobs=[await self._earlier(record, digest) for record in earlier])
+        planned = await self._plan_batch(request.batch)
+        news = _new_jobs(caller, request, planned, digest)
+        waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
+        if not await self._database.run(_all_released, news):
+            self._nodes.check_connected()
+        # A caller who goes away leaves no job that is charged and not started.
+        admitted = await asyncio.shield(self._start_all(news, waits))
+        return BatchJobs(jobs=[await self.describe(record) for record in admitted])
 
     async def approve(self, caller: Caller, signed: SignedApproval) -> Job:
         """Let a waiting job run: reserves its budget now. Raises Problem."""
@@ -169,6 +211,26 @@ class Admission:
             raise ledger.exceeded(budget, question.rho_units)
         return _Planned(dataset, budget, question)
 
+    async def _plan_batch(self, asked: BatchQuery) -> _PlannedBatch:
+        dataset, budget = await self._database.run(_dataset, asked.dataset)
+        grades.check_grade(dataset.declaration.grade)
+        parties = len(self._epoch().holders)
+        if zcdp.MAX_EPSILON < asked.epsilon < math.inf:
+            # No declared budget is as large.
+            raise ledger.exceeded(budget, budget.limit_rho_units + 1)
+        # Many questions at once would hold up everybody else's.
+        batch = await asyncio.to_thread(_batch, asked, dataset, parties)
+        if batch.rho_units > budget.limit_rho_units:
+            raise ledger.exceeded(budget, batch.rho_units)
+        return _PlannedBatch(dataset, budget, batch)
+
+    async def _start_all(self, news: list[NewJob], waits: bool) -> list[JobRecord]:
+        admitted = await self._database.run(_admit_all, news, waits)
+        for record in admitted:
+            if record.state == states.QUEUED:
+                self._runner.start(record)
+        return admitted
+
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
 
@@ -194,6 +256,46 @@ def _question(
         auto_bounds=query.auto_bounds,
         first_stage=first_stage,
     )
+
+
+def _batch(asked: BatchQuery, dataset: RegisteredDataset, parties: int) -> Batch:
+    return plan_batch(
+        asked.sql,
+        dataset.declaration,
+        dataset_version=dataset.version,
+        parties=parties,
+        epsilon=asked.epsilon,
+        delta=asked.delta if asked.HasField("delta") else dataset.declaration.budget_delta,
+    )
+
+
+def _new_jobs(caller: Caller, request: SubmitBatchRequest, planned: _PlannedBatch, digest: bytes) -> list[NewJob]:
+    requests = batches.single_requests(request, planned.batch)
+    parts = [_Planned(planned.dataset, planned.budget, Question(plan)) for plan in planned.batch.plans]
+    for single, part in zip(requests, parts, strict=True):
+        _check_authorization(caller, single, part)
+    return [_new_job(caller, single, part, digest) for single, part in zip(requests, parts, strict=True)]
+
+
+def _all_released(connection: Connection, news: list[NewJob]) -> bool:
+    return all(records.release(connection, new.plan_hash) for new in news)
+
+
+def _admit_all(connection: Connection, news: list[NewJob], waits: bool) -> list[JobRecord]:
+    """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
+    _, before = _dataset(connection, news[0].dataset)
+    admitted: list[JobRecord] = []
+    price = 0
+    for new in news:
+        if records.release(connection, new.plan_hash):
+            admitted.append(_replay(connection, new))
+            continue
+        price += total_rho_units(Plan.FromString(new.plan))
+        admitted.append(records.create(connection, new, states.WAITING) if waits else _admit(connection, new))
+    left = before.limit_rho_units - before.spent_rho_units
+    if any(record.state == states.REFUSED for record in admitted) or (waits and price > left):
+        raise ledger.exceeded(before, price)
+    return admitted
 
 
 def _notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -55,13 +55,16 @@ class Asked:
         return replace(self, selection=replace(self.selection, keys=self.selection.keys.knowing(found)))
 
 
-def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration) -> Asked:
+def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration, mentioned: Collection[str] = ()) -> Asked:
     """The meaning of a SELECT.
+
+    Args:
+        mentioned: names that its rows are to keep, beside those that it says itself.
 
     Raises:
         Problem: with the place of whatever cannot be asked.
     """
-    scope = read_source(parsed.source, parsed.select, declaration)
+    scope = read_source(parsed.source, parsed.select, declaration, mentioned)
     selection = read_selection(scope, parsed)
     presentation = read_presentation(scope, parsed.select, selection)
     for name, (message, hint) in _REFUSED.items():

@@ -16,6 +16,7 @@ import math
 from dataclasses import replace
 from statistics import NormalDist
 
+from yingbi.api.v1.job_pb2 import View
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.sensitivity import groups
@@ -43,9 +44,9 @@ def with_counted_key(asked: Asked) -> Asked:
     return replace(asked, selection=replace(asked.selection, keys=keys))
 
 
-def set_thresholds(plan: Plan) -> None:
-    """Set the threshold of every count of values. The plan's statistics have their σ; it is changed in place."""
-    for measure in measures_of(plan):
+def set_thresholds(plan: Plan, answer: Plan | View) -> None:
+    """Set the threshold of every count of values in an answer of the plan, whose statistics have their σ."""
+    for measure in measures_of(answer):
         if measure.HasField("distinct_values"):
             sigma = plan.statistics[measure.distinct_values.statistic].sigma
             deviation = math.sqrt(plan.noise.parties) * sigma / 2**plan.fraction_bits

@@ -6,7 +6,16 @@ import math
 from collections.abc import Sequence
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, BoundedSum, GroupKey, Measure, Plan, RangeCounts, Relation
+from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_FLOAT64,
+    BoundedSum,
+    GroupKey,
+    Measure,
+    Plan,
+    RangeCounts,
+    Relation,
+    Statistic,
+)
 
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups
@@ -28,9 +37,10 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     notes = [note for total in _sums(plan) for note in _value_notes(total, plan.fraction_bits)]
     notes += _quantile_notes(plan)
     notes += _range_notes(plan)
-    if any(item.WhichOneof("kind") != "distinct_units" for item in plan.statistics):
+    measured = _measured(plan)
+    if any(item.WhichOneof("kind") != "distinct_units" for item in measured):
         notes += [_row_note(plan), *_reach_notes(plan)]
-    if any(item.HasField("distinct_units") for item in plan.statistics):
+    if any(item.HasField("distinct_units") for item in measured):
         notes += _unit_notes(plan)
     notes += _value_count_notes(plan)
     notes += _join_notes(plan.relation, declaration)
@@ -208,6 +218,26 @@ def _sum_index(measure: Measure) -> int | None:
             return measure.mean.bounded_sum
         case _:
             return None
+
+
+def _measured(plan: Plan) -> list[Statistic]:
+    """The statistics that the answer is made of: of a plan that questions share, one question's."""
+    used: set[int] = set()
+    for measure in measures_of(plan):
+        match measure.WhichOneof("kind"):
+            case "count":
+                used.add(measure.count.statistic)
+            case "quantile":
+                used.add(measure.quantile.range_counts)
+            case "sum":
+                used.add(measure.sum.bounded_sum)
+            case "mean":
+                used.add(measure.mean.bounded_sum)
+            case "distinct_values":
+                used.add(measure.distinct_values.statistic)
+            case "range_count":
+                used.add(measure.range_count.range_counts)
+    return [plan.statistics[index] for index in sorted(used)]
 
 
 def _count_of(count: int, noun: str) -> str:

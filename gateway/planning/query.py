@@ -48,8 +48,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """What a query is planned for."""
+class Setting:
+    """What a query is planned for: data, providers, and the guarantee that its plans state."""
 
     declaration: DatasetDeclaration
     dataset_version: bytes
@@ -113,27 +113,28 @@ def plan_question(
             (UNKNOWN), or asks for what cannot be asked (REFUSED). After a first stage also REFUSED "no_keys" and
             "too_many_groups".
     """
-    rho_units = _rho_units(epsilon, delta)
-    setting = _Setting(declaration, dataset_version, parties, epsilon, delta)
+    rho_units = bought_rho_units(epsilon, delta)
+    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     asked = with_counted_key(read_question(parse_select(sql), declaration))
     refuse_units(asked, parties)
-    draft, unknown = _draft(asked, setting), asked.selection.keys.unknown
+    draft, unknown = draft_of(asked, setting), asked.selection.keys.unknown
     if not unknown and not (auto_bounds and stages.needs_bound(draft)):
         if first_stage is not None:
             raise Problem(Kind.MALFORMED, "first_stage", "The query has no first stage.", field="first_stage")
-        return Question(_checked(_priced(draft, rho_units, setting), setting))
+        return Question(checked(priced(draft, rho_units, setting), setting))
     stage = stages.first_stage_plan(draft, unknown, rho_units, auto_bounds=auto_bounds)
     rest = stages.rest_of(rho_units, selects_keys=bool(unknown))
     if first_stage is None:
         # Whatever would be refused in the second stage is refused before the first is paid.
-        _checked(_priced(stages.with_examples(draft, unknown), rest, setting), setting)
-        return Question(_checked(_sized(stage, setting), setting), _priced(draft, rest, setting))
-    second = _draft(_with_found_keys(asked, first_stage), setting)
+        checked(priced(stages.with_examples(draft, unknown), rest, setting), setting)
+        return Question(checked(sized(stage, setting), setting), priced(draft, rest, setting))
+    second = draft_of(_with_found_keys(asked, first_stage), setting)
     stages.set_bound(second, stage, first_stage.norms, rest)
-    return Question(_checked(_priced(second, rest, setting), setting))
+    return Question(checked(priced(second, rest, setting), setting))
 
 
-def _rho_units(epsilon: float, delta: float) -> int:
+def bought_rho_units(epsilon: float, delta: float) -> int:
+    """What (ε, δ) buys; MALFORMED "epsilon" or "delta" for what no request may carry."""
     try:
         zcdp.check_parameters(epsilon, delta)
         return zcdp.rho_units_for(epsilon, delta, zcdp.kept_delta0_units(delta))
@@ -166,14 +167,15 @@ def _with_found_keys(asked: Asked, first_stage: FirstStage) -> Asked:
     return known
 
 
-def _priced(plan: Plan, rho_units: int, setting: _Setting) -> Plan:
+def priced(plan: Plan, rho_units: int, setting: Setting) -> Plan:
     """The plan with the noise that it has at this price."""
     share_budget(plan, rho_units)
-    set_thresholds(plan)
-    return _sized(plan, setting)
+    set_thresholds(plan, plan)
+    return sized(plan, setting)
 
 
-def _sized(plan: Plan, setting: _Setting) -> Plan:
+def sized(plan: Plan, setting: Setting) -> Plan:
+    """The plan with the slot width that its noise needs; REFUSED "too_wide" where no slot is as wide."""
     plan.slot_bits = slot_bits_needed(plan, max_units=setting.declaration.max_units)
     if plan.slot_bits > MAX_SLOT_BITS:
         raise Problem(
@@ -185,7 +187,8 @@ def _sized(plan: Plan, setting: _Setting) -> Plan:
     return plan
 
 
-def _checked(plan: Plan, setting: _Setting) -> Plan:
+def checked(plan: Plan, setting: Setting) -> Plan:
+    """The plan, which every enclave will accept; REFUSED "too_complex" where none would."""
     try:
         check_plan(plan, setting.declaration, dataset_version=setting.dataset_version)
     except PlanError as error:
@@ -193,7 +196,8 @@ def _checked(plan: Plan, setting: _Setting) -> Plan:
     return plan
 
 
-def _refuse_size(plan: Plan, groups: int) -> None:
+def refuse_size(plan: Plan, groups: int) -> None:
+    """Refuse more cells, statistics or columns than a plan holds."""
     cells = groups * sum(width(statistic) for statistic in plan.statistics)
     if cells > MAX_CELLS or len(plan.group_by) > MAX_KEYS:
         raise Problem(
@@ -214,13 +218,13 @@ def _refuse_size(plan: Plan, groups: int) -> None:
         )
 
 
-def _draft(asked: Asked, setting: _Setting) -> Plan:
-    """The plan but for its noise and its slot width."""
+def draft_of(asked: Asked, setting: Setting) -> Plan:
+    """The plan but for its noise and its slot width; each key that is not known yet has one value of no kind."""
     scope, keys = asked.scope, asked.selection.keys
     max_rows = min(scope.max_rows, MAX_ROWS)
     chooser = Chooser(asked.aggregates, keys.groups)
-    outputs = [_output(column, chooser) for column in asked.selection.shown]
-    presentation = _presentation(asked.presentation, chooser)
+    outputs = [output_of(column, chooser) for column in asked.selection.shown]
+    presentation = presentation_of(asked.presentation, chooser)
     disjoint = scope.declaration.units_disjoint
     plan = Plan(
         language_version=LANGUAGE_VERSION,
@@ -239,11 +243,12 @@ def _draft(asked: Asked, setting: _Setting) -> Plan:
         grouping_sets=[GroupingSet(keys=chosen) for chosen in keys.sets],
         presentation=presentation,
     )
-    _refuse_size(plan, keys.groups)
+    refuse_size(plan, keys.groups)
     return plan
 
 
-def _output(column: Shown, chooser: Chooser) -> Output:
+def output_of(column: Shown, chooser: Chooser) -> Output:
+    """A column of the answer, computed from what the chooser measures."""
     if isinstance(column, ShownKey):
         return Output(name=column.name, key=column.key)
     formula = chooser.formula(column.formula)
@@ -252,7 +257,8 @@ def _output(column: Shown, chooser: Chooser) -> Output:
     return Output(name=column.name, formula=formula)
 
 
-def _presentation(asked: Presentation, chooser: Chooser) -> plan_pb2.Presentation | None:
+def presentation_of(asked: Presentation, chooser: Chooser) -> plan_pb2.Presentation | None:
+    """Which rows are shown, and in which order; None for all as they come."""
     if asked == Presentation():
         return None
     return plan_pb2.Presentation(

@@ -7,7 +7,7 @@ within a unit (see `subqueries`). What would need other units' rows is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
@@ -34,13 +34,18 @@ MAX_SELECTS = 32
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
-def read_source(source: Source, select: exp.Select, declaration: DatasetDeclaration) -> Scope:
+def read_source(
+    source: Source, select: exp.Select, declaration: DatasetDeclaration, mentioned: Collection[str] = ()
+) -> Scope:
     """The rows that a SELECT aggregates: its WITH, FROM, JOIN and WHERE.
+
+    Args:
+        mentioned: names of columns to keep, in lower case, beside those that the query says.
 
     Raises:
         Problem: with position, for whatever cannot be asked.
     """
-    scope = Reader(source, declaration, Names(declaration, select)).scope(select)
+    scope = Reader(source, declaration, Names(declaration, select, mentioned)).scope(select)
     try:
         columns_of(scope.relation, declaration)
     except PlanError as error:
@@ -60,12 +65,17 @@ def too_many(source: Source, at: exp.Expr) -> Problem:
     )
 
 
+def names_in(root: exp.Expr) -> set[str]:
+    """Every name that a query says, in lower case."""
+    return {node.name.lower() for node in root.find_all(exp.Identifier)}
+
+
 class Names:
     """Names for columns that no table of the dataset has, each given once; and the names that the query says."""
 
-    def __init__(self, declaration: DatasetDeclaration, root: exp.Expr) -> None:
+    def __init__(self, declaration: DatasetDeclaration, root: exp.Expr, mentioned: Collection[str] = ()) -> None:
         self._taken = {column.name.lower() for table in declaration.tables for column in table.columns}
-        self._mentioned = {node.name.lower() for node in root.find_all(exp.Identifier)}
+        self._mentioned = names_in(root) | set(mentioned)
         stars = root.find_all(exp.Star)
         self._all = any(not isinstance(star.parent, exp.Count) for star in stars)
         self._selects = 0

@@ -15,7 +15,8 @@ Every statistic costs budget, so each is measured once and shared by all columns
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from copy import copy
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import (
@@ -64,12 +65,16 @@ class Chooser:
         self.statistics: list[Statistic] = []
         self._groups = groups
         asked = list(aggregates)
-        self._averaged = [
-            (aggregate.subjects[0].expression, aggregate.filter)
-            for aggregate in asked
-            if aggregate.function in _CENTRED
-        ]
+        averaged = [aggregate for aggregate in asked if aggregate.function in _CENTRED]
+        self._averaged = [(aggregate.subjects[0].expression, aggregate.filter) for aggregate in averaged]
+        self._row_counted = [aggregate.filter for aggregate in averaged if not aggregate.subjects[0].nullable]
         self._ranges = RangeWorkload([count for count in asked if self._is_free(count)], groups)
+
+    def asking(self, aggregates: Iterable[Aggregate]) -> Chooser:
+        """For one of several queries that share the statistics: its ranges are read off what it would have alone."""
+        own = copy(self)
+        own._ranges = Chooser(aggregates, self._groups)._ranges
+        return own
 
     def formula(self, asked: formulas.Formula) -> Formula:
         """What computes the formula from the statistics."""
@@ -209,10 +214,19 @@ def share_budget(plan: Plan, rho_units: int) -> None:
         Problem: REFUSED "too_little_epsilon" when a share is so small that its noise exceeds what is
             sampled exactly.
     """
+    set_prices(plan, shares_of(plan, rho_units))
+
+
+def shares_of(plan: Plan, rho_units: int) -> list[int]:
+    """What each statistic of one question has of the question's ρ."""
     weights = _weights(plan)
+    return [max(rho_units * weight // sum(weights), 1) for weight in weights]
+
+
+def set_prices(plan: Plan, shares: Sequence[int]) -> None:
+    """Set each release's σ, and its price, which is at most the shares of its statistics; see `share_budget`."""
     for release in releases(plan):
-        weight = sum(weights[index] for index in release.statistics)
-        share = max(rho_units * weight // sum(weights), 1)
+        share = sum(shares[index] for index in release.statistics)
         try:
             sigma = sigma_for(release.delta2_squared, share, plan.noise.parties, release.cells)
         except SigmaTooLargeError as error:

@@ -51,6 +51,12 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
     def RegisterDataset(self, request: Any, context: Any) -> NoReturn:
         raise NotImplementedError
 
+    def PreviewBatch(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def SubmitBatch(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
     def ListDatasets(self, request: Any, context: Any) -> dataset_pb2.ListDatasetsResponse:
         self._role(context)
         return dataset_pb2.ListDatasetsResponse(datasets=[self._dataset()])

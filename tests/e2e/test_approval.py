@@ -236,3 +236,25 @@ def test_what_waits_still_waits_after_a_restart(zone: Zone) -> None:
     assert state(zone, job) == "waiting for approval"
     zone.fetch("approve", job)
     wait_until(lambda: state(zone, job) == "succeeded", seconds=60)
+
+
+def test_of_a_batch_each_plan_is_approved_and_an_interrupt_cancels_the_others(zone: Zone, tmp_path: Path) -> None:
+    """Two of its questions share a plan, and so an approval."""
+    first, second, third = question(), question(), f"{question()} WHERE pain > 3"
+    file = tmp_path / "questions.sql"
+    file.write_text(f"{first}; {second}; {third}")
+    before = zone.spent("grade3")
+    asking = zone.begin("batch", "grade3", str(file), "--epsilon", "1")
+    wait_until(lambda: job_of(zone, third) is not None, seconds=60)
+    shared, other = job_of(zone, f"{first};\n{second}"), job_of(zone, third)
+    assert shared is not None
+    assert other is not None
+    assert zone.spent("grade3") == before
+    zone.fetch("approve", shared)
+    wait_until(lambda: state(zone, shared) == "succeeded", seconds=60)
+    asking.send_signal(signal.SIGINT)
+    _, err = asking.communicate(timeout=60)
+    assert asking.returncode == 130
+    assert f"{shared} (succeeded), {other} (cancelled)" in err
+    assert state(zone, other) == "cancelled"
+    assert before < zone.spent("grade3") < before + 1

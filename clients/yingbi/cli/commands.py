@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,9 @@ from yingbi.cli.arguments import Common, parse_delta, parse_epsilon
 from yingbi.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from yingbi.jobs import Job
+    from yingbi.batch import Batch, BatchJobs
+    from yingbi.cli.statements import Statement
+    from yingbi.jobs import Answer, Job
     from yingbi.mock import MockTable
     from yingbi.profile import Role
     from yingbi.query import Bounds, Query
@@ -58,7 +60,7 @@ def register(app: typer.Typer, dataset: typer.Typer, receipt: typer.Typer) -> No
     app.command()(datasets)
     dataset.command("show")(show)
     app.add_typer(dataset, name="dataset")
-    for command in (mock, sql, result, jobs, cancel, approve, refuse, budget):
+    for command in (mock, sql, batch, result, jobs, cancel, approve, refuse, budget):
         app.command()(command)
     receipt.command("verify")(verify)
     app.add_typer(receipt, name="receipt")
@@ -160,6 +162,40 @@ def sql(
             session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
             return
         _show_answer(session, _wait(session, job), save_receipt, csv)
+
+
+def batch(
+    context: typer.Context,
+    name: DatasetName,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Questions with a ; after each; - reads them from stdin.")
+    ],
+    epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay for all together.")],
+    delta: Annotated[str | None, typer.Option(metavar="D", help="By default the dataset's.")] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
+    ] = None,
+) -> None:
+    """Ask several questions at one price: what two of them need is measured once."""
+    from yingbi.cli import render
+    from yingbi.cli.statements import split
+
+    session = _session(context)
+    price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
+    statements = split(sys.stdin.read() if file == "-" else _text_of(Path(file)))
+    with session.zone() as zone, _positions_in_file(statements):
+        dataset = zone.dataset(name)
+        asked = zone.batch(dataset.sql(statement.text) for statement in statements)
+        if preview:
+            foreseen = asked.preview(price, given_delta)
+            session.terminal.show(foreseen.to_json(), render.batch_preview(foreseen))
+            return
+        name_of_request = uuid.uuid4().hex if request_id is None else request_id
+        answers = _wait_for_all(session, _submit_all(asked, price, given_delta, name_of_request))
+        from yingbi.batch import answers_json
+
+        session.terminal.show(answers_json(answers), render.batch(answers, [each.text for each in statements]))
 
 
 def result(context: typer.Context, job: JobId, save_receipt: ReceiptFile = None, csv: CsvFile = None) -> None:
@@ -307,6 +343,47 @@ def _wait(session: Session, job: Job) -> Job:
             return job.wait(progress)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(f"job {job.id} goes on; fetch its answer with: yingbi result {job.id}") from interrupt
+
+
+@contextmanager
+def _positions_in_file(statements: Sequence[Statement]) -> Iterator[None]:
+    """Say where in the file a question's problem is, and not where in the question."""
+    try:
+        yield
+    except Problem as problem:
+        number = problem.details.get("question", "")
+        if problem.position and number.isdecimal() and 1 <= int(number) <= len(statements):
+            problem.position = statements[int(number) - 1].position_in_file(problem.position)
+        raise
+
+
+def _submit_all(asked: Batch, epsilon: float, delta: float | None, request_id: str) -> BatchJobs:
+    try:
+        return asked.submit(epsilon, delta, request_id=request_id)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            "the questions may have been asked already; to get their answers and be charged once, ask again with"
+            f" --request-id {request_id}"
+        ) from interrupt
+
+
+def _wait_for_all(session: Session, asked: BatchJobs) -> list[Answer]:
+    try:
+        with session.terminal.following() as progress:
+            asked = asked.wait(progress)
+    except KeyboardInterrupt as interrupt:
+        ends = ", ".join(f"{job.id} ({job.state})" for job in asked.cancel().jobs)
+        raise Interrupted(f"what was not done is cancelled: {ends}") from interrupt
+    return asked.answers()
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Problem(Kind.MALFORMED, "file", f"Cannot read {str(path)!r}: {error.strerror}.", field="file") from error
+    except UnicodeDecodeError as error:
+        raise Problem(Kind.MALFORMED, "file", f"{str(path)!r} is not UTF-8 text.", field="file") from error
 
 
 def _show_answer(session: Session, job: Job, save_receipt: Path | None, csv: Path | None) -> None:

@@ -19,7 +19,10 @@ from yingbi.cli.terminal import Terminal
 INTERRUPTED = 130
 BROKEN_PIPE = 1
 
-_OWN = {"datasets", "mock", "sql", "result", "jobs", "cancel", "approve", "refuse", "budget", "receipt", "--version"}
+_OWN = {
+    "datasets", "mock", "sql", "batch", "result", "jobs", "cancel", "approve", "refuse", "budget", "receipt",
+    "--version",
+}  # fmt: skip
 _OWN_DATASET = {"show"}
 # typer brings its own copy of click, or uses click itself, depending on its version.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")

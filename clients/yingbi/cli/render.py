@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from yingbi.answer import Column
+from yingbi.batch import BatchPreview
 from yingbi.display import answer_rows, average_sentences, forecast_rows
 from yingbi.jobs import Answer, Job
 from yingbi.query import Preview
@@ -48,6 +49,36 @@ def preview(preview: Preview) -> RenderableType:
         grid(_header(preview.forecast.columns), forecast_rows(preview.forecast)),
         *_dim([*average_sentences(preview.forecast), *preview.notes, *approval]),
         Text(f"would cost: ε {plan.epsilon:g}, δ {plan.delta:g} · {preview.budget}"),
+    )
+
+
+def batch(answers: Sequence[Answer], questions: Sequence[str]) -> RenderableType:
+    parts: list[RenderableType] = []
+    for sql, answer in zip(questions, answers, strict=True):
+        notes = _dim([*answer.notes, f"job {answer.job.id}"])
+        parts += [_question(sql), grid(_header(answer.table.columns), answer_rows(answer.table)), *notes, Text()]
+    body = answers[0].receipt.dossier.body
+    paid = not all(answer.replayed for answer in answers)
+    price = f"cost of all: ε {body.epsilon:g}, δ {body.delta:g}" if paid else "replayed: no cost"
+    return Group(
+        *parts,
+        *_dim(["± is one standard error; 95 % intervals are in the JSON"]),
+        Text(f"{price} · {answers[-1].budget}"),
+    )
+
+
+def batch_preview(preview: BatchPreview) -> RenderableType:
+    parts: list[RenderableType] = []
+    for query, forecast, notes in zip(preview.queries, preview.forecasts, preview.notes, strict=True):
+        parts += [_question(query.sql), grid(_header(forecast.columns), forecast_rows(forecast))]
+        parts += [*_dim([*average_sentences(forecast), *notes]), Text()]
+    plan = preview.plans[0]
+    count = f"{len(preview.plans)} plan" + ("s" if len(preview.plans) > 1 else "")
+    approval = [f"an operator will have to approve {count}"] if preview.needs_approval else []
+    return Group(
+        *parts,
+        *_dim(approval),
+        Text(f"all would cost: ε {plan.epsilon:g}, δ {plan.delta:g}, in {count} · {preview.budget}"),
     )
 
 
@@ -122,6 +153,10 @@ def _columns(dataset: Dataset, table: str) -> list[str]:
         else:
             facts.append("nothing declared")
     return facts
+
+
+def _question(sql: str) -> Text:
+    return Text(" ".join(sql.split()), style="bold")
 
 
 def _header(columns: Sequence[Column]) -> list[tuple[str, bool]]:

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yingbi.api.v1 import dataset_pb2 as _dataset_pb2
+from yingbi.api.v1 import plan_pb2 as _plan_pb2
 from yingbi.api.v1 import receipt_pb2 as _receipt_pb2
 import builtins as _builtins
 import sys
@@ -534,3 +535,231 @@ class RefuseJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefuseJobRequest: _TypeAlias = RefuseJobRequest  # noqa: Y015
+
+@_typing.final
+class BatchQuery(_message.Message):
+    """Several questions to one dataset, planned together and paid for with one epsilon."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    SQL_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    epsilon: _builtins.float
+    """The whole batch's."""
+    delta: _builtins.float
+    """Absent: the dataset's."""
+    @_builtins.property
+    def sql(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A SELECT each."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        sql: _abc.Iterable[_builtins.str] | None = ...,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "sql", b"sql"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
+    _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
+
+Global___BatchQuery: _TypeAlias = BatchQuery  # noqa: Y015
+
+@_typing.final
+class PreviewBatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___BatchQuery: ...
+    def __init__(
+        self,
+        *,
+        batch: Global___BatchQuery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewBatchRequest: _TypeAlias = PreviewBatchRequest  # noqa: Y015
+
+@_typing.final
+class View(_message.Message):
+    """How one question's answer is read off the cells of a plan that it may share with others: in the place of the
+    plan's own fields of these names.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    GROUPING_SETS_FIELD_NUMBER: _builtins.int
+    PRESENTATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Output]: ...
+    @_builtins.property
+    def grouping_sets(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.GroupingSet]: ...
+    @_builtins.property
+    def presentation(self) -> _plan_pb2.Presentation: ...
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[_plan_pb2.Output] | None = ...,
+        grouping_sets: _abc.Iterable[_plan_pb2.GroupingSet] | None = ...,
+        presentation: _plan_pb2.Presentation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["presentation", b"presentation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grouping_sets", b"grouping_sets", "outputs", b"outputs", "presentation", b"presentation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___View: _TypeAlias = View  # noqa: Y015
+
+@_typing.final
+class BatchQuestion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    plan: _builtins.int
+    """Index into plans."""
+    @_builtins.property
+    def view(self) -> Global___View: ...
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What clipping may distort, in words."""
+
+    def __init__(
+        self,
+        *,
+        plan: _builtins.int = ...,
+        view: Global___View | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["view", b"view"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "plan", b"plan", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchQuestion: _TypeAlias = BatchQuestion  # noqa: Y015
+
+@_typing.final
+class BatchPreview(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    state: Global___JobState.ValueType
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Serialized Plans, each with the batch's epsilon and delta; together they cost no more."""
+
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchQuestion]:
+        """In the order asked."""
+
+    @_builtins.property
+    def budget(self) -> _dataset_pb2.Budget: ...
+    def __init__(
+        self,
+        *,
+        plans: _abc.Iterable[_builtins.bytes] | None = ...,
+        questions: _abc.Iterable[Global___BatchQuestion] | None = ...,
+        budget: _dataset_pb2.Budget | None = ...,
+        state: Global___JobState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "plans", b"plans", "questions", b"questions", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPreview: _TypeAlias = BatchPreview  # noqa: Y015
+
+@_typing.final
+class AuthorizedPlan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORIZATION_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
+    """Ed25519 signature of the authorization by the developer's key."""
+    @_builtins.property
+    def authorization(self) -> Global___Authorization:
+        """Its request id is the batch's, "/" and the plan's number from 1."""
+
+    def __init__(
+        self,
+        *,
+        authorization: Global___Authorization | None = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthorizedPlan: _TypeAlias = AuthorizedPlan  # noqa: Y015
+
+@_typing.final
+class SubmitBatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___BatchQuery: ...
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuthorizedPlan]:
+        """One for each plan, in the order of the preview."""
+
+    def __init__(
+        self,
+        *,
+        batch: Global___BatchQuery | None = ...,
+        plans: _abc.Iterable[Global___AuthorizedPlan] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "plans", b"plans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitBatchRequest: _TypeAlias = SubmitBatchRequest  # noqa: Y015
+
+@_typing.final
+class BatchJobs(_message.Message):
+    """One job for each plan: all of them are admitted and charged, or none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Job]: ...
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___Job] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchJobs: _TypeAlias = BatchJobs  # noqa: Y015

@@ -44,6 +44,16 @@ class JobServiceStub(object):
                 request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.SubmitQueryRequest.SerializeToString,
                 response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.PreviewBatch = channel.unary_unary(
+                '/yingbi.api.v1.JobService/PreviewBatch',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.PreviewBatchRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.BatchPreview.FromString,
+                _registered_method=True)
+        self.SubmitBatch = channel.unary_unary(
+                '/yingbi.api.v1.JobService/SubmitBatch',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.SubmitBatchRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.BatchJobs.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/yingbi.api.v1.JobService/GetJob',
                 request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.GetJobRequest.SerializeToString,
@@ -86,6 +96,18 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SubmitQuery(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewBatch(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitBatch(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +161,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.SubmitQuery,
                     request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.SubmitQueryRequest.FromString,
                     response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'PreviewBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewBatch,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.PreviewBatchRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.BatchPreview.SerializeToString,
+            ),
+            'SubmitBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitBatch,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.SubmitBatchRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.BatchJobs.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -225,6 +257,60 @@ class JobService(object):
             '/yingbi.api.v1.JobService/SubmitQuery',
             yingbi_dot_api_dot_v1_dot_job__pb2.SubmitQueryRequest.SerializeToString,
             yingbi_dot_api_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/PreviewBatch',
+            yingbi_dot_api_dot_v1_dot_job__pb2.PreviewBatchRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.BatchPreview.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/SubmitBatch',
+            yingbi_dot_api_dot_v1_dot_job__pb2.SubmitBatchRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.BatchJobs.FromString,
             options,
             channel_credentials,
             insecure,

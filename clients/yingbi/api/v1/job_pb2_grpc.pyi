@@ -33,6 +33,8 @@ class JobServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JobServiceAsyncStub: ...
     PreviewQuery: _grpc.UnaryUnaryMultiCallable[_job_pb2.PreviewQueryRequest, _job_pb2.Preview]
     SubmitQuery: _grpc.UnaryUnaryMultiCallable[_job_pb2.SubmitQueryRequest, _job_pb2.Job]
+    PreviewBatch: _grpc.UnaryUnaryMultiCallable[_job_pb2.PreviewBatchRequest, _job_pb2.BatchPreview]
+    SubmitBatch: _grpc.UnaryUnaryMultiCallable[_job_pb2.SubmitBatchRequest, _job_pb2.BatchJobs]
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.Job]
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_pb2.WatchJobRequest, _job_pb2.Job]
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]
@@ -45,6 +47,8 @@ class JobServiceAsyncStub(JobServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PreviewQuery: _aio.UnaryUnaryMultiCallable[_job_pb2.PreviewQueryRequest, _job_pb2.Preview]  # type: ignore[assignment]
     SubmitQuery: _aio.UnaryUnaryMultiCallable[_job_pb2.SubmitQueryRequest, _job_pb2.Job]  # type: ignore[assignment]
+    PreviewBatch: _aio.UnaryUnaryMultiCallable[_job_pb2.PreviewBatchRequest, _job_pb2.BatchPreview]  # type: ignore[assignment]
+    SubmitBatch: _aio.UnaryUnaryMultiCallable[_job_pb2.SubmitBatchRequest, _job_pb2.BatchJobs]  # type: ignore[assignment]
     GetJob: _aio.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     WatchJob: _aio.UnaryStreamMultiCallable[_job_pb2.WatchJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_pb2.ListJobsRequest, _job_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -66,6 +70,20 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_pb2.SubmitQueryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]: ...
+
+    @_abc_1.abstractmethod
+    def PreviewBatch(
+        self,
+        request: _job_pb2.PreviewBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.BatchPreview, _abc.Awaitable[_job_pb2.BatchPreview]]: ...
+
+    @_abc_1.abstractmethod
+    def SubmitBatch(
+        self,
+        request: _job_pb2.SubmitBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.BatchJobs, _abc.Awaitable[_job_pb2.BatchJobs]]: ...
 
     @_abc_1.abstractmethod
     def GetJob(

@@ -1,0 +1,361 @@
+"""Several queries planned together: those about the same rows and the same groups share one plan.
+
+What two queries both need is then measured once, for both. Each of n queries brings an equal part of the batch's ρ
+and lays it on the statistics that it would have alone, in the shares that it would give them; a statistic of a shared
+plan has what all queries lay on it.
+
+*Claim.* Every number of an answer has at most the variance that it has when its query is asked alone at its part of
+ρ, for numbers that are linear in the cells exactly, for others to first order (rounding of σ to whole grid steps
+aside).
+
+*Proof.* A statistic's noise has a variance in inverse proportion to its share (`enclave_sim.privacy.gaussian`). Take
+one query. A statistic that it would have alone is in the shared plan with at least the share that it has there, and
+noises are independent. The one exception is a plain sum of x, cut to [c - h, c + h], where another query makes the
+plan measure x by the sum A of (x - c)/h and the count N. Its share goes to A and N in the proportion h : |c|. Two
+measurements of so many parts of the share, A' and N', make of hA' + cN' a number whose variance is
+
+    h² / (h/(h + |c|)) + c² / (|c|/(h + |c|)) = (h + |c|)²
+
+times that of one statistic at the whole share: just that of the plain sum, whose terms reach h + |c|. So a query's
+numbers could be computed from independent measurements that cost what it brings, with the variances that it has
+alone. The shared plan measures each statistic once, at the sum of the shares: as exactly as the mean, weighed by
+inverse variances, of all the measurements laid on it, and by Gauss and Markov no unbiased linear estimator made of
+them has a smaller variance. The formulas of an answer have the same linear parts, so the same holds for them. ∎
+
+Privacy needs none of this: enclaves check every plan and its price by themselves, and ρ adds up over plans.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+from sqlglot import exp
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1 import plan_pb2
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.job_pb2 import View
+from yingbi.api.v1.plan_pb2 import Formula, NonNullCount, Output, Plan, RowCount, Statistic
+
+from enclave_sim.plan.sensitivity import groups as count_groups
+from enclave_sim.plan.sensitivity import total_rho_units
+from gateway.planning.asked import Asked, read_question, refuse_units
+from gateway.planning.distinct import set_thresholds, with_counted_key
+from gateway.planning.query import (
+    Setting,
+    bought_rho_units,
+    checked,
+    draft_of,
+    output_of,
+    presentation_of,
+    priced,
+    refuse_size,
+    sized,
+)
+from gateway.planning.sources import names_in
+from gateway.planning.sql import parse_select
+from gateway.planning.statistics import Chooser, set_prices, shares_of, too_little_epsilon
+from gateway.planning.sums import bounded_sum
+
+MAX_QUESTIONS = 32
+
+MAX_SHARED_PARTS = 1_500_000
+"""Groups times parts of formulas of a shared plan: whoever verifies its receipt computes them all."""
+
+_QUANTILE_PARTS = 70
+"""What reading a tree of counts comes to."""
+
+_ROWS = ("with_", "from_", "joins", "where")
+
+
+@dataclass(frozen=True)
+class BatchQuestion:
+    """Where one query's answer comes from."""
+
+    plan: int
+    """Which of the batch's plans measures it."""
+    view: View
+    """What is shown of that plan."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Queries, planned together."""
+
+    plans: tuple[Plan, ...]
+    questions: tuple[BatchQuestion, ...]
+    """In the order asked."""
+
+    @property
+    def rho_units(self) -> int:
+        """What all plans cost."""
+        return sum(map(total_rho_units, self.plans))
+
+    def asked_of(self, plan: int) -> list[int]:
+        """Which queries a plan answers, by their places in the batch."""
+        return [index for index, question in enumerate(self.questions) if question.plan == plan]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A query that was understood, and its draft, which is planned for it alone."""
+
+    index: int
+    sql: str
+    asked: Asked
+    draft: Plan
+
+    @cached_property
+    def subject(self) -> bytes:
+        """What queries of one plan have in common: rows, groups and clipping."""
+        common = Plan(relation=self.draft.relation, group_by=self.draft.group_by, clipping=self.draft.clipping)
+        return common.SerializeToString(deterministic=True)
+
+
+def plan_batch(
+    queries: Sequence[str],
+    declaration: DatasetDeclaration,
+    *,
+    dataset_version: bytes,
+    parties: int,
+    epsilon: float,
+    delta: float,
+) -> Batch:
+    """The plans that together answer queries within (ε, δ).
+
+    Args:
+        queries: 1 to `MAX_QUESTIONS`, each as for `plan_question`. One that needs a first stage is refused.
+        epsilon, delta: the whole batch's, which each plan states: its own part is smaller.
+
+    Returns:
+        With plans that `enclave_sim.plan.validation.check_plan` accepts.
+
+    Raises:
+        Problem: as `plan_question`, the message beginning with "Question n: " and `details["question"]` n, counted
+            from 1; MALFORMED "batch" for too few or too many queries; REFUSED "first_stage_in_batch".
+    """
+    if not 1 <= len(queries) <= MAX_QUESTIONS:
+        raise Problem(
+            Kind.MALFORMED,
+            "batch",
+            f"A batch has 1 to {MAX_QUESTIONS} questions, not {len(queries)}.",
+            field="sql",
+            hint="Ask in several batches." if queries else None,
+        )
+    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
+    bought = bought_rho_units(epsilon, delta)
+    share = bought // len(queries)
+    read = [_read(index, sql, setting) for index, sql in enumerate(queries)]
+    for each in read:
+        _refuse_alone(each, share, setting)
+    groups = _together(_alike(read, setting))
+    planned = [found for group in groups for found in _planned(group, share, setting)]
+    questions = {
+        each.index: BatchQuestion(number, view)
+        for number, (group, _, views) in enumerate(planned)
+        for each, view in zip(group, views, strict=True)
+    }
+    batch = Batch(tuple(plan for _, plan, _ in planned), tuple(questions[index] for index in range(len(queries))))
+    if batch.rho_units > bought:  # the least that a statistic costs, too often
+        raise too_little_epsilon()
+    return batch
+
+
+@contextmanager
+def _naming(index: int) -> Iterator[None]:
+    """Say in a problem which query has it."""
+    try:
+        yield
+    except Problem as problem:
+        number = index + 1
+        raise replace(
+            problem,
+            message=f"Question {number}: {problem.message}",
+            details={**problem.details, "question": str(number)},
+        ) from problem
+
+
+def _read(index: int, sql: str, setting: Setting, mentioned: Collection[str] = ()) -> _Read:
+    with _naming(index):
+        asked = with_counted_key(read_question(parse_select(sql), setting.declaration, mentioned))
+        refuse_units(asked, setting.parties)
+        _refuse_first_stage(asked)
+        return _Read(index, sql, asked, draft_of(asked, setting))
+
+
+def _refuse_first_stage(asked: Asked) -> None:
+    unknown = asked.selection.keys.unknown
+    if unknown:
+        names = " and ".join(term.label for term in unknown)
+        raise asked.scope.source.refuse(
+            "first_stage_in_batch",
+            f"Values of {names} are not declared, so they are selected in a first stage, and a batch has none.",
+            at=asked.select.args.get("group"),
+            hint="Ask this question by itself, or group by columns with declared values.",
+        )
+
+
+def _refuse_alone(read: _Read, share: int, setting: Setting) -> None:
+    """Refuse a query that could not be asked alone at its part of ρ: a shared plan only helps."""
+    with _naming(read.index):
+        alone = Plan()
+        alone.CopyFrom(read.draft)
+        checked(priced(alone, share, setting), setting)
+
+
+def _alike(read: Sequence[_Read], setting: Setting) -> list[_Read]:
+    """The same, those about the same rows in words about the same rows in the plan.
+
+    Of a joined table a plan keeps the columns that the query names; here it keeps those that any of them names.
+    """
+    by_words: dict[str, list[_Read]] = {}
+    for each in read:
+        by_words.setdefault(_words(each.asked.select), []).append(each)
+    found = {each.index: again for same in by_words.values() for each, again in _same_rows(same, setting)}
+    return [found[each.index] for each in read]
+
+
+def _same_rows(read: Sequence[_Read], setting: Setting) -> Iterator[tuple[_Read, _Read]]:
+    relations = {each.draft.relation.SerializeToString(deterministic=True) for each in read}
+    names = {name for each in read for name in names_in(each.asked.select)}
+    for each in read:
+        again = each
+        if len(relations) > 1:
+            # More columns may be more than a plan holds: then each keeps its own.
+            with suppress(Problem):
+                again = _read(each.index, each.sql, setting, names)
+        yield each, again
+
+
+def _words(select: exp.Select) -> str:
+    """What a query says of its rows."""
+    parts = (select.args.get(name) for name in _ROWS)
+    lists = (part if isinstance(part, list) else [part] for part in parts)
+    return "\n".join(";".join(each.sql("duckdb", comments=False) if each else "" for each in part) for part in lists)
+
+
+def _together(read: Sequence[_Read]) -> list[list[_Read]]:
+    """The queries by the plans that they share."""
+    found: list[list[_Read]] = []
+    for each in read:
+        group = next((group for group in found if group[0].subject == each.subject and _fit([*group, each])), None)
+        if group is None:
+            found.append([each])
+        else:
+            group.append(each)
+    return found
+
+
+def _fit(group: Sequence[_Read]) -> bool:
+    draft, _ = _shared(group)
+    cells = count_groups(draft)
+    try:
+        refuse_size(draft, cells)
+    except Problem:
+        return False
+    return cells * sum(_parts(output) for output in draft.outputs) <= MAX_SHARED_PARTS
+
+
+def _parts(output: Output) -> int:
+    """Measures, constants and operations of a column."""
+    pending, count = [output.formula if output.HasField("formula") else Formula(measure=output.measure)], 0
+    while pending:
+        formula = pending.pop()
+        count += _QUANTILE_PARTS if formula.measure.HasField("quantile") else 1
+        pending += formula.operation.operands
+    return count
+
+
+def _shared(group: Sequence[_Read]) -> tuple[Plan, list[View]]:
+    """The draft that answers all queries of a group, and what each of them shows of it."""
+    plan = Plan()
+    plan.CopyFrom(group[0].draft)
+    if len(group) == 1:
+        return plan, [View(outputs=plan.outputs, grouping_sets=plan.grouping_sets, presentation=_presentation(plan))]
+    chooser = Chooser((found for each in group for found in each.asked.aggregates), count_groups(plan))
+    views = [
+        View(
+            outputs=[output_of(column, own) for column in each.asked.selection.shown],
+            grouping_sets=each.draft.grouping_sets,
+            presentation=presentation_of(each.asked.presentation, own),
+        )
+        for each in group
+        for own in [chooser.asking(each.asked.aggregates)]
+    ]
+    for name in ("statistics", "outputs", "grouping_sets", "presentation"):
+        plan.ClearField(name)
+    plan.statistics.extend(chooser.statistics)
+    plan.outputs.extend(_all_outputs(group, views))
+    return plan, views
+
+
+def _presentation(plan: Plan) -> plan_pb2.Presentation | None:
+    return plan.presentation if plan.HasField("presentation") else None
+
+
+def _all_outputs(group: Sequence[_Read], views: Sequence[View]) -> list[Output]:
+    """Every column of all queries, once; named after the first query that has it, so that no two are called alike."""
+    found: dict[bytes, Output] = {}
+    for read, view in zip(group, views, strict=True):
+        for output in view.outputs:
+            named = Output()
+            named.CopyFrom(output)
+            named.ClearField("name")
+            content = named.SerializeToString(deterministic=True)
+            named.name = f"{read.index + 1}: {output.name}"
+            found.setdefault(content, named)
+    return list(found.values())
+
+
+def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple[Sequence[_Read], Plan, list[View]]]:
+    """The plan of a group; or one for each query of it, where the shared one is more than a plan holds."""
+    plan, views = _shared(group)
+    try:
+        set_prices(plan, _shares(plan.statistics, [each.draft for each in group], share))
+        set_thresholds(plan, plan)
+        for view in views:
+            set_thresholds(plan, view)
+        return [(group, checked(sized(plan, setting), setting), views)]
+    except Problem:
+        if len(group) == 1:
+            raise
+        return [planned for each in group for planned in _planned([each], share, setting)]
+
+
+def _shares(shared: Sequence[Statistic], alone: Iterable[Plan], share: int) -> list[int]:
+    """What each statistic of a shared plan has of the ρ of its queries: all that they lay on it."""
+    totals = [Fraction(0)] * len(shared)
+    for draft in alone:
+        for statistic, part in zip(draft.statistics, shares_of(draft, share), strict=True):
+            for index, fraction in _measured_by(statistic, shared):
+                totals[index] += part * fraction
+    return [math.floor(total) for total in totals]
+
+
+def _measured_by(statistic: Statistic, shared: Sequence[Statistic]) -> list[tuple[int, Fraction]]:
+    """Which statistics of a shared plan take the place of one, and which part of its share each of them has."""
+    places = {each.SerializeToString(deterministic=True): index for index, each in enumerate(shared)}
+    place = places.get(statistic.SerializeToString(deterministic=True))
+    if place is not None:
+        return [(place, Fraction(1))]
+    # A plain sum that is derived from the centred one and the count.
+    plain = statistic.bounded_sum
+    centred = Statistic()
+    centred.CopyFrom(statistic)
+    centred.bounded_sum.CopyFrom(bounded_sum(plain.term, plain.lower, plain.upper, centred=True))
+    counts = [Statistic(non_null_count=NonNullCount(term=plain.term)), Statistic(row_count=RowCount())]
+    if statistic.HasField("filter"):
+        for each in counts:
+            each.filter.CopyFrom(statistic.filter)
+    # Where x is never NULL, its count is that of the rows.
+    found = [places.get(each.SerializeToString(deterministic=True)) for each in counts]
+    count = next(place for place in found if place is not None)
+    half, centre = Fraction(centred.bounded_sum.half_range), abs(Fraction(centred.bounded_sum.centre))
+    return [
+        (places[centred.SerializeToString(deterministic=True)], half / (half + centre)),
+        (count, centre / (half + centre)),
+    ]
