@@ -17,6 +17,7 @@ from yingbi.api.views import viewed
 from enclave_sim.plan.sensitivity import total_rho_units
 from enclave_sim.plan.validation import check_plan
 from gateway.planning.batch import MAX_QUESTIONS, Batch, plan_batch
+from gateway.planning.distinct import set_thresholds
 from gateway.planning.notes import clipping_notes
 from gateway.planning.query import plan_query
 from gateway.planning.statistics import share_budget
@@ -249,6 +250,7 @@ def test_every_aggregate_and_clause_of_the_sql_page_answers_in_a_batch_as_alone(
         for sql, question, view in zip(queries, batch.questions, views(batch), strict=True):
             one = question_of(sql).plan
             share_budget(one, ALL // len(queries))
+            set_thresholds(one, one)
             expected = answer_of(one, rows)
             found = table_of(view, opened[question.plan])
             assert found.columns == expected.columns
