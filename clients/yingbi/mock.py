@@ -149,7 +149,11 @@ def _column(draw: random.Random, column: ColumnDeclaration, units: Sequence[int]
         return [f"{column.name}-{unit}" if named else unit for unit in units]
     value = _values(draw, column)
     missing = 0.0 if column.required else NULL_SHARE
-    return [None if draw.random() < missing else value() for _ in units]
+    cells = [None if draw.random() < missing else value() for _ in units]
+    if not column.constant_per_unit:
+        return cells
+    of_unit: dict[int, Cell] = {}
+    return [of_unit.setdefault(unit, cell) for unit, cell in zip(units, cells, strict=True)]
 
 
 def _values(draw: random.Random, column: ColumnDeclaration) -> Callable[[], Cell]:

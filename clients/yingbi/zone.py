@@ -176,4 +176,6 @@ def _column_json(column: dataset_pb2.ColumnDeclaration) -> dict[str, object]:
         parts["upper"] = column.upper
     if column.required:
         parts["required"] = True
+    if column.constant_per_unit:
+        parts["constant_per_unit"] = True
     return parts

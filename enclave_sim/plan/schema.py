@@ -156,6 +156,7 @@ def _check_unit(column: ColumnDeclaration, path: str) -> None:
     _require(not column.HasField("lower"), f"{path}.lower", "a privacy unit has no bounds")
     _require(not column.HasField("upper"), f"{path}.upper", "a privacy unit has no bounds")
     _require(not column.required, f"{path}.required", "a privacy unit is never missing")
+    _require(not column.constant_per_unit, f"{path}.constant_per_unit", "a privacy unit is always one value")
 
 
 def _check_values(column: ColumnDeclaration, path: str) -> None:

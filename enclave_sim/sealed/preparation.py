@@ -155,16 +155,30 @@ def _prepare_table(declared: TableDeclaration, table: pa.Table, codes: Codes) ->
             f"A privacy unit has more than {MAX_UNIT_ROWS} rows in the table {declared.name}.",
             field=f"tables.{declared.name}",
         )
-    columns = {UNIT_COLUMN: pa.array(codes)}
+    columns, order = {UNIT_COLUMN: pa.array(codes)}, _by_unit(codes)
     for column in attributes(declared):
         values = table[column.name]
         if column.type == ColumnType.COLUMN_TYPE_FLOAT64:
             values = _without_nan(values)
-        elif column.type == ColumnType.COLUMN_TYPE_STRING and column.values:
+        if column.constant_per_unit:
+            _check_constant(declared.name, column.name, values, codes, order)
+        if column.type == ColumnType.COLUMN_TYPE_STRING and column.values:
             values = _numbered(values, [value.string_value for value in column.values])
         columns[column.name] = values
     # A table anew, so that no metadata of the sender (as pandas' index) is stored.
-    return pa.table(columns).take(pa.array(_by_unit(codes))).combine_chunks()
+    return pa.table(columns).take(pa.array(order)).combine_chunks()
+
+
+def _check_constant(name: str, column: str, values: pa.ChunkedArray, codes: Codes, order: Codes) -> None:
+    """Refuse a unit with two values. No row is named: of two that differ neither is the wrong one."""
+    numbered = pc.dictionary_encode(values, null_encoding="encode").combine_chunks()
+    indices, units = numbered.indices.to_numpy()[order], codes[order]
+    if ((indices[1:] != indices[:-1]) & (units[1:] == units[:-1])).any():
+        raise IngestError(
+            "not_constant",
+            f"The table {name} has a unit with several values of {column}, which is declared as constant_per_unit.",
+            field=f"tables.{name}.columns.{column}",
+        )
 
 
 def _by_unit(codes: Codes) -> Codes:

@@ -45,7 +45,7 @@ _DATASET_KEYS = (
 _TITLE_KEYS = ("en", "zh")
 _BUDGET_KEYS = ("epsilon", "delta")
 _TABLE_KEYS = ("file", "max_rows_per_unit", "columns")
-_COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required")
+_COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required", "constant_per_unit")
 _TYPES = {name: column_type for column_type, name in values.TYPE_NAMES.items()}
 _MAX_WHOLE = 2**63 - 1
 
@@ -130,6 +130,8 @@ def _column(name: str, entry: Entry) -> ColumnDeclaration:
         column.upper = upper
     if _optional(entry, "required", _truth):
         column.required = True
+    if _optional(entry, "constant_per_unit", _truth):
+        column.constant_per_unit = True
     return column
 
 

@@ -97,7 +97,8 @@ def _without_ranks(part: Part) -> Part:
 
 
 def _nullable(part: Part) -> Part:
-    return replace(part, columns={key: replace(column, nullable=True) for key, column in part.columns.items()})
+    columns = {key: replace(column, nullable=True, constant=False) for key, column in part.columns.items()}
+    return replace(part, columns=columns)
 
 
 def _hint(reader: Reader, text: str) -> str:

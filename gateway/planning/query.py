@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
@@ -233,8 +234,7 @@ def draft_of(asked: Asked, setting: Setting) -> Plan:
         relation=scope.relation,
         group_by=keys.messages(),
         statistics=chooser.statistics,
-        # Of unknown keys a unit may have as many values as rows.
-        clipping=Clipping(max_rows=max_rows, max_groups=max_rows if keys.unknown else min(keys.groups, max_rows)),
+        clipping=Clipping(max_rows=max_rows, max_groups=min(_most_groups(asked), max_rows)),
         fraction_bits=FRACTION_BITS,
         noise=Noise(parties=setting.parties, parties_per_unit=1 if disjoint else setting.parties),
         outputs=outputs,
@@ -245,6 +245,18 @@ def draft_of(asked: Asked, setting: Setting) -> Plan:
     )
     refuse_size(plan, keys.groups)
     return plan
+
+
+def _most_groups(asked: Asked) -> int:
+    """In how many groups a unit can be: in one of those that only keys differ in which are constant for each unit."""
+    keys = asked.selection.keys
+    varying = [
+        # Of an unknown key a unit may have as many values as rows.
+        MAX_ROWS if listed is None else len(listed)
+        for term, listed in zip(keys.terms, keys.values, strict=True)
+        if not asked.scope.is_constant(term.expression)
+    ]
+    return prod(varying)
 
 
 def output_of(column: Shown, chooser: Chooser) -> Output:

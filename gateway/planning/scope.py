@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from google.protobuf.message import Message
 from sqlglot import exp
 from yingbi.api.problem import Kind, Problem, nearest
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
@@ -34,6 +35,8 @@ class Attribute:
     """For a rank: how many rows of one unit may have the same one, where that is known."""
     nullable: bool = True
     """Whether a row may have no value of it."""
+    constant: bool = False
+    """Whether all rows of a unit have the same, at each provider."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ class Scope:
                 return all(self.is_nullable(operand) for operand in expression.call.operands)
         return True
 
+    def is_constant(self, expression: Expression) -> bool:
+        """Whether an expression is the same for all rows of a unit, as far as is known."""
+        constant = {attribute.name for attribute in self.attributes if attribute.constant}
+        return constant.issuperset(_columns_in(expression))
+
     def is_unit(self, node: exp.Column) -> bool:
         """Whether the column is the privacy unit, which every row has.
 
@@ -224,3 +232,12 @@ def unknown_table(source: Source, name: str, known: list[str], at: exp.Expr, dat
 
 def _names(part: Part) -> list[str]:
     return [attribute.label.rpartition(".")[2] for attribute in part.columns.values()]
+
+
+def _columns_in(message: Message) -> Iterator[str]:
+    if isinstance(message, ColumnReference):
+        yield message.name
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for part in value if descriptor.is_repeated else [value]:
+                yield from _columns_in(part)

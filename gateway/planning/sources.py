@@ -216,7 +216,12 @@ class Reader:
 def _part(table: TableDeclaration, alias: str) -> Part:
     columns = {
         column.name.lower(): Attribute(
-            column.name, column.type, domains.declared(column), column.name, nullable=not column.required
+            column.name,
+            column.type,
+            domains.declared(column),
+            column.name,
+            nullable=not column.required,
+            constant=column.constant_per_unit,
         )
         for column in table.columns
         if not is_unit(column)

@@ -121,7 +121,9 @@ def first_stage_plan(draft: Plan, unknown: Sequence[Term], rho_units: int, *, au
     )
     share_budget(plan, _part(rho_units, NORMS_PERCENT))
     if unknown:
-        plan.key_selection.CopyFrom(_selection(plan, unknown, _part(rho_units, KEYS_PERCENT)))
+        plan.key_selection.CopyFrom(
+            _selection(plan, unknown, _part(rho_units, KEYS_PERCENT), draft.clipping.max_groups)
+        )
     return plan
 
 
@@ -283,7 +285,7 @@ def _joint_vector(draft: Plan) -> list[Statistic]:
     return list(draft.statistics) if joinable and within else []
 
 
-def _selection(plan: Plan, unknown: Sequence[Term], rho_units: int) -> KeySelection:
+def _selection(plan: Plan, unknown: Sequence[Term], rho_units: int, most_groups: int) -> KeySelection:
     providers = plan.noise.parties_per_unit
     delta0 = min(zcdp.kept_delta0_units(plan.delta) // _DELTA0_PARTS, _MOST_DELTA0_UNITS) // providers
     if not delta0:
@@ -299,7 +301,7 @@ def _selection(plan: Plan, unknown: Sequence[Term], rho_units: int) -> KeySelect
         sigma = sigma_for(1 << (2 * plan.fraction_bits), max(1, rho_units // providers), 1, 1)
     except SigmaTooLargeError as error:
         raise too_little_epsilon() from error
-    max_keys = min(MAX_KEYS_PER_UNIT, plan.clipping.max_rows)
+    max_keys = min(MAX_KEYS_PER_UNIT, plan.clipping.max_rows, most_groups)
     return KeySelection(
         keys=[term.expression for term in unknown],
         max_keys=max_keys,

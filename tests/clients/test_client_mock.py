@@ -131,6 +131,13 @@ def test_a_required_column_has_every_value() -> None:
     assert any(row[2] is None for row in table.rows)
 
 
+def test_a_column_that_is_constant_for_each_unit_is_so() -> None:
+    columns = (unit(), column("x", COLUMN_TYPE_INT64, constant_per_unit=True), column("y", COLUMN_TYPE_INT64))
+    (table,) = mock_tables(declared(*columns), rows=500, seed=1)
+    units = {row[0] for row in table.rows}
+    assert len({row[:2] for row in table.rows}) == len(units) < len({(row[0], row[2]) for row in table.rows})
+
+
 def test_some_values_are_null_but_no_unit_is(everything: MockTable) -> None:
     assert all(any(row[index] is None for row in everything.rows) for index in range(1, len(ALL_TYPES)))
     assert all(row[0] is not None for row in everything.rows)

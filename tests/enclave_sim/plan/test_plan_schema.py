@@ -76,6 +76,10 @@ WRONG: dict[str, tuple[str, Change]] = {
         "tables.visits.columns.id.required",
         lambda d: setattr(column(d, "id"), "required", True),
     ),
+    "a unit that is constant": (
+        "tables.visits.columns.id.constant_per_unit",
+        lambda d: setattr(column(d, "id"), "constant_per_unit", True),
+    ),
     "bounds on the unit": ("tables.visits.columns.id.lower", lambda d: setattr(column(d, "id"), "lower", 1.0)),
     "a column without type": ("tables.visits.columns.note.type", lambda d: column(d, "note").ClearField("type")),
     "two columns of one name": (

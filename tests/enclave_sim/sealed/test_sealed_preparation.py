@@ -131,6 +131,23 @@ def test_a_required_column_without_a_value_is_refused_by_row(source: Source, mis
     assert str(error) == "Row 42 of the table visits has no value of x, which is declared as required."
 
 
+def test_a_column_that_is_constant_for_each_unit_is_refused_where_it_is_not(source: Source) -> None:
+    visits = source.tables["visits"]
+    next(column for column in source.declaration.tables[1].columns if column.name == "x").constant_per_unit = True
+    numbers = {unit: float(place) for place, unit in enumerate(sorted(set(visits["id"].to_pylist())))}
+    numbers[next(iter(numbers))] = math.nan
+    constant = [numbers[unit] for unit in visits["id"].to_pylist()]
+    set_column(source, "visits", "x", pa.array(constant, pa.float64()))
+    prepare(source.declaration, source.tables)
+    repeated = next(
+        row for row, unit in enumerate(visits["id"].to_pylist()) if visits["id"].to_pylist().count(unit) > 1
+    )
+    set_column(source, "visits", "x", pa.array([*constant[:repeated], -1.0, *constant[repeated + 1 :]], pa.float64()))
+    error = refusal(source)
+    assert (error.code, error.field) == ("not_constant", "tables.visits.columns.x")
+    assert "-1" not in str(error)
+
+
 def test_more_units_than_declared_are_refused_without_saying_how_many(source: Source) -> None:
     source.declaration.max_units = 49
     error = refusal(source)

@@ -39,7 +39,7 @@ tables:
       days: {type: int64, lower: -8000, upper: 8000}
       seen: {type: date, values: [2024-01-31]}
       at: {type: timestamp, values: ["2024-01-31 12:00:00"]}
-      male: {type: bool, values: [true, false]}
+      male: {type: bool, values: [true, false], constant_per_unit: true}
       smoke: {type: int64, values: [0, 1, 0x10]}
 """
 
@@ -68,6 +68,7 @@ def test_the_example_is_read(tmp_path: Path) -> None:
     value = column(metadata, "value")
     assert (value.type, value.lower, value.upper, value.required) == (COLUMN_TYPE_FLOAT64, 0, 300, True)
     assert not column(metadata, "test").required
+    assert [column(metadata, name).constant_per_unit for name in ("male", "test")] == [True, False]
     assert is_unit(column(metadata, "id"))
     assert not has_bounds(column(metadata, "test"))
 

@@ -153,6 +153,7 @@ class ColumnDeclaration(_message.Message):
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
+    CONSTANT_PER_UNIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     type: _plan_pb2.ColumnType.ValueType
     role: Global___ColumnDeclaration.Role.ValueType
@@ -160,6 +161,8 @@ class ColumnDeclaration(_message.Message):
     upper: _builtins.float
     required: _builtins.bool
     """No value is missing: data with NULL or NaN here is not sealed. So COUNT(*) and COUNT(x) are one number."""
+    constant_per_unit: _builtins.bool
+    """All rows of a unit have one value, NULL being one: other data is not sealed. So groups by it are disjoint by unit."""
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Value]: ...
     def __init__(
@@ -172,10 +175,11 @@ class ColumnDeclaration(_message.Message):
         lower: _builtins.float | None = ...,
         upper: _builtins.float | None = ...,
         required: _builtins.bool = ...,
+        constant_per_unit: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "name", b"name", "required", b"required", "role", b"role", "type", b"type", "upper", b"upper", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "constant_per_unit", b"constant_per_unit", "lower", b"lower", "name", b"name", "required", b"required", "role", b"role", "type", b"type", "upper", b"upper", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
     _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
