@@ -125,7 +125,7 @@ class Developer:
         self._admission = admission
         self._key = Ed25519PrivateKey.generate()
         public = self._key.public_key().public_bytes_raw()
-        self._caller = Caller("developer", Role.DEVELOPER, "", public.hex())
+        self._caller = Caller("developer", Role.DEVELOPER, "", public.hex(), "developer")
 
     async def preview(self, number: int) -> Preview:
         """Ask what a question would cost."""

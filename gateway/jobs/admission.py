@@ -25,7 +25,8 @@ from yingbi.api.v1.job_pb2 import (
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.canonical import encode, plan_hash
-from enclave_sim.plan.sensitivity import charge_of, is_first_stage, total_rho_units
+from enclave_sim.plan.sensitivity import charge_of, is_first_stage
+from enclave_sim.privacy.accounting import Charge
 from gateway.governance import grades
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
@@ -35,12 +36,22 @@ from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
-from gateway.ledger import ledger
+from gateway.ledger import ledger, limits
 from gateway.planning.notes import clipping_notes
 from gateway.planning.query import Question, plan_question
 from gateway.planning.stages import FirstStage, stage_notes
 from gateway.storage import catalogue
 from gateway.storage.database import Database
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the database has for a query, read in one transaction."""
+
+    dataset: RegisteredDataset
+    budget: Budget
+    # The job that the query names as its first stage.
+    first_stage: JobRecord | None
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,17 @@ class _Planned:
     def plan_bytes(self) -> bytes:
         return encode(self.plan)
 
-    @property
+    @cached_property
     def plan_hash(self) -> bytes:
         return plan_hash(self.plan_bytes)
+
+    @cached_property
+    def charge(self) -> Charge:
+        return charge_of(self.plan)
+
+    @property
+    def notes(self) -> list[str]:
+        return _notes(self.plan, self.dataset.declaration)
 
 
 class Admission:
@@ -74,13 +93,13 @@ class Admission:
 
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
-        planned = await self._plan(caller, query)
+        planned = self._plan(caller, query, await self._database.run(_known, caller, query))
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
         waits = grades.needs_approval(declaration.grade, auto_approve=self._auto_approve)
         return Preview(
             plan=planned.plan_bytes,
             budget=planned.budget,
-            notes=[*_notes(planned.plan, declaration), *(_notes(outlook, declaration) if outlook else [])],
+            notes=[*planned.notes, *(_notes(outlook, declaration) if outlook else [])],
             state=states.WAITING if waits else states.PREVIEWED,
             outlook=b"" if outlook is None else encode(outlook),
         )
@@ -92,20 +111,26 @@ class Admission:
         """
         query = request.query
         digest = _request_digest(query)
-        earlier = await self._database.run(records.find_request, caller.name, request.authorization.request_id)
-        if earlier is not None:
-            return await self._earlier(earlier, digest)
-        planned = await self._plan(caller, query)
+        found = await self._database.run(_look_up, caller, request)
+        if isinstance(found, JobRecord):
+            return await self._earlier(found, digest)
+        known, is_released = found
+        planned = self._plan(caller, query, known)
         _check_authorization(caller, request, planned)
         new = _new_job(caller, request, planned, digest)
-        if await self._database.run(records.release, new.plan_hash):
-            replayed = await self._database.run(_replay, new)
-            return await self.describe(replayed)
+        if is_released:
+            record, budget = await self._database.run(_record, new, planned, states.SUCCEEDED)
+            return _described(record, budget, planned.notes)
         self._nodes.check_connected()
         _check_both_stages_fit(planned)
         if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
-            return await self.describe(await self._database.run(records.create, new, states.WAITING))
-        return await self._start(new, planned)
+            record, budget = await self._database.run(_record, new, planned, states.WAITING)
+        else:
+            record, budget = await self._database.run(_admit, new, planned)
+            if record.state == states.REFUSED:
+                raise limits.exceeded(budget, planned.charge.rho_units)
+            self._runner.start(record)
+        return _described(record, budget, planned.notes)
 
     async def approve(self, caller: Caller, signed: SignedApproval) -> Job:
         """Let a waiting job run: reserves its budget now. Raises Problem."""
@@ -135,10 +160,9 @@ class Admission:
         """The job as its developer sees it."""
 
         def describe(connection: Connection) -> Job:
-            dataset = catalogue.find(connection, record.dataset)
-            record.message.budget.CopyFrom(ledger.budget(connection, dataset.declaration))
-            record.message.notes[:] = _notes(Plan.FromString(record.plan), dataset.declaration)
-            return record.message
+            declaration = catalogue.find(connection, record.dataset).declaration
+            budget = ledger.budget(connection, declaration, record.organisation)
+            return _described(record, budget, _notes(Plan.FromString(record.plan), declaration))
 
         return await self._database.run(describe)
 
@@ -153,32 +177,23 @@ class Admission:
             )
         return await self.describe(record)
 
-    async def _plan(self, caller: Caller, query: Query) -> _Planned:
-        dataset, budget = await self._database.run(_dataset, query.dataset)
+    def _plan(self, caller: Caller, query: Query, known: _Known) -> _Planned:
+        dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
         parties = len(self._epoch().holders)
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
-            raise ledger.exceeded(budget, budget.limit_rho_units + 1)
+            raise limits.exceeded(budget, budget.limit_rho_units + 1)
         question = _question(query, dataset, parties)
-        if query.first_stage:
-            record = await self._database.run(records.get, query.first_stage)
-            found = release_of(record, caller, query, expected=question.plan)
+        if known.first_stage:
+            found = release_of(known.first_stage, caller, query, expected=question.plan)
             question = _question(query, dataset, parties, found)
-        if question.rho_units > budget.limit_rho_units:
-            raise ledger.exceeded(budget, question.rho_units)
+        if question.rho_units > limits.whole(budget):
+            raise limits.exceeded(budget, question.rho_units)
         return _Planned(dataset, budget, question)
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
-
-    async def _start(self, new: NewJob, planned: _Planned) -> Job:
-        record = await self._database.run(_admit, new)
-        if record.state == states.REFUSED:
-            budget = (await self.describe(record)).budget
-            raise ledger.exceeded(budget, total_rho_units(planned.plan))
-        self._runner.start(record)
-        return await self.describe(record)
 
 
 def _question(
@@ -202,38 +217,56 @@ def _notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
 
 def _check_both_stages_fit(planned: _Planned) -> None:
     """A first stage is of no use to who cannot pay for the second."""
-    budget, price = planned.budget, planned.question.rho_units
-    if planned.question.outlook is not None and budget.spent_rho_units + price > budget.limit_rho_units:
-        raise ledger.exceeded(budget, price)
+    price = planned.question.rho_units
+    if planned.question.outlook is not None and price > limits.left(planned.budget):
+        raise limits.exceeded(planned.budget, price)
 
 
-def _dataset(connection: Connection, name: str) -> tuple[RegisteredDataset, Budget]:
-    dataset = catalogue.find(connection, name)
-    return dataset, ledger.budget(connection, dataset.declaration)
+def _known(connection: Connection, caller: Caller, query: Query) -> _Known:
+    dataset = catalogue.find(connection, query.dataset)
+    budget = ledger.budget(connection, dataset.declaration, caller.spends_as)
+    first_stage = records.get(connection, query.first_stage) if query.first_stage else None
+    return _Known(dataset, budget, first_stage)
 
 
-def _admit(connection: Connection, new: NewJob) -> JobRecord:
+def _look_up(connection: Connection, caller: Caller, request: SubmitQueryRequest) -> JobRecord | tuple[_Known, bool]:
+    """The job of an earlier request with this id; otherwise what planning needs, and whether there is a release."""
+    authorization = request.authorization
+    earlier = records.find_request(connection, caller.name, authorization.request_id)
+    if earlier is not None:
+        return earlier
+    is_released = records.release(connection, authorization.plan_hash) is not None
+    return _known(connection, caller, request.query), is_released
+
+
+def _record(connection: Connection, new: NewJob, planned: _Planned, state: states.State) -> tuple[JobRecord, Budget]:
+    """Record a job that is charged nothing now: it waits for approval, or is answered from an earlier release."""
+    record = records.create(connection, new, state, replayed=state == states.SUCCEEDED)
+    return record, ledger.budget(connection, planned.dataset.declaration, new.organisation)
+
+
+def _admit(connection: Connection, new: NewJob, planned: _Planned) -> tuple[JobRecord, Budget]:
     """Charge and queue the job, or record why not: one transaction."""
-    record = records.create(connection, new, states.PREVIEWED)
-    return _reserve_or_refuse(connection, record)
-
-
-def _reserve_or_refuse(connection: Connection, record: JobRecord) -> JobRecord:
-    charge = charge_of(Plan.FromString(record.plan))
-    if ledger.reserve(connection, record.job, record.dataset, charge):
-        return records.move(connection, record.job, states.QUEUED)
-    declaration = catalogue.find(connection, record.dataset).declaration
-    problem = ledger.exceeded(ledger.budget(connection, declaration), charge.rho_units)
-    return records.move(connection, record.job, states.REFUSED, _failure(problem))
-
-
-def _replay(connection: Connection, new: NewJob) -> JobRecord:
-    return records.create(connection, new, states.SUCCEEDED, replayed=True)
+    catalogue.check_present(connection, planned.dataset)
+    declaration = planned.dataset.declaration
+    reserved = ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge)
+    budget = ledger.budget(connection, declaration, new.organisation)
+    if reserved:
+        return records.create(connection, new, states.QUEUED), budget
+    failure = _failure(limits.exceeded(budget, planned.charge.rho_units))
+    return records.create(connection, new, states.REFUSED, failure=failure), budget
 
 
 def _approve(connection: Connection, record: JobRecord, signed: SignedApproval) -> JobRecord:
+    """Charge and queue a waiting job, or refuse it and say why: one transaction."""
     records.set_approval(connection, record.job, signed)
-    return _reserve_or_refuse(connection, record)
+    declaration = catalogue.find(connection, record.dataset).declaration
+    charge = charge_of(Plan.FromString(record.plan))
+    if ledger.reserve(connection, record.job, declaration, record.organisation, charge):
+        return records.move(connection, record.job, states.QUEUED)
+    budget = ledger.budget(connection, declaration, record.organisation)
+    failure = _failure(limits.exceeded(budget, charge.rho_units))
+    return records.move(connection, record.job, states.REFUSED, failure)
 
 
 def _approve_replayed(connection: Connection, record: JobRecord) -> JobRecord:
@@ -252,9 +285,7 @@ def _request_digest(query: Query) -> bytes:
 def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: _Planned) -> None:
     authorization = request.authorization
     if authorization.plan_hash != planned.plan_hash:
-        raise Problem(
-            Kind.CONFLICT, "plan_changed", "The dataset changed after the preview.", hint="preview and ask again"
-        )
+        raise catalogue.changed()
     body = authorization.SerializeToString(deterministic=True)
     signed = digests.is_signed(caller.key, digests.AUTHORIZATION, body, request.signature)
     if not signed or authorization.developer_key != caller.key:
@@ -279,6 +310,7 @@ def _new_job(caller: Caller, request: SubmitQueryRequest, planned: _Planned, dig
     return NewJob(
         job=f"job-{secrets.token_hex(6)}",
         developer=caller.name,
+        organisation=caller.organisation,
         request_id=request.authorization.request_id,
         request_digest=digest,
         dataset=planned.dataset.declaration.dataset,
@@ -288,6 +320,12 @@ def _new_job(caller: Caller, request: SubmitQueryRequest, planned: _Planned, dig
         authorization=SignedAuthorization(body=body, signature=request.signature),
         registration=planned.dataset.registration,
     )
+
+
+def _described(record: JobRecord, budget: Budget, notes: list[str]) -> Job:
+    record.message.budget.CopyFrom(budget)
+    record.message.notes[:] = notes
+    return record.message
 
 
 def _failure(problem: Problem) -> Failure:
