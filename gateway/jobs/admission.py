@@ -34,12 +34,13 @@ from gateway.jobs import records, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
+from gateway.jobs.plans import RecentPlans
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger, limits
 from gateway.planning.notes import clipping_notes
-from gateway.planning.query import Question, plan_question
-from gateway.planning.stages import FirstStage, stage_notes
+from gateway.planning.query import Question
+from gateway.planning.stages import stage_notes
 from gateway.storage import catalogue
 from gateway.storage.database import Database
 
@@ -90,6 +91,7 @@ class Admission:
         self._runner = runner
         self._feed = feed
         self._auto_approve = auto_approve
+        self._plans = RecentPlans()
 
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
@@ -184,31 +186,16 @@ class Admission:
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
-        question = _question(query, dataset, parties)
+        question = self._plans.question(caller, query, dataset, parties)
         if known.first_stage:
             found = release_of(known.first_stage, caller, query, expected=question.plan)
-            question = _question(query, dataset, parties, found)
+            question = self._plans.question(caller, query, dataset, parties, found)
         if question.rho_units > limits.whole(budget):
             raise limits.exceeded(budget, question.rho_units)
         return _Planned(dataset, budget, question)
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
-
-
-def _question(
-    query: Query, dataset: RegisteredDataset, parties: int, first_stage: FirstStage | None = None
-) -> Question:
-    return plan_question(
-        query.sql,
-        dataset.declaration,
-        dataset_version=dataset.version,
-        parties=parties,
-        epsilon=query.epsilon,
-        delta=query.delta if query.HasField("delta") else dataset.declaration.budget_delta,
-        auto_bounds=query.auto_bounds,
-        first_stage=first_stage,
-    )
 
 
 def _notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
