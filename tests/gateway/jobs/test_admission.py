@@ -236,8 +236,8 @@ def test_an_approved_job_is_charged_to_the_organisation_of_who_asked(scene: Scen
     assert job.state == states.QUEUED
     assert scene.spent()["organisation visits/college"] == job.budget.spent_rho_units > 0
     # Two that wait may both fit, and only one when the time comes.
-    waiting = [scene.submit(ada, name, 0.6) for name in ("n2", "n3")]
-    assert [scene.approve(operator, one).state for one in waiting] == [states.QUEUED, states.REFUSED]
+    both = [scene.submit(ada, name, 0.6) for name in ("n2", "n3")]
+    assert [scene.approve(operator, one).state for one in both] == [states.QUEUED, states.REFUSED]
 
 
 def test_when_a_job_is_started_its_charge_is_in_the_database_s_files(
