@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
@@ -111,26 +112,25 @@ class Admission:
 
         The same request id with the same request is the same job.
         """
-        query = request.query
-        digest = _request_digest(query)
+        digest = _request_digest(request.query)
         found = await self._database.run(_look_up, caller, request)
         if isinstance(found, JobRecord):
             return await self._earlier(found, digest)
         known, is_released = found
-        planned = self._plan(caller, query, known)
+        planned = self._plan(caller, request.query, known)
         _check_authorization(caller, request, planned)
         new = _new_job(caller, request, planned, digest)
-        if is_released:
-            record, budget = await self._database.run(_record, new, planned, states.SUCCEEDED)
-            return _described(record, budget, planned.notes)
-        self._nodes.check_connected()
-        _check_both_stages_fit(planned)
-        if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
-            record, budget = await self._database.run(_record, new, planned, states.WAITING)
-        else:
-            record, budget = await self._database.run(_admit, new, planned)
-            if record.state == states.REFUSED:
-                raise limits.exceeded(budget, planned.charge.rho_units)
+        try:
+            record, budget = await self._decide(new, planned, is_released=is_released)
+        except IntegrityError:
+            # Its twin was recorded meanwhile. This one's transaction, with its charge, was rolled back.
+            earlier = await self._database.run(records.find_request, caller.name, new.request_id)
+            if earlier is None:
+                raise
+            return await self._earlier(earlier, digest)
+        if record.state == states.REFUSED:
+            raise limits.exceeded(budget, planned.charge.rho_units)
+        if record.state == states.QUEUED:
             self._runner.start(record)
         return _described(record, budget, planned.notes)
 
@@ -167,6 +167,16 @@ class Admission:
             return _described(record, budget, _notes(Plan.FromString(record.plan), declaration))
 
         return await self._database.run(describe)
+
+    async def _decide(self, new: NewJob, planned: _Planned, *, is_released: bool) -> tuple[JobRecord, Budget]:
+        """Replayed, waiting, queued and charged, or refused: the job as it was recorded, and the budget after it."""
+        if is_released:
+            return await self._database.run(_record, new, planned, states.SUCCEEDED)
+        self._nodes.check_connected()
+        _check_both_stages_fit(planned)
+        if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
+            return await self._database.run(_record, new, planned, states.WAITING)
+        return await self._database.run(_admit, new, planned)
 
     async def _earlier(self, record: JobRecord, digest: bytes) -> Job:
         if record.request_digest != digest:

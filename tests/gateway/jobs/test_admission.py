@@ -123,9 +123,13 @@ class Scene:
 
     def submit(self, account: Account, name: str, epsilon: float) -> Job:
         """Ask a question that no other name asks."""
+        return self.submit_at_once(account, name, epsilon, times=1)[0]
+
+    def submit_at_once(self, account: Account, name: str, epsilon: float, times: int) -> list[Job]:
+        """Send one request several times, none waiting for the others."""
         query = Query(dataset="visits", sql=f"SELECT COUNT(*) AS {name} FROM visits", epsilon=epsilon)
 
-        async def ask() -> Job:
+        async def ask() -> list[Job]:
             plan = (await self.admission.preview(account.caller, query)).plan
             authorization = Authorization(
                 plan_hash=plan_hash(plan), request_id=f"{account.caller.name}-{name}", developer_key=account.caller.key
@@ -133,7 +137,7 @@ class Scene:
             body = authorization.SerializeToString(deterministic=True)
             signature = digests.sign(account.key, digests.AUTHORIZATION, body)
             request = SubmitQueryRequest(query=query, authorization=authorization, signature=signature)
-            return await self.admission.submit(account.caller, request)
+            return await asyncio.gather(*[self.admission.submit(account.caller, request) for _ in range(times)])
 
         return asyncio.run(ask())
 
@@ -191,6 +195,13 @@ def test_developers_of_one_organisation_share_what_it_may_spend(scene: Scene, ad
     assert scene.submit(eve, "n3", 0.9).state == states.QUEUED
     assert float(refusal.value.details["remaining_epsilon"]) > 0
     assert scene.submit(bob, "n4", 0.99 * float(refusal.value.details["remaining_epsilon"])).state == states.QUEUED
+
+
+def test_a_request_sent_twice_at_once_is_one_job_and_one_charge(scene: Scene, ada: Account) -> None:
+    one, other = scene.submit_at_once(ada, "n", 0.5, times=2)
+    assert one.job == other.job
+    assert scene.runner.jobs == [one.job]
+    assert set(scene.spent().values()) == {one.budget.spent_rho_units}
 
 
 def test_a_refused_job_is_recorded_with_its_reason_and_never_started(scene: Scene, ada: Account) -> None:
