@@ -43,10 +43,10 @@ class DatasetService(DatasetServiceServicer):
     async def ListDatasets(
         self, request: messages.ListDatasetsRequest, context: Context
     ) -> messages.ListDatasetsResponse:
-        self._authentication.caller(context)
-        return messages.ListDatasetsResponse(datasets=await self._database.run(catalogue.list_all))
+        caller = self._authentication.caller(context)
+        return messages.ListDatasetsResponse(datasets=await self._database.run(catalogue.list_all, caller.spends_as))
 
     @answers
     async def GetDataset(self, request: messages.GetDatasetRequest, context: Context) -> messages.Dataset:
-        self._authentication.caller(context)
-        return await self._database.run(catalogue.show, request.dataset)
+        caller = self._authentication.caller(context)
+        return await self._database.run(catalogue.show, request.dataset, caller.spends_as)

@@ -11,6 +11,8 @@ from pathlib import Path
 from yingbi.api.credentials import bearer_hash
 from yingbi.api.problem import Kind, Problem
 
+MAX_ORGANISATION = 63
+
 
 class Role(StrEnum):
     """What a caller may do: developers ask, operators approve and register."""
@@ -21,12 +23,25 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """One account: its name, role, credential's hash, and Ed25519 public key, both hexadecimal."""
+    """One account: its name, role, credential's hash, and Ed25519 public key, both hexadecimal.
+
+    `organisation` is whom the account belongs to: 1 to 63 characters. What its developers spend, it spends.
+    """
 
     name: str
     role: Role
     bearer_hash: str
     signing_key: str
+    organisation: str
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.organisation) <= MAX_ORGANISATION:
+            raise ValueError(f"the organisation of {self.name} must have 1 to {MAX_ORGANISATION} characters")
+
+    @property
+    def spends_as(self) -> str | None:
+        """The organisation whose share of a budget this caller sees; None for an operator, who asks nothing."""
+        return self.organisation if self.role is Role.DEVELOPER else None
 
     @property
     def key(self) -> bytes:
@@ -35,8 +50,14 @@ class Caller:
 
 
 def load_callers(path: Path) -> list[Caller]:
-    """The accounts in the file that `save_callers` wrote; raises OSError or ValueError."""
-    return [Caller(**{**entry, "role": Role(entry["role"])}) for entry in json.loads(path.read_text())]
+    """The accounts in the file that `save_callers` wrote; raises OSError or ValueError.
+
+    An account without an organisation, as in files of before there were any, is one of its own, by its name.
+    """
+    return [
+        Caller(**{"organisation": entry["name"], **entry, "role": Role(entry["role"])})
+        for entry in json.loads(path.read_text())
+    ]
 
 
 def save_callers(path: Path, callers: list[Caller]) -> None:

@@ -1,7 +1,7 @@
 """A dataset's metadata file: one YAML document that describes one dataset.
 
 The file's form is checked here, with the line of every mistake; what a dataset may declare is decided by
-`enclave_sim.plan.schema`, which enclaves apply as well.
+`gateway.governance.declarations`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.plan import values
-from enclave_sim.plan.schema import DeclarationError, check_declaration
+from enclave_sim.plan.schema import DeclarationError
+from gateway.governance.declarations import check_declared
 from gateway.governance.yaml_tree import Entry, child_path, read_tree
 
 SUFFIXES = (".csv", ".parquet")
@@ -43,7 +44,8 @@ _DATASET_KEYS = (
     "tables",
 )
 _TITLE_KEYS = ("en", "zh")
-_BUDGET_KEYS = ("epsilon", "delta")
+_BUDGET_KEYS = ("epsilon", "delta", "each_organisation")
+_EACH_ORGANISATION_KEYS = ("epsilon",)
 _TABLE_KEYS = ("file", "max_rows_per_unit", "columns")
 _COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required", "constant_per_unit")
 _TYPES = {name: column_type for column_type, name in values.TYPE_NAMES.items()}
@@ -71,7 +73,7 @@ def read_metadata(path: Path) -> Metadata:
     root = read_tree(path)
     declaration = _dataset(root)
     try:
-        check_declaration(declaration)
+        check_declared(declaration)
     except DeclarationError as error:
         raise _entry_at(root, error.field_path).problem(error.message) from error
     tables = _mapping(_member(root, "tables"))
@@ -96,8 +98,14 @@ def _dataset(root: Entry) -> DatasetDeclaration:
         units_disjoint=_truth(_member(root, "units_disjoint")),
         budget_epsilon=_real(_member(budget, "epsilon")),
         budget_delta=_real(_member(budget, "delta")),
+        budget_each_organisation_epsilon=_optional(budget, "each_organisation", _each_organisation),
         tables=[_table(name, entry) for name, entry in _mapping(_member(root, "tables")).items()],
     )
+
+
+def _each_organisation(entry: Entry) -> float:
+    _check_keys(entry, _EACH_ORGANISATION_KEYS)
+    return _real(_member(entry, "epsilon"))
 
 
 def _title(entry: Entry) -> dict[str, str]:

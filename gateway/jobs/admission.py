@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
@@ -30,7 +31,8 @@ from yingbi.api.v1.job_pb2 import (
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.canonical import encode, plan_hash
-from enclave_sim.plan.sensitivity import charge_of, is_first_stage, total_rho_units
+from enclave_sim.plan.sensitivity import charge_of, is_first_stage
+from enclave_sim.privacy.accounting import Charge
 from gateway.governance import grades
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
@@ -38,15 +40,26 @@ from gateway.jobs import batches, records, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
+from gateway.jobs.plans import RecentPlans
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
-from gateway.ledger import ledger
+from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
 from gateway.planning.notes import clipping_notes
-from gateway.planning.query import Question, plan_question
-from gateway.planning.stages import FirstStage, stage_notes
+from gateway.planning.query import Question
+from gateway.planning.stages import stage_notes
 from gateway.storage import catalogue
 from gateway.storage.database import Database
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the database has for a query, read in one transaction."""
+
+    dataset: RegisteredDataset
+    budget: Budget
+    # The job that the query names as its first stage.
+    first_stage: JobRecord | None
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,17 @@ class _Planned:
     def plan_bytes(self) -> bytes:
         return encode(self.plan)
 
-    @property
+    @cached_property
     def plan_hash(self) -> bytes:
         return plan_hash(self.plan_bytes)
+
+    @cached_property
+    def charge(self) -> Charge:
+        return charge_of(self.plan)
+
+    @property
+    def notes(self) -> list[str]:
+        return _notes(self.plan, self.dataset.declaration)
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,11 @@ class _PlannedBatch:
     dataset: RegisteredDataset
     budget: Budget
     batch: Batch
+
+    @property
+    def parts(self) -> list[_Planned]:
+        """Each plan as if it were asked for by itself."""
+        return [_Planned(self.dataset, self.budget, Question(plan)) for plan in self.batch.plans]
 
 
 class Admission:
@@ -84,16 +110,17 @@ class Admission:
         self._runner = runner
         self._feed = feed
         self._auto_approve = auto_approve
+        self._plans = RecentPlans()
 
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
-        planned = await self._plan(caller, query)
+        planned = self._plan(caller, query, await self._database.run(_known, caller, query.dataset, query.first_stage))
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
         waits = grades.needs_approval(declaration.grade, auto_approve=self._auto_approve)
         return Preview(
             plan=planned.plan_bytes,
             budget=planned.budget,
-            notes=[*_notes(planned.plan, declaration), *(_notes(outlook, declaration) if outlook else [])],
+            notes=[*planned.notes, *(_notes(outlook, declaration) if outlook else [])],
             state=states.WAITING if waits else states.PREVIEWED,
             outlook=b"" if outlook is None else encode(outlook),
         )
@@ -103,26 +130,31 @@ class Admission:
 
         The same request id with the same request is the same job.
         """
-        query = request.query
-        digest = _request_digest(query)
-        earlier = await self._database.run(records.find_request, caller.name, request.authorization.request_id)
-        if earlier is not None:
-            return await self._earlier(earlier, digest)
-        planned = await self._plan(caller, query)
+        digest = _request_digest(request.query)
+        found = await self._database.run(_look_up, caller, request)
+        if isinstance(found, JobRecord):
+            return await self._earlier(found, digest)
+        known, is_released = found
+        planned = self._plan(caller, request.query, known)
         _check_authorization(caller, request, planned)
         new = _new_job(caller, request, planned, digest)
-        if await self._database.run(records.release, new.plan_hash):
-            replayed = await self._database.run(_replay, new)
-            return await self.describe(replayed)
-        self._nodes.check_connected()
-        _check_both_stages_fit(planned)
-        if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
-            return await self.describe(await self._database.run(records.create, new, states.WAITING))
-        return await self._start(new, planned)
+        try:
+            record, budget = await self._decide(new, planned, is_released=is_released)
+        except IntegrityError:
+            # Its twin was recorded meanwhile. This one's transaction, with its charge, was rolled back.
+            earlier = await self._database.run(records.find_request, caller.name, new.request_id)
+            if earlier is None:
+                raise
+            return await self._earlier(earlier, digest)
+        if record.state == states.REFUSED:
+            raise limits.exceeded(budget, planned.charge.rho_units)
+        if record.state == states.QUEUED:
+            self._runner.start(record)
+        return _described(record, budget, planned.notes)
 
     async def preview_batch(self, caller: Caller, asked: BatchQuery) -> BatchPreview:
         """The plans of questions that are planned together, their cost, and what is left; raises Problem."""
-        planned = await self._plan_batch(asked)
+        planned = await self._plan_batch(caller, asked)
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         return batches.preview_of(
             planned.batch,
@@ -140,13 +172,13 @@ class Admission:
         earlier = await self._database.run(batches.earlier, caller.name, request_id)
         if earlier:
             return BatchJobs(jobs=[await self._earlier(record, digest) for record in earlier])
-        planned = await self._plan_batch(request.batch)
+        planned = await self._plan_batch(caller, request.batch)
         news = _new_jobs(caller, request, planned, digest)
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         if not await self._database.run(_all_released, news):
             self._nodes.check_connected()
         # A caller who goes away leaves no job that is charged and not started.
-        admitted = await asyncio.shield(self._start_all(news, waits))
+        admitted = await asyncio.shield(self._start_all(news, planned, waits))
         return BatchJobs(jobs=[await self.describe(record) for record in admitted])
 
     async def approve(self, caller: Caller, signed: SignedApproval) -> Job:
@@ -177,12 +209,21 @@ class Admission:
         """The job as its developer sees it."""
 
         def describe(connection: Connection) -> Job:
-            dataset = catalogue.find(connection, record.dataset)
-            record.message.budget.CopyFrom(ledger.budget(connection, dataset.declaration))
-            record.message.notes[:] = _notes(Plan.FromString(record.plan), dataset.declaration)
-            return record.message
+            declaration = catalogue.find(connection, record.dataset).declaration
+            budget = ledger.budget(connection, declaration, record.organisation)
+            return _described(record, budget, _notes(Plan.FromString(record.plan), declaration))
 
         return await self._database.run(describe)
+
+    async def _decide(self, new: NewJob, planned: _Planned, *, is_released: bool) -> tuple[JobRecord, Budget]:
+        """Replayed, waiting, queued and charged, or refused: the job as it was recorded, and the budget after it."""
+        if is_released:
+            return await self._database.run(_record, new, planned, states.SUCCEEDED)
+        self._nodes.check_connected()
+        _check_both_stages_fit(planned)
+        if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
+            return await self._database.run(_record, new, planned, states.WAITING)
+        return await self._database.run(_admit, new, planned)
 
     async def _earlier(self, record: JobRecord, digest: bytes) -> Job:
         if record.request_digest != digest:
@@ -195,37 +236,37 @@ class Admission:
             )
         return await self.describe(record)
 
-    async def _plan(self, caller: Caller, query: Query) -> _Planned:
-        dataset, budget = await self._database.run(_dataset, query.dataset)
+    def _plan(self, caller: Caller, query: Query, known: _Known) -> _Planned:
+        dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
         parties = len(self._epoch().holders)
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
-            raise ledger.exceeded(budget, budget.limit_rho_units + 1)
-        question = _question(query, dataset, parties)
-        if query.first_stage:
-            record = await self._database.run(records.get, query.first_stage)
-            found = release_of(record, caller, query, expected=question.plan)
-            question = _question(query, dataset, parties, found)
-        if question.rho_units > budget.limit_rho_units:
-            raise ledger.exceeded(budget, question.rho_units)
+            raise limits.exceeded(budget, budget.limit_rho_units + 1)
+        question = self._plans.question(caller, query, dataset, parties)
+        if known.first_stage:
+            found = release_of(known.first_stage, caller, query, expected=question.plan)
+            question = self._plans.question(caller, query, dataset, parties, found)
+        if question.rho_units > limits.whole(budget):
+            raise limits.exceeded(budget, question.rho_units)
         return _Planned(dataset, budget, question)
 
-    async def _plan_batch(self, asked: BatchQuery) -> _PlannedBatch:
-        dataset, budget = await self._database.run(_dataset, asked.dataset)
+    async def _plan_batch(self, caller: Caller, asked: BatchQuery) -> _PlannedBatch:
+        known = await self._database.run(_known, caller, asked.dataset)
+        dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
         parties = len(self._epoch().holders)
         if zcdp.MAX_EPSILON < asked.epsilon < math.inf:
             # No declared budget is as large.
-            raise ledger.exceeded(budget, budget.limit_rho_units + 1)
+            raise limits.exceeded(budget, budget.limit_rho_units + 1)
         # Many questions at once would hold up everybody else's.
         batch = await asyncio.to_thread(_batch, asked, dataset, parties)
-        if batch.rho_units > budget.limit_rho_units:
-            raise ledger.exceeded(budget, batch.rho_units)
+        if batch.rho_units > limits.whole(budget):
+            raise limits.exceeded(budget, batch.rho_units)
         return _PlannedBatch(dataset, budget, batch)
 
-    async def _start_all(self, news: list[NewJob], waits: bool) -> list[JobRecord]:
-        admitted = await self._database.run(_admit_all, news, waits)
+    async def _start_all(self, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
+        admitted = await self._database.run(_admit_all, news, planned, waits)
         for record in admitted:
             if record.state == states.QUEUED:
                 self._runner.start(record)
@@ -233,29 +274,6 @@ class Admission:
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
-
-    async def _start(self, new: NewJob, planned: _Planned) -> Job:
-        record = await self._database.run(_admit, new)
-        if record.state == states.REFUSED:
-            budget = (await self.describe(record)).budget
-            raise ledger.exceeded(budget, total_rho_units(planned.plan))
-        self._runner.start(record)
-        return await self.describe(record)
-
-
-def _question(
-    query: Query, dataset: RegisteredDataset, parties: int, first_stage: FirstStage | None = None
-) -> Question:
-    return plan_question(
-        query.sql,
-        dataset.declaration,
-        dataset_version=dataset.version,
-        parties=parties,
-        epsilon=query.epsilon,
-        delta=query.delta if query.HasField("delta") else dataset.declaration.budget_delta,
-        auto_bounds=query.auto_bounds,
-        first_stage=first_stage,
-    )
 
 
 def _batch(asked: BatchQuery, dataset: RegisteredDataset, parties: int) -> Batch:
@@ -271,30 +289,30 @@ def _batch(asked: BatchQuery, dataset: RegisteredDataset, parties: int) -> Batch
 
 def _new_jobs(caller: Caller, request: SubmitBatchRequest, planned: _PlannedBatch, digest: bytes) -> list[NewJob]:
     requests = batches.single_requests(request, planned.batch)
-    parts = [_Planned(planned.dataset, planned.budget, Question(plan)) for plan in planned.batch.plans]
-    for single, part in zip(requests, parts, strict=True):
+    pairs = list(zip(requests, planned.parts, strict=True))
+    for single, part in pairs:
         _check_authorization(caller, single, part)
-    return [_new_job(caller, single, part, digest) for single, part in zip(requests, parts, strict=True)]
+    return [_new_job(caller, single, part, digest) for single, part in pairs]
 
 
 def _all_released(connection: Connection, news: list[NewJob]) -> bool:
     return all(records.release(connection, new.plan_hash) for new in news)
 
 
-def _admit_all(connection: Connection, news: list[NewJob], waits: bool) -> list[JobRecord]:
+def _admit_all(connection: Connection, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
     """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
-    _, before = _dataset(connection, news[0].dataset)
+    before = ledger.budget(connection, planned.dataset.declaration, news[0].organisation)
     admitted: list[JobRecord] = []
     price = 0
-    for new in news:
+    for new, part in zip(news, planned.parts, strict=True):
         if records.release(connection, new.plan_hash):
-            admitted.append(_replay(connection, new))
+            admitted.append(_record(connection, new, part, states.SUCCEEDED)[0])
             continue
-        price += total_rho_units(Plan.FromString(new.plan))
-        admitted.append(records.create(connection, new, states.WAITING) if waits else _admit(connection, new))
-    left = before.limit_rho_units - before.spent_rho_units
-    if any(record.state == states.REFUSED for record in admitted) or (waits and price > left):
-        raise ledger.exceeded(before, price)
+        price += part.charge.rho_units
+        record, _ = _record(connection, new, part, states.WAITING) if waits else _admit(connection, new, part)
+        admitted.append(record)
+    if any(record.state == states.REFUSED for record in admitted) or (waits and price > limits.left(before)):
+        raise limits.exceeded(before, price)
     return admitted
 
 
@@ -304,38 +322,55 @@ def _notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
 
 def _check_both_stages_fit(planned: _Planned) -> None:
     """A first stage is of no use to who cannot pay for the second."""
-    budget, price = planned.budget, planned.question.rho_units
-    if planned.question.outlook is not None and budget.spent_rho_units + price > budget.limit_rho_units:
-        raise ledger.exceeded(budget, price)
+    price = planned.question.rho_units
+    if planned.question.outlook is not None and price > limits.left(planned.budget):
+        raise limits.exceeded(planned.budget, price)
 
 
-def _dataset(connection: Connection, name: str) -> tuple[RegisteredDataset, Budget]:
+def _known(connection: Connection, caller: Caller, name: str, first_stage: str = "") -> _Known:
     dataset = catalogue.find(connection, name)
-    return dataset, ledger.budget(connection, dataset.declaration)
+    budget = ledger.budget(connection, dataset.declaration, caller.spends_as)
+    return _Known(dataset, budget, records.get(connection, first_stage) if first_stage else None)
 
 
-def _admit(connection: Connection, new: NewJob) -> JobRecord:
+def _look_up(connection: Connection, caller: Caller, request: SubmitQueryRequest) -> JobRecord | tuple[_Known, bool]:
+    """The job of an earlier request with this id; otherwise what planning needs, and whether there is a release."""
+    authorization = request.authorization
+    earlier = records.find_request(connection, caller.name, authorization.request_id)
+    if earlier is not None:
+        return earlier
+    is_released = records.release(connection, authorization.plan_hash) is not None
+    return _known(connection, caller, request.query.dataset, request.query.first_stage), is_released
+
+
+def _record(connection: Connection, new: NewJob, planned: _Planned, state: states.State) -> tuple[JobRecord, Budget]:
+    """Record a job that is charged nothing now: it waits for approval, or is answered from an earlier release."""
+    record = records.create(connection, new, state, replayed=state == states.SUCCEEDED)
+    return record, ledger.budget(connection, planned.dataset.declaration, new.organisation)
+
+
+def _admit(connection: Connection, new: NewJob, planned: _Planned) -> tuple[JobRecord, Budget]:
     """Charge and queue the job, or record why not: one transaction."""
-    record = records.create(connection, new, states.PREVIEWED)
-    return _reserve_or_refuse(connection, record)
-
-
-def _reserve_or_refuse(connection: Connection, record: JobRecord) -> JobRecord:
-    charge = charge_of(Plan.FromString(record.plan))
-    if ledger.reserve(connection, record.job, record.dataset, charge):
-        return records.move(connection, record.job, states.QUEUED)
-    declaration = catalogue.find(connection, record.dataset).declaration
-    problem = ledger.exceeded(ledger.budget(connection, declaration), charge.rho_units)
-    return records.move(connection, record.job, states.REFUSED, _failure(problem))
-
-
-def _replay(connection: Connection, new: NewJob) -> JobRecord:
-    return records.create(connection, new, states.SUCCEEDED, replayed=True)
+    catalogue.check_present(connection, planned.dataset)
+    declaration = planned.dataset.declaration
+    reserved = ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge)
+    budget = ledger.budget(connection, declaration, new.organisation)
+    if reserved:
+        return records.create(connection, new, states.QUEUED), budget
+    failure = _failure(limits.exceeded(budget, planned.charge.rho_units))
+    return records.create(connection, new, states.REFUSED, failure=failure), budget
 
 
 def _approve(connection: Connection, record: JobRecord, signed: SignedApproval) -> JobRecord:
+    """Charge and queue a waiting job, or refuse it and say why: one transaction."""
     records.set_approval(connection, record.job, signed)
-    return _reserve_or_refuse(connection, record)
+    declaration = catalogue.find(connection, record.dataset).declaration
+    charge = charge_of(Plan.FromString(record.plan))
+    if ledger.reserve(connection, record.job, declaration, record.organisation, charge):
+        return records.move(connection, record.job, states.QUEUED)
+    budget = ledger.budget(connection, declaration, record.organisation)
+    failure = _failure(limits.exceeded(budget, charge.rho_units))
+    return records.move(connection, record.job, states.REFUSED, failure)
 
 
 def _approve_replayed(connection: Connection, record: JobRecord) -> JobRecord:
@@ -354,9 +389,7 @@ def _request_digest(query: Query) -> bytes:
 def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: _Planned) -> None:
     authorization = request.authorization
     if authorization.plan_hash != planned.plan_hash:
-        raise Problem(
-            Kind.CONFLICT, "plan_changed", "The dataset changed after the preview.", hint="preview and ask again"
-        )
+        raise catalogue.changed()
     body = authorization.SerializeToString(deterministic=True)
     signed = digests.is_signed(caller.key, digests.AUTHORIZATION, body, request.signature)
     if not signed or authorization.developer_key != caller.key:
@@ -381,6 +414,7 @@ def _new_job(caller: Caller, request: SubmitQueryRequest, planned: _Planned, dig
     return NewJob(
         job=f"job-{secrets.token_hex(6)}",
         developer=caller.name,
+        organisation=caller.organisation,
         request_id=request.authorization.request_id,
         request_digest=digest,
         dataset=planned.dataset.declaration.dataset,
@@ -390,6 +424,12 @@ def _new_job(caller: Caller, request: SubmitQueryRequest, planned: _Planned, dig
         authorization=SignedAuthorization(body=body, signature=request.signature),
         registration=planned.dataset.registration,
     )
+
+
+def _described(record: JobRecord, budget: Budget, notes: list[str]) -> Job:
+    record.message.budget.CopyFrom(budget)
+    record.message.notes[:] = notes
+    return record.message
 
 
 def _failure(problem: Problem) -> Failure:

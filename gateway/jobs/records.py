@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
 from yingbi.api.v1.job_pb2 import Failure, Job, SignedApproval, SignedAuthorization
@@ -23,6 +24,7 @@ class NewJob:
 
     job: str
     developer: str
+    organisation: str
     request_id: str
     request_digest: bytes
     dataset: str
@@ -40,6 +42,7 @@ class JobRecord:
 
     job: str
     developer: str
+    organisation: str
     request_digest: bytes
     dataset: str
     plan: bytes
@@ -51,32 +54,45 @@ class JobRecord:
     message: Job
 
 
-def create(connection: Connection, new: NewJob, state: State, *, replayed: bool = False) -> JobRecord:
+# Made once: to build a statement takes longer than to execute it.
+_CREATE = insert(jobs)
+_JOB = select(jobs).where(jobs.c.job == bindparam("wanted"))
+_REQUEST = select(jobs).where(
+    jobs.c.developer == bindparam("wanted_developer"), jobs.c.request_id == bindparam("wanted_request")
+)
+_RELEASE = select(releases.c.receipt).where(releases.c.plan_hash == bindparam("wanted"))
+
+
+def create(
+    connection: Connection, new: NewJob, state: State, *, failure: Failure | None = None, replayed: bool = False
+) -> JobRecord:
     """Record a job in its first state."""
-    connection.execute(
-        insert(jobs).values(
-            job=new.job,
-            developer=new.developer,
-            request_id=new.request_id,
-            request_digest=new.request_digest,
-            dataset=new.dataset,
-            sql=new.sql,
-            plan=new.plan,
-            plan_hash=new.plan_hash,
-            authorization=new.authorization.SerializeToString(),
-            registration=new.registration,
-            state=state,
-            sequence=1,
-            created=time.time(),
-            replayed=replayed,
-        )
-    )
-    return get(connection, new.job)
+    row = {
+        "job": new.job,
+        "developer": new.developer,
+        "organisation": new.organisation,
+        "request_id": new.request_id,
+        "request_digest": new.request_digest,
+        "dataset": new.dataset,
+        "sql": new.sql,
+        "plan": new.plan,
+        "plan_hash": new.plan_hash,
+        "authorization": new.authorization.SerializeToString(),
+        "registration": new.registration,
+        "approval": None,
+        "state": state,
+        "sequence": 1,
+        "created": time.time(),
+        "failure": failure.SerializeToString() if failure else None,
+        "replayed": replayed,
+    }
+    connection.execute(_CREATE, row)
+    return _record(connection, SimpleNamespace(**row))
 
 
 def get(connection: Connection, job: str) -> JobRecord:
     """The job; raises Problem for an unknown one."""
-    row = connection.execute(select(jobs).where(jobs.c.job == job)).one_or_none()
+    row = connection.execute(_JOB, {"wanted": job}).one_or_none()
     if row is None:
         raise unknown(job)
     return _record(connection, row)
@@ -89,9 +105,8 @@ def unknown(job: str) -> Problem:
 
 def find_request(connection: Connection, developer: str, request_id: str) -> JobRecord | None:
     """The job that `developer` asked for under `request_id`."""
-    row = connection.execute(
-        select(jobs).where(jobs.c.developer == developer, jobs.c.request_id == request_id)
-    ).one_or_none()
+    asked = {"wanted_developer": developer, "wanted_request": request_id}
+    row = connection.execute(_REQUEST, asked).one_or_none()
     return _record(connection, row) if row else None
 
 
@@ -141,7 +156,7 @@ def set_replayed(connection: Connection, job: str) -> None:
 
 def release(connection: Connection, plan_hash: bytes) -> Receipt | None:
     """The stored release of a plan."""
-    row = connection.execute(select(releases.c.receipt).where(releases.c.plan_hash == plan_hash)).one_or_none()
+    row = connection.execute(_RELEASE, {"wanted": plan_hash}).one_or_none()
     return Receipt.FromString(row.receipt) if row else None
 
 
@@ -155,7 +170,8 @@ def store_release(connection: Connection, record: JobRecord, receipt: Receipt) -
         )
 
 
-def _record(connection: Connection, row: Row[Any]) -> JobRecord:
+def _record(connection: Connection, row: Any) -> JobRecord:
+    """`row` has the columns of `jobs` as attributes."""
     message = Job(
         job=row.job,
         state=row.state,
@@ -175,6 +191,7 @@ def _record(connection: Connection, row: Row[Any]) -> JobRecord:
     return JobRecord(
         job=row.job,
         developer=row.developer,
+        organisation=row.organisation,
         request_digest=row.request_digest,
         dataset=row.dataset,
         plan=row.plan,

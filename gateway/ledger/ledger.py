@@ -1,158 +1,139 @@
 """The ledger of privacy budgets. Every function is one step of the caller's transaction.
 
-A charge is against the dataset's budget and that of its unit namespace, which all datasets about the same people
-share: both hold it, or nothing is charged. It is `reserved` when a job is admitted and `spent` before its plan
-is sent to any node; only a reserved one is ever refunded. The enclaves keep their own copy and refuse beyond
-it, whatever stands here.
+A charge is against several accounts at once: the dataset's, that of its unit namespace, which all datasets about the
+same people share, and the organisation's that asks: all hold it, or nothing is charged. It is `reserved` when a job is
+admitted and `spent` before its plan is sent to any node; only a reserved one is ever refunded, to the accounts that it
+was against. The enclaves keep their own copy of the first two and refuse beyond it, whatever stands here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from importlib import resources
 
-from sqlalchemy import Connection, TextClause, insert, select, text, update
-from yingbi.api import zcdp
-from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration, NamespaceBudget
+from sqlalchemy import Connection, Row, TextClause, text
+from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration, NamespaceBudget, OrganisationBudget
 
 from enclave_sim.privacy.accounting import Charge
-from gateway.storage.tables import budgets, charges, namespaces
+from gateway.ledger import accounts
+from gateway.ledger.accounts import Account
 
 
 def _statement(name: str) -> TextClause:
-    return text((resources.files(__package__) / name).read_text())
+    return text((resources.files(__package__) / f"{name}.sql").read_text())
 
 
-_BUDGET = _statement("budget.sql")
-_RESERVE = (_statement("reserve.sql"), _statement("reserve_namespace.sql"))
-_REFUND = (_statement("refund.sql"), _statement("refund_namespace.sql"))
-_CHARGE = insert(charges)
+_FIND = _statement("find")
+_OPEN = _statement("open")
+_LOWER = _statement("lower")
+_LOWER_ORGANISATIONS = _statement("lower_organisations")
+_RESERVE = _statement("reserve")
+_CHARGE = _statement("charge")
+_SPEND = _statement("spend")
+_REFUND = (_statement("refund"), _statement("refunded"))
 
 
-def set_limit(connection: Connection, declaration: DatasetDeclaration) -> None:
-    """Open the dataset's budget, or lower it. What is spent stays.
+def set_limits(connection: Connection, declaration: DatasetDeclaration) -> None:
+    """Open the dataset's account and its namespace's where they are not, or lower what stands; spent stays spent.
 
-    The first dataset of a unit namespace fixes the namespace's limit, as its own budget, for good.
-
-    Raises:
-        Problem: the budget would rise, or the dataset would leave its namespace and what is spent there.
+    No limit is ever raised here: `accounts.check_successor` says so to whoever tries. The first dataset of a unit
+    namespace fixes the namespace's limit, as its own budget, for good.
     """
-    dataset = declaration.dataset
-    limit = Charge(*zcdp.bought(declaration.budget_epsilon, declaration.budget_delta))
-    present = connection.execute(select(budgets).where(budgets.c.dataset == dataset)).one_or_none()
-    if present is None:
-        _open(connection, dataset, _namespace(declaration), limit)
-    elif present.unit_namespace != _namespace(declaration):
-        raise Problem(
-            Kind.REFUSED,
-            "namespace_changed",
-            f"{dataset} belongs to the unit namespace {present.unit_namespace!r} and cannot leave it.",
-            field="unit_namespace",
-            hint="keep the namespace of the first registration; what was spent was spent on the same people",
-        )
-    elif not limit.within(Charge(present.limit_rho_units, present.limit_delta0_units)):
-        raise Problem(
-            Kind.REFUSED,
-            "budget_raised",
-            f"The budget of {dataset} cannot be raised by adding the dataset again.",
-            field="budget",
-            hint="keep the budget of the first registration, or lower it",
-        )
-    else:
-        connection.execute(update(budgets).where(budgets.c.dataset == dataset).values(_limit(limit)))
+    limit = accounts.limit(declaration)
+    _open(connection, {accounts.of_dataset(declaration): limit, accounts.of_namespace(declaration): limit})
+    connection.execute(_LOWER, accounts.of_dataset(declaration)._asdict() | _amount(limit))
+    each = {"prefix": accounts.organisations_of(declaration), **_amount(accounts.limit_of_each(declaration))}
+    connection.execute(_LOWER_ORGANISATIONS, each)
 
 
-def budget(connection: Connection, declaration: DatasetDeclaration) -> Budget:
+def budget(connection: Connection, declaration: DatasetDeclaration, organisation: str | None = None) -> Budget:
     """The dataset's budget as it stands, and its namespace's where it differs.
 
-    Raises NoResultFound for a dataset without a budget.
+    That of `organisation` is told where the dataset limits what one may spend.
+
+    Raises KeyError for a dataset without a budget.
     """
-    row = connection.execute(_BUDGET, {"dataset": declaration.dataset}).one()
-    shared = NamespaceBudget(
-        unit_namespace=row.unit_namespace, limit_rho_units=row.shared_limit, spent_rho_units=row.shared_spent
-    )
-    differs = (row.shared_limit, row.shared_spent) != (row.limit_rho_units, row.spent_rho_units)
-    return Budget(
-        limit_rho_units=row.limit_rho_units,
-        spent_rho_units=row.spent_rho_units,
+    names = {
+        "dataset": accounts.of_dataset(declaration).name,
+        "namespace": accounts.of_namespace(declaration).name,
+        "organisation": accounts.of_organisation(declaration, organisation or "").name,
+    }
+    found = {row.kind: row for row in connection.execute(_FIND, names)}
+    own, shared = found["dataset"], found["namespace"]
+    amounts = (own.limit_rho_units, own.spent_rho_units)
+    message = Budget(
+        limit_rho_units=amounts[0],
+        spent_rho_units=amounts[1],
         delta=declaration.budget_delta,
         epsilon=declaration.budget_epsilon,
-        namespace=shared if differs else None,
     )
+    if (shared.limit_rho_units, shared.spent_rho_units) != amounts:
+        message.namespace.CopyFrom(
+            NamespaceBudget(
+                unit_namespace=shared.name,
+                limit_rho_units=shared.limit_rho_units,
+                spent_rho_units=shared.spent_rho_units,
+            )
+        )
+    if organisation is not None and declaration.HasField("budget_each_organisation_epsilon"):
+        message.organisation.CopyFrom(_organisation(found.get("organisation"), declaration, organisation))
+    return message
 
 
-def reserve(connection: Connection, job: str, dataset: str, charge: Charge) -> bool:
-    """Charge `job` to dataset and namespace, or return False where one does not hold it: then nothing changed."""
-    amount = {"dataset": dataset, "rho_units": charge.rho_units, "delta0_units": charge.delta0_units}
-    with connection.begin_nested() as both:
-        if not all(connection.execute(statement, amount).rowcount == 1 for statement in _RESERVE):
-            both.rollback()
-            return False
-        connection.execute(_CHARGE, {"job": job, **amount, "state": "reserved"})
-    return True
+def reserve(
+    connection: Connection, job: str, declaration: DatasetDeclaration, organisation: str, charge: Charge
+) -> bool:
+    """Charge `job` to all its accounts, or return False where one does not hold it: then nothing changed.
+
+    Args:
+        declaration: the dataset's present one, as this transaction sees it.
+        organisation: who asks.
+    """
+    limits = accounts.charged(declaration, organisation)
+    if _charge(connection, job, limits, charge):
+        return True
+    # An organisation's first charge finds no account.
+    return _open(connection, limits) > 0 and _charge(connection, job, limits, charge)
 
 
 def spend(connection: Connection, job: str) -> None:
     """Make the job's charge final: from now on a node may unseal data for it."""
-    connection.execute(update(charges).where(charges.c.job == job).values(state="spent"))
+    connection.execute(_SPEND, {"job": job})
 
 
 def refund(connection: Connection, job: str) -> None:
     """Give the job's charge back if it is still reserved; otherwise nothing."""
     for statement in _REFUND:
         connection.execute(statement, {"job": job})
-    connection.execute(
-        update(charges).where(charges.c.job == job, charges.c.state == "reserved").values(state="refunded")
+
+
+def _open(connection: Connection, limits: Mapping[Account, Charge]) -> int:
+    """Open the accounts that are not there, with these limits; returns how many."""
+    rows = [account._asdict() | _amount(limit) for account, limit in limits.items()]
+    return connection.execute(_OPEN, rows).rowcount
+
+
+def _charge(connection: Connection, job: str, against: Collection[Account], charge: Charge) -> bool:
+    """All or nothing. The accounts come in one order for everybody, so that no two writers wait for each other."""
+    rows = [{"job": job, **account._asdict(), **_amount(charge)} for account in against]
+    with connection.begin_nested() as together:
+        if connection.execute(_RESERVE, rows).rowcount != len(rows):
+            together.rollback()
+            return False
+        connection.execute(_CHARGE, rows)
+    return True
+
+
+def _amount(charge: Charge) -> dict[str, int]:
+    return {"rho_units": charge.rho_units, "delta0_units": charge.delta0_units}
+
+
+def _organisation(
+    row: Row[tuple[int, int]] | None, declaration: DatasetDeclaration, organisation: str
+) -> OrganisationBudget:
+    """The account as it stands, or as it would be opened."""
+    return OrganisationBudget(
+        organisation=organisation,
+        limit_rho_units=row.limit_rho_units if row else accounts.limit_of_each(declaration).rho_units,
+        spent_rho_units=row.spent_rho_units if row else 0,
     )
-
-
-def exceeded(budget: Budget, rho_units: int) -> Problem:
-    """What a caller is told who asks for more than is left: which limit says no, and what can still be asked."""
-    left, limit, words = _narrowest(budget, rho_units)
-    if rho_units <= left:
-        return Problem(
-            Kind.BUDGET,
-            "key_selections_exceeded",
-            "The part of the budget's delta that is kept for selecting group keys is used up.",
-            field="sql",
-            hint="group by columns with declared values, or by numbers with bounds",
-        )
-    remaining = zcdp.asked_epsilon(left, budget.delta)
-    return Problem(
-        Kind.BUDGET,
-        "budget_exceeded",
-        f"The request costs more than {words}: "
-        f"an epsilon of at most {remaining:.4g} (delta {budget.delta:g}) can still be asked for.",
-        field="epsilon",
-        hint=f"ask with --epsilon {remaining * 0.999:.3g} or less" if remaining > 0 else "the budget is used up",
-        details={"remaining_epsilon": f"{remaining:.6g}", "limit": limit},
-    )
-
-
-def _open(connection: Connection, dataset: str, namespace: str, limit: Charge) -> None:
-    values = {"unit_namespace": namespace, **_limit(limit), "spent_rho_units": 0, "spent_delta0_units": 0}
-    shared = select(namespaces).where(namespaces.c.unit_namespace == namespace)
-    if connection.execute(shared).one_or_none() is None:
-        connection.execute(insert(namespaces).values(values))
-    connection.execute(insert(budgets).values(dataset=dataset, **values))
-
-
-def _limit(limit: Charge) -> dict[str, int]:
-    return {"limit_rho_units": limit.rho_units, "limit_delta0_units": limit.delta0_units}
-
-
-def _namespace(declaration: DatasetDeclaration) -> str:
-    return declaration.unit_namespace or declaration.dataset
-
-
-def _narrowest(budget: Budget, rho_units: int) -> tuple[int, str, str]:
-    """What can still be charged, which limit leaves no more, and in words."""
-    left = budget.limit_rho_units - budget.spent_rho_units
-    shared = budget.namespace
-    left_to_all = shared.limit_rho_units - shared.spent_rho_units if budget.HasField("namespace") else left
-    least = min(left, left_to_all)
-    if rho_units > budget.limit_rho_units:
-        return least, "dataset", "the dataset's whole budget"
-    if left_to_all < left:
-        return least, "namespace", f"what all datasets of the unit namespace {shared.unit_namespace} have left together"
-    return least, "dataset", "the dataset's budget has left"

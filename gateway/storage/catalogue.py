@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from yingbi.api.problem import Kind, Problem, nearest
 from yingbi.api.v1.dataset_pb2 import Dataset, DatasetDeclaration, RegisterDatasetRequest
 
 from gateway.governance.registration import RegisteredDataset
-from gateway.ledger import ledger
+from gateway.ledger import accounts, ledger
 from gateway.storage.tables import datasets, zones
+
+# Made once: to build a statement takes longer than to execute it.
+_DATASET = select(datasets).where(datasets.c.dataset == bindparam("dataset"))
+_VERSION = select(datasets.c.version).where(datasets.c.dataset == bindparam("dataset"))
 
 
 def register(connection: Connection, new: RegisteredDataset) -> Dataset:
     """Make `new` the dataset's present version; its zone is made when absent. Raises Problem."""
     declaration = new.declaration
-    ledger.set_limit(connection, declaration)
+    present = _read(connection, declaration.dataset)
+    if present is not None:
+        accounts.check_successor(present.declaration, declaration)
+    ledger.set_limits(connection, declaration)
     connection.execute(insert_or_ignore(zones).values(zone=declaration.zone).on_conflict_do_nothing())
     connection.execute(delete(datasets).where(datasets.c.dataset == declaration.dataset))
     connection.execute(
@@ -35,31 +42,51 @@ def register(connection: Connection, new: RegisteredDataset) -> Dataset:
 
 def find(connection: Connection, name: str) -> RegisteredDataset:
     """The dataset called `name`; raises Problem with the nearest name."""
-    row = connection.execute(select(datasets).where(datasets.c.dataset == name)).one_or_none()
-    if row is None:
+    dataset = _read(connection, name)
+    if dataset is None:
         near = nearest(name, list(connection.execute(select(datasets.c.dataset)).scalars()))
         hint = f"did you mean {near}?" if near else "`yingbi datasets` lists what there is"
         raise Problem(Kind.UNKNOWN, "unknown_dataset", f"There is no dataset {name!r}.", field="dataset", hint=hint)
-    return RegisteredDataset(DatasetDeclaration.FromString(row.declaration), row.version, row.registration)
+    return dataset
 
 
-def describe(connection: Connection, dataset: RegisteredDataset) -> Dataset:
-    """The dataset as the catalogue shows it: public bounds, never counts."""
+def check_present(connection: Connection, dataset: RegisteredDataset) -> None:
+    """Raise Problem unless this is still the dataset's present version."""
+    if connection.execute(_VERSION, {"dataset": dataset.declaration.dataset}).scalar_one() != dataset.version:
+        raise changed()
+
+
+def changed() -> Problem:
+    """What is said of a request for a version that another one replaced."""
+    return Problem(
+        Kind.CONFLICT, "plan_changed", "The dataset changed after the preview.", hint="preview and ask again"
+    )
+
+
+def describe(connection: Connection, dataset: RegisteredDataset, organisation: str | None = None) -> Dataset:
+    """The dataset as the catalogue shows it: public bounds, never counts. Its budget as `organisation` may spend it."""
     registration = RegisterDatasetRequest.FromString(dataset.registration)
     return Dataset(
         declaration=dataset.declaration,
         version=dataset.version,
         shards=registration.shards,
-        budget=ledger.budget(connection, dataset.declaration),
+        budget=ledger.budget(connection, dataset.declaration, organisation),
     )
 
 
-def list_all(connection: Connection) -> list[Dataset]:
+def list_all(connection: Connection, organisation: str | None = None) -> list[Dataset]:
     """Every dataset, by name."""
     names = connection.execute(select(datasets.c.dataset).order_by(datasets.c.dataset)).scalars()
-    return [describe(connection, find(connection, name)) for name in list(names)]
+    return [describe(connection, find(connection, name), organisation) for name in list(names)]
 
 
-def show(connection: Connection, name: str) -> Dataset:
+def show(connection: Connection, name: str, organisation: str | None = None) -> Dataset:
     """The dataset called `name` as the catalogue shows it; raises Problem."""
-    return describe(connection, find(connection, name))
+    return describe(connection, find(connection, name), organisation)
+
+
+def _read(connection: Connection, name: str) -> RegisteredDataset | None:
+    row = connection.execute(_DATASET, {"dataset": name}).one_or_none()
+    if row is None:
+        return None
+    return RegisteredDataset(DatasetDeclaration.FromString(row.declaration), row.version, row.registration)

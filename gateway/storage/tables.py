@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Integer,
     LargeBinary,
     MetaData,
@@ -33,41 +34,35 @@ datasets = Table(
     Column("registered", Float, nullable=False),
 )
 
-# What is reserved counts as spent. A charge is against the dataset's budget and its namespace's, or neither.
-namespaces = Table(
-    "namespaces",
+# What may be spent, of which what is reserved counts as spent. By kind, the name is
+#   dataset       the dataset's
+#   namespace     that of the unit namespace
+#   organisation  DATASET/ORGANISATION: what one organisation may spend on one dataset
+accounts = Table(
+    "accounts",
     metadata,
-    Column("unit_namespace", String(63), primary_key=True),
-    # The budget of the dataset that was registered first.
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(127), primary_key=True),
     Column("limit_rho_units", BigInteger, nullable=False),
     Column("spent_rho_units", BigInteger, nullable=False),
-    Column("limit_delta0_units", BigInteger, nullable=False, server_default="0"),
-    Column("spent_delta0_units", BigInteger, nullable=False, server_default="0"),
-    CheckConstraint("spent_rho_units >= 0", name="namespace_spent_is_positive"),
+    Column("limit_delta0_units", BigInteger, nullable=False),
+    Column("spent_delta0_units", BigInteger, nullable=False),
+    CheckConstraint("spent_rho_units >= 0 AND spent_delta0_units >= 0", name="spent_is_not_negative"),
 )
 
-budgets = Table(
-    "budgets",
-    metadata,
-    Column("dataset", String(63), primary_key=True),
-    # Of `namespaces`; SQLite adds no foreign key to a table that is there.
-    Column("unit_namespace", String(63), nullable=False),
-    Column("limit_rho_units", BigInteger, nullable=False),
-    Column("spent_rho_units", BigInteger, nullable=False),
-    Column("limit_delta0_units", BigInteger, nullable=False, server_default="0"),
-    Column("spent_delta0_units", BigInteger, nullable=False, server_default="0"),
-    CheckConstraint("spent_rho_units >= 0", name="spent_is_positive"),
-)
-
+# A job's charge: one row for each account that it is against, alike but for the account.
 charges = Table(
     "charges",
     metadata,
-    Column("job", ForeignKey("jobs.job"), primary_key=True),
-    Column("dataset", ForeignKey("budgets.dataset"), nullable=False),
+    # Deferred: an account is charged before the job is recorded, in the state that follows from it.
+    Column("job", ForeignKey("jobs.job", deferrable=True, initially="DEFERRED"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(127), primary_key=True),
     Column("rho_units", BigInteger, nullable=False),
-    Column("delta0_units", BigInteger, nullable=False, server_default="0"),
+    Column("delta0_units", BigInteger, nullable=False),
     # reserved, spent or refunded
     Column("state", String(16), nullable=False),
+    ForeignKeyConstraint(["kind", "name"], ["accounts.kind", "accounts.name"]),
     CheckConstraint("rho_units > 0", name="charge_is_positive"),
 )
 
@@ -77,6 +72,8 @@ jobs = Table(
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("job", String(64), nullable=False, unique=True),
     Column("developer", String(63), nullable=False),
+    # The developer's, when the job was asked for: its accounts are charged.
+    Column("organisation", String(63), nullable=False, server_default=""),
     Column("request_id", String(200), nullable=False),
     # What was asked, so that one request id never stands for two requests.
     Column("request_digest", LargeBinary(32), nullable=False),

@@ -82,6 +82,7 @@ def _write_gateway(folder: ZoneFolder, authority: Authority, tokens: dict[str, s
             role=Role(role),
             bearer_hash=credentials.bearer_hash(credentials.bearer(token)),
             signing_key=_public_key(token),
+            organisation=role,
         )
         for role, token in tokens.items()
     ]

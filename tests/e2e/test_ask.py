@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from tests.zones import Zone
+from tests.zones import VISITS, Zone, visits, write_dataset
 
 pytestmark = pytest.mark.xdist_group("zone")
 
@@ -217,3 +217,19 @@ def test_bounds_auto_finds_a_clipping_bound_from_the_data(asked: Zone) -> None:
     answer = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--bounds", "auto")
     for row, errors, right in zip(answer["rows"], answer["std_errors"], truth(sql), strict=True):
         assert abs(row[1] - right[1]) <= 6 * errors[1] + 0.05 * right[1]
+
+
+def test_an_organisation_spends_what_each_may_and_not_the_whole_budget(zone: Zone, tmp_path: Path) -> None:
+    metadata = VISITS.format(name="shared", grade=2, epsilon=10.0)
+    limited = metadata.replace("epsilon: 10.0", "epsilon: 10.0, each_organisation: {epsilon: 1}")
+    zone.add(tmp_path, limited, {"visits": visits()})
+    sql = "SELECT COUNT(*) AS {} FROM visits"
+    asked = zone.fetch("sql", "shared", sql.format("n"), "--epsilon", "0.9")
+    share = zone.fetch("budget", "shared")["organisation"]
+    assert (share["organisation"], asked["budget"]["organisation"]) == ("developer", share)
+    assert share["remaining_epsilon"] < share["epsilon"] <= 1
+    refused = zone.call("sql", "shared", sql.format("m"), "--epsilon", "0.9", "--json").problem(3)
+    assert (refused["code"], refused["limit"]) == ("budget_exceeded", "organisation")
+    assert float(refused["remaining_epsilon"]) == pytest.approx(share["remaining_epsilon"], rel=1e-4)
+    raised = write_dataset(tmp_path / "more", metadata, {"visits": visits()})
+    assert zone.call("dataset", "add", zone.root, raised, "--json").problem(3)["code"] == "budget_raised"

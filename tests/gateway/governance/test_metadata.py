@@ -87,6 +87,12 @@ def test_the_namespace_is_the_dataset_unless_said(tmp_path: Path) -> None:
     assert read(tmp_path, text).declaration.unit_namespace == "nafld"
 
 
+def test_what_each_organisation_may_spend_is_read_and_may_be_left_out(tmp_path: Path) -> None:
+    assert not read(tmp_path, NAFLD).declaration.HasField("budget_each_organisation_epsilon")
+    limited = NAFLD.replace("delta: 1e-7}", "delta: 1e-7, each_organisation: {epsilon: 10}}")
+    assert read(tmp_path, limited).declaration.budget_each_organisation_epsilon == 10.0
+
+
 def test_a_byte_order_mark_and_windows_lines_are_tolerated(tmp_path: Path) -> None:
     assert read(tmp_path, "\ufeff" + NAFLD.replace("\n", "\r\n")).declaration.dataset == "nafld"
 
@@ -95,6 +101,7 @@ def test_a_yaml_1_1_directive_changes_nothing(tmp_path: Path) -> None:
     assert to_python(column(read(tmp_path, "%YAML 1.1\n---\n" + NAFLD), "test").values[1]) == "yes"
 
 
+EACH = "budget.each_organisation"
 # (what, old text, new text, field, line, words of the message)
 MISTAKES: list[tuple[str, str, str, str, int, str]] = [
     ("a number for a string", "[hdl,", "[3,", "tables.labs.columns.test.values[0]", 17, "quotes"),
@@ -108,6 +115,11 @@ MISTAKES: list[tuple[str, str, str, str, int, str]] = [
     ("another role", "role: unit", "role: key", "tables.labs.columns.id.role", 16, "unit"),
     ("a missing key", "grade: 3\n", "", "grade", 1, "missing"),
     ("a missing part of the budget", ", delta: 1e-7", "", "budget.delta", 10, "missing"),
+    ("an empty share", "delta: 1e-7", "delta: 1e-7, each_organisation: {}", f"{EACH}.epsilon", 10, "missing"),
+    ("a share without key", "delta: 1e-7", "delta: 1e-7, each_organisation: 2", EACH, 10, "keys with values"),
+    ("a share's delta", "delta: 1e-7", "delta: 1e-7, each_organisation: {delta: 1}", f"{EACH}.delta", 10, "not known"),
+    ("a share of 0", "delta: 1e-7", "delta: 1e-7, each_organisation: {epsilon: 0}", f"{EACH}.epsilon", 10, "above 0"),
+    ("too much", "delta: 1e-7", "delta: 1e-7, each_organisation: {epsilon: 11}", f"{EACH}.epsilon", 10, "nothing"),
     ("a grade of 5", "grade: 3", "grade: 5", "grade", 4, "4"),
     ("a grade of true", "grade: 3", "grade: true", "grade", 4, "whole number"),
     ("a negative number of units", "max_units: 30000", "max_units: -1", "max_units", 8, "whole number"),

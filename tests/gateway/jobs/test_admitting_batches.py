@@ -56,7 +56,7 @@ QUESTIONS = (
     "SELECT SUM(pain) FROM visits",
 )
 KEY = Ed25519PrivateKey.generate()
-ADA = Caller("ada", Role.DEVELOPER, "", KEY.public_key().public_bytes_raw().hex())
+ADA = Caller("ada", Role.DEVELOPER, "", KEY.public_key().public_bytes_raw().hex(), "university")
 Result = TypeVar("Result")
 
 
@@ -230,7 +230,7 @@ class TestWhereAnOperatorDecides:
 
 def _spend(connection: Connection, declaration: DatasetDeclaration, job: str) -> None:
     plan = Plan.FromString(records.get(connection, job).plan)
-    assert ledger.reserve(connection, job, declaration.dataset, charge_of(plan))
+    assert ledger.reserve(connection, job, declaration, ADA.organisation, charge_of(plan))
 
 
 class TestWhatIsNotAuthorized:

@@ -18,7 +18,7 @@ from gateway.jobs.first_stages import release_of
 from gateway.jobs.records import JobRecord
 from gateway.planning.stages import FirstStage
 
-CALLER = Caller("ada", Role.DEVELOPER, "", "")
+CALLER = Caller("ada", Role.DEVELOPER, "", "", "clinic")
 SQL = "SELECT note, COUNT(*) FROM visits GROUP BY note"
 QUERY = Query(dataset="clinic", sql=SQL, epsilon=1, first_stage="job-1")
 STAGE = Plan(
@@ -34,6 +34,7 @@ def record() -> JobRecord:
     return JobRecord(
         job="job-1",
         developer="ada",
+        organisation="clinic",
         request_digest=b"",
         dataset="clinic",
         plan=encode(STAGE),

@@ -59,6 +59,7 @@ class DatasetDeclaration(_message.Message):
     BUDGET_EPSILON_FIELD_NUMBER: _builtins.int
     BUDGET_DELTA_FIELD_NUMBER: _builtins.int
     TABLES_FIELD_NUMBER: _builtins.int
+    BUDGET_EACH_ORGANISATION_EPSILON_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     zone: _builtins.str
     grade: _builtins.int
@@ -69,6 +70,8 @@ class DatasetDeclaration(_message.Message):
     units_disjoint: _builtins.bool
     budget_epsilon: _builtins.float
     budget_delta: _builtins.float
+    budget_each_organisation_epsilon: _builtins.float
+    """What one organisation may spend of the budget, as epsilon at the budget's delta; absent: all of it."""
     @_builtins.property
     def title(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """By language tag, "en" and "zh"."""
@@ -90,12 +93,15 @@ class DatasetDeclaration(_message.Message):
         budget_epsilon: _builtins.float = ...,
         budget_delta: _builtins.float = ...,
         tables: _abc.Iterable[Global___TableDeclaration] | None = ...,
+        budget_each_organisation_epsilon: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_delta", b"budget_delta", "budget_epsilon", b"budget_epsilon", "dataset", b"dataset", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_delta", b"budget_delta", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "budget_epsilon", b"budget_epsilon", "dataset", b"dataset", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["budget_each_organisation_epsilon"]  # noqa: Y015
+    _WhichOneofArgType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget_each_organisation_epsilon) -> _WhichOneofReturnType__budget_each_organisation_epsilon | None: ...
 
 Global___DatasetDeclaration: _TypeAlias = DatasetDeclaration  # noqa: Y015
 
@@ -295,6 +301,7 @@ class Budget(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
     limit_rho_units: _builtins.int
     spent_rho_units: _builtins.int
     delta: _builtins.float
@@ -302,6 +309,10 @@ class Budget(_message.Message):
     @_builtins.property
     def namespace(self) -> Global___NamespaceBudget:
         """Set where the dataset's unit namespace has another name or another budget. A charge is against both."""
+
+    @_builtins.property
+    def organisation(self) -> Global___OrganisationBudget:
+        """Set where the dataset limits what one organisation may spend: the caller's. A charge is against this too."""
 
     def __init__(
         self,
@@ -311,10 +322,11 @@ class Budget(_message.Message):
         delta: _builtins.float = ...,
         epsilon: _builtins.float = ...,
         namespace: Global___NamespaceBudget | None = ...,
+        organisation: Global___OrganisationBudget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "organisation", b"organisation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "limit_rho_units", b"limit_rho_units", "namespace", b"namespace", "spent_rho_units", b"spent_rho_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "limit_rho_units", b"limit_rho_units", "namespace", b"namespace", "organisation", b"organisation", "spent_rho_units", b"spent_rho_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,6 +358,33 @@ class NamespaceBudget(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NamespaceBudget: _TypeAlias = NamespaceBudget  # noqa: Y015
+
+@_typing.final
+class OrganisationBudget(_message.Message):
+    """What one organisation may spend on the dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    LIMIT_RHO_UNITS_FIELD_NUMBER: _builtins.int
+    SPENT_RHO_UNITS_FIELD_NUMBER: _builtins.int
+    organisation: _builtins.str
+    limit_rho_units: _builtins.int
+    spent_rho_units: _builtins.int
+    def __init__(
+        self,
+        *,
+        organisation: _builtins.str = ...,
+        limit_rho_units: _builtins.int = ...,
+        spent_rho_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_rho_units", b"limit_rho_units", "organisation", b"organisation", "spent_rho_units", b"spent_rho_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrganisationBudget: _TypeAlias = OrganisationBudget  # noqa: Y015
 
 @_typing.final
 class RegisterDatasetRequest(_message.Message):

@@ -1,0 +1,102 @@
+"""What a caller is told who asks for more than is left. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from yingbi.api import zcdp
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.dataset_pb2 import Budget
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """One of the limits of a budget, in units of rho, and how it is called when it says no."""
+
+    kind: str
+    limit_rho_units: int
+    spent_rho_units: int
+    whole: str
+    rest: str
+
+    @property
+    def left(self) -> int:
+        return self.limit_rho_units - self.spent_rho_units
+
+
+def whole(budget: Budget) -> int:
+    """What can be asked for at most, before anything was spent, in units of rho."""
+    return min(limit.limit_rho_units for limit in _limits(budget))
+
+
+def left(budget: Budget) -> int:
+    """What can still be asked for, in units of rho."""
+    return min(limit.left for limit in _limits(budget))
+
+
+def exceeded(budget: Budget, rho_units: int) -> Problem:
+    """The refusal of a price in units of rho: which limit says no, and what can still be asked."""
+    least = left(budget)
+    if rho_units <= least:
+        return Problem(
+            Kind.BUDGET,
+            "key_selections_exceeded",
+            "The part of the budget's delta that is kept for selecting group keys is used up.",
+            field="sql",
+            hint="group by columns with declared values, or by numbers with bounds",
+        )
+    kind, words = _reason(budget, rho_units)
+    remaining = zcdp.asked_epsilon(least, budget.delta)
+    return Problem(
+        Kind.BUDGET,
+        "budget_exceeded",
+        f"The request costs more than {words}: "
+        f"an epsilon of at most {remaining:.4g} (delta {budget.delta:g}) can still be asked for.",
+        field="epsilon",
+        hint=f"ask with --epsilon {remaining * 0.999:.3g} or less" if remaining > 0 else "the budget is used up",
+        details={"remaining_epsilon": f"{remaining:.6g}", "limit": kind},
+    )
+
+
+def _reason(budget: Budget, rho_units: int) -> tuple[str, str]:
+    """The limit that says no, and why: one that never held as much, or else the one that leaves least."""
+    for limit in _limits(budget):
+        if rho_units > limit.limit_rho_units:
+            return limit.kind, limit.whole
+    narrowest = min(_limits(budget), key=lambda limit: limit.left)
+    return narrowest.kind, narrowest.rest
+
+
+def _limits(budget: Budget) -> list[_Limit]:
+    limits = [
+        _Limit(
+            "dataset",
+            budget.limit_rho_units,
+            budget.spent_rho_units,
+            "the dataset's whole budget",
+            "the dataset's budget has left",
+        )
+    ]
+    if budget.HasField("namespace"):
+        shared = budget.namespace
+        limits.append(
+            _Limit(
+                "namespace",
+                shared.limit_rho_units,
+                shared.spent_rho_units,
+                f"the whole budget of the unit namespace {shared.unit_namespace}",
+                f"what all datasets of the unit namespace {shared.unit_namespace} have left together",
+            )
+        )
+    if budget.HasField("organisation"):
+        own = budget.organisation
+        limits.append(
+            _Limit(
+                "organisation",
+                own.limit_rho_units,
+                own.spent_rho_units,
+                "one organisation may spend on the dataset",
+                f"the organisation {own.organisation} has left of what each may spend on the dataset",
+            )
+        )
+    return limits

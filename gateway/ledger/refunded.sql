@@ -1,0 +1,1 @@
+UPDATE charges SET state = 'refunded' WHERE job = :job AND state = 'reserved'

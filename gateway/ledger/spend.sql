@@ -1,0 +1,1 @@
+UPDATE charges SET state = 'spent' WHERE job = :job
