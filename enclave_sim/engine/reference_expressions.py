@@ -25,7 +25,7 @@ _OPERATORS: Mapping[Comparison.Operator.ValueType, Callable[[Any, Any], bool]] =
 }
 
 
-def evaluate(expression: Expression, row: Row) -> Scalar:  # noqa: PLR0911 - one for each kind
+def evaluate(expression: Expression, row: Row) -> Scalar:  # noqa: PLR0911, PLR0912 - one for each kind
     """The value of an expression on one row, None being NULL and the truth value unknown."""
     match expression.WhichOneof("kind"):
         case "column":

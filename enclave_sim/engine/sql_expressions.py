@@ -130,7 +130,7 @@ class Values:
             self._layers.append(_Layer())
         return self._layers[number]
 
-    def _value(self, expression: Expression) -> _Sql:  # noqa: PLR0911 - one for each kind
+    def _value(self, expression: Expression) -> _Sql:  # noqa: PLR0911, PLR0912 - one for each kind
         match expression.WhichOneof("kind"):
             case "column":
                 return _Sql(self._columns[expression.column.name], 0, short=True)
@@ -203,7 +203,7 @@ class Values:
         keys = self._words.bind_list([key for key, _ in pairs], value_type(look_up.operand))
         found = self._words.bind_list([value for _, value in pairs], look_up.type)
         key, value = self._words.name(), self._words.name()
-        entries = f"(SELECT unnest({keys}) AS {key}, unnest({found}) AS {value})"  # noqa: S608 - our own words
+        entries = f"(SELECT unnest({keys}) AS {key}, unnest({found}) AS {value})"
         self._layer(operand.layer).joins.append(f"LEFT JOIN {entries} ON {operand.text} = {key}")
         return _Sql(value, operand.layer + 1, short=True)
 

@@ -125,7 +125,7 @@ class _Checker:
     def __init__(self, columns: Mapping[str, Trait]) -> None:
         self._columns = columns
 
-    def check(self, expression: Expression, path: str) -> Trait:  # noqa: PLR0911 - one for each kind
+    def check(self, expression: Expression, path: str) -> Trait:  # noqa: PLR0911, PLR0912 - one for each kind
         kind = expression.WhichOneof("kind")
         path = path if kind is None else f"{path}.{kind}"
         match kind:

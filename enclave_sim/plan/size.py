@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from google.protobuf.message import Message
-
 from yingbi.api.v1.plan_pb2 import LookUp, Plan
 
 from enclave_sim.plan.errors import require

@@ -193,6 +193,7 @@ def _question(
         delta=query.delta if query.HasField("delta") else dataset.declaration.budget_delta,
         auto_bounds=query.auto_bounds,
         first_stage=first_stage,
+        lookups=query.lookups,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.job_pb2 import LookUpTable
 
 from enclave_sim.plan.relations import operators_of
 from gateway.planning.aggregates import Aggregate, Function
@@ -55,13 +56,15 @@ class Asked:
         return replace(self, selection=replace(self.selection, keys=self.selection.keys.knowing(found)))
 
 
-def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration) -> Asked:
-    """The meaning of a SELECT.
+def read_question(
+    parsed: ParsedSelect, declaration: DatasetDeclaration, lookups: Mapping[str, LookUpTable] | None = None
+) -> Asked:
+    """The meaning of a SELECT; `lookups` are from `public_tables.check_tables`.
 
     Raises:
         Problem: with the place of whatever cannot be asked.
     """
-    scope = read_source(parsed.source, parsed.select, declaration)
+    scope = read_source(parsed.source, parsed.select, declaration, lookups)
     selection = read_selection(scope, parsed)
     presentation = read_presentation(scope, parsed.select, selection)
     for name, (message, hint) in _REFUSED.items():

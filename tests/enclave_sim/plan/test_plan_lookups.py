@@ -93,7 +93,10 @@ BAD = {
     "an entry without key": ("entries[0].key", "$i type: COLUMN_TYPE_INT64 entries { value { int64_value: 1 } }"),
     "a key of another type": ("entries[0].key", f"$s type: COLUMN_TYPE_INT64 {ONE}"),
     "a value of another type": ("entries[0].value", f"$i type: COLUMN_TYPE_STRING {ONE}"),
-    "a value without kind": ("entries[0].value", "$i type: COLUMN_TYPE_BOOL entries { key { int64_value: 1 } value {} }"),
+    "a value without kind": (
+        "entries[0].value",
+        "$i type: COLUMN_TYPE_BOOL entries { key { int64_value: 1 } value {} }",
+    ),
     "a value that is no number": (
         "entries[0].value",
         "$i type: COLUMN_TYPE_FLOAT64 entries { key { int64_value: 1 } value { float64_value: nan } }",

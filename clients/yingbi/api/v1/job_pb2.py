@@ -24,52 +24,59 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yingbi.api.v1 import dataset_pb2 as yingbi_dot_api_dot_v1_dot_dataset__pb2
+from yingbi.api.v1 import plan_pb2 as yingbi_dot_api_dot_v1_dot_plan__pb2
 from yingbi.api.v1 import receipt_pb2 as yingbi_dot_api_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17yingbi/api/v1/job.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x1byingbi/api/v1/receipt.proto\"~\n\x05Query\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0b\x61uto_bounds\x18\x05 \x01(\x08\x12\x13\n\x0b\x66irst_stage\x18\x06 \x01(\tB\x08\n\x06_delta\":\n\x13PreviewQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\"\x86\x01\n\x07Preview\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12%\n\x06\x62udget\x18\x02 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\r\n\x05notes\x18\x03 \x03(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07outlook\x18\x05 \x01(\x0c\"\x81\x01\n\x12SubmitQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\x12\x33\n\rauthorization\x18\x02 \x01(\x0b\x32\x1c.yingbi.api.v1.Authorization\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x9c\x01\n\rAuthorization\x12\x11\n\tplan_hash\x18\x01 \x01(\x0c\x12\x11\n\trho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12+\n\x07\x65xpires\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdeveloper_key\x18\x06 \x01(\x0c\"6\n\x13SignedAuthorization\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"@\n\x08\x41pproval\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tplan_hash\x18\x02 \x01(\x0c\x12\x14\n\x0coperator_key\x18\x03 \x01(\x0c\"1\n\x0eSignedApproval\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"6\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\"\xf8\x02\n\x03Job\x12\x0b\n\x03job\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x0c\n\x04plan\x18\x05 \x01(\x0c\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x10\n\x08progress\x18\x08 \x01(\t\x12\'\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x16.yingbi.api.v1.Failure\x12\x10\n\x08replayed\x18\n \x01(\x08\x12%\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\'\n\x07receipt\x18\x0c \x01(\x0b\x32\x16.yingbi.api.v1.Receipt\x12\r\n\x05notes\x18\r \x03(\t\x12\x10\n\x08sequence\x18\x0e \x01(\x04\x12\x11\n\tdeveloper\x18\x0f \x01(\t\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"6\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.yingbi.api.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x10\x43\x61ncelJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"D\n\x11\x41pproveJobRequest\x12/\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\"/\n\x10RefuseJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t*\xee\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_PREVIEWED\x10\x01\x12\"\n\x1eJOB_STATE_WAITING_FOR_APPROVAL\x10\x02\x12\x14\n\x10JOB_STATE_QUEUED\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x05\x12\x14\n\x10JOB_STATE_FAILED\x10\x06\x12\x15\n\x11JOB_STATE_REFUSED\x10\x07\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x08\x32\xb1\x04\n\nJobService\x12J\n\x0cPreviewQuery\x12\".yingbi.api.v1.PreviewQueryRequest\x1a\x16.yingbi.api.v1.Preview\x12\x44\n\x0bSubmitQuery\x12!.yingbi.api.v1.SubmitQueryRequest\x1a\x12.yingbi.api.v1.Job\x12:\n\x06GetJob\x12\x1c.yingbi.api.v1.GetJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\x08WatchJob\x12\x1e.yingbi.api.v1.WatchJobRequest\x1a\x12.yingbi.api.v1.Job0\x01\x12K\n\x08ListJobs\x12\x1e.yingbi.api.v1.ListJobsRequest\x1a\x1f.yingbi.api.v1.ListJobsResponse\x12@\n\tCancelJob\x12\x1f.yingbi.api.v1.CancelJobRequest\x1a\x12.yingbi.api.v1.Job\x12\x42\n\nApproveJob\x12 .yingbi.api.v1.ApproveJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\tRefuseJob\x12\x1f.yingbi.api.v1.RefuseJobRequest\x1a\x12.yingbi.api.v1.Jobb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17yingbi/api/v1/job.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x18yingbi/api/v1/plan.proto\x1a\x1byingbi/api/v1/receipt.proto\"\xab\x01\n\x05Query\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0b\x61uto_bounds\x18\x05 \x01(\x08\x12\x13\n\x0b\x66irst_stage\x18\x06 \x01(\t\x12+\n\x07lookups\x18\x08 \x03(\x0b\x32\x1a.yingbi.api.v1.LookUpTableB\x08\n\x06_delta\"\xeb\x01\n\x0bLookUpTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x07\x63olumns\x18\x02 \x03(\x0b\x32!.yingbi.api.v1.LookUpTable.Column\x12,\n\x04rows\x18\x03 \x03(\x0b\x32\x1e.yingbi.api.v1.LookUpTable.Row\x1a?\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.yingbi.api.v1.ColumnType\x1a+\n\x03Row\x12$\n\x06values\x18\x01 \x03(\x0b\x32\x14.yingbi.api.v1.Value\":\n\x13PreviewQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\"\x86\x01\n\x07Preview\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12%\n\x06\x62udget\x18\x02 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\r\n\x05notes\x18\x03 \x03(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07outlook\x18\x05 \x01(\x0c\"\x81\x01\n\x12SubmitQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\x12\x33\n\rauthorization\x18\x02 \x01(\x0b\x32\x1c.yingbi.api.v1.Authorization\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x9c\x01\n\rAuthorization\x12\x11\n\tplan_hash\x18\x01 \x01(\x0c\x12\x11\n\trho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12+\n\x07\x65xpires\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdeveloper_key\x18\x06 \x01(\x0c\"6\n\x13SignedAuthorization\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"@\n\x08\x41pproval\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tplan_hash\x18\x02 \x01(\x0c\x12\x14\n\x0coperator_key\x18\x03 \x01(\x0c\"1\n\x0eSignedApproval\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"6\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\"\xf8\x02\n\x03Job\x12\x0b\n\x03job\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x0c\n\x04plan\x18\x05 \x01(\x0c\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x10\n\x08progress\x18\x08 \x01(\t\x12\'\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x16.yingbi.api.v1.Failure\x12\x10\n\x08replayed\x18\n \x01(\x08\x12%\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\'\n\x07receipt\x18\x0c \x01(\x0b\x32\x16.yingbi.api.v1.Receipt\x12\r\n\x05notes\x18\r \x03(\t\x12\x10\n\x08sequence\x18\x0e \x01(\x04\x12\x11\n\tdeveloper\x18\x0f \x01(\t\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"6\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.yingbi.api.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x10\x43\x61ncelJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"D\n\x11\x41pproveJobRequest\x12/\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\"/\n\x10RefuseJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t*\xee\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_PREVIEWED\x10\x01\x12\"\n\x1eJOB_STATE_WAITING_FOR_APPROVAL\x10\x02\x12\x14\n\x10JOB_STATE_QUEUED\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x05\x12\x14\n\x10JOB_STATE_FAILED\x10\x06\x12\x15\n\x11JOB_STATE_REFUSED\x10\x07\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x08\x32\xb1\x04\n\nJobService\x12J\n\x0cPreviewQuery\x12\".yingbi.api.v1.PreviewQueryRequest\x1a\x16.yingbi.api.v1.Preview\x12\x44\n\x0bSubmitQuery\x12!.yingbi.api.v1.SubmitQueryRequest\x1a\x12.yingbi.api.v1.Job\x12:\n\x06GetJob\x12\x1c.yingbi.api.v1.GetJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\x08WatchJob\x12\x1e.yingbi.api.v1.WatchJobRequest\x1a\x12.yingbi.api.v1.Job0\x01\x12K\n\x08ListJobs\x12\x1e.yingbi.api.v1.ListJobsRequest\x1a\x1f.yingbi.api.v1.ListJobsResponse\x12@\n\tCancelJob\x12\x1f.yingbi.api.v1.CancelJobRequest\x1a\x12.yingbi.api.v1.Job\x12\x42\n\nApproveJob\x12 .yingbi.api.v1.ApproveJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\tRefuseJob\x12\x1f.yingbi.api.v1.RefuseJobRequest\x1a\x12.yingbi.api.v1.Jobb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yingbi.api.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=1733
-  _globals['_JOBSTATE']._serialized_end=1971
-  _globals['_QUERY']._serialized_start=133
-  _globals['_QUERY']._serialized_end=259
-  _globals['_PREVIEWQUERYREQUEST']._serialized_start=261
-  _globals['_PREVIEWQUERYREQUEST']._serialized_end=319
-  _globals['_PREVIEW']._serialized_start=322
-  _globals['_PREVIEW']._serialized_end=456
-  _globals['_SUBMITQUERYREQUEST']._serialized_start=459
-  _globals['_SUBMITQUERYREQUEST']._serialized_end=588
-  _globals['_AUTHORIZATION']._serialized_start=591
-  _globals['_AUTHORIZATION']._serialized_end=747
-  _globals['_SIGNEDAUTHORIZATION']._serialized_start=749
-  _globals['_SIGNEDAUTHORIZATION']._serialized_end=803
-  _globals['_APPROVAL']._serialized_start=805
-  _globals['_APPROVAL']._serialized_end=869
-  _globals['_SIGNEDAPPROVAL']._serialized_start=871
-  _globals['_SIGNEDAPPROVAL']._serialized_end=920
-  _globals['_FAILURE']._serialized_start=922
-  _globals['_FAILURE']._serialized_end=976
-  _globals['_JOB']._serialized_start=979
-  _globals['_JOB']._serialized_end=1355
-  _globals['_GETJOBREQUEST']._serialized_start=1357
-  _globals['_GETJOBREQUEST']._serialized_end=1385
-  _globals['_WATCHJOBREQUEST']._serialized_start=1387
-  _globals['_WATCHJOBREQUEST']._serialized_end=1441
-  _globals['_LISTJOBSREQUEST']._serialized_start=1443
-  _globals['_LISTJOBSREQUEST']._serialized_end=1499
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1501
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1578
-  _globals['_CANCELJOBREQUEST']._serialized_start=1580
-  _globals['_CANCELJOBREQUEST']._serialized_end=1611
-  _globals['_APPROVEJOBREQUEST']._serialized_start=1613
-  _globals['_APPROVEJOBREQUEST']._serialized_end=1681
-  _globals['_REFUSEJOBREQUEST']._serialized_start=1683
-  _globals['_REFUSEJOBREQUEST']._serialized_end=1730
-  _globals['_JOBSERVICE']._serialized_start=1974
-  _globals['_JOBSERVICE']._serialized_end=2535
+  _globals['_JOBSTATE']._serialized_start=2043
+  _globals['_JOBSTATE']._serialized_end=2281
+  _globals['_QUERY']._serialized_start=160
+  _globals['_QUERY']._serialized_end=331
+  _globals['_LOOKUPTABLE']._serialized_start=334
+  _globals['_LOOKUPTABLE']._serialized_end=569
+  _globals['_LOOKUPTABLE_COLUMN']._serialized_start=461
+  _globals['_LOOKUPTABLE_COLUMN']._serialized_end=524
+  _globals['_LOOKUPTABLE_ROW']._serialized_start=526
+  _globals['_LOOKUPTABLE_ROW']._serialized_end=569
+  _globals['_PREVIEWQUERYREQUEST']._serialized_start=571
+  _globals['_PREVIEWQUERYREQUEST']._serialized_end=629
+  _globals['_PREVIEW']._serialized_start=632
+  _globals['_PREVIEW']._serialized_end=766
+  _globals['_SUBMITQUERYREQUEST']._serialized_start=769
+  _globals['_SUBMITQUERYREQUEST']._serialized_end=898
+  _globals['_AUTHORIZATION']._serialized_start=901
+  _globals['_AUTHORIZATION']._serialized_end=1057
+  _globals['_SIGNEDAUTHORIZATION']._serialized_start=1059
+  _globals['_SIGNEDAUTHORIZATION']._serialized_end=1113
+  _globals['_APPROVAL']._serialized_start=1115
+  _globals['_APPROVAL']._serialized_end=1179
+  _globals['_SIGNEDAPPROVAL']._serialized_start=1181
+  _globals['_SIGNEDAPPROVAL']._serialized_end=1230
+  _globals['_FAILURE']._serialized_start=1232
+  _globals['_FAILURE']._serialized_end=1286
+  _globals['_JOB']._serialized_start=1289
+  _globals['_JOB']._serialized_end=1665
+  _globals['_GETJOBREQUEST']._serialized_start=1667
+  _globals['_GETJOBREQUEST']._serialized_end=1695
+  _globals['_WATCHJOBREQUEST']._serialized_start=1697
+  _globals['_WATCHJOBREQUEST']._serialized_end=1751
+  _globals['_LISTJOBSREQUEST']._serialized_start=1753
+  _globals['_LISTJOBSREQUEST']._serialized_end=1809
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1811
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1888
+  _globals['_CANCELJOBREQUEST']._serialized_start=1890
+  _globals['_CANCELJOBREQUEST']._serialized_end=1921
+  _globals['_APPROVEJOBREQUEST']._serialized_start=1923
+  _globals['_APPROVEJOBREQUEST']._serialized_end=1991
+  _globals['_REFUSEJOBREQUEST']._serialized_start=1993
+  _globals['_REFUSEJOBREQUEST']._serialized_end=2040
+  _globals['_JOBSERVICE']._serialized_start=2284
+  _globals['_JOBSERVICE']._serialized_end=2845
 # @@protoc_insertion_point(module_scope)
