@@ -72,9 +72,9 @@ def _table(name: str, rows: Rows) -> LookUpTable:
 
 
 def _records(name: str, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> tuple[list[str], list[Mapping[str, Any]]]:
-    # A frame has no other way to rows that keeps its values' types.
-    to_dict: Callable[[str], list[Mapping[str, Any]]] | None = getattr(rows, "to_dict", None)
-    records = list(rows) if to_dict is None else to_dict("records")  # type: ignore[arg-type]
+    # Only frames have it; an import of pandas would cost whoever has none.
+    to_dict = getattr(rows, "to_dict", None)
+    records: list[Any] = list(rows) if to_dict is None else to_dict("records")
     for number, record in enumerate(records, start=1):
         if not isinstance(record, Mapping) or not all(isinstance(column, str) for column in record):
             raise _problem(
@@ -160,35 +160,40 @@ def _column(where: str, cells: Sequence[Any]) -> tuple[ColumnType.ValueType, lis
 def _plain(where: str, number: int, cell: Any) -> bool | int | float | str | datetime.date | None:
     """A cell as one of Python's own values."""
     item = getattr(cell, "item", None)
-    # A numpy number, and what pandas has for a missing one.
-    cell = item() if callable(item) and not isinstance(cell, datetime.date) else cell
+    if callable(item):  # a number of numpy's
+        cell = item()
+    if _is_missing(cell):
+        return None
+    if isinstance(cell, datetime.datetime) and cell.tzinfo is None:
+        # Not a subclass of it, as pandas has them.
+        return datetime.datetime(*cell.timetuple()[:6], cell.microsecond)
+    if isinstance(cell, bool | int | float | str | datetime.date) and _can_be_sent(cell):
+        return cell
+    raise _problem(
+        f"The value in row {number} of {where} cannot be sent: {str(cell)[:40]!r} ({type(cell).__name__}).",
+        "Give truth values, whole numbers of 64 bits, finite numbers, strings, dates, datetimes without a time zone.",
+    )
+
+
+def _is_missing(cell: Any) -> bool:
+    """None, NaN, and what pandas has for a missing value, which is not equal to itself or says so by its name."""
+    return cell is None or type(cell).__name__ == "NAType" or bool(cell != cell)  # noqa: PLR0124
+
+
+def _can_be_sent(cell: bool | int | float | str | datetime.date) -> bool:
     match cell:
-        case None:
-            return None
-        case bool():
-            return cell
-        case str() if _is_text(cell):
-            return cell
-        case int() if _MIN_INT64 <= cell <= _MAX_INT64:
-            return cell
-        case float() if math.isfinite(cell):
-            return cell
-        case _ if cell != cell or type(cell).__name__ == "NAType":  # noqa: PLR0124 - NaN and NaT only
-            return None
-        case datetime.datetime() if cell.tzinfo is None:
-            return datetime.datetime(*cell.timetuple()[:6], cell.microsecond)
-        case datetime.date() if not isinstance(cell, datetime.datetime):
-            return cell
+        case str():
+            return _is_text(cell)
+        case int():
+            return _MIN_INT64 <= cell <= _MAX_INT64
+        case float():
+            return math.isfinite(cell)
         case _:
-            raise _problem(
-                f"The value in row {number} of {where} cannot be looked up: {str(cell)[:40]!r} ({type(cell).__name__}).",
-                "Give truth values, whole numbers of 64 bits, finite numbers, strings, dates, or datetimes without a "
-                "time zone.",
-            )
+            return not isinstance(cell, datetime.datetime)
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be sent: half of a surrogate pair cannot."""
+    """Whether it is Unicode: half of a surrogate pair is not."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
