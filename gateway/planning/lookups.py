@@ -31,7 +31,7 @@ from yingbi.api.v1.plan_pb2 import (
 from enclave_sim.plan import values
 from enclave_sim.plan.size import MAX_ENTRIES
 from enclave_sim.plan.values import PythonValue
-from gateway.planning import domains, literals
+from gateway.planning import calls, domains, literals
 from gateway.planning.conditions import conjuncts, negated
 from gateway.planning.domains import Domain
 from gateway.planning.expressions import compile_condition, compile_term
@@ -44,6 +44,9 @@ from gateway.planning.scope import Attribute, Part, Scope, Term, describe, refer
 if TYPE_CHECKING:
     from gateway.planning.sources import Reader
 
+MAX_LISTED = 2_000
+"""Values of a look-up that IN takes; they are parts of an expression, unlike the entries of a join."""
+
 _HOW = "Write JOIN {name} ON {name}.{key} = column, or USING ({key})."
 
 
@@ -55,6 +58,33 @@ def look_up(reader: Reader, left: Scope, node: exp.Join, table: PublicTable, sel
             they are compared with.
     """
     return _Join(reader, left, node, table, select).rows()
+
+
+def is_listed(scope: Scope, node: exp.In, table: PublicTable) -> Term:
+    """Whether what stands before IN is one of the values of a table of one column.
+
+    Raises:
+        Problem: they are of different types, too many, or NULL, which would make every other value unknown.
+    """
+    subject, cells = compile_term(scope, node.this), table.cells(table.columns[0])
+    missing = next((cell for cell in cells if isinstance(cell.content, Null)), None)
+    if missing is not None:
+        raise scope.source.unsupported(
+            f"{table.columns[0]} of {table.title} has NULL in it, which IN cannot be asked with.",
+            at=missing.node,
+            hint="Leave out the rows without a value.",
+        )
+    listed = literals.members(scope.source, subject, list(cells))
+    if len(listed) > MAX_LISTED:
+        raise scope.source.refuse(
+            "too_complex",
+            f"{table.title[0].upper()}{table.title[1:]} has {len(listed):,} values; IN takes {MAX_LISTED:,}.",
+            at=node,
+            hint="JOIN the look-up.",
+        )
+    if not listed:
+        return calls.truth(literals.never(subject))
+    return calls.truth(Expression(membership=Membership(operand=subject.expression, values=listed)))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ within a unit (see `subqueries`). What would need other units' rows is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
@@ -22,7 +22,7 @@ from enclave_sim.plan.schema import RESERVED_PREFIX, find_table, is_unit
 from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
 from gateway.planning import domains
 from gateway.planning.expressions import compile_condition
-from gateway.planning.joins import join
+from gateway.planning.joins import is_left_join, join
 from gateway.planning.lookups import look_up
 from gateway.planning.membership import bind_subqueries
 from gateway.planning.narrowing import select_rows
@@ -168,8 +168,8 @@ class Reader:
                 at=select,
                 hint=f"Add FROM and one of {', '.join(table.name for table in self.declaration.tables)}.",
             )
-        scope = reader.item(from_.this)
-        for each in select.args.get("joins") or ():
+        scope, joins = reader.first(from_.this, select)
+        for each in joins:
             table = reader.public_table(each.this)
             scope = join(reader, scope, each, select) if table is None else look_up(reader, scope, each, table, select)
         if select.args.get("laterals"):
@@ -178,6 +178,17 @@ class Reader:
             )
         where = select.args.get("where")
         return reader.filtered(scope, where.this) if with_where and isinstance(where, exp.Where) else scope
+
+    def first(self, node: exp.Expr, select: exp.Select) -> tuple[Scope, Sequence[exp.Join]]:
+        """The rows to begin with, and the joins that are left: FROM look-up JOIN table means the same turned round.
+
+        Raises:
+            Problem: as `item`.
+        """
+        joins, table = list(select.args.get("joins") or ()), self.public_table(node)
+        if table is None or not joins or is_left_join(self, joins[0]):
+            return self.item(node), joins
+        return look_up(self, self.item(joins[0].this), joins[0], table, select), joins[1:]
 
     def public_table(self, node: exp.Expr) -> PublicTable | None:
         """The table of constants that stands after JOIN; None if something else does.
@@ -199,6 +210,33 @@ class Reader:
         if known is None and name in self.lookups:
             known = from_message(self.lookups[name], node)
         return renamed(self.source, known, alias, node) if isinstance(known, PublicTable) else None
+
+    def public_column(self, select: exp.Expr) -> PublicTable | None:
+        """The one column that SELECT column FROM look-up has; None if the SELECT is something else.
+
+        Raises:
+            Problem: the look-up cannot be read, or has no such column.
+        """
+        from_ = select.args.get("from_")
+        table = self.public_table(from_.this) if isinstance(from_, exp.From) else None
+        items = select.expressions
+        if (
+            table is None
+            or len(items) != 1
+            or has_parts_beyond(select, frozenset({"expressions", "from_", "distinct"}))
+        ):
+            return None
+        if isinstance(items[0], exp.Star) and len(table.columns) == 1:
+            return table
+        index = table.index(items[0].name) if isinstance(items[0], exp.Column) else None
+        if index is None:
+            raise self.source.malformed(
+                "unknown_column",
+                f"{table.title[0].upper()}{table.title[1:]} has no column {items[0].sql()}.",
+                at=items[0],
+                hint=f"The columns are {', '.join(table.columns)}.",
+            )
+        return replace(table, columns=(table.columns[index],), rows=tuple((row[index],) for row in table.rows))
 
     def filtered(self, scope: Scope, condition: exp.Expr) -> Scope:
         """The rows that fulfil a condition, in which subqueries about the same unit may stand.

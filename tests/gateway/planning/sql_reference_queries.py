@@ -330,6 +330,13 @@ QUERIES = (
     ),
     Query(
         LOOK_UPS,
+        "`x IN (SELECT key FROM t)`",
+        "whether x is a key, in WHERE",
+        "WITH alps(town) AS (VALUES ('Bern'), ('Graz'))"
+        " SELECT COUNT(*) AS n FROM visits WHERE city IN (SELECT town FROM alps)",
+    ),
+    Query(
+        LOOK_UPS,
         "an expression as the key",
         "ranges, several keys in one, parts of a date",
         "SELECT season, COUNT(*) AS n FROM visits JOIN (VALUES (1, 'first'), (2, 'first'), (3, 'second')) AS t(month,"

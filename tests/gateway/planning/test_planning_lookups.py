@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from yingbi.api.problem import Problem
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
@@ -20,13 +21,17 @@ from yingbi.api.v1.plan_pb2 import (
     Value,
 )
 
+from enclave_sim.engine.duckdb_engine import DuckDBEngine
+from enclave_sim.engine.reference_engine import ReferenceEngine
 from enclave_sim.engine.reference_expressions import evaluate
 from enclave_sim.engine.reference_relations import Rows, rows_of
 from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.values import from_python, to_python
+from enclave_sim.sealed.schema import UNIT_COLUMN
 from gateway.planning.expressions import compile_term
+from gateway.planning.lookups import MAX_LISTED
 from gateway.planning.notes import clipping_notes
-from gateway.planning.query import plan_query
+from gateway.planning.query import plan_query, plan_question
 from gateway.planning.sources import read_source
 from gateway.planning.sql import parse_select
 
@@ -64,6 +69,18 @@ SAME_ROWS = [
     "SELECT kind FROM labs JOIN (SELECT * FROM (VALUES ('hdl', 'a')) AS s(code, kind)) AS r ON r.code = test",
     "WITH t(test, kind) AS (VALUES ('hdl', 'a')), l AS (SELECT id, kind, value FROM labs JOIN t USING (test)) "
     "SELECT kind, value FROM l WHERE value > 10",
+    # All columns.
+    "SELECT kind, test, value FROM (SELECT * FROM labs JOIN (VALUES ('hdl', 'x')) t(test, kind) USING (test))",
+    "SELECT code, test FROM (SELECT labs.id, labs.test, t.* FROM labs LEFT JOIN (VALUES ('hdl', 'x')) t(code, kind) "
+    "ON code = test)",
+    # Turned round.
+    f"SELECT kind, value FROM {NAMES} JOIN labs ON t.code = test AND value > 1 JOIN patients USING (id)",
+    "WITH t(test, kind) AS (VALUES ('hdl', 'a')) SELECT kind, test, value FROM t JOIN labs USING (test)",
+    # As a list.
+    f"SELECT test, value FROM labs WHERE test IN (SELECT code FROM {NAMES})",
+    "SELECT test, value FROM labs WHERE UPPER(test) NOT IN (SELECT UPPER FROM (VALUES ('HDL')) x(upper)) OR value > 99",
+    "WITH t AS (VALUES (1), (2), (2)) SELECT test, weeks FROM labs WHERE weeks IN (SELECT DISTINCT * FROM t)",
+    "WITH t(a, b) AS (VALUES (1.5, 1), (2, 2)) SELECT weeks FROM labs WHERE weeks NOT IN (SELECT a FROM t)",
     # Beside joins on the unit, aggregates within it, ranks and conditions about it.
     f"SELECT kind, age, value FROM labs JOIN {NAMES} ON t.code = test JOIN patients USING (id)",
     f"SELECT kind, age FROM labs JOIN patients USING (id) LEFT JOIN {NAMES} ON t.code = test WHERE age > 50",
@@ -143,7 +160,7 @@ def _rounded(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def values_of(plan: Plan) -> list[list[Any]]:
-    return [[to_python(value) for value in key.values] for key in plan.group_by]
+    return [[to_python(value) for value in key.values if value.WhichOneof("kind")] for key in plan.group_by]
 
 
 GROUPS = [
@@ -222,6 +239,20 @@ def test_looking_up_is_possible_where_units_are_at_several_providers(declaration
     assert plan_query(sql, shared, dataset_version=VERSION, parties=3, epsilon=1, delta=1e-7)
 
 
+def test_a_key_that_nobody_declared_is_selected_among_rows_with_what_was_looked_up(
+    declaration: DatasetDeclaration,
+) -> None:
+    sql = f"SELECT kind, note, COUNT(*) FROM labs JOIN {NAMES} ON code = test GROUP BY kind, note"
+    question = plan_question(sql, declaration, dataset_version=VERSION, parties=3, epsilon=1, delta=1e-7)
+    (key,) = question.plan.key_selection.keys
+    assert key.column.name == "note"
+    assert question.outlook is not None
+    assert values_of(question.outlook)[0] == ["lipid"]
+    rows = pa.table({UNIT_COLUMN: [1, 2, 3], "Test": ["hdl", "smoke", None], "note": ["a", "b", "c"]})
+    for engine in (DuckDBEngine(), ReferenceEngine()):
+        assert engine.unit_keys(question.plan, lambda _, columns: rows.select(list(columns))).keys == [("a",)]
+
+
 def test_notes_say_that_a_look_up_is_public(planned: Planner, declaration: DatasetDeclaration) -> None:
     plan = planned(f"SELECT kind, COUNT(*) FROM labs JOIN {NAMES} ON code = test GROUP BY kind")
     assert "kind is looked up by Test in 4 entries, which the plan and its receipt show." in clipping_notes(
@@ -286,8 +317,9 @@ def test_what_is_no_look_up_is_refused_with_its_place(
     [
         "SELECT COUNT(*) FROM (VALUES ('a')) t(k)",
         "WITH t(k) AS (VALUES ('a')) SELECT COUNT(*) FROM t",
-        "WITH t(k) AS (VALUES ('a')) SELECT COUNT(*) FROM t JOIN labs ON k = note",
-        "SELECT COUNT(*) FROM labs WHERE id IN (SELECT k FROM (VALUES (1)) t(k))",
+        "WITH t(k) AS (VALUES ('a')) SELECT COUNT(*) FROM t LEFT JOIN labs ON k = note",
+        "WITH t(k) AS (VALUES ('a')) SELECT COUNT(*) FROM t JOIN t AS s ON t.k = s.k",
+        "SELECT COUNT(*) FROM labs WHERE EXISTS (SELECT 1 FROM (VALUES (1)) t(k) WHERE t.k = labs.weeks)",
     ],
 )
 def test_a_look_up_stands_beside_rows_and_not_for_them(planned: Planner, sql: str) -> None:
@@ -296,6 +328,38 @@ def test_a_look_up_stands_beside_rows_and_not_for_them(planned: Planner, sql: st
         "not_supported",
         "Write FROM and a table of the dataset, then JOIN the look-up.",
     )
+
+
+LISTS = [
+    ("id IN (SELECT k FROM t)", "privacy_unit", "privacy unit"),
+    ("note IN (SELECT k FROM t)", "type_mismatch", "note (string)"),
+    ("weeks IN (SELECT gone FROM t)", "unknown_column", "has no column gone"),
+    ("weeks IN (SELECT k + 1 FROM t)", "unknown_column", "has no column k + 1"),
+    ("weeks IN (SELECT some FROM t)", "not_supported", "has NULL in it"),
+    ("weeks IN (FROM t)", "unknown_column", "has no column *"),
+    ("weeks IN (SELECT k FROM t WHERE k > 1)", "across_units", "other people"),
+    ("COUNT(*) IN (SELECT k FROM t)", "not_supported", "cannot be asked"),
+]
+
+
+@pytest.mark.parametrize(("condition", "code", "said"), LISTS)
+def test_what_is_no_list_of_values_is_refused(planned: Planner, condition: str, code: str, said: str) -> None:
+    problem = refusal(
+        planned, f"WITH t(k, some) AS (VALUES (1, 1), (2, NULL)) SELECT COUNT(*) FROM labs WHERE {condition}"
+    )
+    assert (problem.code, said in problem.message) == (code, True), problem.message
+    assert problem.position
+    assert problem.hint
+
+
+def test_a_list_of_many_values_is_joined_instead(declaration: DatasetDeclaration) -> None:
+    column = {"k": COLUMN_TYPE_INT64}
+    sql = "SELECT COUNT(*) FROM labs WHERE weeks IN (SELECT k FROM t)"
+    most = table("t", column, *([number] for number in range(MAX_LISTED)))
+    assert asked(declaration, sql, most)
+    with pytest.raises(Problem) as caught:
+        asked(declaration, sql, table("t", column, *([number] for number in range(MAX_LISTED + 1))))
+    assert (caught.value.code, caught.value.hint) == ("too_complex", "JOIN the look-up.")
 
 
 def test_a_column_near_what_was_meant_is_found_beside_a_look_up(planned: Planner) -> None:
