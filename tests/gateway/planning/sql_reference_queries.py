@@ -338,7 +338,7 @@ QUERIES = (
     Query(
         LOOK_UPS,
         "an expression as the key",
-        "ranges, several keys in one, parts of a date",
+        "parts of a date, ranges, texts cut and put together",
         "SELECT season, COUNT(*) AS n FROM visits JOIN (VALUES (1, 'first'), (2, 'first'), (3, 'second')) AS t(month,"
         " season) ON t.month = MONTH(day) GROUP BY season",
     ),
