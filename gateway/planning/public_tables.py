@@ -18,13 +18,12 @@ from yingbi.api.v1.plan_pb2 import ColumnType, Value
 from enclave_sim.plan import values
 from enclave_sim.plan.expressions import MAX_STRING_BYTES
 from enclave_sim.plan.schema import find_table
-from enclave_sim.plan.size import MAX_ENTRIES, MAX_ENTRY_BYTES
+from enclave_sim.plan.size import MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_LOOK_UPS
 from gateway.planning import literals
 from gateway.planning.literals import Constant, Null, Number, Text, Typed
 from gateway.planning.scope import has_parts_beyond
 from gateway.planning.sql import Source
 
-MAX_LOOK_UPS = 32
 MAX_COLUMNS = 64
 MAX_NAME_LENGTH = 63
 

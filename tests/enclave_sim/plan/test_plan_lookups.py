@@ -14,6 +14,7 @@ from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_INT64,
     COLUMN_TYPE_STRING,
     COLUMN_TYPE_TIMESTAMP,
+    Call,
     ColumnReference,
     ColumnType,
     Expression,
@@ -29,7 +30,7 @@ from yingbi.api.v1.plan_pb2 import (
 
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.expressions import MAX_NODES, Trait, check_expression, result_type
-from enclave_sim.plan.size import MAX_ENTRIES, MAX_ENTRY_BYTES
+from enclave_sim.plan.size import MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_LOOK_UPS
 from enclave_sim.plan.validation import check_plan
 
 from .conftest import price
@@ -177,6 +178,19 @@ def test_entries_count_wherever_they_are(plan: Plan, declaration: DatasetDeclara
     in_relation(plan, look_up(MAX_ENTRIES // 2), look_up(MAX_ENTRIES // 2, first=1))
     in_a_filter(plan, look_up(1))
     with pytest.raises(PlanError, match="10,000 entries"):
+        check_plan(plan, declaration, dataset_version=plan.dataset_version)
+
+
+def test_a_plan_has_so_many_look_ups(plan: Plan, declaration: DatasetDeclaration) -> None:
+    """256 of them would keep an engine busy for a minute before it has read a row."""
+    inside = look_up(1)
+    inside.look_up.operand.call.function = Call.FUNCTION_LENGTH
+    inside.look_up.operand.call.operands.append(look_up(1))
+    in_relation(plan, inside, *[look_up(1)] * (MAX_LOOK_UPS - 2))
+    price(plan)
+    check_plan(plan, declaration, dataset_version=plan.dataset_version)
+    in_a_filter(plan, look_up(1))
+    with pytest.raises(PlanError, match="32 look-ups"):
         check_plan(plan, declaration, dataset_version=plan.dataset_version)
 
 
