@@ -82,7 +82,7 @@ def read_values(source: Source, node: exp.Values, alias: exp.Expr | None) -> Pub
         if len(row) != len(rows[0]):
             raise source.malformed(
                 "lookup",
-                f"This row has {len(row)} values, and the first row has {len(rows[0])}.",
+                f"This row has a length of {len(row)}, and the first row of {len(rows[0])}.",
                 at=written,
                 hint="Write NULL for what is missing.",
             )
@@ -118,7 +118,7 @@ def _names(source: Source, alias: exp.Expr | None, width: int, node: exp.Values)
         return tuple(f"col{index}" for index in range(width))
     if len(given) != width:
         raise source.malformed(
-            "lookup", f"The look-up has {width} columns and {len(given)} names for them.", at=node, hint=_EXAMPLE
+            "lookup", f"The look-up has {width} columns, and names for {len(given)}.", at=node, hint=_EXAMPLE
         )
     for index, name in enumerate(given):
         if name.lower() in [other.lower() for other in given[:index]]:

@@ -32,7 +32,7 @@ from enclave_sim.plan.values import PythonValue, from_python, to_python
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from gateway.planning import calls, lookup_keys
 from gateway.planning.expressions import compile_term
-from gateway.planning.lookup_keys import On
+from gateway.planning.lookup_keys import MAX_KEYS, On
 from gateway.planning.lookups import MAX_LISTED
 from gateway.planning.notes import clipping_notes
 from gateway.planning.query import plan_query, plan_question
@@ -304,8 +304,8 @@ REFUSED = [
     ("JOIN (VALUES ('a', 1), ('b', 'x')) t(k, v) ON k = note WHERE v > 0", "'x'", "type_mismatch", "v of the look-up"),
     ("JOIN (VALUES ('a', NULL)) t(k, v) ON k = note WHERE v > 0", "'a', NULL", "lookup", "NULL in every row"),
     ("JOIN (VALUES (NULL, 1)) t(k, v) ON k = note", "1))", "lookup", "k of the look-up t is NULL"),
-    ("JOIN (VALUES ('a', 1), ('b')) t(k, v) ON k = note", "'b'", "lookup", "has 1 values"),
-    ("JOIN (VALUES ('a', 1)) t(k) ON k = note", "'a', 1", "lookup", "2 columns and 1 names"),
+    ("JOIN (VALUES ('a', 1), ('b')) t(k, v) ON k = note", "'b'", "lookup", "a length of 1"),
+    ("JOIN (VALUES ('a', 1)) t(k) ON k = note", "'a', 1", "lookup", "2 columns, and names for 1"),
     ("JOIN (VALUES ('a', 1)) t(k, K) ON k = note", "'a', 1", "repeated_column", "called K"),
     ("JOIN (VALUES ('a', days)) t(k, v) ON k = note", "days", "not_supported", "constants"),
     ("JOIN (VALUES ('a', 1 + 1)) t(k, v) ON k = note", "1 + 1", "not_supported", "constants"),
@@ -390,6 +390,25 @@ def test_a_list_of_many_values_is_joined_instead(declaration: DatasetDeclaration
     with pytest.raises(Problem) as caught:
         asked(declaration, sql, table("t", column, *([number] for number in range(MAX_LISTED + 1))))
     assert (caught.value.code, caught.value.hint) == ("too_complex", "JOIN the look-up.")
+
+
+def test_keys_have_a_largest_number_and_a_largest_length(declaration: DatasetDeclaration) -> None:
+    names = [f"k{number}" for number in range(MAX_KEYS + 1)]
+    many = table("many", dict.fromkeys(names, COLUMN_TYPE_INT64), list(range(len(names))))
+    ties = [f"{name} = weeks + {number}" for number, name in enumerate(names)]
+    sql = "SELECT COUNT(*) FROM labs JOIN many ON "
+    assert asked(declaration, sql + " AND ".join(ties[:MAX_KEYS]), many)
+    with pytest.raises(Problem) as caught:
+        asked(declaration, sql + " AND ".join(ties), many)
+    assert (caught.value.code, caught.value.position) == ("too_complex", "1:40")
+    # Beside both stand a length of three digits and a colon.
+    for length, fits in ((498, True), (499, False)):
+        pairs = table("many", {"a": COLUMN_TYPE_STRING, "b": COLUMN_TYPE_STRING}, ["x" * length, "y" * length])
+        if fits:
+            assert asked(declaration, f"{sql} a = note AND b = test", pairs)
+        else:
+            with pytest.raises(Problem, match="too long together"):
+                asked(declaration, f"{sql} a = note AND b = test", pairs)
 
 
 def test_a_column_near_what_was_meant_is_found_beside_a_look_up(planned: Planner) -> None:
