@@ -198,6 +198,11 @@ class Batch:
             raise _unfit("The questions of a batch are about several datasets.", "make one batch for each dataset")
         if any(query.bounds != "declared" for query in self.queries):
             raise _unfit("Questions of a batch have no first stage, which bounds='auto' needs.", "ask it by itself")
+        if any(query.lookups for query in self.queries):
+            raise _unfit(
+                "Questions of a batch bring no look-up tables of their own.",
+                "write WITH name(key, value) AS (VALUES ...) into the question, or ask it by itself",
+            )
 
     def preview(self, epsilon: float, delta: float | None = None) -> BatchPreview:
         """Plan the questions and predict their errors. Costs nothing and touches no data."""

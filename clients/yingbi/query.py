@@ -140,6 +140,8 @@ class Query:
     gateway: Gateway = field(repr=False, compare=False)
     bounds: Bounds = "declared"
     """Whether clipping bounds are taken from the metadata, or found privately in a first stage ("auto")."""
+    lookups: tuple[job_pb2.LookUpTable, ...] = field(default=(), repr=False, hash=False)
+    """Public tables that the SQL may join with; see `lookups.look_up_tables`."""
 
     def __post_init__(self) -> None:
         if self.bounds not in ("declared", "auto"):
@@ -237,7 +239,9 @@ class Query:
 
     def _message(self, epsilon: float, delta: float | None) -> job_pb2.Query:
         auto = self.bounds == "auto"
-        return job_pb2.Query(dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta, auto_bounds=auto)
+        return job_pb2.Query(
+            dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta, auto_bounds=auto, lookups=self.lookups
+        )
 
 
 def authorize(token: str, plan: bytes, request_id: str) -> tuple[job_pb2.Authorization, bytes]:

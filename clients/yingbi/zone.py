@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from yingbi.api.v1 import dataset_pb2, plan_pb2
 from yingbi.batch import Batch
 from yingbi.budget import Budget
 from yingbi.jobs import Job
+from yingbi.lookups import Rows, look_up_tables
 from yingbi.mock import DEFAULT_ROWS, mock_tables
 from yingbi.profile import Profile, Role
 from yingbi.query import Bounds, Query
@@ -113,13 +114,18 @@ class Dataset:
         """As it was when the dataset was fetched."""
         return Budget.of(self.message.budget)
 
-    def sql(self, text: str, bounds: Bounds = "declared") -> Query:
+    def sql(self, text: str, bounds: Bounds = "declared", *, lookups: Mapping[str, Rows] | None = None) -> Query:
         """A question; nothing is asked yet.
 
         Args:
             bounds: "auto" finds the clipping bound privately, in a first stage, for a twentieth of the price.
+            lookups: public tables by the names that the SQL joins them by: a frame, a list of dictionaries, or the
+                path of a CSV file. They are sent in the clear, and what is used of them is in the receipt.
+
+        Raises:
+            Problem: a look-up is no table of values.
         """
-        return Query(self.name, text, self.gateway, bounds)
+        return Query(self.name, text, self.gateway, bounds, look_up_tables(lookups or {}))
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
         """Made-up rows of the same schema, for trying things out: from the declaration alone, never from data.

@@ -47,10 +47,15 @@ def operands(expression: Expression) -> list[Expression]:
             return parts + ([conditional.otherwise] if conditional.HasField("otherwise") else [])
         case "conjunction" | "disjunction" | "call" as kind:
             return list(getattr(expression, kind).operands)
-        case "negation" | "membership" | "null_test" | "pattern" as kind:
+        case "negation" | "membership" | "null_test" | "pattern" | "look_up" as kind:
             return [getattr(expression, kind).operand]
         case _:
             return []
+
+
+def has_look_up(expression: Expression) -> bool:
+    """Whether an expression is or contains a look-up."""
+    return expression.HasField("look_up") or any(has_look_up(operand) for operand in operands(expression))
 
 
 def value_type(expression: Expression) -> ColumnType.ValueType:
@@ -60,6 +65,8 @@ def value_type(expression: Expression) -> ColumnType.ValueType:
             return expression.column.type
         case "literal":
             return type_of(expression.literal)
+        case "look_up":
+            return expression.look_up.type
         case "conditional":
             return value_type(expression.conditional.branches[0].result)
         case "call":

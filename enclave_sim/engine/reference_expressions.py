@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from yingbi.api.v1.plan_pb2 import Comparison, Conditional, Expression, Membership, Pattern
+from yingbi.api.v1.plan_pb2 import Comparison, Conditional, Expression, LookUp, Membership, Pattern
 
 from enclave_sim.engine.plan_reading import scalar, value_type
 from enclave_sim.engine.protocol import EngineError, Scalar
@@ -25,7 +25,7 @@ _OPERATORS: Mapping[Comparison.Operator.ValueType, Callable[[Any, Any], bool]] =
 }
 
 
-def evaluate(expression: Expression, row: Row) -> Scalar:  # noqa: PLR0911 - one for each kind
+def evaluate(expression: Expression, row: Row) -> Scalar:  # noqa: PLR0911, PLR0912 - one for each kind
     """The value of an expression on one row, None being NULL and the truth value unknown."""
     match expression.WhichOneof("kind"):
         case "column":
@@ -51,6 +51,8 @@ def evaluate(expression: Expression, row: Row) -> Scalar:  # noqa: PLR0911 - one
             return _choose(expression.conditional, row)
         case "pattern":
             return _is_like(expression.pattern, row)
+        case "look_up":
+            return _look_up(expression.look_up, row)
         case other:
             raise EngineError(f"the plan has an expression of an unknown kind: {other}")
 
@@ -78,6 +80,14 @@ def _is_member(membership: Membership, row: Row) -> bool | None:
     if value is None and membership.values:
         return None
     return any(scalar(member) == value for member in membership.values)
+
+
+def _look_up(look_up: LookUp, row: Row) -> Scalar:
+    key = evaluate(look_up.operand, row)
+    for entry in look_up.entries:
+        if key is not None and scalar(entry.key) == key:
+            return scalar(entry.value) if entry.HasField("value") else None
+    return None
 
 
 def _choose(conditional: Conditional, row: Row) -> Scalar:

@@ -17,7 +17,7 @@ from enclave_sim.engine.database import Query
 from enclave_sim.engine.groups import GroupNumbers, Groups
 from enclave_sim.engine.inputs import Inputs, floats, input_sql, present
 from enclave_sim.engine.per_unit import Batch, Input
-from enclave_sim.engine.plan_reading import operands, statistics_of, term
+from enclave_sim.engine.plan_reading import has_look_up, operands, statistics_of, term
 from enclave_sim.engine.protocol import EngineError
 from enclave_sim.engine.scan import Stored, Tables, to_numpy
 from enclave_sim.engine.sql_expressions import Values, Words
@@ -27,8 +27,8 @@ _Columns: TypeAlias = Mapping[str, pa.ChunkedArray]
 
 
 def is_scanned(plan: Plan) -> bool:
-    """Whether `ScannedRows` can read the plan."""
-    return _scan(plan.relation).HasField("scan")
+    """Whether `ScannedRows` can read the plan: DuckDB keeps the order of rows, but not when it looks something up."""
+    return _scan(plan.relation).HasField("scan") and not any(has_look_up(each) for each in _expressions(plan))
 
 
 class ScannedRows:

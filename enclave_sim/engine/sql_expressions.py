@@ -7,11 +7,11 @@ them at their edges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from yingbi.api.v1.plan_pb2 import Call, ColumnType, Comparison, Conditional, Expression, Membership, Value
+from yingbi.api.v1.plan_pb2 import Call, ColumnType, Comparison, Conditional, Expression, LookUp, Membership, Value
 
 from enclave_sim.engine.plan_reading import operands, scalar, value_type
 from enclave_sim.engine.protocol import EngineError, Scalar
@@ -40,7 +40,7 @@ SQL_TYPES: Mapping[ColumnType.ValueType, str] = {
 class Words:
     """What one statement has used up: names, and the parameters bound so far."""
 
-    parameters: dict[str, Scalar] = field(default_factory=dict)
+    parameters: dict[str, Scalar | list[Scalar]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
 
     def name(self) -> str:
@@ -49,9 +49,16 @@ class Words:
 
     def bind(self, value: Scalar, kind: ColumnType.ValueType) -> str:
         """The SQL of a constant."""
+        return self._bind(value, SQL_TYPES[kind])
+
+    def bind_list(self, values: Sequence[Scalar], kind: ColumnType.ValueType) -> str:
+        """The SQL of a list of constants."""
+        return self._bind(list(values), f"{SQL_TYPES[kind]}[]")
+
+    def _bind(self, value: Scalar | list[Scalar], sql_type: str) -> str:
         name = f"p{len(self.parameters)}"
         self.parameters[name] = value
-        return f"CAST(${name} AS {SQL_TYPES[kind]})"
+        return f"CAST(${name} AS {sql_type})"
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,17 @@ class _Sql:
     short: bool = False
 
 
+@dataclass
+class _Layer:
+    """Intermediates that stand beside each other: expressions, and joins that find one row or none for each."""
+
+    expressions: list[str] = field(default_factory=list)
+    joins: list[str] = field(default_factory=list)
+
+    def over(self, source: str) -> str:
+        return f"(SELECT {', '.join(['*', *self.expressions])} FROM {' '.join([source, *self.joins])})"  # noqa: S608
+
+
 class Values:
     """Values over the columns of one source of rows.
 
@@ -77,7 +95,7 @@ class Values:
         """`columns` says how each column of the plan is called in the source."""
         self._columns = columns
         self._words = words
-        self._layers: list[list[str]] = []
+        self._layers: list[_Layer] = []
         self._known: dict[bytes, _Sql] = {}
 
     def sql(self, expression: Expression) -> str:
@@ -91,7 +109,7 @@ class Values:
     def layered(self, source: str) -> str:
         """A FROM item: `source`, which is one, with the intermediates beside its columns."""
         for layer in self._layers:
-            source = f"(SELECT *, {', '.join(layer)} FROM {source})"  # noqa: S608 - our own words
+            source = layer.over(source)
         return source
 
     def _named(self, expression: Expression) -> _Sql:
@@ -103,13 +121,16 @@ class Values:
     def _name(self, value: _Sql) -> _Sql:
         if value.short:
             return value
-        if len(self._layers) == value.layer:
-            self._layers.append([])
         name = self._words.name()
-        self._layers[value.layer].append(f"{value.text} AS {name}")
+        self._layer(value.layer).expressions.append(f"{value.text} AS {name}")
         return _Sql(name, value.layer + 1, short=True)
 
-    def _value(self, expression: Expression) -> _Sql:  # noqa: PLR0911 - one for each kind
+    def _layer(self, number: int) -> _Layer:
+        if len(self._layers) == number:
+            self._layers.append(_Layer())
+        return self._layers[number]
+
+    def _value(self, expression: Expression) -> _Sql:  # noqa: PLR0911, PLR0912 - one for each kind
         match expression.WhichOneof("kind"):
             case "column":
                 return _Sql(self._columns[expression.column.name], 0, short=True)
@@ -135,6 +156,8 @@ class Values:
             case "pattern":
                 text = self._words.bind(expression.pattern.pattern, ColumnType.COLUMN_TYPE_STRING)
                 return self._around("(", expression.pattern.operand, f" LIKE {text})")
+            case "look_up":
+                return self._look_up(expression)
             case other:
                 raise EngineError(f"the plan has an expression of an unknown kind: {other}")
 
@@ -167,6 +190,23 @@ class Values:
         layer = max(part.layer for part in [otherwise, *(part for branch in branches for part in branch)])
         return _Sql(f"(CASE {whens} ELSE {otherwise.text} END)", layer)
 
+    def _look_up(self, expression: Expression) -> _Sql:
+        """A join with the entries, one for equal look-ups: keys are different, so every row stays one row."""
+        text = expression.SerializeToString(deterministic=True)
+        if text not in self._known:
+            self._known[text] = self._joined_entries(expression.look_up)
+        return self._known[text]
+
+    def _joined_entries(self, look_up: LookUp) -> _Sql:
+        operand = self._named(look_up.operand)
+        pairs = [(scalar(entry.key), _value_of(entry)) for entry in look_up.entries]
+        keys = self._words.bind_list([key for key, _ in pairs], value_type(look_up.operand))
+        found = self._words.bind_list([value for _, value in pairs], look_up.type)
+        key, value = self._words.name(), self._words.name()
+        entries = f"(SELECT unnest({keys}) AS {key}, unnest({found}) AS {value})"
+        self._layer(operand.layer).joins.append(f"LEFT JOIN {entries} ON {operand.text} = {key}")
+        return _Sql(value, operand.layer + 1, short=True)
+
     def _call(self, expression: Expression) -> _Sql:
         """A function of named operands, by way of an intermediate where it has one."""
         call = expression.call
@@ -181,3 +221,7 @@ class Values:
             named = self._name(_Sql(first, layer))
             layer, names = named.layer, [named.text]
         return _Sql(call_sql(call, types, names), layer)
+
+
+def _value_of(entry: LookUp.Entry) -> Scalar:
+    return scalar(entry.value) if entry.HasField("value") else None

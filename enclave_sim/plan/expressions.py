@@ -3,6 +3,10 @@
 Every accepted expression has a value or is NULL for every row: no operator fails or overflows (the proto says
 what each does instead), and none runs long. Times and sizes are bounded by the expression and by the lengths of
 stored strings: only concatenation makes a string longer, and what it may put together is bounded too.
+
+A look-up is an expression like any other: its entries are constants of the plan, so what it makes of a row is a
+function of that row and of what is public. A join with a public table thus moves no row from one unit to another
+and costs nothing. Were a key twice in it, a join would make two rows of one; a plan cannot say that.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from dataclasses import dataclass
 
 from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_BOOL,
+    COLUMN_TYPE_FLOAT64,
     COLUMN_TYPE_STRING,
     Call,
     ColumnReference,
@@ -19,6 +24,7 @@ from yingbi.api.v1.plan_pb2 import (
     Comparison,
     Conditional,
     Expression,
+    LookUp,
     Membership,
     Pattern,
     Value,
@@ -119,7 +125,7 @@ class _Checker:
     def __init__(self, columns: Mapping[str, Trait]) -> None:
         self._columns = columns
 
-    def check(self, expression: Expression, path: str) -> Trait:  # noqa: PLR0911 - one for each kind
+    def check(self, expression: Expression, path: str) -> Trait:  # noqa: PLR0911, PLR0912 - one for each kind
         kind = expression.WhichOneof("kind")
         path = path if kind is None else f"{path}.{kind}"
         match kind:
@@ -148,6 +154,8 @@ class _Checker:
                 return self._conditional(expression.conditional, path)
             case "pattern":
                 return self._pattern(expression.pattern, path)
+            case "look_up":
+                return self._look_up(expression.look_up, path)
             case None:
                 raise PlanError(path, "is no expression")
 
@@ -187,6 +195,22 @@ class _Checker:
         _require_type(self.check(pattern.operand, f"{path}.operand"), COLUMN_TYPE_STRING, f"{path}.operand")
         require(len(pattern.pattern.encode()) <= MAX_STRING_BYTES, f"{path}.pattern", "is too long a string")
         return Trait(COLUMN_TYPE_BOOL)
+
+    def _look_up(self, look_up: LookUp, path: str) -> Trait:
+        operand = self.check(look_up.operand, f"{path}.operand")
+        require(operand.type != COLUMN_TYPE_FLOAT64, f"{path}.operand", "is float64, which is no key of a look-up")
+        require(look_up.type in values.TYPE_NAMES, f"{path}.type", "is not known")
+        require(len(look_up.entries) > 0, f"{path}.entries", "must not be empty")
+        seen: set[values.PythonValue] = set()
+        for index, entry in enumerate(look_up.entries):
+            entry_path = f"{path}.entries[{index}]"
+            check_constant(entry.key, operand.type, f"{entry_path}.key")
+            if entry.HasField("value"):
+                check_constant(entry.value, look_up.type, f"{entry_path}.value")
+            key = values.to_python(entry.key)
+            require(key not in seen, f"{entry_path}.key", "is listed twice")
+            seen.add(key)
+        return Trait(look_up.type)
 
     def _conditional(self, conditional: Conditional, path: str) -> Trait:
         require(len(conditional.branches) > 0, f"{path}.branches", "must not be empty")

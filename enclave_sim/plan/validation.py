@@ -34,6 +34,7 @@ from enclave_sim.plan.sensitivity import (
     slot_bits_needed,
     total_rho_units,
 )
+from enclave_sim.plan.size import check_look_ups
 from enclave_sim.plan.statistics import MAX_STATISTICS, check_statistic
 from enclave_sim.privacy.clipping import MAX_JOINT_NORM, MAX_UNIT_ROWS
 
@@ -66,6 +67,7 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     Raises:
         PlanError: the first rule broken.
     """
+    check_look_ups(plan)
     _check_subject(plan, declaration, dataset_version)
     _check_noise(plan, declaration)
     columns = check_relation(plan.relation, declaration)

@@ -58,4 +58,5 @@ def _plan(query: Query, dataset: RegisteredDataset, parties: int, first_stage: F
         delta=query.delta if query.HasField("delta") else dataset.declaration.budget_delta,
         auto_bounds=query.auto_bounds,
         first_stage=first_stage,
+        lookups=query.lookups,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.job_pb2 import LookUpTable
 
 from enclave_sim.plan.relations import operators_of
 from gateway.planning.aggregates import Aggregate, Function
@@ -55,8 +56,13 @@ class Asked:
         return replace(self, selection=replace(self.selection, keys=self.selection.keys.knowing(found)))
 
 
-def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration, mentioned: Collection[str] = ()) -> Asked:
-    """The meaning of a SELECT.
+def read_question(
+    parsed: ParsedSelect,
+    declaration: DatasetDeclaration,
+    lookups: Mapping[str, LookUpTable] | None = None,
+    mentioned: Collection[str] = (),
+) -> Asked:
+    """The meaning of a SELECT; `lookups` are from `public_tables.check_tables`.
 
     Args:
         mentioned: names that its rows are to keep, beside those that it says itself.
@@ -64,7 +70,7 @@ def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration, mention
     Raises:
         Problem: with the place of whatever cannot be asked.
     """
-    scope = read_source(parsed.source, parsed.select, declaration, mentioned)
+    scope = read_source(parsed.source, parsed.select, declaration, lookups, mentioned)
     selection = read_selection(scope, parsed)
     presentation = read_presentation(scope, parsed.select, selection)
     for name, (message, hint) in _REFUSED.items():

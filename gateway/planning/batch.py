@@ -181,7 +181,7 @@ def _naming(index: int) -> Iterator[None]:
 
 def _read(index: int, sql: str, setting: Setting, mentioned: Collection[str] = ()) -> _Read:
     with _naming(index):
-        asked = with_counted_key(read_question(parse_select(sql), setting.declaration, mentioned))
+        asked = with_counted_key(read_question(parse_select(sql), setting.declaration, mentioned=mentioned))
         refuse_units(asked, setting.parties)
         _refuse_first_stage(asked)
         return _Read(index, sql, asked, draft_of(asked, setting))

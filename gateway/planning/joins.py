@@ -38,16 +38,7 @@ def join(reader: Reader, left: Scope, node: exp.Join, select: exp.Select) -> Sco
     Raises:
         Problem: another join than INNER or LEFT, or one that is not on the privacy unit.
     """
-    side, kind = str(node.args.get("side") or "").upper(), str(node.args.get("kind") or "").upper()
-    if has_parts_beyond(node, frozenset({"this", "on", "using", "side", "kind"})) or (
-        side not in ("", "LEFT") or kind not in ("", "INNER", "OUTER")
-    ):
-        raise reader.source.unsupported(
-            "Only JOIN and LEFT JOIN can be asked.",
-            at=node.this,
-            hint=_hint(reader, "Write JOIN table USING ({unit})."),
-        )
-    is_left = side == "LEFT"
+    is_left = is_left_join(reader, node)
     right = reader.item(node.this)
     if not all(part.units for part in right.parts) or not any(part.units for part in left.parts):
         raise reader.source.refuse(
@@ -62,13 +53,31 @@ def join(reader: Reader, left: Scope, node: exp.Join, select: exp.Select) -> Sco
         right_part = _nullable(right_part)
     both = replace(
         left,
-        parts=_with_names(reader, left.parts, right_part, node.this),
+        parts=with_names(reader, left.parts, right_part, node.this),
         hidden=tuple(replace(column, repeats=None) for column in (*left.hidden, *right.hidden)),
     )
     condition, both = _condition(reader, left, right, both, node)
     if condition is not None and not is_left:
         both = narrowed(both, condition)
     return joined(both, left, right, UnitJoin.KIND_LEFT if is_left else UnitJoin.KIND_INNER, condition)
+
+
+def is_left_join(reader: Reader, node: exp.Join) -> bool:
+    """Whether rows without a partner stay.
+
+    Raises:
+        Problem: the join is neither INNER nor LEFT.
+    """
+    side, kind = str(node.args.get("side") or "").upper(), str(node.args.get("kind") or "").upper()
+    if has_parts_beyond(node, frozenset({"this", "on", "using", "side", "kind"})) or (
+        side not in ("", "LEFT") or kind not in ("", "INNER", "OUTER")
+    ):
+        raise reader.source.unsupported(
+            "Only JOIN and LEFT JOIN can be asked.",
+            at=node.this,
+            hint=_hint(reader, "Write JOIN table USING ({unit})."),
+        )
+    return side == "LEFT"
 
 
 def joined(
@@ -159,8 +168,12 @@ def relation_columns(scope: Scope) -> dict[str, int]:
         ) from error
 
 
-def _with_names(reader: Reader, parts: tuple[Part, ...], right: Part, at: exp.Expr) -> tuple[Part, ...]:
-    """The parts, none called what another one is: a table with an alias gives its own name up."""
+def with_names(reader: Reader, parts: tuple[Part, ...], right: Part, at: exp.Expr) -> tuple[Part, ...]:
+    """The parts, none called what another one is: a table with an alias gives its own name up.
+
+    Raises:
+        Problem: MALFORMED "ambiguous_table".
+    """
     if right.name and any(part.name == right.name for part in parts):
         raise reader.source.malformed(
             "ambiguous_table",

@@ -26,6 +26,7 @@ from gateway.planning.conditions import conjuncts, negated
 from gateway.planning.items import across_units
 from gateway.planning.joins import joined
 from gateway.planning.literals import unwrapped
+from gateway.planning.lookups import is_listed
 from gateway.planning.scope import Attribute, Part, Scope, Term, has_parts_beyond, reference
 from gateway.planning.subqueries import aggregate_units, read_rows
 
@@ -41,12 +42,13 @@ def bind_subqueries(reader: Reader, scope: Scope, condition: exp.Expr) -> tuple[
     """
     remaining: list[exp.Expr] = []
     for each in conjuncts(condition):
-        if _is_membership(each):
+        scope = _listed(reader, scope, each)
+        if _is_membership(each) and id(each) not in scope.bound:
             # Of rows without such a partner none is left.
             scope, _ = _semi_join(reader, scope, each, UnitJoin.KIND_INNER)
             continue
         for node in list(each.walk(prune=lambda part: isinstance(part, exp.Subquery | exp.Exists | exp.Query))):
-            if _is_membership(node):
+            if _is_membership(node) and id(node) not in scope.bound:
                 scope, mark = _semi_join(reader, scope, node, UnitJoin.KIND_LEFT)
                 is_null = Expression(null_test=NullTest(operand=reference(mark)))
                 scope = _bind(scope, node, calls.truth(negated(is_null)))
@@ -58,6 +60,17 @@ def bind_subqueries(reader: Reader, scope: Scope, condition: exp.Expr) -> tuple[
 
 def _is_membership(node: exp.Expr) -> bool:
     return isinstance(node, exp.Exists) or (isinstance(node, exp.In) and node.args.get("query") is not None)
+
+
+def _listed(reader: Reader, scope: Scope, condition: exp.Expr) -> Scope:
+    """The scope that knows what `x IN (SELECT key FROM look-up)` means, wherever it is in a condition."""
+    for node in condition.find_all(exp.In):
+        query = node.args.get("query")
+        select = query.this if isinstance(query, exp.Subquery) else query
+        table = None if select is None else reader.public_column(select)
+        if table is not None:
+            scope = _bind(scope, node, is_listed(scope, node, table))
+    return scope
 
 
 def _bind(scope: Scope, node: exp.Expr, term: Term) -> Scope:

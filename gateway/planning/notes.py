@@ -44,6 +44,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         notes += _unit_notes(plan)
     notes += _value_count_notes(plan)
     notes += _join_notes(plan.relation, declaration)
+    notes += _look_up_notes(plan.relation)
     notes += _group_notes(plan)
     if any(output.formula.HasField("operation") for output in plan.outputs):
         notes.append("Standard errors of computed columns are first-order (delta method): they assume small errors.")
@@ -189,6 +190,16 @@ def _join_notes(relation: Relation, declaration: DatasetDeclaration) -> list[str
         for part in operators_of(relation)
         if part.HasField("unit_join")
     ]
+
+
+def _look_up_notes(relation: Relation) -> list[str]:
+    columns = (column for part in operators_of(relation) for column in part.projection.columns)
+    return [
+        f"{column.name} is looked up by {text_of(column.expression.look_up.operand)} in "
+        f"{len(column.expression.look_up.entries):,} entries, which the plan and its receipt show."
+        for column in columns
+        if column.expression.HasField("look_up")
+    ][:_MOST_NOTED]
 
 
 def _group_notes(plan: Plan) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -9,6 +10,7 @@ from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import plan_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.job_pb2 import LookUpTable
 from yingbi.api.v1.plan_pb2 import Clipping, GroupingSet, Noise, Output, OutputOrdering, Plan
 
 from enclave_sim.plan.outputs import MAX_OUTPUTS
@@ -28,6 +30,7 @@ from gateway.planning import stages
 from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.distinct import set_thresholds, with_counted_key
 from gateway.planning.presentation import Ordering, Presentation
+from gateway.planning.public_tables import check_tables
 from gateway.planning.selection import Shown, ShownKey
 from gateway.planning.sql import parse_select
 from gateway.planning.stages import FirstStage
@@ -69,6 +72,7 @@ def plan_query(
     delta: float,
     auto_bounds: bool = False,
     first_stage: FirstStage | None = None,
+    lookups: Sequence[LookUpTable] = (),
 ) -> Plan:
     """The plan of `plan_question` alone."""
     return plan_question(
@@ -80,6 +84,7 @@ def plan_query(
         delta=delta,
         auto_bounds=auto_bounds,
         first_stage=first_stage,
+        lookups=lookups,
     ).plan
 
 
@@ -93,6 +98,7 @@ def plan_question(
     delta: float,
     auto_bounds: bool = False,
     first_stage: FirstStage | None = None,
+    lookups: Sequence[LookUpTable] = (),
 ) -> Question:
     """The plan that answers a query within (ε, δ), or the first stage of it where one is needed.
 
@@ -105,6 +111,7 @@ def plan_question(
         auto_bounds: find the clipping bound in a first stage, where it matters. A first stage for unknown keys
             finds it anyway.
         first_stage: what the first stage of this very query released.
+        lookups: public tables that the query may join with.
 
     Returns:
         With a plan that `enclave_sim.plan.validation.check_plan` accepts.
@@ -116,7 +123,7 @@ def plan_question(
     """
     rho_units = bought_rho_units(epsilon, delta)
     setting = Setting(declaration, dataset_version, parties, epsilon, delta)
-    asked = with_counted_key(read_question(parse_select(sql), declaration))
+    asked = with_counted_key(read_question(parse_select(sql), declaration, check_tables(lookups, declaration)))
     refuse_units(asked, parties)
     draft, unknown = draft_of(asked, setting), asked.selection.keys.unknown
     if not unknown and not (auto_bounds and stages.needs_bound(draft)):

@@ -73,6 +73,8 @@ class Part:
     """Names that without a table before the dot mean the column of another part: those of USING."""
     optional: bool = False
     """Whether it is the right side of a LEFT JOIN, whose columns may all be missing."""
+    left_out: tuple[str, ...] = ()
+    """Columns that it has, but that the query does not name; for hints."""
     presence: Attribute | None = None
     """A hidden column that is NULL exactly where an optional part is missing, if one was asked for."""
 
@@ -231,7 +233,7 @@ def unknown_table(source: Source, name: str, known: list[str], at: exp.Expr, dat
 
 
 def _names(part: Part) -> list[str]:
-    return [attribute.label.rpartition(".")[2] for attribute in part.columns.values()]
+    return [*(attribute.label.rpartition(".")[2] for attribute in part.columns.values()), *part.left_out]
 
 
 def _columns_in(message: Message) -> Iterator[str]:

@@ -7,12 +7,13 @@ within a unit (see `subqueries`). What would need other units' rows is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 from yingbi.api.problem import Problem
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, TableDeclaration
+from yingbi.api.v1.job_pb2 import LookUpTable
 from yingbi.api.v1.plan_pb2 import Relation, Scan
 
 from enclave_sim.plan.errors import PlanError
@@ -21,9 +22,11 @@ from enclave_sim.plan.schema import RESERVED_PREFIX, find_table, is_unit
 from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
 from gateway.planning import domains
 from gateway.planning.expressions import compile_condition
-from gateway.planning.joins import join
+from gateway.planning.joins import is_left_join, join
+from gateway.planning.lookups import look_up
 from gateway.planning.membership import bind_subqueries
 from gateway.planning.narrowing import select_rows
+from gateway.planning.public_tables import PublicTable, from_message, read_values, renamed, values_of
 from gateway.planning.scope import Attribute, Part, Scope, has_parts_beyond, unknown_table
 from gateway.planning.sql import Source
 from gateway.planning.subqueries import read_rows
@@ -35,17 +38,22 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 def read_source(
-    source: Source, select: exp.Select, declaration: DatasetDeclaration, mentioned: Collection[str] = ()
+    source: Source,
+    select: exp.Select,
+    declaration: DatasetDeclaration,
+    lookups: Mapping[str, LookUpTable] | None = None,
+    mentioned: Collection[str] = (),
 ) -> Scope:
     """The rows that a SELECT aggregates: its WITH, FROM, JOIN and WHERE.
 
     Args:
+        lookups: from `public_tables.check_tables`.
         mentioned: names of columns to keep, in lower case, beside those that the query says.
 
     Raises:
         Problem: with position, for whatever cannot be asked.
     """
-    scope = Reader(source, declaration, Names(declaration, select, mentioned)).scope(select)
+    scope = Reader(source, declaration, Names(declaration, select, mentioned), lookups=lookups or {}).scope(select)
     try:
         columns_of(scope.relation, declaration)
     except PlanError as error:
@@ -105,7 +113,7 @@ class Cte:
     """A subquery that WITH gave a name, and the names that it may use itself."""
 
     select: exp.Select
-    before: Mapping[str, Cte]
+    before: Mapping[str, Cte | PublicTable]
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,9 @@ class Reader:
     source: Source
     declaration: DatasetDeclaration
     names: Names
-    ctes: Mapping[str, Cte] = field(default_factory=dict)
+    ctes: Mapping[str, Cte | PublicTable] = field(default_factory=dict)
+    lookups: Mapping[str, LookUpTable] = field(default_factory=dict)
+    """Public tables sent beside the query, by name in lower case."""
 
     def inside(self, select: exp.Select) -> Reader:
         """The reader that also knows the names of this SELECT's WITH.
@@ -130,11 +140,18 @@ class Reader:
             raise self.source.unsupported("WITH RECURSIVE cannot be asked.", at=with_, hint="Leave RECURSIVE out.")
         known = dict(self.ctes)
         for cte in with_.expressions:
-            alias = cte.args.get("alias")
+            alias, listed = cte.args.get("alias"), values_of(cte.this)
+            if listed is not None and alias is not None:
+                # Columns are named beside the table or, as WITH a AS (SELECT * FROM (VALUES ...) AS b(x)), inside.
+                inner = alias if alias.args.get("columns") else listed.args.get("alias")
+                known[cte.alias.lower()] = replace(read_values(self.source, listed, inner), name=cte.alias)
+                continue
             plain = isinstance(cte.this, exp.Select) and not has_parts_beyond(cte, frozenset({"this", "alias"}))
             if not plain or alias is None or has_parts_beyond(alias, frozenset({"this"})):
                 raise self.source.unsupported(
-                    "WITH takes names and one SELECT each.", at=cte, hint="Write WITH name AS (SELECT ...)."
+                    "WITH takes names and one SELECT each.",
+                    at=cte,
+                    hint="Write WITH name AS (SELECT ...), or WITH name(column, ...) AS (VALUES ...).",
                 )
             known[cte.alias.lower()] = Cte(cte.this, dict(known))
         return replace(self, ctes=known)
@@ -158,15 +175,75 @@ class Reader:
                 at=select,
                 hint=f"Add FROM and one of {', '.join(table.name for table in self.declaration.tables)}.",
             )
-        scope = reader.item(from_.this)
-        for each in select.args.get("joins") or ():
-            scope = join(reader, scope, each, select)
+        scope, joins = reader.first(from_.this, select)
+        for each in joins:
+            table = reader.public_table(each.this)
+            scope = join(reader, scope, each, select) if table is None else look_up(reader, scope, each, table, select)
         if select.args.get("laterals"):
             raise self.source.unsupported(
                 "LATERAL cannot be asked.", at=select.args["laterals"][0], hint="Join a subquery on the privacy unit."
             )
         where = select.args.get("where")
         return reader.filtered(scope, where.this) if with_where and isinstance(where, exp.Where) else scope
+
+    def first(self, node: exp.Expr, select: exp.Select) -> tuple[Scope, Sequence[exp.Join]]:
+        """The rows to begin with, and the joins that are left: FROM look-up JOIN table means the same turned round.
+
+        Raises:
+            Problem: as `item`.
+        """
+        joins, table = list(select.args.get("joins") or ()), self.public_table(node)
+        if table is None or not joins or is_left_join(self, joins[0]):
+            return self.item(node), joins
+        return look_up(self, self.item(joins[0].this), joins[0], table, select), joins[1:]
+
+    def public_table(self, node: exp.Expr) -> PublicTable | None:
+        """The table of constants that stands after JOIN; None if something else does.
+
+        Raises:
+            Problem: it cannot be read.
+        """
+        alias = node.args.get("alias")
+        if isinstance(node, exp.Subquery) and not has_parts_beyond(node, frozenset({"this", "alias"})):
+            listed = values_of(node.this)
+            if listed is not None:
+                return renamed(self.source, read_values(self.source, listed, listed.args.get("alias")), alias, node)
+        if isinstance(node, exp.Values):
+            return read_values(self.source, node, alias)
+        if not isinstance(node, exp.Table) or has_parts_beyond(node, frozenset({"this", "alias"})):
+            return None
+        name = node.name.lower()
+        known = self.ctes.get(name)
+        if known is None and name in self.lookups:
+            known = from_message(self.lookups[name], node)
+        return renamed(self.source, known, alias, node) if isinstance(known, PublicTable) else None
+
+    def public_column(self, select: exp.Expr) -> PublicTable | None:
+        """The one column that SELECT column FROM look-up has; None if the SELECT is something else.
+
+        Raises:
+            Problem: the look-up cannot be read, or has no such column.
+        """
+        from_ = select.args.get("from_")
+        table = self.public_table(from_.this) if isinstance(from_, exp.From) else None
+        items = select.expressions
+        if (
+            table is None
+            or len(items) != 1
+            or has_parts_beyond(select, frozenset({"expressions", "from_", "distinct"}))
+        ):
+            return None
+        if isinstance(items[0], exp.Star) and len(table.columns) == 1:
+            return table
+        index = table.index(items[0].name) if isinstance(items[0], exp.Column) else None
+        if index is None:
+            raise self.source.malformed(
+                "unknown_column",
+                f"{table.title[0].upper()}{table.title[1:]} has no column {items[0].sql()}.",
+                at=items[0],
+                hint=f"The columns are {', '.join(table.columns)}.",
+            )
+        return replace(table, columns=(table.columns[index],), rows=tuple((row[index],) for row in table.rows))
 
     def filtered(self, scope: Scope, condition: exp.Expr) -> Scope:
         """The rows that fulfil a condition, in which subqueries about the same unit may stand.
@@ -185,6 +262,12 @@ class Reader:
         Raises:
             Problem: it is none of them.
         """
+        if self.public_table(node) is not None:
+            raise self.source.unsupported(
+                "A look-up has no rows to ask about: it says something of other rows.",
+                at=node,
+                hint="Write FROM and a table of the dataset, then JOIN the look-up.",
+            )
         if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Select):
             alias = node.args.get("alias")
             plain = not has_parts_beyond(node, frozenset({"this", "alias"}))
@@ -197,7 +280,7 @@ class Reader:
                 hint="Write FROM and one table's name.",
             )
         cte = None if node.args.get("db") else self.ctes.get(node.name.lower())
-        if cte is not None:
+        if isinstance(cte, Cte):
             return read_rows(replace(self, ctes=cte.before), cte.select, node.alias or node.name)
         return self._table(node)
 
@@ -205,7 +288,7 @@ class Reader:
         db = node.args["db"].name if node.args.get("db") else ""
         table = find_table(self.declaration, node.name)
         if table is None or (db and db.lower() != self.declaration.dataset.lower()):
-            known = [table.name for table in self.declaration.tables] + list(self.ctes)
+            known = [table.name for table in self.declaration.tables] + [*self.ctes, *self.lookups]
             name = f"{db}.{node.name}" if db else node.name
             raise unknown_table(self.source, name, known, node, self.declaration.dataset)
         part = _part(table, node.alias)

@@ -50,7 +50,7 @@ def text_of(expression: Expression) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _text(expression: Expression) -> str:  # noqa: PLR0911 - one for each kind
+def _text(expression: Expression) -> str:  # noqa: PLR0911, PLR0912 - one for each kind
     match expression.WhichOneof("kind"):
         case "column":
             return expression.column.name
@@ -72,6 +72,8 @@ def _text(expression: Expression) -> str:  # noqa: PLR0911 - one for each kind
             return f"{_inner(expression.null_test.operand)} IS NULL"
         case "pattern":
             return f"{_inner(expression.pattern.operand)} LIKE {_quoted(expression.pattern.pattern)}"
+        case "look_up":
+            return f"LOOK_UP({_text(expression.look_up.operand)})"
         case "conditional":
             return _conditional(expression.conditional)
         case "call":

@@ -59,6 +59,13 @@ SOURCES = [
         ("ward", "m > 0"),
         ("m > pain", "m IS NULL"),
     ),
+    Source(
+        "visits LEFT JOIN (VALUES ('', 1, 'x'), ('a', 2, NULL), ('12', 3.5, 'y')) AS t(text, n, kind) ON text = note"
+        " JOIN (VALUES (50, 'p'), (9223372036854775807, 'q'), (NULL, 'r'), (1, 'q')) AS s(old, era) ON old = age",
+        ("n", "pain * n", "old"),
+        ("kind", "era", "n > 1", "ward"),
+        ("kind = 'x'", "text IS NULL", "era <> 'p' OR kind IS NULL", "pain > n"),
+    ),
 ]
 
 

@@ -96,6 +96,16 @@ DANGERS: dict[str, Danger] = {
         "SELECT AVG(pain), VAR_POP(pain), MEDIAN(pain) FROM visits WHERE note = 'Alice' AND age = 99 AND ward = 'east'",
         (ALICE,),
     ),
+    "a look-up that has one person's value, and nobody else's": Danger(
+        "SELECT who, COUNT(*), AVG(pain * n), COUNT(DISTINCT person) FROM visits"
+        " JOIN (VALUES ('Alice', 'her', 1), ('Bob', 'nobody', 2)) AS t(note, who, n) USING (note) GROUP BY who",
+        (ALICE,),
+    ),
+    "a look-up that leaves one person's rows with nothing": Danger(
+        "SELECT COUNT(*), COUNT(who), SUM(n) FROM visits LEFT JOIN (VALUES ('12', 'others', 7)) AS t(note, who, n)"
+        " USING (note) WHERE who IS NULL OR n / (n - 7) IS NULL",
+        (ALICE, {**ALICE, "note": None}, {**ALICE, "note": "12\0"}),
+    ),
     "a group with one person in it": Danger(
         "SELECT ward, COUNT(*), AVG(pain), COUNT(DISTINCT person) FROM visits GROUP BY ward HAVING COUNT(*) > 0",
         (ALICE,),

@@ -236,6 +236,11 @@ class TestWhatIsNoBatch:
         query = Query("clinic", COUNT, gateway, "auto")  # type: ignore[arg-type]
         assert caught(lambda: Batch((query,), gateway)).code == "batch"  # type: ignore[arg-type]
 
+    def test_look_up_tables(self, gateway: MadeUpGateway) -> None:
+        lookups = (job_pb2.LookUpTable(name="region"),)
+        query = Query("clinic", COUNT, gateway, lookups=lookups)  # type: ignore[arg-type]
+        assert caught(lambda: Batch((query,), gateway)).code == "batch"  # type: ignore[arg-type]
+
     @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan")])
     def test_no_price(self, gateway: MadeUpGateway, epsilon: float) -> None:
         assert caught(lambda: batch(gateway, COUNT).run(epsilon)).code == "epsilon"

@@ -134,6 +134,19 @@ def test_an_answer_is_the_truth_within_its_noise(asked: Zone, name: str) -> None
                 assert abs(value - float(exact)) <= 6 * error + 1e-3 * abs(float(exact)), (sql, row, right)
 
 
+def test_what_a_public_table_says_of_a_row_makes_groups(asked: Zone, tmp_path: Path) -> None:
+    """In one stage: nobody declared the cities, but the countries are in the table. One person alone lives in Zug."""
+    text = "city,land\nAden,Yemen\nBasel,Switzerland\nZug,Switzerland\nOslo,Norway\n"
+    (tmp_path / "places.csv").write_text(text, encoding="utf-8")
+    sql = "SELECT land, COUNT(*) AS n FROM people JOIN places USING (city) GROUP BY land ORDER BY land"
+    lookup = f"places={tmp_path / 'places.csv'}"
+    answer = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--lookup", lookup)
+    expected = {"Norway": 0, **dict(truth(sql.replace("places", f"'{tmp_path / 'places.csv'}' AS places")))}
+    assert [land for land, _ in answer["rows"]] == ["Norway", "Switzerland", "Yemen"]
+    for (land, value), (_, error) in zip(answer["rows"], answer["std_errors"], strict=True):
+        assert abs(value - expected[land]) <= 6 * error
+
+
 @pytest.mark.parametrize(
     ("sql", "exact", "tolerance"),
     [

@@ -63,6 +63,23 @@ def parse_delta(text: str) -> float:
     return delta
 
 
+def parse_lookups(options: Sequence[str]) -> dict[str, str]:
+    """Files by the names of the look-ups that they are: from NAME=FILE."""
+    files: dict[str, str] = {}
+    for option in options:
+        name, _, file = option.partition("=")
+        if not name or not file or name in files:
+            raise Problem(
+                Kind.MALFORMED,
+                "usage",
+                f"--lookup takes a name and a file, each name once; got {option!r}.",
+                field="lookup",
+                hint="--lookup region=region.csv",
+            )
+        files[name] = file
+    return files
+
+
 def _positive(text: str, field: str, wanted: str) -> float:
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not (math.isfinite(value) and value > 0):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from yingbi.api.problem import Kind, Problem, nearest
-from yingbi.cli.arguments import Common, parse_delta, parse_epsilon
+from yingbi.cli.arguments import Common, parse_delta, parse_epsilon, parse_lookups
 from yingbi.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ def sql(
     bounds: Annotated[
         str, typer.Option(metavar="B", help="auto finds the clipping bound privately, for 5 % of the price.")
     ] = "declared",
+    lookup: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="A public table, in CSV, that the SQL joins with; sent in the clear."),
+    ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job and leave.")] = False,
     save_receipt: ReceiptFile = None,
     csv: CsvFile = None,
@@ -138,6 +142,7 @@ def sql(
     """Ask a question in SQL and wait for the answer."""
     session = _session(context)
     price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
+    lookups = parse_lookups(lookup or ())
     _check_writable(save_receipt, csv)
     if no_wait and (save_receipt or csv):
         raise Problem(
@@ -149,7 +154,7 @@ def sql(
         )
     text = sys.stdin.read() if query == "-" else query
     with session.zone() as zone:
-        question = zone.dataset(name).sql(text, cast("Bounds", bounds))
+        question = zone.dataset(name).sql(text, cast("Bounds", bounds), lookups=lookups)
         if preview:
             foreseen = question.preview(price, given_delta)
             from yingbi.cli import render

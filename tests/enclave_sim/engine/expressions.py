@@ -1,6 +1,7 @@
 """Expressions of the plan language in a line. An operand is one, or the title of a column: `age:int64`."""
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from yingbi.api.v1.plan_pb2 import (
     Call,
@@ -11,6 +12,7 @@ from yingbi.api.v1.plan_pb2 import (
     Conjunction,
     Disjunction,
     Expression,
+    LookUp,
     Membership,
     Negation,
     NullTest,
@@ -74,6 +76,15 @@ def one_of(tested: Operand, *members: values.PythonValue) -> Expression:
 
 def is_null(tested: Operand) -> Expression:
     return Expression(null_test=NullTest(operand=operand(tested)))
+
+
+def look_up(key: Operand, entries: Mapping[Any, values.PythonValue | None], kind: str) -> Expression:
+    """The value of this type that the entries have for the key."""
+    listed = [
+        LookUp.Entry(key=values.from_python(known), value=None if value is None else values.from_python(value))
+        for known, value in entries.items()
+    ]
+    return Expression(look_up=LookUp(operand=operand(key), entries=listed, type=column_type(kind)))
 
 
 def like(tested: Operand, pattern: str) -> Expression:

@@ -21,6 +21,7 @@ from .expressions import (
     is_null,
     like,
     literal,
+    look_up,
     negated,
     one_of,
 )
@@ -87,6 +88,8 @@ def expressions(draw: st.DrawFn, columns: Sequence[str], kind: str, depth: int =
         return draw(_predicates(columns, depth))
     if draw(st.integers(0, 5)) == 0:
         return draw(_cases(columns, kind, depth))
+    if draw(st.integers(0, 5)) == 0:
+        return draw(_look_ups(columns, kind, depth))
     return draw(_calls_of(columns, kind, depth))
 
 
@@ -108,6 +111,7 @@ def every_kind(columns: Sequence[str], depth: int) -> st.SearchStrategy[Expressi
         calls.flatmap(lambda known: _call_of(columns, *known[1], depth)),
         calls.flatmap(lambda known: _call_of(columns, *known[1], depth)),
         st.sampled_from(KINDS).flatmap(lambda kind: _cases(columns, kind, depth)),
+        st.sampled_from(KINDS).flatmap(lambda kind: _look_ups(columns, kind, depth)),
         _predicates(columns, depth),
     )
 
@@ -129,6 +133,14 @@ def _cases(draw: st.DrawFn, columns: Sequence[str], kind: str, depth: int) -> Ex
     branch = st.tuples(conditions(columns, depth - 1), expressions(columns, kind, depth - 1))
     otherwise = draw(st.one_of(st.none(), expressions(columns, kind, depth - 1)))
     return case(*draw(st.lists(branch, min_size=1, max_size=2)), otherwise=otherwise)
+
+
+@st.composite
+def _look_ups(draw: st.DrawFn, columns: Sequence[str], kind: str, depth: int) -> Expression:
+    key = draw(st.sampled_from([each for each in KINDS if each != "float64"]))
+    value = st.one_of(st.none(), st.sampled_from(CONSTANTS[kind]))
+    entries = draw(st.dictionaries(st.sampled_from(CONSTANTS[key]), value, min_size=1, max_size=4))
+    return look_up(draw(expressions(columns, key, depth - 1)), entries, kind)
 
 
 def _predicates(columns: Sequence[str], depth: int) -> st.SearchStrategy[Expression]:

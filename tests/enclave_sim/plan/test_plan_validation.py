@@ -214,8 +214,9 @@ FIELDS: dict[str, set[str]] = {
     "UnitJoin": {"left", "right", "kind", "condition", "max_left_rows", "max_right_rows"},
     "Expression": {
         *("column", "literal", "comparison", "conjunction", "disjunction", "negation", "membership", "null_test"),
-        *("call", "conditional", "pattern"),
+        *("call", "conditional", "pattern", "look_up"),
     },
+    "LookUp": {"operand", "entries", "type"},
     "Statistic": {
         *("row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"),
         *("sigma", "rho_units", "filter"),

@@ -24,6 +24,7 @@ FORMULAS = "Arithmetic between aggregates"
 GROUPS = "Groups"
 ANSWER = "Which rows of the answer"
 SOURCES = "Joins and sub-queries"
+LOOK_UPS = "Look-up tables"
 UNITS = "Within a unit"
 
 _OF = "FROM visits"
@@ -324,6 +325,41 @@ QUERIES = (
         "a condition with ROW_NUMBER, in a sub-query",
         "SELECT AVG(pain) AS p FROM (SELECT * FROM visits"
         " QUALIFY ROW_NUMBER() OVER (PARTITION BY person ORDER BY day DESC) <= 3)",
+    ),
+    Query(
+        LOOK_UPS,
+        "`JOIN (VALUES ...) AS t(key, x) ON t.key = y`",
+        "rows whose y is a key, with what stands beside it",
+        "SELECT land, COUNT(*) AS n, AVG(pain) AS pain FROM visits"
+        " JOIN (VALUES ('Ulm', 'D'), ('Bern', 'CH')) AS places(city, land) ON places.city = visits.city GROUP BY land",
+    ),
+    Query(
+        LOOK_UPS,
+        "`LEFT JOIN`",
+        "all rows, NULL for other keys",
+        "SELECT COALESCE(land, '?') AS land, COUNT(*) AS n FROM visits"
+        " LEFT JOIN (VALUES ('Ulm', 'D'), ('Bern', 'CH')) AS places(city, land) USING (city) GROUP BY 1",
+    ),
+    Query(
+        LOOK_UPS,
+        "`WITH t(key, x) AS (VALUES ...)`",
+        "a name for it; numbers that are looked up have bounds",
+        "WITH price(clinic, fee) AS (VALUES ('north', 120), ('south', 80.5))"
+        " SELECT AVG(fee) AS fee FROM visits JOIN price USING (clinic)",
+    ),
+    Query(
+        LOOK_UPS,
+        "`x IN (SELECT key FROM t)`",
+        "whether x is a key, in WHERE",
+        "WITH alps(town) AS (VALUES ('Bern'), ('Graz'))"
+        " SELECT COUNT(*) AS n FROM visits WHERE city IN (SELECT town FROM alps)",
+    ),
+    Query(
+        LOOK_UPS,
+        "an expression as the key",
+        "parts of a date, ranges, texts cut and put together",
+        "SELECT season, COUNT(*) AS n FROM visits JOIN (VALUES (1, 'first'), (2, 'first'), (3, 'second')) AS t(month,"
+        " season) ON t.month = MONTH(day) GROUP BY season",
     ),
     Query(UNITS, "`COUNT(*)`, `COUNT_IF(c)`", "rows", _per_unit("COUNT(*)")),
     Query(UNITS, "`COUNT(x)`", "rows where x is not NULL", _per_unit("COUNT(pain)")),

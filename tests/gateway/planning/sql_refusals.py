@@ -82,6 +82,15 @@ a column of both | SELECT COUNT(*) FROM visits a JOIN visits b USING (person) WH
 LATERAL | SELECT COUNT(*) FROM visits, LATERAL (SELECT person FROM people) | not_supported
 WITH RECURSIVE | WITH RECURSIVE a AS (SELECT person FROM visits) SELECT COUNT(*) FROM a | not_supported
 
+# Look-up tables
+a key twice | SELECT COUNT(*) FROM visits JOIN (VALUES ('Ulm', 1), ('Ulm', 2)) AS t(city, n) USING (city) | repeated_key
+a look-up without a key | SELECT COUNT(*) FROM visits, (VALUES ('Ulm', 1)) AS t(city, n) | join_not_on_key
+keys of another type | SELECT COUNT(*) FROM visits JOIN (VALUES ('1', 'a')) AS t(stay, x) USING (stay) | type_mismatch
+fractions as keys | SELECT COUNT(*) FROM visits JOIN (VALUES (1.5, 'a')) AS t(pain, x) USING (pain) | type_mismatch
+rows of different lengths | SELECT COUNT(*) FROM visits JOIN (VALUES ('Ulm', 1), ('Graz')) t(city) USING (city) | lookup
+what is no constant | SELECT COUNT(*) FROM visits JOIN (VALUES (city, 1)) AS t(c, n) ON c = city | not_supported
+a look-up alone | SELECT COUNT(*) FROM (VALUES ('Ulm', 1)) AS t(city, n) | not_supported
+
 # Functions and constants
 functions that are not listed | SELECT COUNT(*) FROM visits WHERE EXP(pain) > 3 | not_supported
 regular expressions | SELECT COUNT(*) FROM visits WHERE REGEXP_MATCHES(note, 'f+') | not_supported

@@ -62,6 +62,7 @@ class Query(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     AUTO_BOUNDS_FIELD_NUMBER: _builtins.int
     FIRST_STAGE_FIELD_NUMBER: _builtins.int
+    LOOKUPS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     sql: _builtins.str
     epsilon: _builtins.float
@@ -71,6 +72,12 @@ class Query(_message.Message):
     """Find the clipping bound privately, in a first stage; false: take it from the metadata."""
     first_stage: _builtins.str
     """A job that was the first stage of this very question; its release says which keys and bounds to use."""
+    @_builtins.property
+    def lookups(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUpTable]:
+        """Public tables that the SQL may join with, by their names. Sent as they are and not as a WITH before the SQL:
+        positions in errors stay those of the text that the user wrote, and values need no quoting.
+        """
+
     def __init__(
         self,
         *,
@@ -80,16 +87,86 @@ class Query(_message.Message):
         delta: _builtins.float | None = ...,
         auto_bounds: _builtins.bool = ...,
         first_stage: _builtins.str = ...,
+        lookups: _abc.Iterable[Global___LookUpTable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "sql", b"sql"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "sql", b"sql"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
 
 Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class LookUpTable(_message.Message):
+    """A public table, such as names of codes. What the query uses of it becomes part of the plan and its receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Column(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        TYPE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        type: _plan_pb2.ColumnType.ValueType
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            type: _plan_pb2.ColumnType.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "type", b"type"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Row(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def values(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Value]:
+            """One for each column, of its type; without a kind for NULL."""
+
+        def __init__(
+            self,
+            *,
+            values: _abc.Iterable[_plan_pb2.Value] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUpTable.Column]: ...
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUpTable.Row]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        columns: _abc.Iterable[Global___LookUpTable.Column] | None = ...,
+        rows: _abc.Iterable[Global___LookUpTable.Row] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "name", b"name", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpTable: _TypeAlias = LookUpTable  # noqa: Y015
 
 @_typing.final
 class PreviewQueryRequest(_message.Message):

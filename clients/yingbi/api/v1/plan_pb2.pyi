@@ -109,6 +109,7 @@ class Expression(_message.Message):
     CALL_FIELD_NUMBER: _builtins.int
     CONDITIONAL_FIELD_NUMBER: _builtins.int
     PATTERN_FIELD_NUMBER: _builtins.int
+    LOOK_UP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def column(self) -> Global___ColumnReference: ...
     @_builtins.property
@@ -131,6 +132,8 @@ class Expression(_message.Message):
     def conditional(self) -> Global___Conditional: ...
     @_builtins.property
     def pattern(self) -> Global___Pattern: ...
+    @_builtins.property
+    def look_up(self) -> Global___LookUp: ...
     def __init__(
         self,
         *,
@@ -145,12 +148,13 @@ class Expression(_message.Message):
         call: Global___Call | None = ...,
         conditional: Global___Conditional | None = ...,
         pattern: Global___Pattern | None = ...,
+        look_up: Global___LookUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "column", b"column", "comparison", b"comparison", "conditional", b"conditional", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "membership", b"membership", "negation", b"negation", "null_test", b"null_test", "pattern", b"pattern"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "column", b"column", "comparison", b"comparison", "conditional", b"conditional", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "look_up", b"look_up", "membership", b"membership", "negation", b"negation", "null_test", b"null_test", "pattern", b"pattern"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "column", b"column", "comparison", b"comparison", "conditional", b"conditional", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "membership", b"membership", "negation", b"negation", "null_test", b"null_test", "pattern", b"pattern"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "column", b"column", "comparison", b"comparison", "conditional", b"conditional", "conjunction", b"conjunction", "disjunction", b"disjunction", "kind", b"kind", "literal", b"literal", "look_up", b"look_up", "membership", b"membership", "negation", b"negation", "null_test", b"null_test", "pattern", b"pattern"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["column", "literal", "comparison", "conjunction", "disjunction", "negation", "membership", "null_test", "call", "conditional", "pattern"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["column", "literal", "comparison", "conjunction", "disjunction", "negation", "membership", "null_test", "call", "conditional", "pattern", "look_up"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -362,6 +366,62 @@ class Pattern(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pattern: _TypeAlias = Pattern  # noqa: Y015
+
+@_typing.final
+class LookUp(_message.Message):
+    """The value that a public table has for the operand: that of the entry whose key equals it; NULL where there is
+    none, or the operand is NULL. The keys are different and of the operand's type, which is not float64.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Entry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def key(self) -> Global___Value: ...
+        @_builtins.property
+        def value(self) -> Global___Value:
+            """Absent: NULL."""
+
+        def __init__(
+            self,
+            *,
+            key: Global___Value | None = ...,
+            value: Global___Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPERAND_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    type: Global___ColumnType.ValueType
+    """Of the values."""
+    @_builtins.property
+    def operand(self) -> Global___Expression: ...
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUp.Entry]: ...
+    def __init__(
+        self,
+        *,
+        operand: Global___Expression | None = ...,
+        entries: _abc.Iterable[Global___LookUp.Entry] | None = ...,
+        type: Global___ColumnType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operand", b"operand"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "operand", b"operand", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUp: _TypeAlias = LookUp  # noqa: Y015
 
 @_typing.final
 class Conditional(_message.Message):
