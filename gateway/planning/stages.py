@@ -34,7 +34,7 @@ from enclave_sim.plan.values import PythonValue, is_valid, to_python
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from enclave_sim.privacy.key_selection import MAX_KEYS_PER_UNIT, lowest_threshold
 from gateway.planning.scope import Term
-from gateway.planning.statistics import share_budget, too_little_epsilon
+from gateway.planning.statistics import budget_parts, share_budget, too_little_epsilon
 from gateway.planning.wording import text_of
 
 NORMS_PERCENT = 5
@@ -136,7 +136,7 @@ def bound_of(stage: Plan, norms: Sequence[int], draft: Plan, *, groups: int, rho
         norms: what was opened of it.
     """
     statistic, step = stage.statistics[0], float(2**stage.fraction_bits)
-    rho = rho_units / len(draft.statistics) / zcdp.RHO_UNITS
+    rho = rho_units / budget_parts(draft) / zcdp.RHO_UNITS
     return clipping_bound(
         statistic.unit_norms.edges,
         [count / step for count in norms],

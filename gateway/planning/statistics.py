@@ -179,7 +179,7 @@ def share_budget(plan: Plan, rho_units: int) -> None:
         Problem: REFUSED "too_little_epsilon" when a share is so small that its noise exceeds what is
             sampled exactly.
     """
-    parts = sum(_weight(statistic) for statistic in plan.statistics)
+    parts = budget_parts(plan)
     for statistic in plan.statistics:
         share = max(rho_units * _weight(statistic) // parts, 1)
         delta2 = delta2_squared(plan, statistic)
@@ -189,6 +189,11 @@ def share_budget(plan: Plan, rho_units: int) -> None:
         except SigmaTooLargeError as error:
             raise too_little_epsilon() from error
         statistic.rho_units = rho_units_of(delta2, statistic.sigma, plan.noise.parties, cells)
+
+
+def budget_parts(plan: Plan) -> int:
+    """In how many equal parts ρ is shared; a count gets one of them."""
+    return sum(_weight(statistic) for statistic in plan.statistics)
 
 
 def too_little_epsilon() -> Problem:

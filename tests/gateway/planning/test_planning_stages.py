@@ -226,6 +226,13 @@ class TestAutomaticBounds:
         norms = counted(asked(sql, auto_bounds=True), 0, 0, 9_000)
         assert asked(sql, FirstStage((), norms), auto_bounds=True).plan.clipping.max_rows == 3
 
+    def test_weigh_the_noise_that_a_count_will_have_beside_a_quantile(self) -> None:
+        """Of three parts of ρ, not two: the quantile takes two. With two, losing rows of 69 units would cost more
+        than the noise of a bound of 16."""
+        sql = "SELECT test, COUNT(*), MEDIAN(value) FROM labs GROUP BY test"
+        norms = counted(asked(sql, auto_bounds=True), *[0] * 7, 69)
+        assert asked(sql, FirstStage((), norms), auto_bounds=True).plan.clipping.max_rows == 12
+
     @pytest.mark.parametrize("sql", ["SELECT COUNT(*) FROM patients", "SELECT COUNT(DISTINCT id) FROM labs"])
     def test_cost_nothing_where_no_bound_matters(self, sql: str) -> None:
         assert asked(sql, auto_bounds=True) == asked(sql)
