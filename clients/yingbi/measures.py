@@ -84,14 +84,18 @@ class Measures:
 
         return read
 
-    def _quantile(self, measure: QuantileMeasure) -> Reading:
-        statistic, step = measure.range_counts, self.layout.step
-        self._check(statistic, "range_counts")
-        tree = _tree(self.layout.plan.statistics[statistic].range_counts)
+    def question(self, measure: QuantileMeasure) -> Question:
+        """What a quantile asks of its tree. Raises PlanError where it does not fit the plan's statistics."""
+        self._check(measure.range_counts, "range_counts")
         if not 0 <= measure.quantile <= 1:
             raise PlanError("a quantile in the plan is not from 0 to 1")
-        question = Question(tree, measure.quantile, measure.integral)
-        source, of_group = Source(statistic, measure.quantile), self.layout.deviation(statistic)
+        tree = _tree(self.layout.plan.statistics[measure.range_counts].range_counts)
+        return Question(tree, measure.quantile, measure.integral)
+
+    def _quantile(self, measure: QuantileMeasure) -> Reading:
+        statistic, step = measure.range_counts, self.layout.step
+        question = self.question(measure)
+        tree, source, of_group = question.tree, Source(statistic, measure.quantile), self.layout.deviation(statistic)
 
         def read(row: Row) -> Smooth | None:
             leaves = row.memory.get(statistic)
