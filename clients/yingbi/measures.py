@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from yingbi.api.v1.plan_pb2 import BoundedSum, MeanMeasure, Measure, QuantileMeasure, RangeCounts, SumMeasure
 from yingbi.cells import Layout, PlanError, Row
 from yingbi.quantiles import Question, Tree, consistent_leaves
-from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source
+from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source, Z
 
 Reading = Callable[[Row], Number | None]
 """A row's number; None is NULL."""
@@ -105,7 +105,10 @@ class Measures:
             if found is None:
                 return None
             error = found.std_error
-            return Smooth(found.value, None if error is None else {source: error}, found.interval)
+            if error is None:
+                return Smooth(found.value, None, found.interval)
+            reach = max(found.value - found.interval[0], found.interval[1] - found.value)
+            return Smooth(found.value, {source: error}, found.interval, max(0.0, reach - Z * error))
 
         return read
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import made_plans as made  # type: ignore[import-not-found]
 import pytest
+from made_plans import formula, grid
+from yingbi.answer import table_of
 from yingbi.quantile_forecasts import DRAWS, draws_for, expected_error
 from yingbi.quantiles import Quantile, Question, Tree, consistent_leaves
 
@@ -78,6 +82,45 @@ def test_the_stated_error_is_the_true_one(tree: str, spread: str, rows: int) -> 
     for share in SHARES:
         found = runs(Question(TREES[tree], share), counts)
         assert 0.85 < found.ratio < (1.33 if found.true_error < 1 else 2), (share, found.true_error)
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize(("rows", "deviation"), [(300, DEVIATION), (3_000, DEVIATION), (3_000, 0.5)])
+def test_intervals_hold_however_small_noise_is_beside_a_range(spread: str, rows: int, deviation: float) -> None:
+    """They cover the whole range that has the quantile."""
+    tree = TREES["coarse"]
+    counts = drawn(tree, SPREADS[spread], rows)
+    below = list(itertools.accumulate(counts))
+    for share in SHARES:
+        leaf = next(place for place, count in enumerate(below) if count >= share * rows)
+        answers = list(answered(Question(tree, share), counts, deviation, 200))
+        held = [each.interval[0] <= tree.edge(leaf) and tree.edge(leaf + 1) <= each.interval[1] for each in answers]
+        assert sum(held) >= 0.94 * len(held)
+
+
+@pytest.mark.parametrize("rows", [200, 4_000])
+def test_intervals_of_a_difference_of_two_medians_hold(rows: int) -> None:
+    """With noise that is large beside a range, and with noise so small that where rows lie inside ranges decides."""
+    tree, draw = Tree(0, 16, 4, 2), random.Random(8)
+    plan = made.plan(
+        [made.ranges(4, 2, 0, 16), made.ranges(4, 2, 0, 16)],
+        [formula("SUBTRACT", made.quantile(0, 0.5), made.quantile(1, 0.5))],
+    )
+    deviation, held = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP, 0
+    for _ in range(100):
+        exact, cells = [], []
+        for _ in range(2):
+            shape = draw.uniform(0.5, 4)
+            values = sorted(16 * draw.random() ** shape for _ in range(rows))
+            counts = [0.0] * tree.leaves
+            for value in values:
+                counts[tree.leaf(value)] += 1
+            noisy = (node + draw.gauss(0, deviation) for node in nodes_of(counts, 4))
+            exact.append((values[len(values) // 2 - 1] + values[len(values) // 2]) / 2)
+            cells += noisy
+        (ends,) = table_of(plan, grid(*cells)).intervals[0]
+        held += ends is None or ends[0] <= exact[0] - exact[1] <= ends[1]
+    assert held >= 94
 
 
 @pytest.mark.parametrize("rows", [300, 1_000])
