@@ -98,7 +98,7 @@ def test_intervals_hold_however_small_noise_is_beside_a_range(spread: str, rows:
         assert sum(held) >= 0.94 * len(held)
 
 
-@pytest.mark.parametrize("rows", [200, 4_000])
+@pytest.mark.parametrize("rows", [200, 2_000])
 def test_intervals_of_a_difference_of_two_medians_hold(rows: int) -> None:
     """With noise that is large beside a range, and with noise so small that where rows lie inside ranges decides."""
     tree, draw = Tree(0, 16, 4, 2), random.Random(8)
@@ -107,8 +107,9 @@ def test_intervals_of_a_difference_of_two_medians_hold(rows: int) -> None:
         [formula("SUBTRACT", made.quantile(0, 0.5), made.quantile(1, 0.5))],
     )
     deviation, held = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP, 0
-    for _ in range(100):
-        exact, cells = [], []
+    for _ in range(80):
+        exact: list[float] = []
+        cells: list[float] = []
         for _ in range(2):
             shape = draw.uniform(0.5, 4)
             values = sorted(16 * draw.random() ** shape for _ in range(rows))
@@ -120,7 +121,7 @@ def test_intervals_of_a_difference_of_two_medians_hold(rows: int) -> None:
             cells += noisy
         (ends,) = table_of(plan, grid(*cells)).intervals[0]
         held += ends is None or ends[0] <= exact[0] - exact[1] <= ends[1]
-    assert held >= 94
+    assert held >= 75
 
 
 @pytest.mark.parametrize("rows", [300, 1_000])
