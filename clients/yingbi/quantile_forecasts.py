@@ -21,8 +21,8 @@ from yingbi.uncertain import Z
 DRAWS = 600
 """They tell a standard deviation with an error of 3 %; of quantiles near 0 and 1, whose tails are long, 10 %."""
 _FEWEST_DRAWS = 50
-_MOST_WORK = 10_000_000
-"""Leaves times draws, for all errors of a preview: some seconds."""
+_MOST_WORK = 3_000_000
+"""Leaves times draws, for all errors of a preview: a second or two."""
 
 
 def draws_for(leaves: int) -> int:
