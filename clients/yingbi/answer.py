@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, Output, Plan
+from yingbi.api.v1.plan_pb2 import BoundedSum, Measure, Output, Plan
 from yingbi.cells import Cell, Layout, PlanError, Row, groups_of, to_json, to_python
 from yingbi.formulas import NODE_COST, Formulas
 from yingbi.measures import Measures, Reading
 from yingbi.presentation import Estimate, Line, Presentation
-from yingbi.uncertain import CONFIDENCE, Interval, Linear, Number, Ratio, Smooth, interval, std_error
+from yingbi.quantile_forecasts import draws_for, expected_error
+from yingbi.uncertain import CONFIDENCE, Interval, Linear, Number, Ratio, interval, std_error
 
 __all__ = [
     "CONFIDENCE", "AverageError", "Cell", "Column", "ColumnKind", "Forecast", "Interval", "PlanError", "Table",
@@ -64,8 +65,9 @@ class Forecast:
     HAVING, ORDER BY and LIMIT are left out, since they depend on the answer. `std_errors` has None for keys
     and for all that depends on the data. For those, `average_errors` tells the error by size of group: for
     means, ratios of sums and counts, and quantiles, as if each row counted in full in all of the column's
-    statistics, with values in the middle of their range, or spread evenly over it where ranges are counted. Where
-    grouping sets add groups up, it is for rows of the fewest groups.
+    statistics, with values in the middle of their range, or spread evenly over it for quantiles, whose errors are
+    simulated (`quantile_forecasts`) and so right within 10 % for such rows. Where grouping sets add groups up,
+    it is for rows of the fewest groups.
     """
 
     columns: tuple[Column, ...]
@@ -215,29 +217,41 @@ def _linear_errors(reader: _Reader, leaves: int) -> tuple[float | None, ...]:
 def _average_errors(reader: _Reader, leaves: int, group_sizes: Sequence[int]) -> Iterator[AverageError]:
     plan = reader.layout.plan
     linear = _linear_errors(reader, leaves)
+    draws = _draws(reader, len(group_sizes))
     for output, number, known in zip(plan.outputs, reader.numbers, linear, strict=True):
         if number is None or known is not None:
             continue
-        is_quantile = _kind(output) == "quantile"
         for rows in group_sizes:
+            if _kind(output) == "quantile":
+                yield AverageError(output.name, rows, _quantile_error(reader, output.measure, leaves, rows, draws))
+                continue
             found = number(_made_up(reader.layout, leaves, rows))
-            told = _can_be_told(plan, found, is_quantile=is_quantile)
+            told = _can_be_told(plan, found)
             yield AverageError(output.name, rows, _estimate(found).std_error if told else None)
 
 
-def _can_be_told(plan: Plan, number: Number | None, *, is_quantile: bool) -> bool:
-    """Whether the error follows from the number of rows.
+def _can_be_told(plan: Plan, number: Number | None) -> bool:
+    """Whether the error of what is no quantile follows from the number of rows.
 
     A ratio's does unless it has units in it, of which nobody knows how many rows they have.
     """
-    match number:
-        case Ratio():
-            sources = (*number.numerator.noise, *number.denominator.noise)
-            kinds = {plan.statistics[source.statistic].WhichOneof("kind") for source in sources}
-            return "distinct_units" not in kinds
-        case Smooth():
-            return is_quantile
-    return False
+    if not isinstance(number, Ratio):
+        return False
+    sources = (*number.numerator.noise, *number.denominator.noise)
+    return all(plan.statistics[source.statistic].WhichOneof("kind") != "distinct_units" for source in sources)
+
+
+def _quantile_error(reader: _Reader, measure: Measure, leaves: int, rows: int, draws: int) -> float | None:
+    question = Measures(reader.layout).question(measure.quantile)
+    deviation = reader.layout.deviation(measure.quantile.range_counts) * math.sqrt(leaves)
+    error = expected_error(question, rows, deviation, draws)
+    return error if error is not None and math.isfinite(error) else None
+
+
+def _draws(reader: _Reader, sizes: int) -> int:
+    outputs = [output for output in reader.layout.plan.outputs if _kind(output) == "quantile"]
+    widths = (reader.layout.widths[output.measure.quantile.range_counts] for output in outputs)
+    return draws_for(sizes * sum(widths))
 
 
 def _made_up(layout: Layout, leaves: int, rows: int) -> Row:

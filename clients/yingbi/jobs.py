@@ -41,7 +41,7 @@ class Job:
     message: job_pb2.Job = field(repr=False)
     gateway: Gateway = field(repr=False, compare=False)
     first_stage: Job | None = field(default=None, repr=False, compare=False)
-    """The job that selected this one's group keys or clipping bound, where this process asked both."""
+    """The job that selected this one's group keys or clipping bound, where there is one."""
 
     def __repr__(self) -> str:
         return f"Job({self.id!r}, state={self.state!r})"
@@ -59,6 +59,13 @@ class Job:
     def progress(self) -> str:
         """What is happening, in words; empty when there is nothing to add to the state."""
         return self.message.progress
+
+    @property
+    def words(self) -> str:
+        """State and progress in one line; where the question has two stages, which of them this is."""
+        state = self.state.replace("_", " ")
+        more = f" – {self.progress}" if self.progress and self.progress != state else ""
+        return f"{self._stage}{state}{more}"
 
     @property
     def is_final(self) -> bool:
@@ -112,7 +119,7 @@ class Job:
             raise end
         if stages.is_first_stage(self.receipt.dossier.plan):
             raise self._without_answer()
-        return Answer(self)
+        return Answer(self._with_first_stage())
 
     @cached_property
     def receipt(self) -> Receipt:
@@ -185,6 +192,38 @@ class Job:
             if message.HasField("failure")
             else None,
         }
+
+    @property
+    def _stage(self) -> str:
+        if self.first_stage is not None:
+            return "second of two stages: "
+        is_first = stages.is_first_stage(Plan.FromString(self.message.plan))
+        return "first of two stages: " if is_first else ""
+
+    def _with_first_stage(self) -> Job:
+        """With the job that selected its keys or bound, also where another process asked: by its request id.
+
+        Only a first stage whose receipt verifies and from which this plan follows is believed to be one.
+        """
+        if self.first_stage is not None or not stages.may_be_second_stage(self.receipt.dossier.plan):
+            return self
+        wanted = (self.message.developer, self.message.request_id + stages.REQUEST_SUFFIX)
+        listed = (job for job in self.gateway.list_jobs() if (job.developer, job.request_id) == wanted)
+        message = next(listed, None)
+        first = None if message is None else Job(message, self.gateway)
+        return replace(self, first_stage=first) if first is not None and first._leads_to(self) else self
+
+    def _leads_to(self, second: Job) -> bool:
+        if self.state != "succeeded" or not stages.is_first_stage(self.receipt.dossier.plan):
+            return False
+        self.receipt.verify()
+        dossier = self.receipt.dossier
+        try:
+            contributions = [part.body for part in dossier.contributions]
+            stages.check_follows(second.receipt.dossier.plan, dossier.plan, contributions)
+        except Problem:
+            return False
+        return True
 
     def _without_answer(self) -> Problem:
         question = self.message.request_id.removesuffix(stages.REQUEST_SUFFIX)
@@ -341,9 +380,7 @@ def _stage_json(job: Job) -> dict[str, object]:
 
 def print_progress(job: Job) -> None:
     """One line of what is happening, to standard error."""
-    words = job.state.replace("_", " ")
-    more = f" – {job.progress}" if job.progress and job.progress != words else ""
-    print(f"{job.id}: {words}{more}", file=sys.stderr)
+    print(f"{job.id}: {job.words}", file=sys.stderr)
 
 
 def _reporter(progress: Progress | bool | None) -> Progress:

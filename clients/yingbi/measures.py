@@ -21,7 +21,7 @@ from yingbi.api.v1.plan_pb2 import (
 from yingbi.cells import Layout, PlanError, Row
 from yingbi.distinct import values_held
 from yingbi.quantiles import Question, Tree, consistent_leaves
-from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source
+from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source, Z
 
 Reading = Callable[[Row], Number | None]
 """A row's number; None is NULL."""
@@ -114,14 +114,18 @@ class Measures:
 
         return read
 
-    def _quantile(self, measure: QuantileMeasure) -> Reading:
-        statistic, step = measure.range_counts, self.layout.step
-        self._check(statistic, "range_counts")
-        tree = _tree(self.layout.plan.statistics[statistic].range_counts)
+    def question(self, measure: QuantileMeasure) -> Question:
+        """What a quantile asks of its tree. Raises PlanError where it does not fit the plan's statistics."""
+        self._check(measure.range_counts, "range_counts")
         if not 0 <= measure.quantile <= 1:
             raise PlanError("a quantile in the plan is not from 0 to 1")
-        question = Question(tree, measure.quantile, measure.integral)
-        source, of_group = Source(statistic, measure.quantile), self.layout.deviation(statistic)
+        tree = _tree(self.layout.plan.statistics[measure.range_counts].range_counts)
+        return Question(tree, measure.quantile, measure.integral)
+
+    def _quantile(self, measure: QuantileMeasure) -> Reading:
+        statistic, step = measure.range_counts, self.layout.step
+        question = self.question(measure)
+        tree, source, of_group = question.tree, Source(statistic, measure.quantile), self.layout.deviation(statistic)
 
         def read(row: Row) -> Smooth | None:
             leaves = _leaves(row, statistic, tree, step)
@@ -129,7 +133,10 @@ class Measures:
             if found is None:
                 return None
             error = found.std_error
-            return Smooth(found.value, None if error is None else {source: error}, found.interval)
+            if error is None:
+                return Smooth(found.value, None, found.interval)
+            reach = max(found.value - found.interval[0], found.interval[1] - found.value)
+            return Smooth(found.value, {source: error}, found.interval, max(0.0, reach - Z * error))
 
         return read
 

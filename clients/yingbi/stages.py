@@ -17,11 +17,26 @@ from yingbi.api.v1.receipt_pb2 import ContributionBody
 
 REQUEST_SUFFIX = "/keys"
 """What the request id of a first stage ends in, after that of its question."""
+_SECOND_STAGE_SHARE = 0.96
+"""Of what a question's ε and δ buy, a second stage has 95 % at most; rounding of σ is in the rest."""
 
 
 def is_first_stage(plan: Plan) -> bool:
     """Whether a plan selects keys or measures units, and so has no answer of its own."""
     return plan.HasField("key_selection") or any(part.HasField("unit_norms") for part in plan.statistics)
+
+
+def may_be_second_stage(plan: Plan) -> bool:
+    """Whether a plan leaves enough of its price for a first stage, which takes 5 % or more.
+
+    A plan that charges (nearly) all that its ε and δ buy has none. One of much ε and little sensitivity may charge
+    less without having had one.
+    """
+    try:
+        whole = zcdp.bought(plan.epsilon, plan.delta)[0]
+    except zcdp.BadPrivacyParameter:
+        return False
+    return not is_first_stage(plan) and rho_units(plan) <= _SECOND_STAGE_SHARE * whole
 
 
 def rho_units(*plans: Plan) -> int:

@@ -11,7 +11,8 @@ Three kinds, by what can be said of the interval:
   functions of one number (square root, absolute value, scaling) take the image of its interval, which holds
   as well as that does.
 
-Intervals are for 95 % and for noise alone: what clipping changed is no part of them.
+Intervals are for 95 % and for noise alone: what clipping changed is no part of them. A quantile's covers the width of
+ranges too, and what is computed of it keeps that (`Smooth.slack`).
 """
 
 from __future__ import annotations
@@ -66,11 +67,17 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Smooth:
-    """`noise` and `interval` are None where they cannot be told."""
+    """`noise` and `interval` are None where they cannot be told.
+
+    `slack` is what the interval has to cover beside noise, to each side: where rows lie inside the ranges of a
+    quantile. What is computed of several numbers adds up their slacks, since nothing is known of how they depend
+    on each other.
+    """
 
     value: float
     noise: Noise | None
     interval: Interval | None
+    slack: float = 0.0
 
 
 Number = Linear | Ratio | Smooth
@@ -152,7 +159,7 @@ def affine(number: Number, scale: float, shift: float) -> Number:
             upper = _sum((scale, number.numerator), (shift, number.denominator))
             return Ratio(value, upper, number.denominator, (low, high))
     noise = None if number.noise is None else _weighed((scale, number.noise))
-    return Smooth(value, noise, _image(number.interval, lambda end: scale * end + shift))
+    return Smooth(value, noise, _image(number.interval, lambda end: scale * end + shift), abs(scale) * number.slack)
 
 
 def add(left: Number, right: Number) -> Number:
@@ -203,7 +210,7 @@ def absolute(number: Number) -> Number:
     ends = interval(number)
     if ends is not None:
         ends = (max(0.0, ends[0], -ends[1]), max(-ends[0], ends[1]))
-    return Smooth(abs(number.value), noise, ends)
+    return Smooth(abs(number.value), noise, ends, _slack(number))
 
 
 def square_root(number: Number) -> Number | None:
@@ -214,7 +221,8 @@ def square_root(number: Number) -> Number | None:
     if _constant(number):
         return Linear(root)
     noise = None if number.noise is None or root == 0 else _weighed((0.5 / root, number.noise))
-    return Smooth(root, noise, _image(interval(number), lambda end: math.sqrt(max(0.0, end))))
+    ends = _image(interval(number), lambda end: math.sqrt(max(0.0, end)))
+    return Smooth(root, noise, ends, _slack(number) * 0.5 / root if root else 0.0)
 
 
 def least(numbers: Sequence[Number]) -> Number:
@@ -246,7 +254,7 @@ def _extreme(
     certain = [noise for noise in noises if noise is not None]
     if len(certain) < len(noises):
         return Smooth(value, None, image)
-    return Smooth(value, max(certain, key=deviation, default={}), image)
+    return Smooth(value, max(certain, key=deviation, default={}), image, max(map(_slack, numbers)))
 
 
 def _constant(number: Number) -> bool:
@@ -255,7 +263,11 @@ def _constant(number: Number) -> bool:
 
 def _significant(number: Number) -> bool:
     error = std_error(number)
-    return error is not None and abs(number.value) > Z * error
+    return error is not None and abs(number.value) > Z * error + _slack(number)
+
+
+def _slack(number: Number) -> float:
+    return number.slack if isinstance(number, Smooth) else 0.0
 
 
 def _weighed(*parts: tuple[float, Noise]) -> dict[Source, float]:
@@ -278,12 +290,12 @@ def _first_order(value: float, *parts: tuple[float, Number]) -> Smooth:
         if number.noise is None:
             return Smooth(value, None, None)
         known.append((scale, number.noise))
-    noise = _weighed(*known)
-    return Smooth(value, noise, _around(value, noise))
+    noise, slack = _weighed(*known), sum(abs(scale) * _slack(number) for scale, number in parts)
+    return Smooth(value, noise, _around(value, noise, slack), slack)
 
 
-def _around(value: float, noise: Noise) -> Interval:
-    margin = Z * deviation(noise)
+def _around(value: float, noise: Noise, slack: float = 0.0) -> Interval:
+    margin = Z * deviation(noise) + slack
     return value - margin, value + margin
 
 

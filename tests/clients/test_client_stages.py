@@ -55,7 +55,7 @@ class MadeUpGateway:
         self.jobs: dict[str, job_pb2.Job] = {}
         self.requests: list[job_pb2.SubmitQueryRequest] = []
         self.state = job_pb2.JOB_STATE_QUEUED
-        self.reads = 0
+        self.reads = self.listings = 0
         self.finishes_after = 1
         self.lie: Callable[[Plan, Plan | None], None] = lambda plan, outlook: None
         self.damage: Callable[[receipt_pb2.Receipt], None] = lambda receipt: None
@@ -104,6 +104,10 @@ class MadeUpGateway:
         if self.reads >= self.finishes_after:
             self.finish(name)
         return self.jobs[name]
+
+    def list_jobs(self) -> Iterator[job_pb2.Job]:
+        self.listings += 1
+        yield from reversed(self.jobs.values())
 
     def watch_job(self, name: str, after: int) -> Iterator[job_pb2.Job]:
         self.finish(name)
@@ -212,9 +216,49 @@ def test_asking_again_with_the_same_id_is_the_same_jobs(gateway: MadeUpGateway) 
 
 
 def test_progress_of_the_first_stage_is_told(gateway: MadeUpGateway) -> None:
-    heard: list[Job] = []
-    question(gateway).run(1.0, progress=heard.append)
-    assert [job.id for job in heard] == ["job-1", "job-1", "job-2", "job-2"]
+    heard: list[tuple[str, str]] = []
+    question(gateway).run(1.0, progress=lambda job: heard.append((job.id, job.words)))
+    assert heard == [
+        ("job-1", "first of two stages: queued"),
+        ("job-1", "first of two stages: succeeded"),
+        ("job-2", "second of two stages: queued"),
+        ("job-2", "second of two stages: succeeded"),
+    ]
+
+
+def test_progress_of_a_question_of_one_stage_names_none(gateway: MadeUpGateway) -> None:
+    heard: list[str] = []
+    question(gateway, "SELECT COUNT(*) FROM visits").run(1.0, progress=lambda job: heard.append(job.words))
+    assert heard == ["queued", "succeeded"]
+
+
+def fetched(gateway: MadeUpGateway, name: str) -> Job:
+    """The job as another process finds it."""
+    return Job(gateway.get_job(name), gateway)  # type: ignore[arg-type]
+
+
+def test_an_answer_that_is_fetched_later_shows_both_stages_too(gateway: MadeUpGateway) -> None:
+    answer = question(gateway).run(1.0)
+    assert fetched(gateway, "job-2").answer().to_json() == answer.to_json()
+
+
+def test_no_first_stage_is_looked_for_where_the_whole_price_was_charged(gateway: MadeUpGateway) -> None:
+    question(gateway, "SELECT COUNT(*) FROM visits").run(1.0)
+    assert fetched(gateway, "job-1").answer().stages == ()
+    assert gateway.listings == 0
+
+
+def test_a_first_stage_of_another_question_or_developer_is_not_shown(gateway: MadeUpGateway) -> None:
+    question(gateway).run(1.0)
+    first, second = gateway.jobs["job-1"], gateway.jobs["job-2"]
+    first.developer = "eve"
+    assert fetched(gateway, "job-2").answer().stages == ()
+    first.developer = ""
+    assert len(fetched(gateway, "job-2").answer().stages) == 1
+    gateway.cities = (["Rome"], ["Rome"], ["Rome"])
+    gateway.finish("job-1")
+    assert second.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert Job(second, gateway).answer().stages == ()  # type: ignore[arg-type]
 
 
 def test_without_waiting_a_short_first_stage_is_gone_through(gateway: MadeUpGateway) -> None:

@@ -214,6 +214,7 @@ def test_keys_that_nobody_declared_are_selected_first_and_a_lonely_one_never_app
         assert abs(count - expected[city][0]) <= 6 * errors[1] + 1
         assert abs(age - expected[city][1]) <= 6 * errors[2] + 0.1
     assert len(answer["stages"]) == 1
+    assert asked.fetch("result", answer["job"])["stages"] == answer["stages"]
     spent = asked.spent("clinic")
     again = asked.fetch("sql", "clinic", sql, "--epsilon", EPSILON, "--request-id", "cities")
     assert (again["rows"], asked.spent("clinic")) == (answer["rows"], spent)

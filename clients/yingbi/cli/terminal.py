@@ -58,7 +58,7 @@ class Terminal:
         from rich.console import Console
 
         with Console(stderr=True).status("asking") as status:
-            yield lambda job: status.update(_words(job))
+            yield lambda job: status.update(job.words)
 
 
 class _Lines:
@@ -69,12 +69,7 @@ class _Lines:
         self._last = ""
 
     def __call__(self, job: Job) -> None:
-        words = _words(job)
-        if words != self._last:
-            self._last = words
-            self._terminal.say(f"{job.id}: {words}")
-
-
-def _words(job: Job) -> str:
-    state = job.state.replace("_", " ")
-    return f"{state} – {job.progress}" if job.progress and job.progress != state else state
+        line = f"{job.id}: {job.words}"
+        if line != self._last:
+            self._last = line
+            self._terminal.say(line)

@@ -18,6 +18,7 @@ from enclave_sim.plan.validation import check_plan
 from enclave_sim.plan.values import PythonValue, from_python, to_python
 from gateway.planning.query import Question, plan_question
 from gateway.planning.stages import FirstStage, clipping_bound, edges, stage_notes
+from gateway.planning.statistics import budget_parts
 
 from .conftest import VERSION, nafld
 
@@ -261,6 +262,13 @@ class TestAutomaticBounds:
 
     def test_matter_for_a_sum_even_where_a_unit_has_one_row(self) -> None:
         assert asked("SELECT SUM(age) FROM patients", auto_bounds=True).outlook is not None
+
+    def test_weigh_the_noise_that_a_count_will_have_beside_a_quantile(self) -> None:
+        """Of three parts of ρ, not two: the quantile takes two."""
+        plan = asked("SELECT test, COUNT(*), MEDIAN(value) FROM labs GROUP BY test").plan
+        assert budget_parts(plan) == pytest.approx(3)
+        shares = [statistic.rho_units for statistic in plan.statistics]
+        assert shares[1] == pytest.approx(2 * shares[0], rel=1e-3)
 
     @pytest.mark.parametrize("sql", ["SELECT COUNT(*) FROM patients", "SELECT COUNT(DISTINCT id) FROM labs"])
     def test_cost_nothing_where_no_bound_matters(self, sql: str) -> None:
