@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from yingbi.api.v1.plan_pb2 import BoundedSum, MeanMeasure, Measure, QuantileMeasure, RangeCounts, SumMeasure
 from yingbi.cells import Layout, PlanError, Row
 from yingbi.quantiles import Question, Tree, consistent_leaves
-from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source
+from yingbi.uncertain import DEPENDENT, Linear, Number, Ratio, Smooth, Source
 
 Reading = Callable[[Row], Number | None]
 """A row's number; None is NULL."""
@@ -52,11 +52,12 @@ class Measures:
 
     def _cell(self, statistic: int, *kinds: str) -> Callable[[Row], Linear]:
         self._check(statistic, *kinds)
-        source, step, of_group = Source(statistic), self.layout.step, self.layout.deviation(statistic)
+        step, of_group = self.layout.step, self.layout.deviation(statistic)
 
         def read(row: Row) -> Linear:
-            noise = of_group * math.sqrt(row.leaves)
-            return _finite(Linear(row.cells[statistic][0] * step, {source: noise}), noise)
+            noise = of_group * math.sqrt(row.leaves / len(row.parts))
+            sources = {Source(statistic, part): noise for part in row.parts}
+            return _finite(Linear(row.cells[statistic][0] * step, sources), noise)
 
         return read
 
@@ -91,7 +92,7 @@ class Measures:
         if not 0 <= measure.quantile <= 1:
             raise PlanError("a quantile in the plan is not from 0 to 1")
         question = Question(tree, measure.quantile, measure.integral)
-        source, of_group = Source(statistic, measure.quantile), self.layout.deviation(statistic)
+        of_group, is_apart = self.layout.deviation(statistic), len(self.layout.sets) == 1
 
         def read(row: Row) -> Smooth | None:
             leaves = row.memory.get(statistic)
@@ -100,8 +101,11 @@ class Measures:
             found = question.answer(leaves, of_group * math.sqrt(row.leaves))
             if found is None:
                 return None
-            error = found.std_error
-            return Smooth(found.value, None if error is None else {source: error}, found.interval)
+            if found.std_error is None:
+                return Smooth(found.value, None, found.interval)
+            part = row.place if is_apart else DEPENDENT - row.place
+            source = Source(statistic, part, measure.quantile)
+            return Smooth(found.value, {source: found.std_error}, found.interval)
 
         return read
 

@@ -28,10 +28,18 @@ Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 Interval = tuple[float, float]
 
 
+DEPENDENT = -1
+
+
 class Source(NamedTuple):
-    """A source of noise: a statistic's cell, or what its whole tree does to one quantile."""
+    """A source of noise: a statistic's cell, or what its whole tree does to one quantile.
+
+    `part` tells the cells of different rows apart where rows are compared (`cells.Row.parts`); one of `DEPENDENT`
+    or less, quantiles of rows that may have cells in common.
+    """
 
     statistic: int
+    part: int = 0
     quantile: float | None = None
 
 
@@ -77,16 +85,18 @@ Number = Linear | Ratio | Smooth
 def deviation(noise: Noise) -> float:
     """The standard deviation of the sum of all sources.
 
-    Cells are independent. Two quantiles of one tree are not, and how they depend on each other is not known;
-    their deviations are added, which is what it is at most (the triangle inequality of the L2 norm).
+    Cells are independent. Two quantiles of one tree, or of trees that have cells in common, are not, and how they
+    depend on each other is not known; their deviations are added, which is what it is at most (the triangle
+    inequality of the L2 norm).
     """
     cells = [part for source, part in noise.items() if source.quantile is None]
     if len(cells) == len(noise):
         return math.hypot(*cells)
-    trees: dict[int, float] = {}
+    trees: dict[tuple[int, int], float] = {}
     for source, part in noise.items():
         if source.quantile is not None:
-            trees[source.statistic] = trees.get(source.statistic, 0.0) + abs(part)
+            tree = (source.statistic, max(source.part, DEPENDENT))
+            trees[tree] = trees.get(tree, 0.0) + abs(part)
     return math.hypot(*cells, *trees.values())
 
 
@@ -266,14 +276,18 @@ def _sum(*parts: tuple[float, Linear]) -> Linear:
     return Linear(value, _weighed(*((scale, number.noise) for scale, number in parts)))
 
 
+def first_order(value: float, noise: Noise) -> Smooth:
+    """A number whose noise is known to first order."""
+    return Smooth(value, noise, _around(value, noise))
+
+
 def _first_order(value: float, *parts: tuple[float, Number]) -> Smooth:
     known = []
     for scale, number in parts:
         if number.noise is None:
             return Smooth(value, None, None)
         known.append((scale, number.noise))
-    noise = _weighed(*known)
-    return Smooth(value, noise, _around(value, noise))
+    return first_order(value, _weighed(*known))
 
 
 def _around(value: float, noise: Noise) -> Interval:

@@ -21,18 +21,13 @@ from gateway.planning.sql import ParsedSelect
 # Parts of a SELECT that are looked at last: a raw column is the greater surprise.
 _REFUSED = {
     "distinct": ("SELECT DISTINCT cannot be asked.", "Use GROUP BY with a column that has declared values."),
-    "qualify": (
-        "QUALIFY cannot be asked over groups.",
-        "Use it in a subquery on each unit's rows, or filter the answer with HAVING.",
-    ),
-    "windows": ("Window functions cannot be asked over groups.", "Leave WINDOW out."),
     "sample": ("Sampling cannot be asked.", "Leave it out: every row is used."),
     "into": ("A query writes nothing.", "Leave INTO out."),
 }
 _SOURCE = frozenset({"with_", "from_", "joins", "laterals", "where"})
 _UNIT_OPERATORS = ("unit_aggregation", "unit_ranking", "unit_join")
 """Relations that are made of all rows of a unit."""
-_UNDERSTOOD = _SOURCE | {"expressions", "group", "having", "order", "limit", "offset"}
+_UNDERSTOOD = _SOURCE | {"expressions", "group", "having", "qualify", "windows", "order", "limit", "offset"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration) -> Aske
             raise parsed.source.unsupported(
                 f"{name.strip('_').replace('_', ' ').upper()} cannot be asked.",
                 at=_node(part) or parsed.select,
-                hint="Ask with SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, ORDER BY and LIMIT.",
+                hint="Ask with SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, QUALIFY, ORDER BY and LIMIT.",
             )
     return Asked(parsed.select, scope, selection, presentation)
 

@@ -155,12 +155,18 @@ def _measures(plan: Plan) -> Iterator[Measure]:
     """All measures of the plan's answer, those inside formulas included."""
     yield from _shown(plan)
     formulas: list[Formula] = [output.formula for output in plan.outputs if output.HasField("formula")]
-    formulas += [plan.presentation.having, *(ordering.formula for ordering in plan.presentation.order_by)]
+    formulas += [
+        plan.presentation.having,
+        plan.presentation.qualify,
+        *(ordering.formula for ordering in plan.presentation.order_by),
+    ]
     while formulas:
         formula = formulas.pop()
         if formula.HasField("measure"):
             yield formula.measure
         formulas += formula.operation.operands
+        formulas += formula.window.operands
+        formulas += [ordering.formula for ordering in formula.window.order_by]
 
 
 def _count_of(count: int, noun: str) -> str:

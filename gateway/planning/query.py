@@ -257,6 +257,7 @@ def _presentation(asked: Presentation, chooser: Chooser) -> plan_pb2.Presentatio
         return None
     return plan_pb2.Presentation(
         having=None if asked.having is None else chooser.formula(asked.having),
+        qualify=None if asked.qualify is None else chooser.formula(asked.qualify),
         order_by=[_ordering(ordering, chooser) for ordering in asked.order_by],
         limit=asked.limit,
         offset=asked.offset,

@@ -105,7 +105,7 @@ class _Reader:
             found = read_aggregates(self._scope, node)
             return tuple(ShownFormula(f"{name}{ending}", aggregate) for ending, aggregate in found)
         if self._is_formula(node):
-            return (ShownFormula(name, read_formula(self._scope, node, self._named)),)
+            return (ShownFormula(name, read_formula(self._scope, node, self._named, self._keys)),)
         return (self._key(item),)
 
     def _is_formula(self, node: exp.Expr) -> bool:

@@ -220,10 +220,13 @@ FIELDS: dict[str, set[str]] = {
         *("row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"),
         *("sigma", "rho_units", "filter"),
     },
-    "Output": {"name", "key", "measure", "formula"},
+    "Output": {"name", "key", "measure", "formula", "labels"},
     "Measure": {"count", "sum", "mean", "quantile"},
-    "Formula": {"measure", "constant", "operation"},
-    "Presentation": {"having", "order_by", "limit", "offset"},
+    "Formula": {"measure", "constant", "operation", "window"},
+    "Window": {"function", "operands", "partition_by", "order_by", "frame", "offset"},
+    "Frame": {"start", "end", "peers"},
+    "Presentation": {"having", "order_by", "limit", "offset", "qualify"},
+    "OutputOrdering": {"output", "formula", "key", "descending", "nulls_first"},
 }
 
 
