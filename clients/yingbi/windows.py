@@ -92,7 +92,7 @@ class Window:
             return sorting
         if frame.peers or not frame.HasField("end"):
             return sorting + rows
-        return sorting + min(rows, frame.end - frame.start + 1)
+        return sorting + max(0, min(rows, frame.end - frame.start + 1))
 
     def compute(self, rows: Sequence[Row], most_sources: int) -> dict[int, _Operand]:
         """The window's number for each row, by `Row.place`.

@@ -14,9 +14,10 @@ from gateway.planning.formulas import aggregates_of
 from gateway.planning.keys import Listed
 from gateway.planning.presentation import Presentation, read_presentation
 from gateway.planning.scope import Scope
-from gateway.planning.selection import Selection, ShownFormula, read_selection
+from gateway.planning.selection import Selection, ShownFormula, labelled, read_selection
 from gateway.planning.sources import read_source
 from gateway.planning.sql import ParsedSelect
+from gateway.planning.tabulations import tabulated
 
 # Parts of a SELECT that are looked at last: a raw column is the greater surprise.
 _REFUSED = {
@@ -57,7 +58,9 @@ def read_question(parsed: ParsedSelect, declaration: DatasetDeclaration) -> Aske
         Problem: with the place of whatever cannot be asked.
     """
     scope = read_source(parsed.source, parsed.select, declaration)
-    selection = read_selection(scope, parsed)
+    rows = tabulated(scope, parsed)
+    scope, parsed = rows.scope, rows.parsed
+    selection = labelled(read_selection(scope, parsed), rows.labels)
     presentation = read_presentation(scope, parsed.select, selection)
     for name, (message, hint) in _REFUSED.items():
         part = parsed.select.args.get(name)

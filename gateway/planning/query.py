@@ -24,6 +24,7 @@ from enclave_sim.plan.validation import (
     PlanError,
     check_plan,
 )
+from enclave_sim.plan.values import from_python
 from gateway.planning import stages
 from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.presentation import Ordering, Presentation
@@ -245,7 +246,7 @@ def _draft(asked: Asked, setting: _Setting) -> Plan:
 
 def _output(column: Shown, chooser: Chooser) -> Output:
     if isinstance(column, ShownKey):
-        return Output(name=column.name, key=column.key)
+        return Output(name=column.name, key=column.key, labels=[from_python(label) for label in column.labels])
     formula = chooser.formula(column.formula)
     if formula.HasField("measure"):
         return Output(name=column.name, measure=formula.measure)

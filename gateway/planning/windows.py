@@ -15,6 +15,7 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1 import plan_pb2
 from yingbi.api.v1.plan_pb2 import Frame
 
+from enclave_sim.plan import values
 from enclave_sim.plan.windows import MAX_PLACES
 from gateway.planning.expressions import compile_term
 from gateway.planning.literals import unwrapped
@@ -140,12 +141,12 @@ class WindowReader:
         if has_parts_beyond(node, _PARTS):
             raise self._source.unsupported("This form of OVER cannot be asked.", at=node, hint=_ACCEPTED)
         definition = self._definition(node)
-        partition = tuple(dict.fromkeys(self._key(part) for part in definition.args.get("partition_by") or ()))
+        parts = [self._key(part, "makes no partitions of them") for part in definition.args.get("partition_by") or ()]
         order = definition.args.get("order")
         ordered = () if order is None else tuple(self._ordering(each) for each in order.expressions)
         function, operands, offset = self._function(unwrapped(node.this))
         frame = self._frame(definition, is_ordered=bool(ordered)) if function in _framed() else None
-        return Window(function, operands, partition, ordered, frame, offset)
+        return Window(function, operands, tuple(dict.fromkeys(parts)), ordered, frame, offset)
 
     def _definition(self, node: exp.Window) -> exp.Window:
         """The node whose partition, order and frame hold: itself, or the named one of the WINDOW clause."""
@@ -163,8 +164,8 @@ class WindowReader:
                     break
                 found: exp.Window = each
                 return found
-        raise self._source.malformed(
-            "unknown_window", f"There is no window {name.name[:40]}.", at=node, hint="Add WINDOW name AS (ORDER BY x)."
+        raise self._source.unsupported(
+            f"There is no window {name.name[:40]}.", at=node, hint="Add WINDOW name AS (ORDER BY x)."
         )
 
     def _function(self, node: exp.Expr) -> tuple[plan_pb2.Window.Function.ValueType, tuple[Formula, ...], int]:
@@ -175,12 +176,12 @@ class WindowReader:
             return plan_pb2.Window.FUNCTION_TILE, (), self._places(node, node.this, least=1)
         if kind in _SHIFTS and not has_parts_beyond(node, frozenset({"this", "offset", "default"})):
             offset, default = node.args.get("offset"), node.args.get("default")
-            operands = [self._number(part) for part in (node.this, default) if part is not None]
+            operands = [self._operand(node, part) for part in (node.this, default) if part is not None]
             return _SHIFTS[kind], tuple(operands), 1 if offset is None else self._places(node, offset, least=0)
         if kind is exp.Count and _counts_rows(node):
             return plan_pb2.Window.FUNCTION_COUNT_ROWS, (), 0
         if kind in _OF_FRAMES and not has_parts_beyond(node, frozenset({"this", "big_int"})):
-            return _OF_FRAMES[kind], (self._operand(node),), 0
+            return _OF_FRAMES[kind], (self._operand(node, node.this),), 0
         if isinstance(node, exp.Filter):
             raise self._source.unsupported(
                 "FILTER cannot be asked of a window function.",
@@ -189,21 +190,19 @@ class WindowReader:
             )
         raise self._source.unsupported("This window function cannot be asked over groups.", at=node, hint=_ACCEPTED)
 
-    def _operand(self, node: exp.Expr) -> Formula:
+    def _operand(self, node: exp.Expr, operand: exp.Expr) -> Formula:
         """What is computed of each row: SUM(SUM(x)) OVER (), and not SUM(x) OVER (), where rows are groups."""
-        operand = unwrapped(node.this)
-        try:
+        if not isinstance(unwrapped(operand), exp.Column) or self._is_number(self._meant(unwrapped(operand))):
             return self._number(operand)
-        except Problem as problem:
-            if problem.code != "raw_columns":
-                raise
-            name = node.sql_name() if isinstance(node, exp.Func) else "SUM"
-            raise self._source.refuse(
-                problem.code,
-                "Window functions are over the rows of the answer, which are groups.",
-                at=operand,
-                hint=f"Write {name}({'COUNT' if name == 'COUNT' else 'SUM'}({operand.sql()[:40]})) OVER (...).",
-            ) from problem
+        name = node.sql_name() if isinstance(node, exp.Func) else "SUM"
+        term = compile_term(self._scope, self._meant(unwrapped(operand)))
+        if self._keys.find(term.expression) is not None:
+            message = "Window functions compute with numbers of other rows, not with their keys."
+            hint = f"Write {name}(COUNT(*)) OVER (...)."
+        else:
+            message = "Window functions are over the rows of the answer, which are groups."
+            hint = f"Write {name}({'COUNT' if term.type not in values.NUMERIC else 'SUM'}({term.label})) OVER (...)."
+        raise self._source.refuse("raw_columns", message, at=operand, hint=hint)
 
     def _places(self, node: exp.Expr, number: exp.Expr, least: int) -> int:
         inner = unwrapped(number)
@@ -215,15 +214,15 @@ class WindowReader:
             f"This takes a whole number from {least} to {MAX_PLACES:,}.", at=node, hint="Write 1."
         )
 
-    def _key(self, node: exp.Expr) -> int:
+    def _key(self, node: exp.Expr, so: str) -> int:
         term = compile_term(self._scope, self._meant(unwrapped(node)))
         found = self._keys.find(term.expression)
         if found is None:
             raise self._source.refuse(
                 "raw_columns",
-                f"{term.label} is no key of the groups, so it makes no partitions of them.",
+                f"{term.label} is no key of the groups, so it {so}.",
                 at=node,
-                hint=f"Add {term.label} to GROUP BY, or partition by a key.",
+                hint="Use what stands in GROUP BY, or an aggregate to order by.",
             )
         return found
 
@@ -235,7 +234,7 @@ class WindowReader:
         return WindowOrdering(self._ordered_by(by), descending, nulls_first)
 
     def _ordered_by(self, node: exp.Expr) -> int | Formula:
-        return self._number(node) if self._is_number(node) else self._key(node)
+        return self._number(node) if self._is_number(node) else self._key(node, "orders none of them")
 
     # Frames.
 
