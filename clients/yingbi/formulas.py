@@ -74,7 +74,7 @@ def parts_of(formula: Formula) -> Iterator[Formula]:
         yield part
         waiting += part.operation.operands
         waiting += part.window.operands
-        waiting += [ordering.formula for ordering in part.window.order_by]
+        waiting += [ordering.formula for ordering in part.window.order_by if ordering.HasField("formula")]
 
 
 def has_window(formula: Formula) -> bool:
