@@ -7,8 +7,9 @@ measured for it, since that depends on everything else that the query asks for.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import TYPE_CHECKING, TypeAlias
 
 from sqlglot import exp
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 20
 """Operations inside one another."""
+
+MAX_PARTS = 2_000
+"""Of one formula: names that stand for items which are made of others could make many."""
 
 _ACCEPTED = "Use +, -, *, /, ABS, SQRT, LEAST and GREATEST on aggregates and numbers."
 _BINARY = frozenset({"this", "expression", "typed", "safe"})
@@ -103,14 +107,14 @@ def read_formula(
     Raises:
         Problem: with position, for whatever cannot be asked.
     """
-    return _Reader(scope, named, windows_over).number(node, 1)
+    return _Reader(scope, named, windows_over, count()).number(node, 1)
 
 
 def read_condition(
     scope: Scope, node: exp.Expr, named: Mapping[str, exp.Expr], windows_over: Keys | None = None
 ) -> Formula:
     """A truth value that is computed from aggregates and constants; otherwise as `read_formula`."""
-    return _Reader(scope, named, windows_over).truth(node, 1)
+    return _Reader(scope, named, windows_over, count()).truth(node, 1)
 
 
 def has_column(scope: Scope, name: str) -> bool:
@@ -120,25 +124,31 @@ def has_column(scope: Scope, name: str) -> bool:
 
 def is_computed(scope: Scope, node: exp.Expr, named: Mapping[str, exp.Expr]) -> bool:
     """Whether an expression without aggregates computes with items of the SELECT list, by their aliases."""
-    columns = [column for column in node.find_all(exp.Column) if isinstance(column.this, exp.Identifier)]
-    return any(
-        column.name.lower() in named
-        and has_aggregate(named[column.name.lower()])
-        and not has_column(scope, column.name)
-        for column in columns
-    )
+    seen, waiting = set[str](), [node]
+    while waiting:
+        for column in waiting.pop().find_all(exp.Column):
+            name = column.name.lower()
+            if name in named and name not in seen and not has_column(scope, name):
+                if has_aggregate(named[name]):
+                    return True
+                seen.add(name)
+                waiting.append(named[name])
+    return False
 
 
 class _Reader:
-    def __init__(self, scope: Scope, named: Mapping[str, exp.Expr], windows_over: Keys | None) -> None:
+    def __init__(
+        self, scope: Scope, named: Mapping[str, exp.Expr], windows_over: Keys | None, parts: Iterator[int]
+    ) -> None:
         self._scope = scope
         self._source = scope.source
         self._named = named
         self._windows_over = windows_over
+        self._parts = parts
 
     def number(self, node: exp.Expr, depth: int) -> Formula:
         node = unwrapped(node)
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH or next(self._parts) > MAX_PARTS:
             raise self._too_complex(node)
         if isinstance(node, exp.Column):
             return self._named_item(node, depth)
@@ -228,7 +238,7 @@ class _Reader:
                 at=node,
                 hint="Use QUALIFY for conditions on them.",
             )
-        inside = _Reader(self._scope, self._named, None)
+        inside = _Reader(self._scope, self._named, None, self._parts)
         return WindowReader(
             self._scope,
             self._windows_over,
@@ -252,7 +262,9 @@ class _Reader:
     def _named_item(self, node: exp.Column, depth: int) -> Formula:
         meant = self._named.get(node.name.lower()) if not node.table else None
         if meant is not None and not has_column(self._scope, node.name):
-            return _Reader(self._scope, {}, self._windows_over).number(meant, depth)
+            names = takewhile(lambda name: name != node.name.lower(), self._named)
+            before = {name: self._named[name] for name in names}
+            return _Reader(self._scope, before, self._windows_over, self._parts).number(meant, depth)
         label = self._scope.attribute(node).label
         raise self._source.refuse(
             "raw_columns",
@@ -297,7 +309,7 @@ class _Reader:
     def _too_complex(self, node: exp.Expr) -> Problem:
         return self._source.refuse(
             "too_complex",
-            f"The formula is nested more than {MAX_DEPTH} deep.",
+            f"The formula is nested more than {MAX_DEPTH} deep, or has more than {MAX_PARTS:,} parts.",
             at=node,
             hint="Ask for its parts and compute with the answer.",
         )

@@ -29,6 +29,8 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         notes += _unit_notes(plan)
     notes += _join_notes(plan.relation, declaration)
     notes += _group_notes(plan)
+    if any(formula.HasField("window") for formula in _formulas(plan)):
+        notes.append("Window functions compute with released values: noise decides between rows that are near.")
     if any(output.formula.HasField("operation") for output in plan.outputs):
         notes.append("Standard errors of computed columns are first-order (delta method): they assume small errors.")
     if plan.noise.parties_per_unit > 1:
@@ -122,8 +124,11 @@ def _join_notes(relation: Relation, declaration: DatasetDeclaration) -> list[str
 def _group_notes(plan: Plan) -> list[str]:
     if not plan.group_by:
         return []
-    names = " or ".join(text_of(key.expression) for key in plan.group_by)
-    notes = [f"Rows whose {names} is NULL or not a listed value are in no group."]
+    ranges = {output.key for output in plan.outputs if output.labels}
+    names = " or ".join(text_of(key.expression) for index, key in enumerate(plan.group_by) if index not in ranges)
+    notes = [f"Rows whose {names} is NULL or not a listed value are in no group."] if names else []
+    if ranges:
+        notes.append("Values below the first range or above the last count in it; NULL is in no range.")
     if plan.grouping_sets:
         notes.append("Totals are added up from the groups, so rows that are in no group are in no total.")
     return notes
@@ -154,6 +159,11 @@ def _shown(plan: Plan) -> Iterator[Measure]:
 def _measures(plan: Plan) -> Iterator[Measure]:
     """All measures of the plan's answer, those inside formulas included."""
     yield from _shown(plan)
+    yield from (formula.measure for formula in _formulas(plan) if formula.HasField("measure"))
+
+
+def _formulas(plan: Plan) -> Iterator[Formula]:
+    """All formulas of the plan's answer, and all that are in them."""
     formulas: list[Formula] = [output.formula for output in plan.outputs if output.HasField("formula")]
     formulas += [
         plan.presentation.having,
@@ -162,8 +172,7 @@ def _measures(plan: Plan) -> Iterator[Measure]:
     ]
     while formulas:
         formula = formulas.pop()
-        if formula.HasField("measure"):
-            yield formula.measure
+        yield formula
         formulas += formula.operation.operands
         formulas += formula.window.operands
         formulas += [ordering.formula for ordering in formula.window.order_by]

@@ -178,6 +178,12 @@ def _ranges(scope: Scope, asked: _Call, term: Term) -> _Ranges | None:
     """The ranges that rows are counted in; None where they are counted by value."""
     count = RANGES
     if len(asked.arguments) > 1:
+        if isinstance(unwrapped(asked.arguments[1]), exp.Array):
+            raise scope.source.unsupported(
+                "HISTOGRAM takes how many ranges there are, and not their edges.",
+                at=asked.arguments[1],
+                hint="Write HISTOGRAM(x, 10), or COUNT(*) and GROUP BY CASE WHEN x < 1 THEN 'low' ELSE 'high' END.",
+            )
         count = whole_constant(Compiler(scope, compile_node), asked.arguments[1], "HISTOGRAM", 1, MAX_RANGES)
         if term.type not in values.NUMERIC:
             raise scope.source.refuse(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf import text_format
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import Formula, Plan, Value
+from yingbi.api.v1.plan_pb2 import Formula, Operation, Plan, Value
 
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.outputs import check_answer
@@ -55,7 +55,7 @@ def test_a_window_may_stand_among_outputs_and_orders_and_in_qualify(
 ) -> None:
     shown(plan, text)
     plan.presentation.order_by.add(formula=plan.outputs[1].formula)
-    plan.presentation.qualify.operation.operator = 19
+    plan.presentation.qualify.operation.operator = Operation.OPERATOR_IS_NULL
     plan.presentation.qualify.operation.operands.append(plan.outputs[1].formula)
     check_plan(plan, declaration, dataset_version=plan.dataset_version)
 
