@@ -38,7 +38,7 @@ PEERS = (
         (),
         UNIT,
         "norm of a unit's row counts 18, by weighing its rows down",
-        "COUNT(DISTINCT) of anything but the unit; window functions over the groups; joins with look-up tables.",
+        "COUNT(DISTINCT) of anything but the unit; joins with look-up tables.",
     ),
     Peer(
         "OpenDP (Polars)",
