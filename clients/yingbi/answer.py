@@ -39,6 +39,11 @@ class Column:
     name: str
     kind: ColumnKind
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether its numbers have noise: not keys, and not ranks, of which no error can be told."""
+        return self.kind not in ("key", "rank")
+
 
 @dataclass(frozen=True)
 class Table:

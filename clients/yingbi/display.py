@@ -42,7 +42,7 @@ def answer_rows(table: Table) -> list[list[str]]:
     return [
         [
             f"{cell_text(value)} ± ?"
-            if column.kind not in ("key", "rank") and value is not None and error is None
+            if column.is_estimate and value is not None and error is None
             else cell_text(value, error)
             for column, value, error in zip(table.columns, row, errors, strict=True)
         ]
