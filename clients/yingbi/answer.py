@@ -30,6 +30,9 @@ MAX_OUTPUTS = 256
 MAX_WORK = 40_000_000
 """Rows times what computing one costs; see `formulas.NODE_COST`."""
 
+MAX_NOISES = 10_000_000
+"""Rows times parts of formulas times sources of noise, where numbers are made of many rows: some seconds."""
+
 ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "formula", "rank"]
 """A rank, or what else counts rows of the answer, has no error."""
 
@@ -111,7 +114,7 @@ class _Reader:
         noises = len(layout.sets) * layout.groups if several else layout.row_count
         if noises * cost > MAX_WORK:
             raise PlanError("the plan's answer is too large")
-        most_sources = MAX_WORK // max(1, layout.row_count * _wide_parts(plan))
+        most_sources = MAX_NOISES // max(1, layout.row_count * _wide_parts(plan))
         return cls(layout, outputs, numbers, tuple(formulas.windows), most_sources, presentation)
 
     def line(self, row: Row) -> Line:

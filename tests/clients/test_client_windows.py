@@ -289,9 +289,7 @@ def test_numbers_of_too_many_rows_have_no_error(monkeypatch: pytest.MonkeyPatch)
     plan = counted(TOTAL, window("MINIMUM", COUNT, order=[BY_KEY], frame=SO_FAR), keys=["abcdefgh"])
     whole = table_of(plan, grid(*range(8)))
     assert whole.std_errors[0][0] == pytest.approx(ERROR * math.sqrt(8))
-    monkeypatch.setattr(answer, "MAX_WORK", 8 * 4 * 7)
-    monkeypatch.setattr(answer, "NODE_COST", 0)
-    monkeypatch.setattr("yingbi.formulas.NODE_COST", 0)
+    monkeypatch.setattr(answer, "MAX_NOISES", 8 * 4 * 7)
     table = table_of(plan, grid(*range(8)))
     assert table.rows == whole.rows
     assert table.std_errors[0][0] is None
