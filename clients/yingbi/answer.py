@@ -2,23 +2,25 @@
 
 The noise of every opened integer is public (`cells.Layout.deviation`), so all errors and intervals follow from it
 and from released values alone. `cells` says where integers lie, `measures` and `formulas` what they mean,
-`uncertain` and `quantiles` how sure that is, `presentation` which rows are shown.
+`uncertain` and `quantiles` how sure that is, `windows` what is made of several rows, `presentation` which of them
+are shown.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from yingbi.api.v1.plan_pb2 import BoundedSum, Measure, Output, Plan
-from yingbi.cells import Cell, Layout, PlanError, Row, groups_of, to_json, to_python
-from yingbi.formulas import NODE_COST, Formulas
+from yingbi.cells import Cell, Layout, PlanError, Row, constants, groups_of, to_json, to_python
+from yingbi.formulas import NODE_COST, Formulas, wide_parts
 from yingbi.measures import Measures, Reading
 from yingbi.presentation import Estimate, Line, Presentation
 from yingbi.quantile_forecasts import draws_for, expected_error
 from yingbi.uncertain import CONFIDENCE, Interval, Linear, Number, Ratio, interval, std_error
+from yingbi.windows import COUNTING, Window, is_share
 
 __all__ = [
     "CONFIDENCE", "AverageError", "Cell", "Column", "ColumnKind", "Forecast", "Interval", "PlanError", "Table",
@@ -29,13 +31,22 @@ MAX_OUTPUTS = 256
 MAX_WORK = 40_000_000
 """Rows times what computing one costs; see `formulas.NODE_COST`."""
 
-ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "distinct_values", "formula"]
+MAX_NOISES = 10_000_000
+"""Rows times parts of formulas times sources of noise, where numbers are made of many rows: some seconds."""
+
+ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "distinct_values", "formula", "rank"]
+"""A rank, or what else counts rows of the answer, has no error."""
 
 
 @dataclass(frozen=True)
 class Column:
     name: str
     kind: ColumnKind
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether its numbers have noise: not keys, and not ranks, of which no error can be told."""
+        return self.kind not in ("key", "rank")
 
 
 @dataclass(frozen=True)
@@ -61,13 +72,13 @@ class AverageError:
 class Forecast:
     """What can be said before anything is spent: a standard error for each row and output.
 
-    `groups` are the keys of every row to come, in the plan's order, None for those that a grouping set lacks;
-    HAVING, ORDER BY and LIMIT are left out, since they depend on the answer. `std_errors` has None for keys
-    and for all that depends on the data. For those, `average_errors` tells the error by size of group: for
-    means, ratios of sums and counts, and quantiles, as if each row counted in full in all of the column's
-    statistics, with values in the middle of their range, or spread evenly over it for quantiles, whose errors are
-    simulated (`quantile_forecasts`) and so right within 10 % for such rows. Where grouping sets add groups up,
-    it is for rows of the fewest groups.
+    `groups` are the keys of every row to come, in the plan's order, None for those that a grouping set lacks, and
+    then what keys are shown as where that is something else; HAVING, QUALIFY, ORDER BY and LIMIT are left out,
+    since they depend on the answer. `std_errors` has None for keys and for all that depends on the data. For those,
+    `average_errors` tells the error by size of group: for means, ratios of sums and counts, and quantiles, as if each
+    row counted in full in all of the column's statistics, with values in the middle of their range, or spread evenly
+    over it for quantiles, whose errors are simulated (`quantile_forecasts`) and so right within 10 % for such rows.
+    Where grouping sets add groups up, it is for rows of the fewest groups.
     """
 
     columns: tuple[Column, ...]
@@ -86,6 +97,9 @@ class _Reader:
     outputs: tuple[Callable[[Row], Estimate], ...]
     numbers: tuple[Reading | None, ...]
     """Of each output that is no key: its number, before it is shown."""
+    windows: tuple[Window, ...]
+    most_sources: int
+    """Of noise, in a number that is made of many rows: with more, its error is not told."""
     presentation: Presentation
 
     @classmethod
@@ -95,15 +109,26 @@ class _Reader:
         layout = Layout.of(plan)
         formulas = Formulas(Measures(layout))
         numbers = tuple(_number(plan, output, formulas) for output in plan.outputs)
-        outputs = tuple(_shown(output, number) for output, number in zip(plan.outputs, numbers, strict=True))
+        outputs = tuple(_shown(layout, output, number) for output, number in zip(plan.outputs, numbers, strict=True))
         presentation = Presentation.of(plan, formulas)
         cost = formulas.cost + NODE_COST * (len(plan.outputs) + len(plan.presentation.order_by))
-        if layout.row_count * cost > MAX_WORK:
+        several = bool(formulas.windows) and len(layout.sets) > 1
+        noises = len(layout.sets) * layout.groups if several else layout.row_count
+        if noises * cost > MAX_WORK:
             raise PlanError("the plan's answer is too large")
-        return cls(layout, outputs, numbers, presentation)
+        most_sources = MAX_NOISES // max(1, layout.row_count * _wide_parts(plan))
+        return cls(layout, outputs, numbers, tuple(formulas.windows), most_sources, presentation)
 
     def line(self, row: Row) -> Line:
         return Line(row, tuple(output(row) for output in self.outputs))
+
+    def compute(self, rows: Sequence[Row], *, public: bool = False) -> None:
+        """Put the numbers of all windows into the rows; only of those whose order is public, if so wanted."""
+        for index, window in enumerate(self.windows):
+            if window.is_public or not public:
+                found = window.compute(rows, self.most_sources)
+                for row in rows:
+                    row.windows[index] = found[row.place]
 
 
 def columns_of(plan: Plan) -> tuple[Column, ...]:
@@ -128,8 +153,7 @@ def table_of(plan: Plan, opened: Sequence[int]) -> Table:
     """
     reader = _Reader.of(plan)
     try:
-        rows = (row for row in reader.layout.rows(opened) if reader.presentation.keeps(row))
-        lines = reader.presentation.arranged([reader.line(row) for row in rows])
+        lines = reader.presentation.arranged([reader.line(row) for row in _rows(reader, opened)])
     except OverflowError as error:
         raise PlanError("the plan's scale gives a number that is not finite") from error
     estimates = [line.estimates for line in lines]
@@ -149,18 +173,65 @@ def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_00
     """
     reader = _Reader.of(plan)
     places = list(reader.layout.places())
+    labels = [_labels(reader.layout, output) if output.labels else None for output in plan.outputs]
     try:
-        by_leaves = {leaves: _linear_errors(reader, leaves) for leaves in {leaves for _, leaves in places}}
-        averages = tuple(_average_errors(reader, min(by_leaves), group_sizes)) if by_leaves else ()
+        errors = _foretold_errors(reader)
+        averages = (
+            tuple(_average_errors(reader, errors, min(each[1] for each in places), group_sizes)) if places else ()
+        )
     except OverflowError as error:
         raise PlanError("the plan's scale gives a number that is not finite") from error
     return Forecast(
         columns_of(plan),
-        tuple(keys for keys, _ in places),
-        tuple(by_leaves[leaves] for _, leaves in places),
+        tuple((*keys, *_labelled(plan, labels, keys)) for keys, _ in places),
+        errors,
         averages,
-        tuple(output.key if output.WhichOneof("kind") == "key" else None for output in plan.outputs),
+        tuple(_places_of_keys(plan)),
     )
+
+
+def _rows(reader: _Reader, opened: Sequence[int]) -> Iterable[Row]:
+    """The rows to be shown, with what is made of several of them."""
+    kept = filter(reader.presentation.keeps, reader.layout.rows(opened, compared=bool(reader.windows)))
+    if not reader.windows:
+        return filter(reader.presentation.qualifies, kept)
+    rows = list(kept)
+    reader.compute(rows)
+    return filter(reader.presentation.qualifies, rows)
+
+
+def _wide_parts(plan: Plan) -> int:
+    """Parts of formulas whose numbers may carry the noise of many rows."""
+    presented = [ordering.formula for ordering in plan.presentation.order_by]
+    formulas = [*(output.formula for output in plan.outputs), plan.presentation.qualify, *presented]
+    return sum(map(wide_parts, formulas))
+
+
+def _labels(layout: Layout, output: Output) -> dict[Cell, Cell]:
+    """What the values of a key are shown as."""
+    labels = constants(output.labels)
+    if len(labels) != len(layout.values[output.key]):
+        raise PlanError(f"column {output.name!r} has not a label for each value of its key")
+    return dict(zip(layout.values[output.key], labels, strict=True))
+
+
+def _labelled(plan: Plan, labels: Sequence[dict[Cell, Cell] | None], keys: tuple[Cell, ...]) -> Iterator[Cell]:
+    for output, of_output in zip(plan.outputs, labels, strict=True):
+        if of_output is not None:
+            yield of_output.get(keys[output.key])
+
+
+def _places_of_keys(plan: Plan) -> Iterator[int | None]:
+    """Of each column: where `Forecast.groups` has it."""
+    place = len(plan.group_by)
+    for output in plan.outputs:
+        if output.WhichOneof("kind") != "key":
+            yield None
+        elif output.labels:
+            yield place
+            place += 1
+        else:
+            yield output.key
 
 
 def _kind(output: Output) -> ColumnKind:
@@ -171,6 +242,8 @@ def _kind(output: Output) -> ColumnKind:
             return "count"
         if measured is not None:
             return measured
+    elif kind == "formula" and output.formula.window.function in COUNTING:
+        return "rank"
     elif kind is not None:
         return kind
     raise PlanError(f"column {output.name!r} is of a kind that this version does not know")
@@ -189,11 +262,20 @@ def _number(plan: Plan, output: Output, formulas: Formulas) -> Reading | None:
     raise PlanError(f"column {output.name!r} is of a kind that this version does not know")
 
 
-def _shown(output: Output, number: Reading | None) -> Callable[[Row], Estimate]:
+def _shown(layout: Layout, output: Output, number: Reading | None) -> Callable[[Row], Estimate]:
     if number is None:
         key = output.key
-        return lambda row: Estimate(row.keys[key])
+        if not output.labels:
+            return lambda row: Estimate(row.keys[key])
+        labels = _labels(layout, output)
+        return lambda row: Estimate(labels.get(row.keys[key]))
+    if _kind(output) == "rank" and not is_share(output.formula.window):
+        return lambda row: Estimate(_whole(number(row)))
     return lambda row: _estimate(number(row))
+
+
+def _whole(number: Number | None) -> int | None:
+    return None if number is None else int(number.value)
 
 
 def _estimate(number: Number | None) -> Estimate:
@@ -207,19 +289,37 @@ def _estimate(number: Number | None) -> Estimate:
     )
 
 
-def _linear_errors(reader: _Reader, leaves: int) -> tuple[float | None, ...]:
-    """Of numbers that are linear in the cells, whose error is the same whatever the cells are."""
-    row = _made_up(reader.layout, leaves, 0)
+def _foretold_errors(reader: _Reader) -> tuple[tuple[float | None, ...], ...]:
+    """Of each row: the errors of numbers that are linear in the cells, the same whatever the cells are.
+
+    What is made of several rows is foretold where all rows are kept and their order is public.
+    """
+    layout = reader.layout
+    if not reader.windows:
+        leaves_of_rows = [leaves for _, leaves in layout.places()]
+        by_leaves = {leaves: _linear_errors(reader, _made_up(layout, leaves, 0)) for leaves in set(leaves_of_rows)}
+        return tuple(by_leaves[leaves] for leaves in leaves_of_rows)
+    cells = _made_up(layout, 1, 0).cells
+    where = enumerate(zip(layout.places(), layout.parts(), strict=True))
+    rows = [Row(keys, leaves, cells, place, parts) for place, ((keys, leaves), parts) in where]
+    if reader.presentation.having is None:
+        reader.compute(rows, public=True)
+    return tuple(_linear_errors(reader, row) for row in rows)
+
+
+def _linear_errors(reader: _Reader, row: Row) -> tuple[float | None, ...]:
     found = (None if number is None else number(row) for number in reader.numbers)
     return tuple(_estimate(number).std_error if isinstance(number, Linear) else None for number in found)
 
 
-def _average_errors(reader: _Reader, leaves: int, group_sizes: Sequence[int]) -> Iterator[AverageError]:
+def _average_errors(
+    reader: _Reader, errors: Sequence[Sequence[float | None]], leaves: int, group_sizes: Sequence[int]
+) -> Iterator[AverageError]:
     plan = reader.layout.plan
-    linear = _linear_errors(reader, leaves)
     draws = _draws(reader, len(group_sizes))
-    for output, number, known in zip(plan.outputs, reader.numbers, linear, strict=True):
-        if number is None or known is not None:
+    foretold = [any(of_row[column] is not None for of_row in errors) for column in range(len(plan.outputs))]
+    for output, number, is_known in zip(plan.outputs, reader.numbers, foretold, strict=True):
+        if number is None or is_known or _kind(output) == "rank":
             continue
         for rows in group_sizes:
             if _kind(output) == "quantile":

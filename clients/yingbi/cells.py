@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from yingbi.api.v1.plan_pb2 import GroupKey, Plan, RangeCounts, Statistic, Value
+from yingbi.api.v1.plan_pb2 import Plan, RangeCounts, Statistic, Value
+from yingbi.uncertain import Number
 
 LANGUAGE_VERSION = 2
 MAX_CELLS = 200_000
@@ -44,6 +45,12 @@ class Row:
     """How many groups were added up."""
     cells: tuple[Sequence[float], ...]
     """In grid steps. Of distinct units one for each of the groups, of other statistics their sum."""
+    place: int = 0
+    """Which row it is, where rows are compared; else 0."""
+    parts: Sequence[int] = (0,)
+    """Where rows are compared: which independent noises, each of `leaves / len(parts)` groups, its cells have."""
+    windows: dict[int, Number | None] = field(default_factory=dict, compare=False, repr=False)
+    """What was made of this and other rows; see `windows`."""
     memory: dict[int, list[float]] = field(default_factory=dict, compare=False, repr=False)
     """What was computed of a statistic's cells, for the next column that needs it."""
 
@@ -73,7 +80,7 @@ class Layout:
         widths = tuple(width(statistic) for statistic in plan.statistics)
         if groups * max(1, sum(widths)) > MAX_CELLS:
             raise PlanError(f"the plan has more than {MAX_CELLS:,} cells")
-        layout = cls(plan, tuple(map(_values, plan.group_by)), widths, _sets(plan))
+        layout = cls(plan, tuple(constants(key.values) for key in plan.group_by), widths, _sets(plan))
         if len(layout.sets) * max(layout.length, groups, 1) > MAX_ADDITIONS:
             raise PlanError("the plan has too many grouping sets")
         return layout
@@ -122,8 +129,11 @@ class Layout:
             for combination in itertools.product(*pools):
                 yield combination, leaves
 
-    def rows(self, opened: Sequence[int]) -> Iterator[Row]:
+    def rows(self, opened: Sequence[int], *, compared: bool = False) -> Iterator[Row]:
         """Every row with its cells.
+
+        Args:
+            compared: tell the noises of different rows apart.
 
         Raises:
             PlanError: the vector has another length than the plan's.
@@ -131,8 +141,27 @@ class Layout:
         if len(opened) != self.length:
             raise PlanError(f"the opened vector has {len(opened)} cells; the plan has {self.length}")
         cells = itertools.chain.from_iterable(self._cells(list(opened), keys) for keys in self.sets)
-        for (keys, leaves), of_row in zip(self.places(), cells, strict=True):
-            yield Row(keys, leaves, of_row)
+        if not compared:
+            for (keys, leaves), of_row in zip(self.places(), cells, strict=True):
+                yield Row(keys, leaves, of_row)
+            return
+        for place, (where, of_row, parts) in enumerate(zip(self.places(), cells, self.parts(), strict=True)):
+            yield Row(*where, of_row, place, parts)
+
+    def parts(self) -> Iterator[Sequence[int]]:
+        """Of every row: which independent noises its cells have.
+
+        The rows of one grouping set share no group, so each has a noise of its own. A row of one of several sets
+        adds up groups that rows of the others have, too, so its noises are those of its groups.
+        """
+        if len(self.sets) == 1:
+            yield from ((row,) for row in range(self.row_count))
+            return
+        for keys in self.sets:
+            members: list[list[int]] = [[] for _ in range(self._size(keys))]
+            for group, row in enumerate(self._targets(keys) or range(self.groups)):
+                members[row].append(group)
+            yield from members
 
     def _size(self, keys: tuple[int, ...]) -> int:
         return math.prod(len(self.values[key]) for key in keys)
@@ -204,6 +233,23 @@ def to_python(value: Value) -> Cell:
             return cast("bool | int | float | str", getattr(value, kind))
 
 
+def constants(values: Sequence[Value]) -> tuple[Cell, ...]:
+    """What a key of the plan may be, or is shown as.
+
+    Raises:
+        PlanError: they are not of one type, no date, or not finite.
+    """
+    try:
+        cells = tuple(to_python(value) for value in values)
+    except OverflowError as error:
+        raise PlanError("a key's value is no date") from error
+    if len({value.WhichOneof("kind") for value in values}) > 1:
+        raise PlanError("a key's values are not of one type")
+    if any(isinstance(cell, float) and not math.isfinite(cell) for cell in cells):
+        raise PlanError("a key's value is not finite")
+    return cells
+
+
 def to_json(cell: Cell) -> bool | int | float | str | None:
     """A cell as JSON has it: dates and timestamps in ISO 8601."""
     return cell.isoformat() if isinstance(cell, datetime.date) else cell
@@ -230,18 +276,6 @@ def _bounded_product(sizes: Sequence[int]) -> int:
         if product > MAX_CELLS:
             raise PlanError(f"the plan has more than {MAX_CELLS:,} groups")
     return product
-
-
-def _values(key: GroupKey) -> tuple[Cell, ...]:
-    try:
-        values = tuple(to_python(value) for value in key.values)
-    except OverflowError as error:
-        raise PlanError("a key's value is no date") from error
-    if len({value.WhichOneof("kind") for value in key.values}) > 1:
-        raise PlanError("a key's values are not of one type")
-    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
-        raise PlanError("a key's value is not finite")
-    return values
 
 
 def _sets(plan: Plan) -> tuple[tuple[int, ...], ...]:

@@ -42,7 +42,7 @@ def answer_rows(table: Table) -> list[list[str]]:
     return [
         [
             f"{cell_text(value)} ± ?"
-            if column.kind != "key" and value is not None and error is None
+            if column.is_estimate and value is not None and error is None
             else cell_text(value, error)
             for column, value, error in zip(table.columns, row, errors, strict=True)
         ]
@@ -52,7 +52,11 @@ def answer_rows(table: Table) -> list[list[str]]:
 
 def forecast_rows(forecast: Forecast) -> list[list[str]]:
     """The expected ± of each cell of a preview; what depends on the group's size follows by size."""
-    unknown = ["± ?" if column.name in _untold(forecast) else "± by size" for column in forecast.columns]
+    untold = _untold(forecast)
+    unknown = [
+        MISSING if column.kind == "rank" else "± ?" if column.name in untold else "± by size"
+        for column in forecast.columns
+    ]
     return [
         [
             cell_text(group[key]) if key is not None else text if error is None else f"± {error_text(error)}"

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 import operator as operators
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from yingbi import uncertain
-from yingbi.api.v1.plan_pb2 import Formula, Measure, Operation
-from yingbi.cells import PlanError, Row
+from yingbi.api.v1.plan_pb2 import Formula, Measure, Operation, OutputOrdering
+from yingbi.api.v1.plan_pb2 import Window as WindowMessage
+from yingbi.cells import Cell, PlanError, Row
 from yingbi.measures import Measures, Reading
+from yingbi.ordering import Order
 from yingbi.uncertain import Linear, Number
+from yingbi.windows import Window, is_wide
 
 MAX_PARTS = 100_000
 """Measures, constants and operations of all formulas of a plan."""
@@ -63,6 +66,28 @@ _COMPARISONS: dict[int, _Compare] = {
 }
 
 
+def parts_of(formula: Formula) -> Iterator[Formula]:
+    """The formula and all that are in it."""
+    waiting = [formula]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting += part.operation.operands
+        waiting += part.window.operands
+        waiting += [ordering.formula for ordering in part.window.order_by if ordering.HasField("formula")]
+
+
+def has_window(formula: Formula) -> bool:
+    """Whether it computes with other rows of the answer."""
+    return any(part.HasField("window") for part in parts_of(formula))
+
+
+def wide_parts(formula: Formula) -> int:
+    """Its parts, if numbers in it may carry the noise of many rows; else 0."""
+    parts = list(parts_of(formula))
+    return len(parts) if any(is_wide(part.window) for part in parts if part.HasField("window")) else 0
+
+
 @dataclass
 class Formulas:
     """Compiles a plan's formulas and keeps account of what evaluating all of them on one row costs.
@@ -74,6 +99,8 @@ class Formulas:
     measures: Measures
     cost: int = field(default=0, init=False)
     """In cells of a tree that is read."""
+    windows: list[Window] = field(default_factory=list, init=False)
+    """To be computed over all rows before any formula with a window is: into `Row.windows`, by index."""
     _parts: int = field(default=0, init=False)
     _sources: int = field(default=0, init=False)
     """Of noise, in all measures so far."""
@@ -93,7 +120,13 @@ class Formulas:
                 return self._constant(formula.constant)
             case "operation" if formula.operation.operator in _ARITHMETIC:
                 return self._arithmetic(formula.operation)
+            case "window":
+                return self._window(formula.window)
         raise PlanError("a formula in the plan is no number")
+
+    def order(self, ordering: OutputOrdering) -> Order[Row]:
+        """How to order rows by a key or a formula."""
+        return Order(self._order_key(ordering), ordering.descending, ordering.nulls_first)
 
     def truth(self, formula: Formula) -> Truth:
         """How to compute a formula that is a truth value."""
@@ -150,6 +183,31 @@ class Formulas:
             return result if result is not None and math.isfinite(result.value) else None
 
         return compute
+
+    def _window(self, message: WindowMessage) -> Reading:
+        self._count()
+        inner = [*message.operands, *(ordering.formula for ordering in message.order_by)]
+        if any(map(has_window, inner)):
+            raise PlanError("a window in the plan stands in another one")
+        layout, index = self.measures.layout, len(self.windows)
+        window = Window.of(message, len(layout.plan.group_by), self.number, self.order)
+        self.cost += NODE_COST * window.cost(layout.row_count)
+        self.windows.append(window)
+        return lambda row: row.windows.get(index)
+
+    def _order_key(self, ordering: OutputOrdering) -> Callable[[Row], Cell]:
+        if ordering.WhichOneof("kind") == "formula":
+            number = self.number(ordering.formula)
+
+            def value(row: Row) -> Cell:
+                found = number(row)
+                return None if found is None else found.value
+
+            return value
+        if ordering.WhichOneof("kind") == "key" and ordering.key < len(self.measures.layout.plan.group_by):
+            key = ordering.key
+            return lambda row: row.keys[key]
+        raise PlanError("the plan orders by something that is not there")
 
     def _null_test(self, operand: Formula) -> Truth:
         is_truth = operand.WhichOneof("kind") == "operation" and operand.operation.operator not in _ARITHMETIC

@@ -315,9 +315,9 @@ class Answer:
         }
 
     def to_records(self) -> tuple[list[str], list[list[tables.Cell]]]:
-        """Header and rows with a `<name> ±` column, one standard error, after each that is not a key."""
+        """Header and rows with a `<name> ±` column, one standard error, after each that is no key or rank."""
         table = self.table
-        measured = [column.kind != "key" for column in table.columns]
+        measured = [column.is_estimate for column in table.columns]
         header = [
             name
             for column, is_measured in zip(table.columns, measured, strict=True)
@@ -334,7 +334,7 @@ class Answer:
         return header, rows
 
     def to_pandas(self) -> pd.DataFrame:
-        """A frame with a `<name> ±` column, one standard error, after each that is not a key."""
+        """A frame with a `<name> ±` column, one standard error, after each that is no key or rank."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -345,9 +345,9 @@ class Answer:
                 hint="pip install 'yingbi[pandas]'",
             ) from error
         header, rows = self.to_records()
-        keys = {column.name for column in self.table.columns if column.kind == "key"}
+        exact = {column.name for column in self.table.columns if not column.is_estimate}
         series = [
-            pd.Series([row[index] for row in rows], dtype=None if name in keys else "float64")
+            pd.Series([row[index] for row in rows], dtype=None if name in exact else "float64")
             for index, name in enumerate(header)
         ]
         frame = pd.concat(series, axis="columns")

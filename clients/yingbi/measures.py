@@ -21,7 +21,7 @@ from yingbi.api.v1.plan_pb2 import (
 from yingbi.cells import Layout, PlanError, Row
 from yingbi.distinct import values_held
 from yingbi.quantiles import Question, Tree, consistent_leaves
-from yingbi.uncertain import Linear, Number, Ratio, Smooth, Source, Z
+from yingbi.uncertain import DEPENDENT, Linear, Number, Ratio, Smooth, Source, Z
 
 Reading = Callable[[Row], Number | None]
 """A row's number; None is NULL."""
@@ -82,11 +82,12 @@ class Measures:
         self._check(statistic, *kinds)
         if self.layout.is_apart(statistic) and self.layout.has_totals:
             raise PlanError("the plan adds up units that may be in several groups")
-        source, step, of_group = Source(statistic), self.layout.step, self.layout.deviation(statistic)
+        step, of_group = self.layout.step, self.layout.deviation(statistic)
 
         def read(row: Row) -> Linear:
-            noise = of_group * math.sqrt(row.leaves)
-            return _finite(Linear(row.cells[statistic][0] * step, {source: noise}), noise)
+            noise = of_group * math.sqrt(row.leaves / len(row.parts))
+            sources = {Source(statistic, part): noise for part in row.parts}
+            return _finite(Linear(row.cells[statistic][0] * step, sources), noise)
 
         return read
 
@@ -125,7 +126,7 @@ class Measures:
     def _quantile(self, measure: QuantileMeasure) -> Reading:
         statistic, step = measure.range_counts, self.layout.step
         question = self.question(measure)
-        tree, source, of_group = question.tree, Source(statistic, measure.quantile), self.layout.deviation(statistic)
+        tree, of_group, is_apart = question.tree, self.layout.deviation(statistic), len(self.layout.sets) == 1
 
         def read(row: Row) -> Smooth | None:
             leaves = _leaves(row, statistic, tree, step)
@@ -135,6 +136,8 @@ class Measures:
             error = found.std_error
             if error is None:
                 return Smooth(found.value, None, found.interval)
+            part = row.place if is_apart else DEPENDENT - row.place
+            source = Source(statistic, part, measure.quantile)
             reach = max(found.value - found.interval[0], found.interval[1] - found.value)
             return Smooth(found.value, {source: error}, found.interval, max(0.0, reach - Z * error))
 
@@ -148,11 +151,10 @@ class Measures:
         deviation = self.layout.deviation(statistic)
         if not (0 < threshold < math.inf and deviation < math.inf):
             raise PlanError("a count of distinct values in the plan has no finite threshold or noise")
-        source = Source(statistic)
 
         def read(row: Row) -> Smooth:
             found = values_held([cell * step for cell in row.cells[statistic]], threshold, deviation)
-            return Smooth(found.value, {source: found.std_error}, found.interval)
+            return Smooth(found.value, {Source(statistic, row.place): found.std_error}, found.interval)
 
         return read
 
@@ -166,15 +168,18 @@ class Measures:
         of_group = self.layout.deviation(statistic)
 
         @cache
-        def parts() -> dict[Source, float]:
+        def nodes() -> dict[int, float]:
             # Once, and only when a row is read: by then the plan is known to be small enough.
-            noise = range_noise(tree.branching, tree.levels, first, end)
-            return {Source(statistic, node=source): of_group * part for source, part in noise.items()}
+            return range_noise(tree.branching, tree.levels, first, end)
 
         def read(row: Row) -> Linear:
             count = sum(_leaves(row, statistic, tree, step)[first:end])
-            scale = math.sqrt(row.leaves)
-            noise = {source: scale * part for source, part in parts().items()}
+            of_part = of_group * math.sqrt(row.leaves / len(row.parts))
+            noise = {
+                Source(statistic, part, node=node): of_part * share
+                for part in row.parts
+                for node, share in nodes().items()
+            }
             return _finite(Linear(count, noise), *noise.values())
 
         return read

@@ -29,10 +29,18 @@ Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 Interval = tuple[float, float]
 
 
+DEPENDENT = -1
+
+
 class Source(NamedTuple):
-    """A source of noise: a statistic's cell, a source within its tree, or what its whole tree does to one quantile."""
+    """A source of noise: a statistic's cell, a source within its tree, or what its whole tree does to one quantile.
+
+    `part` tells the cells of different rows apart where rows are compared (`cells.Row.parts`); one of `DEPENDENT`
+    or less, quantiles of rows that may have cells in common.
+    """
 
     statistic: int
+    part: int = 0
     quantile: float | None = None
     node: int | None = None
     """As `range_tree.range_noise` numbers the sources of a tree."""
@@ -86,21 +94,26 @@ Number = Linear | Ratio | Smooth
 def deviation(noise: Noise) -> float:
     """The standard deviation of the sum of all sources.
 
-    Cells are independent, and so are the sources within a tree. Two quantiles of one tree are not, nor a quantile
-    and those sources, and how they depend on each other is not known; their deviations are added, which is what it
-    is at most (the triangle inequality of the L2 norm).
+    Cells are independent, and so are the sources within a tree. Two quantiles of one tree, or of trees that have
+    cells in common, are not, nor a quantile and those sources, and how they depend on each other is not known; their
+    deviations are added, which is what it is at most (the triangle inequality of the L2 norm).
     """
     if all(source.quantile is None for source in noise):
         return math.hypot(*noise.values())
-    quantiles: dict[int, float] = {}
-    for source, part in noise.items():
-        if source.quantile is not None:
-            quantiles[source.statistic] = quantiles.get(source.statistic, 0.0) + abs(part)
-    cells: dict[int, list[float]] = {statistic: [] for statistic in quantiles}
+    trees: dict[int, dict[int, float]] = {}
+    cells: dict[int, list[float]] = {}
     for source, part in noise.items():
         if source.quantile is None:
             cells.setdefault(source.statistic, []).append(part)
-    return math.hypot(*(math.hypot(*parts) + quantiles.get(each, 0.0) for each, parts in cells.items()))
+        else:
+            of_trees, tree = trees.setdefault(source.statistic, {}), max(source.part, DEPENDENT)
+            of_trees[tree] = of_trees.get(tree, 0.0) + abs(part)
+    return math.hypot(
+        *(
+            math.hypot(*cells.get(statistic, ())) + math.hypot(*trees.get(statistic, {}).values())
+            for statistic in cells.keys() | trees.keys()
+        )
+    )
 
 
 def std_error(number: Number) -> float | None:
@@ -210,7 +223,7 @@ def absolute(number: Number) -> Number:
     ends = interval(number)
     if ends is not None:
         ends = (max(0.0, ends[0], -ends[1]), max(-ends[0], ends[1]))
-    return Smooth(abs(number.value), noise, ends, _slack(number))
+    return Smooth(abs(number.value), noise, ends, slack(number))
 
 
 def square_root(number: Number) -> Number | None:
@@ -222,7 +235,7 @@ def square_root(number: Number) -> Number | None:
         return Linear(root)
     noise = None if number.noise is None or root == 0 else _weighed((0.5 / root, number.noise))
     ends = _image(interval(number), lambda end: math.sqrt(max(0.0, end)))
-    return Smooth(root, noise, ends, _slack(number) * 0.5 / root if root else 0.0)
+    return Smooth(root, noise, ends, slack(number) * 0.5 / root if root else 0.0)
 
 
 def least(numbers: Sequence[Number]) -> Number:
@@ -254,7 +267,7 @@ def _extreme(
     certain = [noise for noise in noises if noise is not None]
     if len(certain) < len(noises):
         return Smooth(value, None, image)
-    return Smooth(value, max(certain, key=deviation, default={}), image, max(map(_slack, numbers)))
+    return Smooth(value, max(certain, key=deviation, default={}), image, max(map(slack, numbers)))
 
 
 def _constant(number: Number) -> bool:
@@ -263,10 +276,11 @@ def _constant(number: Number) -> bool:
 
 def _significant(number: Number) -> bool:
     error = std_error(number)
-    return error is not None and abs(number.value) > Z * error + _slack(number)
+    return error is not None and abs(number.value) > Z * error + slack(number)
 
 
-def _slack(number: Number) -> float:
+def slack(number: Number) -> float:
+    """See `Smooth`; others have none."""
     return number.slack if isinstance(number, Smooth) else 0.0
 
 
@@ -284,14 +298,18 @@ def _sum(*parts: tuple[float, Linear]) -> Linear:
     return Linear(value, _weighed(*((scale, number.noise) for scale, number in parts)))
 
 
+def first_order(value: float, noise: Noise, slack: float = 0.0) -> Smooth:
+    """A number whose noise is known to first order."""
+    return Smooth(value, noise, _around(value, noise, slack), slack)
+
+
 def _first_order(value: float, *parts: tuple[float, Number]) -> Smooth:
     known = []
     for scale, number in parts:
         if number.noise is None:
             return Smooth(value, None, None)
         known.append((scale, number.noise))
-    noise, slack = _weighed(*known), sum(abs(scale) * _slack(number) for scale, number in parts)
-    return Smooth(value, noise, _around(value, noise, slack), slack)
+    return first_order(value, _weighed(*known), sum(abs(scale) * slack(number) for scale, number in parts))
 
 
 def _around(value: float, noise: Noise, slack: float = 0.0) -> Interval:

@@ -25,6 +25,7 @@ from yingbi.api.v1.plan_pb2 import (
 
 from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.size import check_size
+from enclave_sim.plan.windows import check_window
 
 FormulaType: TypeAlias = Literal["number", "truth"]
 
@@ -76,14 +77,17 @@ def has_totals(plan: Plan) -> bool:
     return any(len(each.keys) < len(plan.group_by) for each in plan.grouping_sets)
 
 
-def check_formula(plan: Plan, formula: Formula, wanted: FormulaType, path: str) -> None:
+def check_formula(plan: Plan, formula: Formula, wanted: FormulaType, path: str, *, windows: bool = True) -> None:
     """Refuse a formula that is ill-formed, too large, or not of the type that is wanted.
+
+    Args:
+        windows: whether it may compute with other rows of the answer.
 
     Raises:
         PlanError: with the path of the part at fault.
     """
     check_size(formula, path, max_parts=MAX_FORMULA_PARTS)
-    _require_type(_type_of(plan, formula, path), wanted, path)
+    _require_type(_type_of(plan, formula, path, windows=windows), wanted, path)
 
 
 def check_measure(plan: Plan, measure: Measure, path: str) -> None:
@@ -109,7 +113,7 @@ def check_measure(plan: Plan, measure: Measure, path: str) -> None:
             raise PlanError(path, "has no kind")
 
 
-def _type_of(plan: Plan, formula: Formula, path: str) -> FormulaType:
+def _type_of(plan: Plan, formula: Formula, path: str, *, windows: bool) -> FormulaType:
     match formula.WhichOneof("kind"):
         case "measure":
             check_measure(plan, formula.measure, f"{path}.measure")
@@ -118,19 +122,27 @@ def _type_of(plan: Plan, formula: Formula, path: str) -> FormulaType:
             require(math.isfinite(formula.constant), f"{path}.constant", "must be finite")
             return "number"
         case "operation":
-            return _operation(plan, formula.operation, f"{path}.operation")
+            return _operation(plan, formula.operation, f"{path}.operation", windows=windows)
+        case "window":
+            require(windows, f"{path}.window", "must not be in HAVING, or within another window")
+            check_window(plan, formula.window, f"{path}.window", lambda part, at: _check_windowless(plan, part, at))
+            return "number"
         case None:
             raise PlanError(path, "has no kind")
 
 
-def _operation(plan: Plan, operation: Operation, path: str) -> FormulaType:
+def _check_windowless(plan: Plan, formula: Formula, path: str) -> None:
+    _require_type(_type_of(plan, formula, path, windows=False), "number", path)
+
+
+def _operation(plan: Plan, operation: Operation, path: str, *, windows: bool) -> FormulaType:
     signature = _SIGNATURES.get(operation.operator)
     if signature is None:
         raise PlanError(f"{path}.operator", "is not known")
     _require_count(len(operation.operands), signature, f"{path}.operands")
     for index, operand in enumerate(operation.operands):
         operand_path = f"{path}.operands[{index}]"
-        operand_type = _type_of(plan, operand, operand_path)
+        operand_type = _type_of(plan, operand, operand_path, windows=windows)
         if signature.operand is not None:
             _require_type(operand_type, signature.operand, operand_path)
     return signature.result

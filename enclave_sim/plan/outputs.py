@@ -9,6 +9,7 @@ from yingbi.api.v1.plan_pb2 import GroupingSet, Output, OutputOrdering, Plan
 from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.formulas import check_formula, check_measure
 from enclave_sim.plan.sensitivity import is_first_stage
+from enclave_sim.plan.values import is_valid, type_of
 
 MAX_OUTPUTS = 256
 MAX_NAME_LENGTH = 10_000
@@ -69,19 +70,31 @@ def _check_output(plan: Plan, output: Output, path: str) -> None:
     match output.WhichOneof("kind"):
         case "key":
             require(output.key < len(plan.group_by), f"{path}.key", "is no index of group_by")
+            _check_labels(output, len(plan.group_by[output.key].values), f"{path}.labels")
         case "measure":
             check_measure(plan, output.measure, f"{path}.measure")
         case "formula":
             check_formula(plan, output.formula, "number", f"{path}.formula")
         case None:
             raise PlanError(path, "has no kind")
+    require(output.HasField("key") or not output.labels, f"{path}.labels", "are for keys")
+
+
+def _check_labels(output: Output, values: int, path: str) -> None:
+    if not output.labels:
+        return
+    require(len(output.labels) == values, path, "must be one for each value of the key")
+    require(all(map(is_valid, output.labels)), path, "must be finite values")
+    require(len(set(map(type_of, output.labels))) == 1, path, "must be of one type")
 
 
 def _check_presentation(plan: Plan) -> None:
     """Any limit and offset will do: they can only leave out rows."""
     presentation = plan.presentation
     if presentation.HasField("having"):
-        check_formula(plan, presentation.having, "truth", "presentation.having")
+        check_formula(plan, presentation.having, "truth", "presentation.having", windows=False)
+    if presentation.HasField("qualify"):
+        check_formula(plan, presentation.qualify, "truth", "presentation.qualify")
     orderings = presentation.order_by
     require(len(orderings) <= MAX_ORDERINGS, "presentation.order_by", f"has more than {MAX_ORDERINGS} orderings")
     for index, ordering in enumerate(orderings):
@@ -94,5 +107,7 @@ def _check_ordering(plan: Plan, ordering: OutputOrdering, path: str) -> None:
             require(ordering.output < len(plan.outputs), f"{path}.output", "is no index of outputs")
         case "formula":
             check_formula(plan, ordering.formula, "number", f"{path}.formula")
+        case "key":
+            require(ordering.key < len(plan.group_by), f"{path}.key", "is no index of group_by")
         case None:
             raise PlanError(path, "has no kind")

@@ -15,25 +15,21 @@ from gateway.planning.formulas import aggregates_of
 from gateway.planning.keys import Listed
 from gateway.planning.presentation import Presentation, read_presentation
 from gateway.planning.scope import Scope
-from gateway.planning.selection import Selection, ShownFormula, read_selection
+from gateway.planning.selection import Selection, ShownFormula, labelled, read_selection
 from gateway.planning.sources import read_source
 from gateway.planning.sql import ParsedSelect
+from gateway.planning.tabulations import tabulated
 
 # Parts of a SELECT that are looked at last: a raw column is the greater surprise.
 _REFUSED = {
     "distinct": ("SELECT DISTINCT cannot be asked.", "Use GROUP BY with a column that has declared values."),
-    "qualify": (
-        "QUALIFY cannot be asked over groups.",
-        "Use it in a subquery on each unit's rows, or filter the answer with HAVING.",
-    ),
-    "windows": ("Window functions cannot be asked over groups.", "Leave WINDOW out."),
     "sample": ("Sampling cannot be asked.", "Leave it out: every row is used."),
     "into": ("A query writes nothing.", "Leave INTO out."),
 }
 _SOURCE = frozenset({"with_", "from_", "joins", "laterals", "where"})
 _UNIT_OPERATORS = ("unit_aggregation", "unit_ranking", "unit_join")
 """Relations that are made of all rows of a unit."""
-_UNDERSTOOD = _SOURCE | {"expressions", "group", "having", "order", "limit", "offset"}
+_UNDERSTOOD = _SOURCE | {"expressions", "group", "having", "qualify", "windows", "order", "limit", "offset"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,9 @@ def read_question(
         Problem: with the place of whatever cannot be asked.
     """
     scope = read_source(parsed.source, parsed.select, declaration, lookups, mentioned)
-    selection = read_selection(scope, parsed)
+    rows = tabulated(scope, parsed)
+    scope, parsed = rows.scope, rows.parsed
+    selection = labelled(read_selection(scope, parsed), rows.labels)
     presentation = read_presentation(scope, parsed.select, selection)
     for name, (message, hint) in _REFUSED.items():
         part = parsed.select.args.get(name)
@@ -82,7 +80,7 @@ def read_question(
             raise parsed.source.unsupported(
                 f"{name.strip('_').replace('_', ' ').upper()} cannot be asked.",
                 at=_node(part) or parsed.select,
-                hint="Ask with SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, ORDER BY and LIMIT.",
+                hint="Ask with SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING, QUALIFY, ORDER BY and LIMIT.",
             )
     return Asked(parsed.select, scope, selection, presentation)
 

@@ -7,9 +7,10 @@ measured for it, since that depends on everything else that the query asks for.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import count, takewhile
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlglot import exp
 from yingbi.api.problem import Problem
@@ -18,9 +19,16 @@ from yingbi.api.v1.plan_pb2 import Operation
 from gateway.planning.aggregates import ACCEPTED, Aggregate, has_aggregate, is_aggregate, read_aggregates
 from gateway.planning.literals import unwrapped
 from gateway.planning.scope import Scope, has_parts_beyond
+from gateway.planning.windows import Window, WindowReader
+
+if TYPE_CHECKING:
+    from gateway.planning.keys import Keys
 
 MAX_DEPTH = 20
 """Operations inside one another."""
+
+MAX_PARTS = 2_000
+"""Of one formula: names that stand for items which are made of others could make many."""
 
 _ACCEPTED = "Use +, -, *, /, ABS, SQRT, LEAST and GREATEST on aggregates and numbers."
 _BINARY = frozenset({"this", "expression", "typed", "safe"})
@@ -74,33 +82,39 @@ class Arithmetic:
     operands: tuple[Formula, ...]
 
 
-Formula: TypeAlias = "Aggregate | float | Arithmetic"
+Formula: TypeAlias = "Aggregate | float | Arithmetic | Window"
 
 
 def aggregates_of(formula: Formula) -> tuple[Aggregate, ...]:
     """All aggregates that a formula computes with."""
     if isinstance(formula, Aggregate):
         return (formula,)
-    if isinstance(formula, Arithmetic):
-        return tuple(found for operand in formula.operands for found in aggregates_of(operand))
-    return ()
+    parts = formula.operands if isinstance(formula, Arithmetic) else ()
+    if isinstance(formula, Window):
+        parts = formula.formulas
+    return tuple(found for part in parts for found in aggregates_of(part))
 
 
-def read_formula(scope: Scope, node: exp.Expr, named: Mapping[str, exp.Expr]) -> Formula:
+def read_formula(
+    scope: Scope, node: exp.Expr, named: Mapping[str, exp.Expr], windows_over: Keys | None = None
+) -> Formula:
     """A number that is computed from aggregates and constants.
 
     Args:
         named: items of the SELECT list that may be meant by their alias, in lower case.
+        windows_over: the query's keys, where window functions may stand.
 
     Raises:
         Problem: with position, for whatever cannot be asked.
     """
-    return _Reader(scope, named).number(node, 1)
+    return _Reader(scope, named, windows_over, count()).number(node, 1)
 
 
-def read_condition(scope: Scope, node: exp.Expr, named: Mapping[str, exp.Expr]) -> Formula:
+def read_condition(
+    scope: Scope, node: exp.Expr, named: Mapping[str, exp.Expr], windows_over: Keys | None = None
+) -> Formula:
     """A truth value that is computed from aggregates and constants; otherwise as `read_formula`."""
-    return _Reader(scope, named).truth(node, 1)
+    return _Reader(scope, named, windows_over, count()).truth(node, 1)
 
 
 def has_column(scope: Scope, name: str) -> bool:
@@ -110,24 +124,31 @@ def has_column(scope: Scope, name: str) -> bool:
 
 def is_computed(scope: Scope, node: exp.Expr, named: Mapping[str, exp.Expr]) -> bool:
     """Whether an expression without aggregates computes with items of the SELECT list, by their aliases."""
-    columns = [column for column in node.find_all(exp.Column) if isinstance(column.this, exp.Identifier)]
-    return any(
-        column.name.lower() in named
-        and has_aggregate(named[column.name.lower()])
-        and not has_column(scope, column.name)
-        for column in columns
-    )
+    seen, waiting = set[str](), [node]
+    while waiting:
+        for column in waiting.pop().find_all(exp.Column):
+            name = column.name.lower()
+            if name in named and name not in seen and not has_column(scope, name):
+                if has_aggregate(named[name]):
+                    return True
+                seen.add(name)
+                waiting.append(named[name])
+    return False
 
 
 class _Reader:
-    def __init__(self, scope: Scope, named: Mapping[str, exp.Expr]) -> None:
+    def __init__(
+        self, scope: Scope, named: Mapping[str, exp.Expr], windows_over: Keys | None, parts: Iterator[int]
+    ) -> None:
         self._scope = scope
         self._source = scope.source
         self._named = named
+        self._windows_over = windows_over
+        self._parts = parts
 
     def number(self, node: exp.Expr, depth: int) -> Formula:
         node = unwrapped(node)
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH or next(self._parts) > MAX_PARTS:
             raise self._too_complex(node)
         if isinstance(node, exp.Column):
             return self._named_item(node, depth)
@@ -135,6 +156,8 @@ class _Reader:
             return self._constant(node)
         if is_aggregate(node):
             return self._aggregate(node)
+        if isinstance(node, exp.Window):
+            return self._window(node, depth)
         return self._computed(node, depth)
 
     def truth(self, node: exp.Expr, depth: int) -> Formula:
@@ -208,6 +231,26 @@ class _Reader:
             raise self._no_condition(node)
         return equal[0] if len(equal) == 1 else Arithmetic(Operation.OPERATOR_OR, tuple(equal))
 
+    def _window(self, node: exp.Window, depth: int) -> Formula:
+        if self._windows_over is None:
+            raise self._source.unsupported(
+                "Window functions cannot stand in HAVING, nor inside one another.",
+                at=node,
+                hint="Use QUALIFY for conditions on them.",
+            )
+        inside = _Reader(self._scope, self._named, None, self._parts)
+        return WindowReader(
+            self._scope,
+            self._windows_over,
+            lambda part: inside.number(part, depth + 2),
+            lambda part: has_aggregate(part) or is_computed(self._scope, part, self._named),
+            self._meant,
+        ).read(node)
+
+    def _meant(self, node: exp.Expr) -> exp.Expr:
+        is_name = isinstance(node, exp.Column) and not node.table and not has_column(self._scope, node.name)
+        return self._named.get(node.name.lower(), node) if is_name else node
+
     def _aggregate(self, node: exp.Expr) -> Formula:
         found = read_aggregates(self._scope, node)
         if len(found) > 1 or found[0][0]:
@@ -219,7 +262,9 @@ class _Reader:
     def _named_item(self, node: exp.Column, depth: int) -> Formula:
         meant = self._named.get(node.name.lower()) if not node.table else None
         if meant is not None and not has_column(self._scope, node.name):
-            return _Reader(self._scope, {}).number(meant, depth)
+            names = takewhile(lambda name: name != node.name.lower(), self._named)
+            before = {name: self._named[name] for name in names}
+            return _Reader(self._scope, before, self._windows_over, self._parts).number(meant, depth)
         label = self._scope.attribute(node).label
         raise self._source.refuse(
             "raw_columns",
@@ -240,12 +285,6 @@ class _Reader:
         return number + 0.0
 
     def _unsupported(self, node: exp.Expr) -> Problem:
-        if isinstance(node, exp.Window):
-            return self._source.unsupported(
-                "Window functions cannot be asked over groups.",
-                at=node,
-                hint="Leave it out and compute it from the answer, or use ORDER BY and LIMIT.",
-            )
         if isinstance(node, exp.Query) or node.find(exp.Query):
             return self._source.unsupported(
                 "A subquery cannot stand among aggregates.", at=node, hint="Send each SELECT by itself."
@@ -270,7 +309,7 @@ class _Reader:
     def _too_complex(self, node: exp.Expr) -> Problem:
         return self._source.refuse(
             "too_complex",
-            f"The formula is nested more than {MAX_DEPTH} deep.",
+            f"The formula is nested more than {MAX_DEPTH} deep, or has more than {MAX_PARTS:,} parts.",
             at=node,
             hint="Ask for its parts and compute with the answer.",
         )

@@ -22,7 +22,7 @@ from enclave_sim.plan.sensitivity import groups
 from enclave_sim.privacy.clipping import SIXTEENTHS
 from gateway.planning.aggregates import MAX_QUANTILE, MIN_QUANTILE
 from gateway.planning.moments import is_second_moment
-from gateway.planning.plan_measures import measures_of, shown_measures
+from gateway.planning.plan_measures import formulas_of, measures_of, shown_measures
 from gateway.planning.range_workload import ranged
 from gateway.planning.ranges import resolution
 from gateway.planning.wording import number, text_of
@@ -46,6 +46,8 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     notes += _join_notes(plan.relation, declaration)
     notes += _look_up_notes(plan.relation)
     notes += _group_notes(plan)
+    if any(formula.HasField("window") for formula in formulas_of(plan)):
+        notes.append("Window functions compute with released values: noise decides between rows that are near.")
     if any(output.formula.HasField("operation") for output in plan.outputs):
         notes.append("Standard errors of computed columns are first-order (delta method): they assume small errors.")
     if plan.noise.parties_per_unit > 1:
@@ -205,10 +207,13 @@ def _look_up_notes(relation: Relation) -> list[str]:
 def _group_notes(plan: Plan) -> list[str]:
     if not plan.group_by:
         return []
-    counted = counted_keys(plan)
-    names = " or ".join(text_of(key.expression) for key in plan.group_by if key not in counted)
+    left_out = [output.key for output in plan.outputs if output.labels]
+    left_out += [index for index, key in enumerate(plan.group_by) if key in counted_keys(plan)]
+    names = " or ".join(text_of(key.expression) for index, key in enumerate(plan.group_by) if index not in left_out)
     notes = [f"Rows whose {names} is NULL or not a listed value are in no group."] if names else []
-    if plan.grouping_sets and not counted:
+    if any(output.labels for output in plan.outputs):
+        notes.append("Values below the first range or above the last count in it; NULL is in no range.")
+    if plan.grouping_sets and not counted_keys(plan):
         notes.append("Totals are added up from the groups, so rows that are in no group are in no total.")
     return notes
 

@@ -16,10 +16,20 @@ def shown_measures(answer: Plan | View) -> Iterator[Measure]:
 def measures_of(answer: Plan | View) -> Iterator[Measure]:
     """All of an answer, those inside formulas included."""
     yield from shown_measures(answer)
+    yield from (formula.measure for formula in formulas_of(answer) if formula.HasField("measure"))
+
+
+def formulas_of(answer: Plan | View) -> Iterator[Formula]:
+    """All formulas of an answer, and all that are in them."""
     formulas: list[Formula] = [output.formula for output in answer.outputs if output.HasField("formula")]
-    formulas += [answer.presentation.having, *(ordering.formula for ordering in answer.presentation.order_by)]
+    formulas += [
+        answer.presentation.having,
+        answer.presentation.qualify,
+        *(ordering.formula for ordering in answer.presentation.order_by),
+    ]
     while formulas:
         formula = formulas.pop()
-        if formula.HasField("measure"):
-            yield formula.measure
+        yield formula
         formulas += formula.operation.operands
+        formulas += formula.window.operands
+        formulas += [ordering.formula for ordering in formula.window.order_by]

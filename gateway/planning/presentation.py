@@ -1,4 +1,4 @@
-"""Which rows of the answer are shown and in which order: HAVING, ORDER BY, LIMIT and OFFSET.
+"""Which rows of the answer are shown and in which order: HAVING, QUALIFY, ORDER BY, LIMIT and OFFSET.
 
 All of it is computed from the released numbers, so it costs nothing and reveals nothing more; an aggregate that
 only HAVING or ORDER BY names is measured like any other.
@@ -19,6 +19,7 @@ from gateway.planning.keys import bad_position
 from gateway.planning.literals import unwrapped
 from gateway.planning.scope import Scope, has_parts_beyond
 from gateway.planning.selection import Selection, ShownFormula, ShownKey
+from gateway.planning.windows import has_window
 
 MAX_ROWS = 2**53
 """Largest LIMIT and OFFSET."""
@@ -38,6 +39,7 @@ class Presentation:
     """What is done with the rows of the answer."""
 
     having: Formula | None = None
+    qualify: Formula | None = None
     order_by: tuple[Ordering, ...] = ()
     limit: int | None = None
     offset: int = 0
@@ -45,12 +47,12 @@ class Presentation:
     @property
     def formulas(self) -> tuple[Formula, ...]:
         """All formulas in it."""
-        having = () if self.having is None else (self.having,)
-        return having + tuple(ordering.by for ordering in self.order_by if not isinstance(ordering.by, int))
+        conditions = tuple(each for each in (self.having, self.qualify) if each is not None)
+        return conditions + tuple(ordering.by for ordering in self.order_by if not isinstance(ordering.by, int))
 
 
 def read_presentation(scope: Scope, select: exp.Select, selection: Selection) -> Presentation:
-    """The meaning of HAVING, ORDER BY, LIMIT and OFFSET.
+    """The meaning of HAVING, QUALIFY, ORDER BY, LIMIT and OFFSET.
 
     Raises:
         Problem: with the place of whatever cannot be asked.
@@ -58,6 +60,7 @@ def read_presentation(scope: Scope, select: exp.Select, selection: Selection) ->
     reader = _Reader(scope, selection)
     return Presentation(
         reader.having(select.args.get("having")),
+        reader.qualify(select.args.get("qualify")),
         reader.order_by(select.args.get("order")),
         reader.limit(select.args.get("limit")),
         reader.offset(select.args.get("offset")),
@@ -78,6 +81,16 @@ class _Reader:
         if not aggregates_of(condition):
             raise self._source.unsupported(
                 "HAVING without an aggregate is the same for every row.", at=node, hint="Put the condition into WHERE."
+            )
+        return condition
+
+    def qualify(self, node: exp.Expr | None) -> Formula | None:
+        if node is None:
+            return None
+        condition = read_condition(self._scope, node.this, self._named, self._selection.keys)
+        if not any(map(has_window, (node.this, *(item.node for item in self._selection.items)))):
+            raise self._source.unsupported(
+                "QUALIFY is for conditions on window functions.", at=node, hint="Use HAVING, or leave it out."
             )
         return condition
 
@@ -133,7 +146,7 @@ class _Reader:
         if named is not None:
             return self._single(named, node)
         if has_aggregate(node) or is_computed(self._scope, node, self._named):
-            formula = read_formula(self._scope, node, self._named)
+            formula = read_formula(self._scope, node, self._named, self._selection.keys)
             if not aggregates_of(formula):
                 raise self._source.unsupported("Every row has the same.", at=node, hint="Order by a column or number.")
             return self._shown(formula)

@@ -26,6 +26,7 @@ from enclave_sim.plan.validation import (
     PlanError,
     check_plan,
 )
+from enclave_sim.plan.values import from_python
 from gateway.planning import stages
 from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.distinct import set_thresholds, with_counted_key
@@ -269,7 +270,7 @@ def _most_groups(asked: Asked) -> int:
 def output_of(column: Shown, chooser: Chooser) -> Output:
     """A column of the answer, computed from what the chooser measures."""
     if isinstance(column, ShownKey):
-        return Output(name=column.name, key=column.key)
+        return Output(name=column.name, key=column.key, labels=[from_python(label) for label in column.labels])
     formula = chooser.formula(column.formula)
     if formula.HasField("measure"):
         return Output(name=column.name, measure=formula.measure)
@@ -282,6 +283,7 @@ def presentation_of(asked: Presentation, chooser: Chooser) -> plan_pb2.Presentat
         return None
     return plan_pb2.Presentation(
         having=None if asked.having is None else chooser.formula(asked.having),
+        qualify=None if asked.qualify is None else chooser.formula(asked.qualify),
         order_by=[_ordering(ordering, chooser) for ordering in asked.order_by],
         limit=asked.limit,
         offset=asked.offset,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from sqlglot import exp
 
+from enclave_sim.plan.values import PythonValue
 from gateway.planning.aggregates import ACCEPTED, has_aggregate, is_aggregate, read_aggregates
 from gateway.planning.expressions import compile_term
 from gateway.planning.formulas import Formula, aggregates_of, is_computed, read_formula
@@ -22,6 +23,8 @@ class ShownKey:
 
     name: str
     key: int
+    labels: tuple[PythonValue, ...] = ()
+    """What the key's values are shown as; empty: as they are."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,17 @@ def read_selection(scope: Scope, parsed: ParsedSelect) -> Selection:
     return Selection(shown, _positions(columns), items, keys)
 
 
+def labelled(selection: Selection, labels: Mapping[int, tuple[PythonValue, ...]]) -> Selection:
+    """The selection with the values of the keys that some of its items are shown as something else."""
+    shown = list(selection.shown)
+    for item, texts in labels.items():
+        for index in selection.columns_of[item]:
+            column = shown[index]
+            if isinstance(column, ShownKey):
+                shown[index] = replace(column, labels=texts)
+    return replace(selection, shown=tuple(shown))
+
+
 def _positions(columns: Sequence[tuple[Shown, ...]]) -> tuple[tuple[int, ...], ...]:
     starts = [sum(len(found) for found in columns[:index]) for index in range(len(columns))]
     return tuple(tuple(range(start, start + len(found))) for start, found in zip(starts, columns, strict=True))
@@ -105,7 +119,7 @@ class _Reader:
             found = read_aggregates(self._scope, node)
             return tuple(ShownFormula(f"{name}{ending}", aggregate) for ending, aggregate in found)
         if self._is_formula(node):
-            return (ShownFormula(name, read_formula(self._scope, node, self._named)),)
+            return (ShownFormula(name, read_formula(self._scope, node, self._named, self._keys)),)
         return (self._key(item),)
 
     def _is_formula(self, node: exp.Expr) -> bool:

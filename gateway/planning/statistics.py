@@ -46,6 +46,7 @@ from gateway.planning.range_workload import Place, RangeWorkload, asked_variance
 from gateway.planning.ranges import is_integral, range_counts
 from gateway.planning.subjects import Subject
 from gateway.planning.sums import bounded_sum, centre_of
+from gateway.planning.windows import Window
 
 _CENTRED = frozenset({Function.MEAN, Function.VAR_POP, Function.VAR_SAMP, Function.STDDEV_POP, Function.STDDEV_SAMP})
 _SAMPLE = frozenset({Function.VAR_SAMP, Function.STDDEV_SAMP, Function.COVAR_SAMP})
@@ -82,6 +83,8 @@ class Chooser:
             return self._aggregate(asked)
         if isinstance(asked, formulas.Arithmetic):
             return _operation(asked.operator, *(self.formula(operand) for operand in asked.operands))
+        if isinstance(asked, Window):
+            return asked.message(self.formula)
         return Formula(constant=asked)
 
     def _aggregate(self, asked: Aggregate) -> Formula:

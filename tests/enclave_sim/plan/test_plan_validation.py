@@ -221,10 +221,13 @@ FIELDS: dict[str, set[str]] = {
         *("row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"),
         *("sigma", "rho_units", "filter"),
     },
-    "Output": {"name", "key", "measure", "formula"},
     "Measure": {"count", "sum", "mean", "quantile", "distinct_values", "range_count"},
-    "Formula": {"measure", "constant", "operation"},
-    "Presentation": {"having", "order_by", "limit", "offset"},
+    "Output": {"name", "key", "measure", "formula", "labels"},
+    "Formula": {"measure", "constant", "operation", "window"},
+    "Window": {"function", "operands", "partition_by", "order_by", "frame", "offset"},
+    "Frame": {"start", "end", "peers"},
+    "Presentation": {"having", "order_by", "limit", "offset", "qualify"},
+    "OutputOrdering": {"output", "formula", "key", "descending", "nulls_first"},
 }
 
 

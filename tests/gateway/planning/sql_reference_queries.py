@@ -23,6 +23,8 @@ AGGREGATES = "Aggregates"
 FORMULAS = "Arithmetic between aggregates"
 GROUPS = "Groups"
 ANSWER = "Which rows of the answer"
+WINDOWS = "Window functions over the rows of the answer"
+TABULATIONS = "Aggregates that are answered as rows"
 SOURCES = "Joins and sub-queries"
 LOOK_UPS = "Look-up tables"
 UNITS = "Within a unit"
@@ -260,6 +262,109 @@ QUERIES = (
         "`LIMIT n OFFSET m`",
         "after the order",
         f"SELECT MONTH(day) AS m, COUNT(*) AS n {_OF} GROUP BY m ORDER BY m LIMIT 3 OFFSET 2",
+    ),
+    Query(
+        WINDOWS,
+        "`SUM(…) OVER ()`",
+        "over all rows of the answer; so shares of a total",
+        f"SELECT clinic, COUNT(*) AS n, n / SUM(n) OVER () AS share {_OF} GROUP BY clinic",
+    ),
+    Query(
+        WINDOWS,
+        "`OVER (PARTITION BY keys)`",
+        "over the rows with the same keys",
+        "SELECT clinic, urgent, COUNT(*) / SUM(COUNT(*)) OVER (PARTITION BY clinic) AS share"
+        f" {_OF} GROUP BY clinic, urgent",
+    ),
+    Query(
+        WINDOWS,
+        "`OVER (… ORDER BY …)`",
+        "from the first row to this one and those equal to it",
+        f"SELECT QUARTER(day) AS q, SUM(COUNT(*)) OVER (ORDER BY q) AS so_far {_OF} GROUP BY q",
+    ),
+    Query(
+        WINDOWS,
+        "`AVG`, `MIN`, `MAX`, `COUNT`",
+        "likewise; of values that are not NULL",
+        "SELECT clinic, urgent, AVG(COUNT(*)) OVER w AS a, MIN(COUNT(*)) OVER w AS b, MAX(COUNT(*)) OVER w AS c,"
+        f" COUNT(*) OVER w AS d, COUNT(AVG(pain)) OVER w AS e {_OF} GROUP BY clinic, urgent"
+        " WINDOW w AS (PARTITION BY urgent)",
+    ),
+    Query(
+        WINDOWS,
+        "`ROWS BETWEEN … AND …`",
+        "frames by place: `UNBOUNDED` or n `PRECEDING`, `CURRENT ROW`, n or `UNBOUNDED` `FOLLOWING`",
+        "SELECT MONTH(day) AS m, AVG(COUNT(*)) OVER (ORDER BY m ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS quarter"
+        f" {_OF} GROUP BY m",
+    ),
+    Query(
+        WINDOWS,
+        "`LAG(x, n, default)`, `LEAD`",
+        "x of the row n before or after; n is 1 if not given",
+        "SELECT QUARTER(day) AS q, COUNT(*) - LAG(COUNT(*)) OVER (ORDER BY q) AS more,"
+        f" LEAD(COUNT(*), 2, 0) OVER (ORDER BY q) AS later {_OF} GROUP BY q",
+    ),
+    Query(
+        WINDOWS,
+        "`FIRST_VALUE(x)`, `LAST_VALUE(x)`",
+        "x of the first or last row of the frame",
+        "SELECT QUARTER(day) AS q, COUNT(*) / FIRST_VALUE(COUNT(*)) OVER (ORDER BY q) AS index,"
+        " LAST_VALUE(COUNT(*)) OVER (ORDER BY q ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS latest"
+        f" {_OF} GROUP BY q",
+    ),
+    Query(
+        WINDOWS,
+        "`ROW_NUMBER()`, `RANK()`, `DENSE_RANK()`",
+        "places in the order; noise decides between rows that are near",
+        "SELECT MONTH(day) AS m, ROW_NUMBER() OVER (ORDER BY COUNT(*) DESC, m) AS a,"
+        " RANK() OVER (ORDER BY COUNT(*) DESC) AS b, DENSE_RANK() OVER (ORDER BY COUNT(*) DESC) AS c"
+        f" {_OF} GROUP BY m",
+    ),
+    Query(
+        WINDOWS,
+        "`PERCENT_RANK()`, `CUME_DIST()`, `NTILE(n)`",
+        "shares and parts of the order",
+        "SELECT MONTH(day) AS m, PERCENT_RANK() OVER (ORDER BY COUNT(*)) AS a,"
+        f" CUME_DIST() OVER (ORDER BY COUNT(*)) AS b, NTILE(5) OVER (ORDER BY COUNT(*), m) AS c {_OF} GROUP BY m",
+    ),
+    Query(
+        WINDOWS,
+        "`QUALIFY`",
+        "a condition on window functions; after `HAVING`, before `ORDER BY` and `LIMIT`",
+        "SELECT clinic, QUARTER(day) AS q, COUNT(*) AS n"
+        f" {_OF} GROUP BY clinic, q QUALIFY ROW_NUMBER() OVER (PARTITION BY clinic ORDER BY n DESC, q) <= 2"
+        " ORDER BY clinic, n DESC",
+    ),
+    Query(
+        TABULATIONS,
+        "`HISTOGRAM(x)`",
+        "a row for each declared value, or for each of 10 ranges of x between its bounds",
+        f"SELECT clinic, HISTOGRAM(stay) {_OF} GROUP BY clinic",
+        "SELECT clinic, stay // 4 * 4 AS low, least(low + 3, 30), COUNT(*)"
+        f" {_OF} WHERE stay IS NOT NULL GROUP BY clinic, low",
+    ),
+    Query(
+        TABULATIONS,
+        "`HISTOGRAM(x, n)`",
+        "n ranges; the last one has its upper end, the others have not. Of whole numbers, at most n that have both",
+        f"SELECT HISTOGRAM(pain, 4) AS pain {_OF}",
+        "SELECT least(floor(pain / 2.5), 3) * 2.5 AS low, low + 2.5, COUNT(*)"
+        f" {_OF} WHERE pain IS NOT NULL GROUP BY low",
+    ),
+    Query(
+        TABULATIONS,
+        "`APPROX_TOP_K(x, k)`, `APPROX_TOP_COUNT`",
+        "the k most frequent values with their counts",
+        f"SELECT APPROX_TOP_K(city, 2) AS city {_OF}",
+        f"SELECT city, COUNT(*) {_OF} GROUP BY city ORDER BY COUNT(*) DESC LIMIT 2",
+    ),
+    Query(
+        TABULATIONS,
+        "`APPROX_TOP_K` with `GROUP BY`",
+        "of each group",
+        f"SELECT clinic, APPROX_TOP_K(QUARTER(day), 1) {_OF} GROUP BY clinic",
+        f"SELECT clinic, QUARTER(day) AS q, COUNT(*) AS n {_OF} GROUP BY clinic, q"
+        " QUALIFY ROW_NUMBER() OVER (PARTITION BY clinic ORDER BY n DESC) <= 1",
     ),
     Query(
         SOURCES,

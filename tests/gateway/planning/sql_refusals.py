@@ -34,8 +34,10 @@ distinct values beside something else | SELECT COUNT(DISTINCT city), COUNT(*) FR
 distinct values of two columns | SELECT COUNT(DISTINCT clinic), COUNT(DISTINCT city) FROM visits | not_supported
 sums of distinct values | SELECT SUM(DISTINCT stay) FROM visits | not_supported
 the most frequent value | SELECT MODE(city) FROM visits | not_supported
-the k most frequent values | SELECT APPROX_TOP_K(city, 3) FROM visits | not_supported
-a histogram in a cell | SELECT HISTOGRAM(pain) FROM visits | not_supported
+the k most frequent values beside an aggregate | SELECT APPROX_TOP_K(city, 3), COUNT(*) FROM visits | not_supported
+a histogram beside an aggregate | SELECT HISTOGRAM(pain), AVG(pain) FROM visits | not_supported
+a histogram without bounds | SELECT HISTOGRAM(weight) FROM visits | no_bounds
+a histogram that is cut | SELECT HISTOGRAM(pain) FROM visits LIMIT 3 | not_supported
 one of the values | SELECT ANY_VALUE(note) FROM visits | not_supported
 the value of one row | SELECT ARG_MAX(pain, day) FROM visits | not_supported
 whether all, whether any | SELECT BOOL_OR(urgent) FROM visits | not_supported
@@ -44,7 +46,7 @@ higher moments | SELECT KURTOSIS(pain) FROM visits | not_supported
 texts put together | SELECT STRING_AGG(note, ',') FROM visits | not_supported
 a quantile beyond 1 | SELECT QUANTILE_CONT(pain, 90) FROM visits | bad_quantile
 an aggregate of an aggregate | SELECT AVG(SUM(pain)) FROM visits | not_supported
-window functions over groups | SELECT SUM(stay) OVER () FROM visits | not_supported
+window functions over rows of people | SELECT SUM(stay) OVER () FROM visits | raw_columns
 no aggregate at all | SELECT clinic FROM visits GROUP BY clinic | not_supported
 functions of aggregates that lose their error | SELECT ROUND(AVG(pain), 1) FROM visits | not_supported
 conditions shown | SELECT COUNT(*) > 5 FROM visits | not_supported
@@ -61,7 +63,11 @@ a place that is not there | SELECT clinic, COUNT(*) FROM visits GROUP BY 3 | bad
 HAVING without an aggregate | SELECT COUNT(*) FROM visits HAVING 1 < 2 | not_supported
 LIMIT that is no number | SELECT COUNT(*) FROM visits LIMIT 10% | not_supported
 DISTINCT over groups | SELECT DISTINCT COUNT(*) FROM visits | not_supported
-QUALIFY over groups | SELECT COUNT(*) FROM visits QUALIFY ROW_NUMBER() OVER () = 1 | not_supported
+QUALIFY without a window | SELECT COUNT(*) AS n FROM visits QUALIFY n > 5 | not_supported
+a window function in HAVING | SELECT COUNT(*) FROM visits HAVING RANK() OVER (ORDER BY COUNT(*)) = 1 | not_supported
+partitions by what is no key | SELECT RANK() OVER (PARTITION BY urgent ORDER BY COUNT(*)) FROM visits | raw_columns
+frames by values | SELECT SUM(COUNT(*)) OVER (ORDER BY COUNT(*) RANGE 3 PRECEDING) FROM visits | not_supported
+keys of other rows | SELECT COUNT(*), LAG(clinic) OVER (ORDER BY clinic) FROM visits GROUP BY clinic | raw_columns
 
 # Joins and sub-queries
 other joins | SELECT COUNT(*) FROM visits FULL JOIN people USING (person) | not_supported

@@ -81,8 +81,6 @@ def test_limits_are_whole_numbers(planned: Planner) -> None:
         ("LIMIT 1 + 1", "not_supported", "LIMIT 10"),
         ("LIMIT 1.5", "not_supported", "LIMIT 10"),
         ("OFFSET 99999999999999999999", "not_supported", "LIMIT 10"),
-        ("QUALIFY ROW_NUMBER() OVER (ORDER BY COUNT(*)) < 3", "not_supported", "HAVING"),
-        ("ORDER BY RANK() OVER (ORDER BY COUNT(*))", "not_supported", "ORDER BY and LIMIT"),
     ],
 )
 def test_what_cannot_be_presented(planned: Planner, tail: str, code: str, hint: str) -> None:

@@ -67,7 +67,7 @@ CASES: list[tuple[str, Kind, str, str | None]] = [
     ("SELECT COUNT(*) FROM labs GROUP BY value", Kind.REFUSED, "undeclared_group_key", "1:36"),
     ("SELECT COUNT(DISTINCT value) FROM labs", Kind.REFUSED, "undeclared_group_key", "1:23"),
     ("SELECT COUNT(DISTINCT id, test) FROM labs", Kind.REFUSED, "not_supported", "1:23"),
-    ("SELECT SUM(value) OVER () FROM labs", Kind.REFUSED, "not_supported", "1:8"),
+    ("SELECT SUM(value) OVER () FROM labs", Kind.REFUSED, "raw_columns", "1:12"),
     ("SELECT SUM(DISTINCT value) FROM labs", Kind.REFUSED, "not_supported", "1:8"),
     ("SELECT 1 FROM labs", Kind.REFUSED, "not_supported", "1:8"),
     ("SELECT (SELECT 1) FROM labs", Kind.REFUSED, "not_supported", "1:16"),

@@ -1329,6 +1329,7 @@ class Output(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     MEASURE_FIELD_NUMBER: _builtins.int
     FORMULA_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     key: _builtins.int
     """Index into group_by."""
@@ -1336,6 +1337,10 @@ class Output(_message.Message):
     def measure(self) -> Global___Measure: ...
     @_builtins.property
     def formula(self) -> Global___Formula: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
+        """What a key is shown as, one for each of its values and in their order; empty: as it is."""
+
     def __init__(
         self,
         *,
@@ -1343,10 +1348,11 @@ class Output(_message.Message):
         key: _builtins.int = ...,
         measure: Global___Measure | None = ...,
         formula: Global___Formula | None = ...,
+        labels: _abc.Iterable[Global___Value] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "key", b"key", "kind", b"kind", "measure", b"measure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "key", b"key", "kind", b"kind", "measure", b"measure", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "key", b"key", "kind", b"kind", "labels", b"labels", "measure", b"measure", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["key", "measure", "formula"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -1562,27 +1568,175 @@ class Formula(_message.Message):
     MEASURE_FIELD_NUMBER: _builtins.int
     CONSTANT_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     constant: _builtins.float
     @_builtins.property
     def measure(self) -> Global___Measure: ...
     @_builtins.property
     def operation(self) -> Global___Operation: ...
+    @_builtins.property
+    def window(self) -> Global___Window:
+        """Not in `having`, nor within another window."""
+
     def __init__(
         self,
         *,
         measure: Global___Measure | None = ...,
         constant: _builtins.float = ...,
         operation: Global___Operation | None = ...,
+        window: Global___Window | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["constant", b"constant", "kind", b"kind", "measure", b"measure", "operation", b"operation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constant", b"constant", "kind", b"kind", "measure", b"measure", "operation", b"operation", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["constant", b"constant", "kind", b"kind", "measure", b"measure", "operation", b"operation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constant", b"constant", "kind", b"kind", "measure", b"measure", "operation", b"operation", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["measure", "constant", "operation"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["measure", "constant", "operation", "window"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Formula: _TypeAlias = Formula  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """A number made of several rows of the answer: of those that `having` keeps, before `qualify`, order and limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Function:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Window._Function.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FUNCTION_UNSPECIFIED: Window._Function.ValueType  # 0
+        FUNCTION_ROW_NUMBER: Window._Function.ValueType  # 1
+        """The place of a row in its partition, from 1; RANK and DENSE_RANK give rows that are equal in the order the
+        same one, RANK leaving out as many places as rows share one.
+        """
+        FUNCTION_RANK: Window._Function.ValueType  # 2
+        FUNCTION_DENSE_RANK: Window._Function.ValueType  # 3
+        FUNCTION_PERCENT_RANK: Window._Function.ValueType  # 4
+        """(rank - 1) / (rows - 1), 0 for a single row; and the share of rows up to the last that is equal to this one."""
+        FUNCTION_CUMULATIVE_DISTRIBUTION: Window._Function.ValueType  # 5
+        FUNCTION_TILE: Window._Function.ValueType  # 6
+        """Which of `offset` parts, as equal as can be, the row is in, from 1."""
+        FUNCTION_LAG: Window._Function.ValueType  # 7
+        """The operand of the row `offset` places before or after; the second operand, or NULL, where there is none."""
+        FUNCTION_LEAD: Window._Function.ValueType  # 8
+        FUNCTION_FIRST: Window._Function.ValueType  # 9
+        """The operand of the first or last row of the frame."""
+        FUNCTION_LAST: Window._Function.ValueType  # 10
+        FUNCTION_COUNT_ROWS: Window._Function.ValueType  # 11
+        """Of the frame: rows, and rows whose operand is not NULL."""
+        FUNCTION_COUNT: Window._Function.ValueType  # 12
+        FUNCTION_SUM: Window._Function.ValueType  # 13
+        """Of the operands in the frame that are not NULL; NULL if there are none."""
+        FUNCTION_MEAN: Window._Function.ValueType  # 14
+        FUNCTION_MINIMUM: Window._Function.ValueType  # 15
+        FUNCTION_MAXIMUM: Window._Function.ValueType  # 16
+
+    class Function(_Function, metaclass=_FunctionEnumTypeWrapper): ...
+    FUNCTION_UNSPECIFIED: Window.Function.ValueType  # 0
+    FUNCTION_ROW_NUMBER: Window.Function.ValueType  # 1
+    """The place of a row in its partition, from 1; RANK and DENSE_RANK give rows that are equal in the order the
+    same one, RANK leaving out as many places as rows share one.
+    """
+    FUNCTION_RANK: Window.Function.ValueType  # 2
+    FUNCTION_DENSE_RANK: Window.Function.ValueType  # 3
+    FUNCTION_PERCENT_RANK: Window.Function.ValueType  # 4
+    """(rank - 1) / (rows - 1), 0 for a single row; and the share of rows up to the last that is equal to this one."""
+    FUNCTION_CUMULATIVE_DISTRIBUTION: Window.Function.ValueType  # 5
+    FUNCTION_TILE: Window.Function.ValueType  # 6
+    """Which of `offset` parts, as equal as can be, the row is in, from 1."""
+    FUNCTION_LAG: Window.Function.ValueType  # 7
+    """The operand of the row `offset` places before or after; the second operand, or NULL, where there is none."""
+    FUNCTION_LEAD: Window.Function.ValueType  # 8
+    FUNCTION_FIRST: Window.Function.ValueType  # 9
+    """The operand of the first or last row of the frame."""
+    FUNCTION_LAST: Window.Function.ValueType  # 10
+    FUNCTION_COUNT_ROWS: Window.Function.ValueType  # 11
+    """Of the frame: rows, and rows whose operand is not NULL."""
+    FUNCTION_COUNT: Window.Function.ValueType  # 12
+    FUNCTION_SUM: Window.Function.ValueType  # 13
+    """Of the operands in the frame that are not NULL; NULL if there are none."""
+    FUNCTION_MEAN: Window.Function.ValueType  # 14
+    FUNCTION_MINIMUM: Window.Function.ValueType  # 15
+    FUNCTION_MAXIMUM: Window.Function.ValueType  # 16
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    OPERANDS_FIELD_NUMBER: _builtins.int
+    PARTITION_BY_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    function: Global___Window.Function.ValueType
+    offset: _builtins.int
+    @_builtins.property
+    def operands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Formula]: ...
+    @_builtins.property
+    def partition_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes into group_by; rows with the same values (NULL is a value here) make a partition."""
+
+    @_builtins.property
+    def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputOrdering]:
+        """By keys and formulas. Rows that are equal in it keep the order of the answer."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """Of FIRST, LAST and what follows them."""
+
+    def __init__(
+        self,
+        *,
+        function: Global___Window.Function.ValueType = ...,
+        operands: _abc.Iterable[Global___Formula] | None = ...,
+        partition_by: _abc.Iterable[_builtins.int] | None = ...,
+        order_by: _abc.Iterable[Global___OutputOrdering] | None = ...,
+        frame: Global___Frame | None = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "function", b"function", "offset", b"offset", "operands", b"operands", "order_by", b"order_by", "partition_by", b"partition_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
+
+@_typing.final
+class Frame(_message.Message):
+    """Rows of a partition around a row: from `start` to `end` places after it, both included; absent: without an end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    end: _builtins.int
+    peers: _builtins.bool
+    """A present start or end is 0 and means the first or the last of the rows that are equal in the order."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int | None = ...,
+        end: _builtins.int | None = ...,
+        peers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "peers", b"peers", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___Frame: _TypeAlias = Frame  # noqa: Y015
 
 @_typing.final
 class Operation(_message.Message):
@@ -1668,6 +1822,7 @@ class Presentation(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    QUALIFY_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     offset: _builtins.int
     @_builtins.property
@@ -1676,6 +1831,10 @@ class Presentation(_message.Message):
 
     @_builtins.property
     def order_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputOrdering]: ...
+    @_builtins.property
+    def qualify(self) -> Global___Formula:
+        """Absent: every row that `having` keeps."""
+
     def __init__(
         self,
         *,
@@ -1683,10 +1842,11 @@ class Presentation(_message.Message):
         order_by: _abc.Iterable[Global___OutputOrdering] | None = ...,
         limit: _builtins.int | None = ...,
         offset: _builtins.int = ...,
+        qualify: Global___Formula | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "having", b"having", "limit", b"limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "having", b"having", "limit", b"limit", "qualify", b"qualify"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "having", b"having", "limit", b"limit", "offset", b"offset", "order_by", b"order_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "having", b"having", "limit", b"limit", "offset", b"offset", "order_by", b"order_by", "qualify", b"qualify"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -1700,10 +1860,15 @@ class OutputOrdering(_message.Message):
 
     OUTPUT_FIELD_NUMBER: _builtins.int
     FORMULA_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     DESCENDING_FIELD_NUMBER: _builtins.int
     NULLS_FIRST_FIELD_NUMBER: _builtins.int
     output: _builtins.int
-    """Index into outputs."""
+    """Index into outputs.
+    Not in a window.
+    """
+    key: _builtins.int
+    """Index into group_by."""
     descending: _builtins.bool
     nulls_first: _builtins.bool
     @_builtins.property
@@ -1713,14 +1878,15 @@ class OutputOrdering(_message.Message):
         *,
         output: _builtins.int = ...,
         formula: Global___Formula | None = ...,
+        key: _builtins.int = ...,
         descending: _builtins.bool = ...,
         nulls_first: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "kind", b"kind", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["formula", b"formula", "key", b"key", "kind", b"kind", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["descending", b"descending", "formula", b"formula", "kind", b"kind", "nulls_first", b"nulls_first", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descending", b"descending", "formula", b"formula", "key", b"key", "kind", b"kind", "nulls_first", b"nulls_first", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["output", "formula"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["output", "formula", "key"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
