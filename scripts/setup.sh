@@ -22,5 +22,6 @@ fi
 [ -x "$BIN/uv" ] || "$BIN/python" -m pip install -q --disable-pip-version-check uv==0.13.9
 "$BIN/uv" pip install -q --compile-bytecode --python "$BIN/python" --require-hashes -r constraints.txt
 "$BIN/uv" pip install -q --python "$BIN/python" --no-deps -e .
+sh scripts/build_native.sh
 # Many short processes follow: without this, each would compile our sources anew where Python writes no bytecode.
 "$BIN/python" -m compileall -q gateway enclave_sim clients demo

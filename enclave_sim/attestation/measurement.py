@@ -12,6 +12,7 @@ import yingbi.api
 
 import enclave_sim
 
+_CODE = (".py", ".c", ".so")
 LIBRARIES = ("cryptography", "duckdb", "gmpy2", "numpy", "opendp", "phe", "protobuf", "pyarrow")
 
 
@@ -20,7 +21,8 @@ def measure() -> bytes:
     """SHA-256 over every source file of the enclave and of the wire contract, and the versions below them.
 
     The same for the same code, Python release, machine architecture and library versions, wherever it is
-    installed. Simulated: nothing but this process itself vouches for the value.
+    installed; with what was compiled of it (`enclave_sim.engine.native`) also for the same compiler. Simulated:
+    nothing but this process itself vouches for the value.
     """
     state = hashlib.sha256(b"yingbi/v1/measurement\0")
     for line in measured():
@@ -34,7 +36,7 @@ def measured() -> list[str]:
     lines += [f"{name} {metadata.version(name)}" for name in LIBRARIES]
     for package in (enclave_sim, yingbi.api):
         root = Path(str(package.__file__)).parent
-        for path in sorted(root.rglob("*.py")):
+        for path in sorted(path for path in root.rglob("*") if path.suffix in _CODE):
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             lines.append(f"{package.__name__}/{path.relative_to(root).as_posix()} {content}")
     return lines

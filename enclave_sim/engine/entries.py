@@ -7,12 +7,16 @@ double: `bincount` adds integers, whatever their order.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from yingbi.api.v1.plan_pb2 import BoundedSum
 
+from enclave_sim.engine import native
 from enclave_sim.engine.groups import Groups
+from enclave_sim.engine.scratch import Scratch
+from enclave_sim.engine.terms import steps
 from enclave_sim.privacy.clipping import Integers
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -21,6 +25,7 @@ Numbers: TypeAlias = Floats | Integers
 
 _DENSE_ENTRIES = 1 << 18
 _DENSE_SHARE = 2
+_scratch = Scratch()
 
 
 class Entries(Protocol):
@@ -35,8 +40,16 @@ class Entries(Protocol):
         """The sum of the rows' weights at each entry; without weights, the number of rows."""
         ...
 
+    def add_steps(self, statistic: BoundedSum, term: Floats, fraction_bits: int) -> Numbers:
+        """The sum of the rows' terms at each entry, in grid steps."""
+        ...
+
     def by_unit(self, values: Integers | Booleans) -> Integers:
         """Of one value for each entry, the sums over each unit's."""
+        ...
+
+    def squares_by_unit(self, values: Integers) -> Integers:
+        """The same of their squares, all of which together are below 2^53 for a unit."""
         ...
 
     def by_group(self, values: Numbers) -> Integers:
@@ -56,10 +69,13 @@ class Entries(Protocol):
         ...
 
 
-def entries_of(units: Integers, groups: Groups, count: int) -> Entries:
-    """The entries of rows with these units and groups, of which there are `count` in the plan; one row at least."""
+def entries_of(units: Integers, groups: Groups, count: int, *, is_sorted: bool = False) -> Entries:
+    """The entries of rows with these units and groups, of which there are `count` in the plan; one row at least.
+
+    `is_sorted` where units are known to ascend.
+    """
     most = max(_DENSE_ENTRIES, _DENSE_SHARE * len(units))
-    first, last = int(units.min()), int(units.max())
+    first, last = (int(units[0]), int(units[-1])) if is_sorted else (int(units.min()), int(units.max()))
     if (last - first + 1) * count <= most:
         return _Dense(units, first, last - first + 1, groups, count)
     present, units = np.unique(units, return_inverse=True)
@@ -74,8 +90,13 @@ class _Dense:
     def __init__(self, units: Integers, first: int, count: int, groups: Groups, group_count: int) -> None:
         self._units, self._first = units, first
         self._shape = (group_count, count)
-        self._of_rows = groups.cells(group_count, count, -first)
-        self._of_rows += units
+        if native.is_there():
+            out = _scratch.array("cells", len(units), np.int64)
+            starts = groups.starts(group_count, count)
+            self._of_rows = native.cells(units, first, count, groups.codes, starts, out)
+        else:
+            self._of_rows = groups.cells(group_count, count, -first)
+            self._of_rows += units
 
     @cached_property
     def units(self) -> Integers:
@@ -83,11 +104,24 @@ class _Dense:
 
     def add_up(self, weights: Floats | Booleans | None) -> Numbers:
         groups, units = self._shape
-        return np.bincount(self._of_rows, weights, (groups + 1) * units)[: groups * units]
+        length = (groups + 1) * units
+        if native.is_there() and (weights is None or weights.dtype == np.bool_):
+            return native.count(self._of_rows, cast("Booleans | None", weights), length)[: groups * units]
+        return np.bincount(self._of_rows, weights, length)[: groups * units]
+
+    def add_steps(self, statistic: BoundedSum, term: Floats, fraction_bits: int) -> Numbers:
+        if not native.is_there():
+            return self.add_up(steps(statistic, term, fraction_bits))
+        groups, units = self._shape
+        length = (groups + 1) * units
+        return native.add_steps(self._of_rows, statistic, term, fraction_bits, length)[: groups * units]
 
     def by_unit(self, values: Integers | Booleans) -> Integers:
         sums: Integers = values.reshape(self._shape).sum(axis=0, dtype=np.int64)
         return sums
+
+    def squares_by_unit(self, values: Integers) -> Integers:
+        return native.squares(values, self._shape[1]) if native.is_there() else self.by_unit(values * values)
 
     def by_group(self, values: Numbers) -> Integers:
         return whole(values.reshape(self._shape).sum(axis=1))
@@ -117,8 +151,14 @@ class _Sparse:
     def add_up(self, weights: Floats | Booleans | None) -> Numbers:
         return np.bincount(self._of_rows, weights, len(self._pairs))[: len(self._pairs)]
 
+    def add_steps(self, statistic: BoundedSum, term: Floats, fraction_bits: int) -> Numbers:
+        return self.add_up(steps(statistic, term, fraction_bits))
+
     def by_unit(self, values: Integers | Booleans) -> Integers:
         return sum_at(self._units, values, self._shape[1])
+
+    def squares_by_unit(self, values: Integers) -> Integers:
+        return self.by_unit(values * values)
 
     def by_group(self, values: Numbers) -> Integers:
         return sum_at(self._groups, values, self._shape[0])

@@ -43,10 +43,14 @@ class Groups:
 
         In memory that this thread's next call uses again.
         """
-        of_codes = np.where(self.numbers < 0, none, self.numbers) * stride + offset
+        of_codes = self.starts(none, stride) + offset
         result: Integers = _scratch.array("cells", len(self.codes), np.int64)
         # No code is out of range, so nothing is clipped; but only so numpy writes to `out` at once.
         return of_codes.take(self.codes, out=result, mode="clip")
+
+    def starts(self, none: int, stride: int) -> Integers:
+        """group · stride of each code, `none` being the group of those that have none."""
+        return np.where(self.numbers < 0, none, self.numbers) * stride
 
     def where(self, kept: NDArray[np.bool_]) -> Groups:
         """The same, and none for rows that are not kept."""

@@ -57,6 +57,8 @@ class Batch:
     units: Integers
     groups: Groups
     inputs: Sequence[Input]
+    is_sorted: bool = False
+    """Whether units are known to ascend."""
 
     def split(self, rows: int) -> Iterator[Batch]:
         """The same, whose units are sorted, in batches of about so many rows."""
@@ -72,7 +74,7 @@ class Batch:
         # Inputs that are one stay one.
         slices = {id(of_rows): _part(of_rows, start, stop) for of_rows in self.inputs}
         inputs = [slices[id(of_rows)] for of_rows in self.inputs]
-        return Batch(self.units[start:stop], self.groups.slice(start, stop), inputs)
+        return Batch(self.units[start:stop], self.groups.slice(start, stop), inputs, is_sorted=True)
 
 
 def _part(of_rows: Input, start: int, stop: int) -> Input:
@@ -116,9 +118,9 @@ class _Clipped:
     def __init__(self, plan: Plan, batch: Batch) -> None:
         self._clipping, self._fraction_bits = plan.clipping, plan.fraction_bits
         self._groups, self._groups_of_rows = groups(plan), batch.groups
-        self._entries: Entries = entries_of(batch.units, batch.groups, self._groups)
+        self._entries: Entries = entries_of(batch.units, batch.groups, self._groups, is_sorted=batch.is_sorted)
         self._rows = whole(self._entries.add_up(None))
-        squares = self._entries.by_unit(self._rows * self._rows)
+        squares = self._entries.squares_by_unit(self._rows)
         # ⌈√x⌉ > C just where x > C². Norms of other units are not needed, and left at 0.
         self._over = squares > plan.clipping.max_rows**2
         self._norms = np.zeros(len(squares), np.int64)
@@ -132,8 +134,8 @@ class _Clipped:
             case "row_count" | "non_null_count":
                 return self._counts(of_rows)
             case "bounded_sum":
-                weights = steps(statistic.bounded_sum, _floats(of_rows), self._fraction_bits)
-                return self._weighed(self._entries.add_up(weights), 0)
+                sums = self._entries.add_steps(statistic.bounded_sum, _floats(of_rows), self._fraction_bits)
+                return self._weighed(sums, 0)
             case "distinct_units":
                 return self._units(of_rows)
             case "range_counts":
@@ -162,8 +164,7 @@ class _Clipped:
     def _steps(self, statistic: Statistic, of_rows: Input) -> Integers:
         """Each entry's value in grid steps, before it is clipped; in an array of its own."""
         if statistic.HasField("bounded_sum"):
-            weights = steps(statistic.bounded_sum, _floats(of_rows), self._fraction_bits)
-            return whole(self._entries.add_up(weights))
+            return whole(self._entries.add_steps(statistic.bounded_sum, _floats(of_rows), self._fraction_bits))
         counts = self._rows if of_rows is None else whole(self._entries.add_up(_weights(of_rows)))
         return counts << self._fraction_bits
 

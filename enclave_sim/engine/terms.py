@@ -28,17 +28,24 @@ def steps(statistic: BoundedSum, term: Floats, fraction_bits: int) -> Floats:
     top = float(1 << fraction_bits)
     result = _clip(term, statistic.lower, statistic.upper)
     result -= statistic.centre
-    if statistic.half_range > _SMALL:
-        # The same doubles in one step: a power of two scales exactly; what that makes of a ratio too small to be
-        # a normal double is lost in the 1/2 that is added.
-        result /= statistic.half_range / top
-    else:
-        result /= statistic.half_range
-        result *= top
+    divisor, factor = scale_of(statistic, fraction_bits)
+    result /= divisor
+    if factor != 1:
+        result *= factor
     result += 0.5
     np.floor(result, out=result)
     _keep_within(result, top)
     return result
+
+
+def scale_of(statistic: BoundedSum, fraction_bits: int) -> tuple[float, float]:
+    """What a term less its centre is divided by, and then multiplied by, to be in grid steps."""
+    top = float(1 << fraction_bits)
+    if statistic.half_range > _SMALL:
+        # The same doubles in one step: a power of two scales exactly; what that makes of a ratio too small to be
+        # a normal double is lost in the 1/2 that is added.
+        return statistic.half_range / top, 1.0
+    return statistic.half_range, top
 
 
 def leaves(statistic: RangeCounts, term: Floats) -> Integers:

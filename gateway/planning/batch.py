@@ -266,7 +266,8 @@ def _parts(output: Output) -> int:
     while pending:
         formula = pending.pop()
         count += _QUANTILE_PARTS if formula.measure.HasField("quantile") else 1
-        pending += formula.operation.operands
+        pending += [*formula.operation.operands, *formula.window.operands]
+        pending += [ordering.formula for ordering in formula.window.order_by]
     return count
 
 

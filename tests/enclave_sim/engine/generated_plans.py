@@ -38,20 +38,20 @@ class Case:
 
 
 @st.composite
-def _intervals(draw: st.DrawFn) -> tuple[float, float]:
+def intervals(draw: st.DrawFn) -> tuple[float, float]:
     lower, upper = sorted(draw(st.lists(_BOUNDS, min_size=2, max_size=2, unique=True)))
     return lower, upper
 
 
 @st.composite
 def _bounded_sums(draw: st.DrawFn, columns: tuple[str, ...]) -> Statistic:
-    lower, upper = draw(_intervals())
+    lower, upper = draw(intervals())
     centre = draw(st.sampled_from([0.0, lower / 2 + upper / 2]))
     term = draw(expressions(columns, draw(st.sampled_from(NUMERIC))))
-    return bounded_sum(term, lower, upper, centre, _half_range(lower, upper, centre))
+    return bounded_sum(term, lower, upper, centre, half_range_of(lower, upper, centre))
 
 
-def _half_range(lower: float, upper: float, centre: float) -> float:
+def half_range_of(lower: float, upper: float, centre: float) -> float:
     """The least double that covers both bounds from the centre."""
     needed = max(abs(Fraction(lower) - Fraction(centre)), abs(Fraction(upper) - Fraction(centre)))
     half_range = float(needed)
@@ -60,7 +60,7 @@ def _half_range(lower: float, upper: float, centre: float) -> float:
 
 @st.composite
 def _range_counts(draw: st.DrawFn, columns: tuple[str, ...]) -> Statistic:
-    lower, upper = draw(_intervals())
+    lower, upper = draw(intervals())
     term = draw(expressions(columns, draw(st.sampled_from(NUMERIC))))
     return range_counts(term, lower, upper, draw(st.integers(2, 5)), draw(st.integers(1, 3)))
 

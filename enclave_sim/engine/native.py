@@ -1,0 +1,109 @@
+"""`rows.c`, where it was compiled: adding rows up in one pass, bit for bit as numpy does it.
+
+Optional. `make` compiles it where there is a C compiler (scripts/build_native.sh); a library of another source than
+the one beside it is not used. It is part of the enclave's measurement, being code that runs in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from yingbi.api.v1.plan_pb2 import BoundedSum
+
+from enclave_sim.engine.protocol import EngineError
+from enclave_sim.engine.terms import Floats, scale_of
+from enclave_sim.privacy.clipping import Integers
+
+SOURCE = Path(__file__).with_name("rows.c")
+LIBRARY = Path(__file__).with_name("rows.so")
+
+_INTEGER, _DOUBLE, _ARRAY = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+_CELLS = {np.dtype(np.uint8): "rows_cells_1", np.dtype(np.int32): "rows_cells_4", np.dtype(np.int64): "rows_cells_8"}
+
+
+def is_there() -> bool:
+    """Whether the functions below can be called."""
+    return _library() is not None
+
+
+def cells(units: Integers, first: int, stride: int, codes: NDArray[Any], starts: Integers, out: Integers) -> Integers:
+    """Of each row: starts[code] + unit - first, in `out`.
+
+    Args:
+        units: from `first` to below first + stride.
+        codes: indexes of `starts`.
+
+    Raises:
+        EngineError: a unit or a code is out of range.
+    """
+    if codes.dtype not in _CELLS:
+        codes = codes.astype(np.int64)
+    function = getattr(_loaded(), _CELLS[codes.dtype])
+    _check(function(len(units), _at(units), first, stride, _at(codes), len(starts), _at(starts), _at(out)))
+    return out
+
+
+def count(cells: Integers, mask: NDArray[np.bool_] | None, length: int) -> Integers:
+    """How many rows each of `length` cells has; with a mask, of those where it is true. Raises EngineError."""
+    table: Integers = np.zeros(length, np.int64)
+    _check(_loaded().rows_count(len(cells), _at(cells), None if mask is None else _at(mask), length, _at(table)))
+    return table
+
+
+def add_steps(cells: Integers, statistic: BoundedSum, term: Floats, fraction_bits: int, length: int) -> Integers:
+    """What `terms.steps` are in each of `length` cells, added up. Raises EngineError."""
+    table: Integers = np.zeros(length, np.int64)
+    divisor, factor = scale_of(statistic, fraction_bits)
+    bounds = statistic.lower, statistic.upper, statistic.centre, divisor, factor
+    top = 1 << fraction_bits
+    _check(_loaded().rows_sum(len(cells), _at(cells), _at(term), *bounds, top, length, _at(table)))
+    return table
+
+
+def squares(table: Integers, units: int) -> Integers:
+    """Of a table of `units` entries for each group: each unit's squares, added up, which must be below 2^63."""
+    found: Integers = np.zeros(units, np.int64)
+    _loaded().rows_squares(len(table) // units, units, _at(table), _at(found))
+    return found
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise EngineError("a row's unit, group or cell is out of range")
+
+
+def _at(array: NDArray[Any]) -> int:
+    # What is not contiguous would be read as if it were.
+    if not array.flags.c_contiguous:
+        raise EngineError("an array of rows has gaps")
+    # Much faster than array.ctypes.
+    return int(array.__array_interface__["data"][0])
+
+
+def _loaded() -> ctypes.CDLL:
+    library = _library()
+    if library is None:
+        raise EngineError("the native library is not there")
+    return library
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    if not LIBRARY.exists():
+        return None
+    library = ctypes.CDLL(str(LIBRARY))
+    library.rows_source.restype = ctypes.c_char_p
+    if library.rows_source().decode() != hashlib.sha256(SOURCE.read_bytes()).hexdigest():
+        return None
+    for name in _CELLS.values():
+        getattr(library, name).argtypes = [_INTEGER, _ARRAY, _INTEGER, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _ARRAY]
+    library.rows_count.argtypes = [_INTEGER, _ARRAY, _ARRAY, _INTEGER, _ARRAY]
+    library.rows_squares.argtypes = [_INTEGER, _INTEGER, _ARRAY, _ARRAY]
+    library.rows_sum.argtypes = [_INTEGER, _ARRAY, _ARRAY, *[_DOUBLE] * 5, _INTEGER, _INTEGER, _ARRAY]
+    return library
