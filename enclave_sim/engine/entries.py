@@ -91,9 +91,9 @@ class _Dense:
         self._units, self._first = units, first
         self._shape = (group_count, count)
         if native.is_there():
-            out = _scratch.array("cells", len(units), np.int64)
-            starts = groups.starts(group_count, count)
-            self._of_rows = native.cells(units, first, count, groups.codes, starts, out)
+            self._of_rows: Integers = _scratch.array("cells", len(units), np.int64)
+            starts, length = groups.starts(group_count, count), (group_count + 1) * count
+            self._counts = native.cells(units, first, count, groups.codes, starts, self._of_rows, length)
         else:
             self._of_rows = groups.cells(group_count, count, -first)
             self._of_rows += units
@@ -104,10 +104,12 @@ class _Dense:
 
     def add_up(self, weights: Floats | Booleans | None) -> Numbers:
         groups, units = self._shape
-        length = (groups + 1) * units
-        if native.is_there() and (weights is None or weights.dtype == np.bool_):
-            return native.count(self._of_rows, cast("Booleans | None", weights), length)[: groups * units]
-        return np.bincount(self._of_rows, weights, length)[: groups * units]
+        length, end = (groups + 1) * units, groups * units
+        if native.is_there() and weights is None:
+            return self._counts[:end]
+        if native.is_there() and weights is not None and weights.dtype == np.bool_:
+            return native.count(self._of_rows, cast(Booleans, weights), length)[:end]
+        return np.bincount(self._of_rows, weights, length)[:end]
 
     def add_steps(self, statistic: BoundedSum, term: Floats, fraction_bits: int) -> Numbers:
         if not native.is_there():

@@ -32,32 +32,39 @@ def is_there() -> bool:
     return _library() is not None
 
 
-def cells(units: Integers, first: int, stride: int, codes: NDArray[Any], starts: Integers, out: Integers) -> Integers:
-    """Of each row: starts[code] + unit - first, in `out`.
+def cells(
+    units: Integers, first: int, stride: int, codes: NDArray[Any], starts: Integers, out: Integers, length: int
+) -> Integers:
+    """Of each row the cell starts[code] + unit - first, in `out`; and how many rows each of `length` cells has.
 
     Args:
         units: from `first` to below first + stride.
         codes: indexes of `starts`.
 
     Raises:
-        EngineError: a unit or a code is out of range.
+        EngineError: a unit, a code or a cell is out of range.
     """
+    counts: Integers = np.zeros(length, np.int64)
     if codes.dtype not in _CELLS:
         codes = codes.astype(np.int64)
+    _check_lengths(units, codes, out)
     function = getattr(_loaded(), _CELLS[codes.dtype])
-    _check(function(len(units), _at(units), first, stride, _at(codes), len(starts), _at(starts), _at(out)))
-    return out
+    places = _at(units), first, stride, _at(codes), len(starts), _at(starts), _at(out), length, _at(counts)
+    _check(function(len(units), *places))
+    return counts
 
 
-def count(cells: Integers, mask: NDArray[np.bool_] | None, length: int) -> Integers:
-    """How many rows each of `length` cells has; with a mask, of those where it is true. Raises EngineError."""
+def count(cells: Integers, mask: NDArray[np.bool_], length: int) -> Integers:
+    """How many rows each of `length` cells has, of those where the mask is true. Raises EngineError."""
+    _check_lengths(cells, mask)
     table: Integers = np.zeros(length, np.int64)
-    _check(_loaded().rows_count(len(cells), _at(cells), None if mask is None else _at(mask), length, _at(table)))
+    _check(_loaded().rows_count(len(cells), _at(cells), _at(mask), length, _at(table)))
     return table
 
 
 def add_steps(cells: Integers, statistic: BoundedSum, term: Floats, fraction_bits: int, length: int) -> Integers:
     """What `terms.steps` are in each of `length` cells, added up. Raises EngineError."""
+    _check_lengths(cells, term)
     table: Integers = np.zeros(length, np.int64)
     divisor, factor = scale_of(statistic, fraction_bits)
     bounds = statistic.lower, statistic.upper, statistic.centre, divisor, factor
@@ -68,6 +75,8 @@ def add_steps(cells: Integers, statistic: BoundedSum, term: Floats, fraction_bit
 
 def squares(table: Integers, units: int) -> Integers:
     """Of a table of `units` entries for each group: each unit's squares, added up, which must be below 2^63."""
+    if len(table) % units:
+        raise EngineError("a table has a group with fewer units than others")
     found: Integers = np.zeros(units, np.int64)
     _loaded().rows_squares(len(table) // units, units, _at(table), _at(found))
     return found
@@ -76,6 +85,11 @@ def squares(table: Integers, units: int) -> Integers:
 def _check(failed: int) -> None:
     if failed:
         raise EngineError("a row's unit, group or cell is out of range")
+
+
+def _check_lengths(*arrays: NDArray[Any]) -> None:
+    if len({len(array) for array in arrays}) > 1:
+        raise EngineError("arrays of the same rows differ in length")
 
 
 def _at(array: NDArray[Any]) -> int:
@@ -102,7 +116,9 @@ def _library() -> ctypes.CDLL | None:
     if library.rows_source().decode() != hashlib.sha256(SOURCE.read_bytes()).hexdigest():
         return None
     for name in _CELLS.values():
-        getattr(library, name).argtypes = [_INTEGER, _ARRAY, _INTEGER, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _ARRAY]
+        getattr(library, name).argtypes = [
+            *(_INTEGER, _ARRAY, _INTEGER, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _ARRAY, _INTEGER, _ARRAY)
+        ]
     library.rows_count.argtypes = [_INTEGER, _ARRAY, _ARRAY, _INTEGER, _ARRAY]
     library.rows_squares.argtypes = [_INTEGER, _INTEGER, _ARRAY, _ARRAY]
     library.rows_sum.argtypes = [_INTEGER, _ARRAY, _ARRAY, *[_DOUBLE] * 5, _INTEGER, _INTEGER, _ARRAY]

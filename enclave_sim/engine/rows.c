@@ -23,11 +23,12 @@
 const char *rows_source(void) { return ROWS_SOURCE; }
 
 /*
- * Of each row: starts[code] + unit - first. `codes` are below `codes_end`, units from `first` to below first + stride.
+ * Of each row: starts[code] + unit - first, and one more in that place of `counts`. Codes are below `codes_end`, units from
+ * `first` to below first + stride; counts has `counts_end` places.
  */
 #define CELLS(name, type)                                                                                              \
     int name(int64_t rows, const int64_t *units, int64_t first, int64_t stride, const type *codes,                    \
-             int64_t codes_end, const int64_t *starts, int64_t *cells)                                                 \
+             int64_t codes_end, const int64_t *starts, int64_t *cells, int64_t counts_end, int64_t *counts)            \
     {                                                                                                                  \
         for (int64_t row = 0; row < rows; row++) {                                                                     \
             uint64_t unit = (uint64_t)units[row] - (uint64_t)first;                                                    \
@@ -35,7 +36,12 @@ const char *rows_source(void) { return ROWS_SOURCE; }
             if (unit >= (uint64_t)stride || code >= (uint64_t)codes_end) {                                             \
                 return OUT_OF_RANGE;                                                                                   \
             }                                                                                                          \
-            cells[row] = starts[code] + (int64_t)unit;                                                                 \
+            uint64_t cell = (uint64_t)starts[code] + unit;                                                             \
+            if (cell >= (uint64_t)counts_end) {                                                                        \
+                return OUT_OF_RANGE;                                                                                   \
+            }                                                                                                          \
+            cells[row] = (int64_t)cell;                                                                                \
+            counts[cell]++;                                                                                            \
         }                                                                                                              \
         return 0;                                                                                                      \
     }
@@ -44,14 +50,14 @@ CELLS(rows_cells_1, uint8_t)
 CELLS(rows_cells_4, int32_t)
 CELLS(rows_cells_8, int64_t)
 
-/* Add to the table how many rows each cell has; with a mask, of those where it is not 0. */
+/* Add to the table how many rows each cell has, of those where the mask is not 0. */
 int rows_count(int64_t rows, const int64_t *cells, const uint8_t *mask, int64_t table_end, int64_t *table)
 {
     for (int64_t row = 0; row < rows; row++) {
         if ((uint64_t)cells[row] >= (uint64_t)table_end) {
             return OUT_OF_RANGE;
         }
-        table[cells[row]] += mask ? mask[row] != 0 : 1;
+        table[cells[row]] += mask[row] != 0;
     }
     return 0;
 }

@@ -13,7 +13,7 @@ where a unit does.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def read_encrypted(path: Path, columns: Sequence[str], key: bytes, aad_prefix: b
     """
     with _opened(path, columns, key, aad_prefix) as file:
         rows = file.read(columns=list(columns)).select(list(columns))
-        return _as_declared(_with_dictionaries(rows, file.schema_arrow))
+        return _as_declared(_with_dictionaries(rows, _dictionaries(file.schema_arrow, columns)))
 
 
 def stream_encrypted(path: Path, columns: Sequence[str], key: bytes, aad_prefix: bytes) -> Iterator[pa.RecordBatch]:
@@ -67,12 +67,13 @@ def stream_encrypted(path: Path, columns: Sequence[str], key: bytes, aad_prefix:
     """
     with _opened(path, columns, key, aad_prefix) as file:
         schema = file.schema_arrow
+        dictionaries = _dictionaries(schema, columns)
         empty = pa.schema([schema.field(name) for name in columns]).empty_table()
-        yield _one_batch(_with_dictionaries(empty, schema))
+        yield _one_batch(_with_dictionaries(empty, dictionaries))
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group, columns=list(columns), use_threads=False).select(list(columns))
             if len(rows):
-                yield _one_batch(_with_dictionaries(rows, schema))
+                yield _one_batch(_with_dictionaries(rows, dictionaries))
 
 
 @contextmanager
@@ -101,20 +102,26 @@ def _laid_out(table: pa.Table) -> pa.Table:
     return pa.table(columns, schema=pa.schema(fields, metadata=metadata))
 
 
-def _with_dictionaries(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+def _dictionaries(schema: pa.Schema, columns: Sequence[str]) -> dict[str, pa.Array]:
+    """Of those columns that are stored as indices: what they are indices of."""
     metadata = schema.metadata or {}
+    found = {name: metadata.get((_DICTIONARY + name).encode()) for name in columns}
+    return {name: _from_bytes(dictionary) for name, dictionary in found.items() if dictionary is not None}
+
+
+def _with_dictionaries(rows: pa.Table, dictionaries: Mapping[str, pa.Array]) -> pa.Table:
     columns = {}
     for name in rows.column_names:
         column = rows[name]
-        dictionary = metadata.get((_DICTIONARY + name).encode())
-        if dictionary is not None:
-            column = _coded(column, _from_bytes(dictionary))
+        if name in dictionaries:
+            column = _coded(column, dictionaries[name])
         columns[name] = column
     return pa.table(columns)
 
 
 def _coded(indices: pa.ChunkedArray, dictionary: pa.Array) -> pa.ChunkedArray:
-    chunks = [pa.DictionaryArray.from_arrays(chunk, dictionary) for chunk in indices.chunks]
+    # Not looked through for indices that are out of range: the file is authentic, and was written from such an array.
+    chunks = [pa.DictionaryArray.from_arrays(chunk, dictionary, safe=False) for chunk in indices.chunks]
     return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
 
 

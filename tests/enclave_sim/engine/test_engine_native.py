@@ -47,14 +47,15 @@ def test_cells_are_numpys(rows: list[tuple[int, int]], kind: type[np.integer[Any
     units, codes = ints([unit for unit, _ in rows]), np.array([code for _, code in rows], kind)
     groups = Groups(codes, ints([2, -1, 0, 1]))
     expected = groups.cells(3, 7, -3) + units
-    found = native.cells(units, 3, 7, codes, groups.starts(3, 7), np.empty(len(rows), np.int64))
+    found = np.empty(len(rows), np.int64)
+    counts = native.cells(units, 3, 7, codes, groups.starts(3, 7), found, 4 * 7)
     assert found.tolist() == expected.tolist()
+    assert counts.tolist() == np.bincount(expected, minlength=4 * 7).tolist()
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=40))
 def test_counts_are_numpys(rows: list[tuple[int, bool]]) -> None:
     places, mask = ints([cell for cell, _ in rows]), np.array([kept for _, kept in rows], np.bool_)
-    assert native.count(places, None, 6).tolist() == np.bincount(places, minlength=6).tolist()
     assert native.count(places, mask, 6).tolist() == np.bincount(places, mask, 6).tolist()
 
 
@@ -96,24 +97,37 @@ def test_squares_are_numpys(table: list[int]) -> None:
     assert native.squares(ints(table), 4).tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize(("unit", "code"), [(2, 0), (7, 0), (-(2**63), 0), (2**63 - 1, 0), (3, 4), (3, -1)])
+@pytest.mark.parametrize(("unit", "code"), [(2, 0), (7, 0), (-(2**63), 0), (2**63 - 1, 0), (3, 4), (3, -1), (6, 3)])
 def test_a_unit_or_a_code_that_is_out_of_range_is_refused(unit: int, code: int) -> None:
     with pytest.raises(EngineError):
-        native.cells(ints([3, unit]), 3, 4, ints([0, code]), ints([0, 4, 8, 12]), np.empty(2, np.int64))
+        native.cells(ints([3, unit]), 3, 4, ints([0, code]), ints([0, 4, 8, 12]), np.empty(2, np.int64), 15)
 
 
 @pytest.mark.parametrize("cell", [-1, 4, 2**62])
 def test_a_cell_that_is_out_of_range_is_refused(cell: int) -> None:
     statistic = BoundedSum(lower=0, upper=1, centre=0, half_range=1)
     with pytest.raises(EngineError):
-        native.count(ints([0, cell]), None, 4)
+        native.count(ints([0, cell]), np.array([True, True]), 4)
     with pytest.raises(EngineError):
         native.add_steps(ints([0, cell]), statistic, np.zeros(2), 16, 4)
 
 
 def test_an_array_with_gaps_is_refused() -> None:
     with pytest.raises(EngineError, match="gaps"):
-        native.count(ints([0, 1, 2, 3])[::2], None, 4)
+        native.count(ints([0, 1, 2, 3])[::2], np.array([True, True]), 4)
+
+
+def test_arrays_of_different_lengths_are_refused() -> None:
+    statistic, none = BoundedSum(lower=0, upper=1, centre=0, half_range=1), np.empty(1, np.int64)
+    for call in (
+        lambda: native.cells(ints([3, 3]), 3, 4, ints([0]), ints([0]), none, 4),
+        lambda: native.cells(ints([3, 3]), 3, 4, ints([0, 0]), ints([0]), none, 4),
+        lambda: native.count(ints([0, 1]), np.array([True]), 4),
+        lambda: native.add_steps(ints([0, 1]), statistic, np.zeros(1), 16, 4),
+        lambda: native.squares(ints([1, 2, 3]), 2),
+    ):
+        with pytest.raises(EngineError):
+            call()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
