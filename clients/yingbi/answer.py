@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from yingbi.api.v1.plan_pb2 import BoundedSum, Measure, Output, Plan
-from yingbi.cells import Cell, Layout, PlanError, Row, constants, groups_of, to_json, to_python
+from yingbi.cells import Cell, Layout, PlanError, Row, constants, to_json, to_python
 from yingbi.formulas import NODE_COST, Formulas, wide_parts
 from yingbi.measures import Measures, Reading
 from yingbi.presentation import Estimate, Line, Presentation
@@ -24,7 +24,7 @@ from yingbi.windows import COUNTING, Window, is_share
 
 __all__ = [
     "CONFIDENCE", "AverageError", "Cell", "Column", "ColumnKind", "Forecast", "Interval", "PlanError", "Table",
-    "check_readable", "columns_of", "groups_of", "predicted_errors", "table_of", "to_json", "to_python",
+    "check_readable", "columns_of", "predicted_errors", "table_of", "to_json", "to_python",
 ]  # fmt: skip
 
 MAX_OUTPUTS = 256

@@ -198,11 +198,6 @@ class Layout:
         return targets
 
 
-def groups_of(plan: Plan) -> Iterator[tuple[Cell, ...]]:
-    """Every combination of the keys' values, the last key varying fastest."""
-    return itertools.product(*([to_python(value) for value in key.values] for key in plan.group_by))
-
-
 def width(statistic: Statistic) -> int:
     """Cells of a statistic in each group.
 

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 import grpc
-from google.protobuf.empty_pb2 import Empty
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -48,9 +47,6 @@ class Gateway:
 
     def close(self) -> None:
         self._channel.close()
-
-    def get_zone(self) -> dataset_pb2.Zone:
-        return self._call(self._datasets.GetZone, Empty())
 
     def list_datasets(self) -> list[dataset_pb2.Dataset]:
         answer = self._call(self._datasets.ListDatasets, dataset_pb2.ListDatasetsRequest())

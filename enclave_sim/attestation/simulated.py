@@ -16,8 +16,6 @@ from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody
 
 from enclave_sim.attestation.measurement import measure
 
-SECRET_BYTES = 32
-
 
 @dataclass(frozen=True)
 class SimulatedBackend:

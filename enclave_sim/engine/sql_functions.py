@@ -20,7 +20,6 @@ _Function: TypeAlias = Call.Function.ValueType
 _INT64 = ColumnType.COLUMN_TYPE_INT64
 _FLOAT64 = ColumnType.COLUMN_TYPE_FLOAT64
 _STRING = ColumnType.COLUMN_TYPE_STRING
-_BOOL = ColumnType.COLUMN_TYPE_BOOL
 _DATE = ColumnType.COLUMN_TYPE_DATE
 _TIMESTAMP = ColumnType.COLUMN_TYPE_TIMESTAMP
 

@@ -38,7 +38,7 @@ from enclave_sim.plan.size import check_look_ups
 from enclave_sim.plan.statistics import MAX_STATISTICS, check_statistic
 from enclave_sim.privacy.clipping import MAX_JOINT_NORM, MAX_UNIT_ROWS
 
-__all__ = ["PlanError", "check_plan", "total_rho_units"]
+__all__ = ["PlanError", "check_plan"]
 
 LANGUAGE_VERSION = 2
 FRACTION_BITS = 16
@@ -89,7 +89,6 @@ def _check_subject(plan: Plan, declaration: DatasetDeclaration, dataset_version:
     )
     require(plan.dataset == declaration.dataset, "dataset", f"must be {declaration.dataset}, not {plan.dataset!r}")
     require(plan.dataset_version == dataset_version, "dataset_version", "is not the present one")
-    # No bounded sum; a plan that has it would be charged without it.
 
 
 def _check_noise(plan: Plan, declaration: DatasetDeclaration) -> None:

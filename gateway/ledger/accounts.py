@@ -78,12 +78,12 @@ def check_successor(before: DatasetDeclaration, after: DatasetDeclaration) -> No
             hint="keep the namespace of the first registration; what was spent was spent on the same people",
         )
     if not limit(after).within(limit(before)):
-        raise _raised(after, f"The budget of {after.dataset}", "budget")
+        raise _raised(f"The budget of {after.dataset}", "budget")
     if not limit_of_each(after).within(limit_of_each(before)):
-        raise _raised(after, f"What each organisation may spend on {after.dataset}", "budget.each_organisation")
+        raise _raised(f"What each organisation may spend on {after.dataset}", "budget.each_organisation")
 
 
-def _raised(after: DatasetDeclaration, what: str, field: str) -> Problem:
+def _raised(what: str, field: str) -> Problem:
     return Problem(
         Kind.REFUSED,
         "budget_raised",

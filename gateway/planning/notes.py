@@ -27,8 +27,6 @@ from gateway.planning.range_workload import ranged
 from gateway.planning.ranges import resolution
 from gateway.planning.wording import number, text_of
 
-__all__ = ["clipping_notes", "number"]
-
 _MOST_NOTED = 20
 
 
@@ -150,7 +148,7 @@ def _sum_reach(plan: Plan, total: BoundedSum) -> float:
     return plan.clipping.max_rows * max(abs(total.lower), abs(total.upper))
 
 
-def counted_keys(plan: Plan) -> list[GroupKey]:
+def _counted_keys(plan: Plan) -> list[GroupKey]:
     """The keys whose values the answer counts."""
     if not any(measure.HasField("distinct_values") for measure in measures_of(plan)):
         return []
@@ -160,7 +158,7 @@ def counted_keys(plan: Plan) -> list[GroupKey]:
 
 def _value_count_notes(plan: Plan) -> list[str]:
     counted = [measure.distinct_values for measure in measures_of(plan) if measure.HasField("distinct_values")]
-    name = f"COUNT(DISTINCT {', '.join(text_of(key.expression) for key in counted_keys(plan))})"
+    name = f"COUNT(DISTINCT {', '.join(text_of(key.expression) for key in _counted_keys(plan))})"
     if counted and any(value.WhichOneof("kind") is None for key in plan.group_by for value in key.values):
         return [
             f"{name} is the number of the values found that enough units have. How many are enough depends on how many "
@@ -174,7 +172,7 @@ def _value_count_notes(plan: Plan) -> list[str]:
 
 
 def _unit_notes(plan: Plan) -> list[str]:
-    if counted_keys(plan):
+    if _counted_keys(plan):
         if groups(plan) <= plan.clipping.max_groups:
             return []
         limit = _count_of(plan.clipping.max_groups, "value")
@@ -208,12 +206,12 @@ def _group_notes(plan: Plan) -> list[str]:
     if not plan.group_by:
         return []
     left_out = [output.key for output in plan.outputs if output.labels]
-    left_out += [index for index, key in enumerate(plan.group_by) if key in counted_keys(plan)]
+    left_out += [index for index, key in enumerate(plan.group_by) if key in _counted_keys(plan)]
     names = " or ".join(text_of(key.expression) for index, key in enumerate(plan.group_by) if index not in left_out)
     notes = [f"Rows whose {names} is NULL or not a listed value are in no group."] if names else []
     if any(output.labels for output in plan.outputs):
         notes.append("Values below the first range or above the last count in it; NULL is in no range.")
-    if plan.grouping_sets and not counted_keys(plan):
+    if plan.grouping_sets and not _counted_keys(plan):
         notes.append("Totals are added up from the groups, so rows that are in no group are in no total.")
     return notes
 

@@ -118,16 +118,17 @@ def test_an_array_with_gaps_is_refused() -> None:
 
 
 def test_arrays_of_different_lengths_are_refused() -> None:
-    statistic, none = BoundedSum(lower=0, upper=1, centre=0, half_range=1), np.empty(1, np.int64)
-    for call in (
-        lambda: native.cells(ints([3, 3]), 3, 4, ints([0]), ints([0]), none, 4),
-        lambda: native.cells(ints([3, 3]), 3, 4, ints([0, 0]), ints([0]), none, 4),
-        lambda: native.count(ints([0, 1]), np.array([True]), 4),
-        lambda: native.add_steps(ints([0, 1]), statistic, np.zeros(1), 16, 4),
-        lambda: native.squares(ints([1, 2, 3]), 2),
-    ):
-        with pytest.raises(EngineError):
-            call()
+    statistic, out = BoundedSum(lower=0, upper=1, centre=0, half_range=1), np.empty(1, np.int64)
+    with pytest.raises(EngineError):
+        native.cells(ints([3, 3]), 3, 4, ints([0]), ints([0]), np.empty(2, np.int64), 4)
+    with pytest.raises(EngineError):
+        native.cells(ints([3, 3]), 3, 4, ints([0, 0]), ints([0]), out, 4)
+    with pytest.raises(EngineError):
+        native.count(ints([0, 1]), np.array([True]), 4)
+    with pytest.raises(EngineError):
+        native.add_steps(ints([0, 1]), statistic, np.zeros(1), 16, 4)
+    with pytest.raises(EngineError):
+        native.squares(ints([1, 2, 3]), 2)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

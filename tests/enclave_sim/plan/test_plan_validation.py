@@ -25,7 +25,8 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.plan.errors import PlanError
-from enclave_sim.plan.validation import check_plan, total_rho_units
+from enclave_sim.plan.sensitivity import total_rho_units
+from enclave_sim.plan.validation import check_plan
 
 from .conftest import price
 

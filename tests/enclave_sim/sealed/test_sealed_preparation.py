@@ -120,7 +120,7 @@ def test_a_row_without_a_unit_is_refused_by_table_column_and_number(source: Sour
 
 
 @pytest.mark.parametrize("missing", [None, math.nan])
-def test_a_required_column_without_a_value_is_refused_by_row(source: Source, missing: float | None) -> None:
+def test_a_required_column_without_a_value_is_refused(source: Source, missing: float | None) -> None:
     rows = source.tables["visits"].num_rows
     next(column for column in source.declaration.tables[1].columns if column.name == "x").required = True
     set_column(source, "visits", "x", pa.array([math.inf] * rows, pa.float64()))
@@ -128,7 +128,7 @@ def test_a_required_column_without_a_value_is_refused_by_row(source: Source, mis
     set_column(source, "visits", "x", pa.array([1.0] * 41 + [missing] * (rows - 41), pa.float64(), from_pandas=False))
     error = refusal(source)
     assert (error.code, error.field) == ("missing_value", "tables.visits.columns.x")
-    assert str(error) == "Row 42 of the table visits has no value of x, which is declared as required."
+    assert str(error) == "The table visits has a row without x, which is declared as required."
 
 
 def test_a_column_that_is_constant_for_each_unit_is_refused_where_it_is_not(source: Source) -> None:

@@ -1029,7 +1029,7 @@ Global___GroupKey: _TypeAlias = GroupKey  # noqa: Y015
 
 @_typing.final
 class Statistic(_message.Message):
-    """One family of cells: `width` cells a group, 1 but for range_counts. Cells are integers on a grid of
+    """One family of cells: `width` cells a group, 1 but for range_counts and unit_norms. Cells are integers on a grid of
     2^-fraction_bits.
     """
 
@@ -1759,7 +1759,7 @@ class Operation(_message.Message):
         OPERATOR_LEAST: Operation._Operator.ValueType  # 8
         OPERATOR_GREATEST: Operation._Operator.ValueType  # 9
         OPERATOR_EQUAL: Operation._Operator.ValueType  # 10
-        """Truth values, for `having` only."""
+        """Truth values, for `having` and `qualify` only."""
         OPERATOR_NOT_EQUAL: Operation._Operator.ValueType  # 11
         OPERATOR_LESS: Operation._Operator.ValueType  # 12
         OPERATOR_LESS_OR_EQUAL: Operation._Operator.ValueType  # 13
@@ -1782,7 +1782,7 @@ class Operation(_message.Message):
     OPERATOR_LEAST: Operation.Operator.ValueType  # 8
     OPERATOR_GREATEST: Operation.Operator.ValueType  # 9
     OPERATOR_EQUAL: Operation.Operator.ValueType  # 10
-    """Truth values, for `having` only."""
+    """Truth values, for `having` and `qualify` only."""
     OPERATOR_NOT_EQUAL: Operation.Operator.ValueType  # 11
     OPERATOR_LESS: Operation.Operator.ValueType  # 12
     OPERATOR_LESS_OR_EQUAL: Operation.Operator.ValueType  # 13
@@ -2012,7 +2012,9 @@ class Plan(_message.Message):
     slot_bits: _builtins.int
     """Width of a cell in a packed plaintext, in bits, sign included."""
     epsilon: _builtins.float
-    """The guarantee in the developer's terms; the ledger charges the statistics' rho_units."""
+    """The guarantee in the developer's terms; the ledger charges the rho_units of the statistics and
+    of the key selection, and its delta0_units.
+    """
     delta: _builtins.float
     @_builtins.property
     def relation(self) -> Global___Relation:
