@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.job_pb2 import Authorization
 from yingbi.api.v1.node_pb2 import (
     ContributeTask,
     Contribution,
@@ -182,6 +183,8 @@ class _Admission:
     shard: Path
     # Who asked, and under which request id.
     request: str
+    # Of a plan of a batch: who asked for the batch and under which id, and for which set of plans.
+    batch: tuple[str, str] | None
 
 
 def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
@@ -196,8 +199,10 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     if plan.noise.parties != len(enclave.epoch.holders):
         raise _refused("bad_plan", "The plan's noise is shared among other parties than the key's holders.")
     hash_ = plan_hash(task.plan)
-    request = _check_authority(enclave, job, task, plan, hash_, declaration.grade)
-    return _Admission(plan, hash_, declaration, shard, request)
+    authorization = _check_authority(enclave, job, task, plan, hash_, declaration.grade)
+    developer = authorization.developer_key.hex()
+    batch = (f"{developer} {authorization.batch}", authorization.batch_digest.hex()) if authorization.batch else None
+    return _Admission(plan, hash_, declaration, shard, f"{developer} {authorization.request_id}", batch)
 
 
 def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> DatasetDeclaration:
@@ -207,7 +212,9 @@ def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> D
     return DatasetDeclaration.FromString(header.declaration)
 
 
-def _check_authority(enclave: Enclave, job: str, task: ContributeTask, plan: Plan, hash_: bytes, grade: int) -> str:
+def _check_authority(
+    enclave: Enclave, job: str, task: ContributeTask, plan: Plan, hash_: bytes, grade: int
+) -> Authorization:
     authorization = check_authorization(
         task.authorization,
         enclave.policy,
@@ -217,13 +224,14 @@ def _check_authority(enclave: Enclave, job: str, task: ContributeTask, plan: Pla
         now=time.time(),
     )
     check_approval(task.approval, enclave.policy, job=job, plan_hash=hash_, grade=grade)
-    return f"{authorization.developer_key.hex()} {authorization.request_id}"
+    return authorization
 
 
 def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> None:
     records = enclave.journal.records
     if any(record.get("request") == admission.request for record in records):
         raise _refused("request_reused", "The developer's authorization was already used for another job.")
+    _check_batch(records, admission.batch)
     declaration = admission.declaration
     charge = charge_of(admission.plan)
     budget.check_charge(records, declaration, charge)
@@ -238,8 +246,18 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
             "delta0_units": charge.delta0_units,
             "plan_hash": admission.plan_hash.hex(),
             "request": admission.request,
+            **({} if admission.batch is None else dict(zip(("batch", "batch_digest"), admission.batch, strict=True))),
         }
     )
+
+
+def _check_batch(records: Sequence[Record], batch: tuple[str, str] | None) -> None:
+    """Of several sets of plans that were signed for one batch, only one is run: a mixture could cost more than each."""
+    if batch is None:
+        return
+    used = (record["batch_digest"] for record in records if record.get("batch") == batch[0])
+    if any(digest != batch[1] for digest in used):
+        raise _refused("request_reused", "Other plans were already run for this batch of the developer's.")
 
 
 def _noised_sum(enclave: Enclave, admission: _Admission, cancelled: Callable[[], bool]) -> list[int]:

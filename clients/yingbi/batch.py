@@ -251,8 +251,11 @@ class Batch:
 
     def _submit(self, preview: BatchPreview, asked: job_pb2.BatchQuery, request_id: str) -> BatchJobs:
         token = self.gateway.profile.token
+        hashes = [digests.digest(digests.PLAN, plan) for plan in preview.message.plans]
+        set_of_plans = digests.digest_all(digests.BATCH, hashes)
         signed = [
-            authorize(token, plan, f"{request_id}/{number}") for number, plan in enumerate(preview.message.plans, 1)
+            authorize(token, plan, f"{request_id}/{number}", batch=request_id, batch_digest=set_of_plans)
+            for number, plan in enumerate(preview.message.plans, 1)
         ]
         plans = [job_pb2.AuthorizedPlan(authorization=body, signature=signature) for body, signature in signed]
         found = self.gateway.submit_batch(job_pb2.SubmitBatchRequest(batch=asked, plans=plans))

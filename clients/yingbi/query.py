@@ -244,8 +244,14 @@ class Query:
         )
 
 
-def authorize(token: str, plan: bytes, request_id: str) -> tuple[job_pb2.Authorization, bytes]:
-    """A developer's authorization of exactly this plan at its price, and its signature."""
+def authorize(
+    token: str, plan: bytes, request_id: str, *, batch: str = "", batch_digest: bytes = b""
+) -> tuple[job_pb2.Authorization, bytes]:
+    """A developer's authorization of exactly this plan at its price, and its signature.
+
+    A plan of a batch has the batch's own request id and the digest of its plans, or one set of them could be mixed
+    with another that was signed for the same batch.
+    """
     key, message = credentials.signing_key(token), Plan.FromString(plan)
     authorization = job_pb2.Authorization(
         plan_hash=digests.digest(digests.PLAN, plan),
@@ -254,6 +260,8 @@ def authorize(token: str, plan: bytes, request_id: str) -> tuple[job_pb2.Authori
         request_id=request_id,
         expires=Timestamp(seconds=int(time.time()) + AUTHORIZATION_SECONDS),
         developer_key=key.public_key().public_bytes_raw(),
+        batch=batch,
+        batch_digest=batch_digest,
     )
     body = authorization.SerializeToString(deterministic=True)
     return authorization, digests.sign(key, digests.AUTHORIZATION, body)

@@ -109,11 +109,13 @@ def _loaded() -> ctypes.CDLL:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    if not LIBRARY.exists():
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        library.rows_source.restype = ctypes.c_char_p
+        source = library.rows_source().decode()
+    except (OSError, AttributeError):  # there is none, or it is of another machine, or cut short
         return None
-    library = ctypes.CDLL(str(LIBRARY))
-    library.rows_source.restype = ctypes.c_char_p
-    if library.rows_source().decode() != hashlib.sha256(SOURCE.read_bytes()).hexdigest():
+    if source != hashlib.sha256(SOURCE.read_bytes()).hexdigest():
         return None
     for name in _CELLS.values():
         getattr(library, name).argtypes = [

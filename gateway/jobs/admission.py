@@ -177,8 +177,15 @@ class Admission:
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         if not await self._database.run(_all_released, news):
             self._nodes.check_connected()
-        # A caller who goes away leaves no job that is charged and not started.
-        admitted = await asyncio.shield(self._start_all(news, planned, waits))
+        try:
+            # A caller who goes away leaves no job that is charged and not started.
+            admitted = await asyncio.shield(self._start_all(news, planned, waits))
+        except IntegrityError as error:
+            # A twin, or single requests with such ids, were recorded: this one was rolled back with its charges.
+            earlier = await self._database.run(batches.earlier, caller.name, request_id)
+            if not earlier:
+                raise _request_id_reused(f"The ids {request_id}/1, {request_id}/2 ... of the batch's plans") from error
+            return BatchJobs(jobs=[await self._earlier(record, digest) for record in earlier])
         return BatchJobs(jobs=[await self.describe(record) for record in admitted])
 
     async def approve(self, caller: Caller, signed: SignedApproval) -> Job:
@@ -227,13 +234,7 @@ class Admission:
 
     async def _earlier(self, record: JobRecord, digest: bytes) -> Job:
         if record.request_digest != digest:
-            raise Problem(
-                Kind.CONFLICT,
-                "request_id_reused",
-                f"The request id was used for another request, job {record.job}.",
-                field="request_id",
-                hint="use a fresh request id for a new request",
-            )
+            raise _request_id_reused(f"The request id (job {record.job})")
         return await self.describe(record)
 
     def _plan(self, caller: Caller, query: Query, known: _Known) -> _Planned:
@@ -430,6 +431,16 @@ def _described(record: JobRecord, budget: Budget, notes: list[str]) -> Job:
     record.message.budget.CopyFrom(budget)
     record.message.notes[:] = notes
     return record.message
+
+
+def _request_id_reused(what: str) -> Problem:
+    return Problem(
+        Kind.CONFLICT,
+        "request_id_reused",
+        f"{what} was used for another request.",
+        field="request_id",
+        hint="use a fresh request id for a new request",
+    )
 
 
 def _failure(problem: Problem) -> Failure:

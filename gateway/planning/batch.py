@@ -315,8 +315,12 @@ def _all_outputs(group: Sequence[_Read], views: Sequence[View]) -> list[Output]:
 def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple[Sequence[_Read], Plan, list[View]]]:
     """The plan of a group; or one for each query of it, where the shared one is more than a plan holds."""
     plan, views = _shared(group)
+    shares = _shares(plan.statistics, [each.draft for each in group], share)
+    if not all(shares):
+        # Queries that know different things of the same rows may need statistics that none of them has alone.
+        return [planned for each in group for planned in _planned([each], share, setting)]
     try:
-        set_prices(plan, _shares(plan.statistics, [each.draft for each in group], share))
+        set_prices(plan, shares)
         set_thresholds(plan, plan)
         for view in views:
             set_thresholds(plan, view)

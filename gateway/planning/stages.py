@@ -281,6 +281,8 @@ def _norms(draft: Plan, vector: Sequence[Statistic]) -> UnitNorms:
 def _joint_vector(draft: Plan) -> list[Statistic]:
     """The draft's statistics where they can all be clipped as one vector; none otherwise."""
     joinable = all(statistic.WhichOneof("kind") in JOINABLE for statistic in draft.statistics)
+    # Sums of groups that only a key tells apart which is left out could cancel, and the vector look short.
+    joinable = joinable and len(draft.group_by) <= MAX_SELECTED_KEYS
     within = SIXTEENTHS * draft.clipping.max_rows * len(draft.statistics) ** 0.5 < MAX_JOINT_NORM
     return list(draft.statistics) if joinable and within else []
 

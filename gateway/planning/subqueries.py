@@ -257,7 +257,15 @@ def _as_part(
         name = plain if plain and plain not in {column.name for column in columns.values()} else ""
         if not name:
             name, computed = reader.names.fresh(term.label), True
-        columns[key] = Attribute(name, term.type, term.domain, term.label, repeats)
+        columns[key] = Attribute(
+            name,
+            term.type,
+            term.domain,
+            term.label,
+            repeats,
+            nullable=scope.is_nullable(term.expression),
+            constant=scope.is_constant(term.expression),
+        )
         named.append(NamedExpression(name=name, expression=term.expression))
     relation = scope.relation
     if computed:

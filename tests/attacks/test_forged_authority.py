@@ -135,6 +135,26 @@ def test_one_authorization_is_good_for_one_job(guarded: Trio) -> None:
     assert _refused_by_all(guarded, "job-2", task) == {"request_reused"}
 
 
+def _of_batch(guarded: Trio, plan: Plan, request_id: str, batch: str, digest: bytes) -> ContributeTask:
+    """What a developer signs for one plan of a batch."""
+    task, authorization = guarded.task(plan), guarded.authorization(plan, request_id)
+    authorization.batch, authorization.batch_digest = batch, digest
+    task.authorization.CopyFrom(authorized(authorization, guarded.developer))
+    return task
+
+
+def test_of_two_sets_of_plans_signed_for_one_batch_no_mixture_runs(guarded: Trio) -> None:
+    """A gateway says that the dataset changed, has a second set signed, and runs the dear plans of both."""
+    first, second = guarded.plan(epsilon=0.5), guarded.plan(epsilon=0.6)
+    guarded.contribute("job-1", _of_batch(guarded, first, "mine/1", "mine", b"A" * 32))
+    mixture = _of_batch(guarded, second, "mine/2", "mine", b"B" * 32)
+    assert _refused_by_all(guarded, "job-2", mixture) == {"request_reused"}
+    guarded.load()
+    assert _refused_by_all(guarded, "job-2", mixture) == {"request_reused"}
+    guarded.contribute("job-3", _of_batch(guarded, second, "mine/2", "mine", b"A" * 32))
+    guarded.contribute("job-4", _of_batch(guarded, second, "other/1", "other", b"B" * 32))
+
+
 def test_a_job_id_is_good_for_one_plan(guarded: Trio) -> None:
     """Otherwise two plans could share one charge."""
     guarded.contribute("job-1", guarded.task(guarded.plan()))

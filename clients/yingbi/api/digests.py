@@ -25,6 +25,7 @@ CONTRIBUTION = "contribution"
 OPENING_SHARE = "opening-share"
 RECEIPT = "receipt"
 EVIDENCE = "evidence"
+BATCH = "batch"
 KEY_EPOCH = "key-epoch"
 
 

@@ -155,6 +155,15 @@ def test_a_library_of_another_source_is_not_used(tmp_path: Path, monkeypatch: py
     assert not native.is_there()
 
 
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", native.SOURCE.read_bytes()])
+def test_what_is_no_library_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    broken = tmp_path / "rows.so"
+    broken.write_bytes(content)
+    monkeypatch.setattr(native, "LIBRARY", broken)
+    assert not native.is_there()
+
+
 def test_it_is_part_of_the_measurement() -> None:
     names = [line.split()[0] for line in measured()]
     assert "enclave_sim/engine/rows.c" in names

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import text_format
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, KeyHolder
@@ -40,6 +40,7 @@ from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
 from gateway.storage import catalogue
 from gateway.storage.database import Database
+from gateway.storage.tables import jobs
 
 DECLARATION = """
 dataset: "clinic" zone: "medical" title { key: "en" value: "Clinic" } grade: GRADE source: "made up"
@@ -181,6 +182,17 @@ def test_the_same_request_is_the_same_jobs_and_one_charge(gateway: Gateway) -> N
     assert (gateway.spent(), len(gateway.started)) == (spent, 2)
 
 
+def test_the_same_request_sent_twice_at_once_is_the_same_jobs_and_one_charge(gateway: Gateway) -> None:
+    request = gateway.request(*QUESTIONS)
+
+    async def twice() -> list[BatchJobs]:
+        return list(await asyncio.gather(*(gateway.admission.submit_batch(ADA, request) for _ in range(2))))
+
+    first, second = asyncio.run(twice())
+    assert [job.job for job in first.jobs] == [job.job for job in second.jobs]
+    assert len(gateway.jobs()) == len(gateway.started) == len(first.jobs)
+
+
 def test_one_request_id_is_not_for_two_batches(gateway: Gateway) -> None:
     gateway.ask(*QUESTIONS, epsilon=0.1)
     assert gateway.refused(gateway.request(*QUESTIONS[:2], epsilon=0.1)).code == "request_id_reused"
@@ -194,6 +206,17 @@ def test_nor_for_a_batch_and_a_question_alone(gateway: Gateway) -> None:
     request = SubmitQueryRequest(query=query, authorization=alone.authorization, signature=alone.signature)
     asyncio.run(gateway.admission.submit(ADA, request))
     assert gateway.refused(gateway.request(*QUESTIONS, epsilon=0.1)).code == "request_id_reused"
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_nor_where_a_question_alone_has_the_id_of_one_of_its_plans(gateway: Gateway, taken: int) -> None:
+    asked = gateway.ask(QUESTIONS[0], name="other")
+    gateway.step(_rename, asked.jobs[0].job, f"mine/{taken}")
+    assert gateway.refused(gateway.request(*QUESTIONS)).code == "request_id_reused"
+
+
+def _rename(connection: Connection, job: str, request_id: str) -> None:
+    connection.execute(update(jobs).where(jobs.c.job == job).values(request_id=request_id))
 
 
 def test_a_plan_that_was_released_before_is_replayed_and_costs_nothing(gateway: Gateway) -> None:

@@ -266,3 +266,23 @@ def _same_and_no_less_exact(found: Table, expected: Table, sql: str) -> None:
             # Values are rounded to grids of different steps.
             assert value == (pytest.approx(exact, rel=1e-3, abs=1e-3) if isinstance(exact, float) else exact), sql
             assert largest is None or (error is not None and error <= largest * 1.001), sql
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize(
+    "queries",
+    [
+        (
+            "SELECT SUM(value) FROM labs WHERE value > 5",
+            "SELECT AVG(value) FROM (SELECT * FROM labs WHERE value > 5) t",
+        ),
+        ("SELECT SUM(value) FROM labs", "SELECT AVG(value) FROM (SELECT * FROM labs) t"),
+        ("WITH t AS (SELECT * FROM labs) SELECT AVG(value) FROM t", "SELECT SUM(value) FROM labs"),
+    ],
+)
+def test_questions_about_the_same_rows_in_other_words_go_together(queries: tuple[str, str], required: bool) -> None:
+    """A sub-query knows what its table declares, and its condition says: that a value is there."""
+    declaration = nafld()
+    next(column for column in declaration.tables[0].columns if column.name == "value").required = required
+    batch = plan_batch(queries, declaration, dataset_version=VERSION, parties=3, epsilon=EPSILON, delta=DELTA)
+    assert len(batch.plans) == 1

@@ -260,6 +260,12 @@ class TestAutomaticBounds:
         (norms,) = asked(sql, auto_bounds=True).plan.statistics
         assert norms.unit_norms.edges[-1] ** 2 >= 3 * (16 * MOST) ** 2
 
+    def test_of_rows_are_used_where_a_key_would_be_left_out(self) -> None:
+        """Sums of groups that it tells apart could cancel, and the vector look shorter than it is."""
+        keys = ", ".join(f"CASE WHEN value > {number} THEN 1 END" for number in range(17))
+        (norms,) = asked(f"SELECT SUM(value), COUNT(*) FROM labs GROUP BY {keys}", auto_bounds=True).plan.statistics
+        assert not norms.unit_norms.vector
+
     def test_matter_for_a_sum_even_where_a_unit_has_one_row(self) -> None:
         assert asked("SELECT SUM(age) FROM patients", auto_bounds=True).outlook is not None
 

@@ -267,12 +267,19 @@ class Authorization(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EXPIRES_FIELD_NUMBER: _builtins.int
     DEVELOPER_KEY_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    BATCH_DIGEST_FIELD_NUMBER: _builtins.int
     plan_hash: _builtins.bytes
     rho_units: _builtins.int
     delta: _builtins.float
     request_id: _builtins.str
     developer_key: _builtins.bytes
     """The developer's Ed25519 public key."""
+    batch: _builtins.str
+    """Of a plan of a batch: the batch's own request id, and the digest of the hashes of all its plans. Of several sets of
+    plans that were signed for one batch, as when the dataset changed in between, enclaves run one and no mixture.
+    """
+    batch_digest: _builtins.bytes
     @_builtins.property
     def expires(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -284,10 +291,12 @@ class Authorization(_message.Message):
         request_id: _builtins.str = ...,
         expires: _timestamp_pb2.Timestamp | None = ...,
         developer_key: _builtins.bytes = ...,
+        batch: _builtins.str = ...,
+        batch_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "developer_key", b"developer_key", "expires", b"expires", "plan_hash", b"plan_hash", "request_id", b"request_id", "rho_units", b"rho_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "batch_digest", b"batch_digest", "delta", b"delta", "developer_key", b"developer_key", "expires", b"expires", "plan_hash", b"plan_hash", "request_id", b"request_id", "rho_units", b"rho_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
