@@ -7,9 +7,9 @@ their rows, and forgets them: memory does not grow with the table, and no sum de
 from __future__ import annotations
 
 import os
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
@@ -28,7 +28,9 @@ _Work: TypeAlias = Callable[[Stored], Integers]
 """From a part of the rows to its cells."""
 
 PART_ROWS = 1 << 18
-"""Rows that are read and evaluated at a time, as many as a row group has."""
+"""Rows that DuckDB evaluates at a time."""
+SCANNED_ROWS = 1 << 19
+"""Rows that are taken at a time as they are stored: half of a row group, so that both workers have one."""
 BATCH_ROWS = 1 << 16
 """Rows that are added up at a time where units are sorted: few enough to stay in the processor's cache."""
 
@@ -44,11 +46,13 @@ class DuckDBEngine:
         """See `Engine`. `cancelled` is asked before every part of the rows."""
         _stop_if(cancelled)
         tables = tables_of(plan, open_table)
-        write = _scanned_work if is_scanned(plan) else _queried_work
+        write, rows = (_scanned_work, SCANNED_ROWS) if is_scanned(plan) else (_queried_work, PART_ROWS)
         work, sums = write(plan, tables, self._memory_limit), UnitSums(plan)
-        for vector in self._each(work, parts(tables, open_table, PART_ROWS)):
-            sums.add(vector)
-            _stop_if(cancelled)
+        given = _Given(parts(tables, open_table, rows), cancelled)
+        with ThreadPoolExecutor(self._workers) as workers:
+            working = [workers.submit(_add_up, plan, work, given) for _ in range(self._workers)]
+        for each in working:
+            sums.join(each.result())
         return sums.vector()
 
     def unit_keys(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> UnitKeys:
@@ -65,19 +69,41 @@ class DuckDBEngine:
             keys += values
         return unit_keys_of(units, keys)
 
-    def _each(self, work: _Work, given: Iterator[Stored]) -> Iterator[Integers]:
-        """The work on each part, some at a time, while the next one is read."""
-        with ThreadPoolExecutor(self._workers) as workers:
-            waiting: deque[Future[Integers]] = deque()
+
+class _Given:
+    """The parts of the rows, for several workers: who is free reads the next one, and works on what it just read."""
+
+    def __init__(self, given: Iterator[Stored], cancelled: Callable[[], bool]) -> None:
+        self._given, self._cancelled = given, cancelled
+        self._lock, self._is_stopped = threading.Lock(), False
+
+    def next(self) -> Stored | None:
+        """The next part, None after the last one; raises Cancelled, and what reading raises."""
+        with self._lock:
+            if self._is_stopped:
+                return None
             try:
-                for part in given:
-                    waiting.append(workers.submit(work, part))
-                    if len(waiting) > self._workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                workers.shutdown(cancel_futures=True)
+                _stop_if(self._cancelled)
+                return next(self._given, None)
+            except BaseException:
+                self._is_stopped = True
+                raise
+
+    def stop(self) -> None:
+        """Give no further part."""
+        with self._lock:
+            self._is_stopped = True
+
+
+def _add_up(plan: Plan, work: _Work, given: _Given) -> UnitSums:
+    sums = UnitSums(plan)
+    try:
+        while (part := given.next()) is not None:
+            sums.add(work(part))
+    except BaseException:
+        given.stop()
+        raise
+    return sums
 
 
 def _scanned_work(plan: Plan, tables: Tables, memory_limit: str) -> _Work:

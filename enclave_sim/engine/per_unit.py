@@ -97,6 +97,11 @@ class UnitSums:
         self._high += vector >> _LOW_BITS
         self._low += vector & ((1 << _LOW_BITS) - 1)
 
+    def join(self, other: UnitSums) -> None:
+        """Add what another one has."""
+        self._high += other._high
+        self._low += other._low
+
     def vector(self) -> list[int]:
         """The cells so far, exactly."""
         return [(high << _LOW_BITS) + low for high, low in zip(self._high.tolist(), self._low.tolist(), strict=True)]

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
 KEY_BYTES = 32
-ROW_GROUP_ROWS = 1 << 18
+ROW_GROUP_ROWS = 1 << 20
 _DICTIONARY = "dictionary of "
 
 

@@ -52,6 +52,7 @@ def test_small_parts_of_a_stream_and_sparse_sums_give_the_same_cells(case: Case,
     expected = cells(ReferenceEngine(), case.tables, case.asked)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duckdb_engine, "PART_ROWS", rows)
+        patch.setattr(duckdb_engine, "SCANNED_ROWS", rows)
         if sparse:
             patch.setattr(entries, "_DENSE_ENTRIES", 0)
             patch.setattr(entries, "_DENSE_SHARE", 0)
@@ -75,6 +76,7 @@ def test_many_rows_and_groups_equal_the_reference(parts: int, monkeypatch: pytes
     asked = plan(ROW_COUNT, total, DISTINCT_UNITS, non_null("x:float64"), by=by, max_rows=3, max_groups=5)
     asked.fraction_bits = 16
     monkeypatch.setattr(duckdb_engine, "PART_ROWS", size // parts)
+    monkeypatch.setattr(duckdb_engine, "SCANNED_ROWS", size // parts)
     assert cells(DuckDBEngine(), table, asked) == cells(ReferenceEngine(), table, asked)
 
 
@@ -96,6 +98,7 @@ def test_a_cancelled_job_has_no_contribution(engine: Engine) -> None:
 def test_cancellation_is_noticed_at_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
     table = drawn("unit | k:int64\n" + "".join(f"{unit} | 5\n" for unit in range(4)))
     monkeypatch.setattr(duckdb_engine, "PART_ROWS", 1)
+    monkeypatch.setattr(duckdb_engine, "SCANNED_ROWS", 1)
     for stage in range(4):
         polls = iter([False] * stage + [True])
         with pytest.raises(Cancelled):
