@@ -5,6 +5,7 @@ Files are streamed. Only where something is wrong is a file read a second time, 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 import sys
@@ -104,11 +105,25 @@ def _is_csv(path: Path) -> bool:
 
 
 def _csv(path: Path, table: TableDeclaration) -> tuple[Mapping[str, str], Iterator[pa.RecordBatch]]:
+    _check_not_utf16(path, table)
     with pa.csv.open_csv(path, parse_options=_PARSING) as header:
-        names = _file_columns(header.schema.names, table, path)
+        try:
+            present = header.schema.names
+        except UnicodeDecodeError as error:
+            hint = _HINTS[plan_pb2.COLUMN_TYPE_STRING]
+            raise _file_problem(f"{path.name}: its first line is not UTF-8.", table.name, hint) from error
+    names = _file_columns(present, table, path)
     types = {names[column.name]: ARROW_TYPES[column.type] for column in table.columns}
     options = pa.csv.ConvertOptions(column_types=types, include_columns=list(types))
     return names, iter(pa.csv.open_csv(path, parse_options=_PARSING, convert_options=options))
+
+
+def _check_not_utf16(path: Path, table: TableDeclaration) -> None:
+    """Spreadsheets write it as "Unicode text"; Arrow takes its zero bytes for characters."""
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            hint = _HINTS[plan_pb2.COLUMN_TYPE_STRING]
+            raise _file_problem(f"{path.name} is UTF-16, not UTF-8.", table.name, hint)
 
 
 def _parquet(path: Path, table: TableDeclaration) -> tuple[Mapping[str, str], Iterator[pa.RecordBatch]]:
@@ -198,7 +213,8 @@ def _is_meant(field: str, value: str | None) -> bool:
     """Whether this is the field that Arrow complains about: the value, or, without one, bytes that are not UTF-8."""
     if value is None:
         return any("\udc80" <= character <= "\udcff" for character in field)
-    return field.strip() == value.strip()
+    shown = field.encode(errors="surrogateescape").decode(errors="replace")  # as in Arrow's message
+    return shown.strip() == value.strip()
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -217,7 +233,11 @@ def _at(path: Path, line: int | None) -> str:
 
 
 def _unreadable(path: Path, table: TableDeclaration, error: Exception) -> Problem:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else f"it is no {path.suffix[1:]} file"
+    reason = (
+        error.strerror
+        if isinstance(error, OSError) and error.strerror
+        else f"it is no whole {path.suffix[1:].lower()} file"
+    )
     hint = "write it anew, and see that it is whole"
     return _file_problem(f"{path.name} cannot be read: {reason}.", table.name, hint)
 

@@ -81,7 +81,11 @@ def test_a_value_of_another_type_is_told_with_line_and_column(
             "care.csv:6: the line has 2 fields, and the first line 6.",
             "quot",
         ),
+        (HEADER.encode() + b"x,p1,1,1,,f\nx,p2,\xff,1,,f\n", "care.csv:3: '\ufffd' in the column cost is no", "12.5"),
+        ("größe,person\n".encode("latin-1"), "care.csv: its first line is not UTF-8.", "UTF-8"),
+        (HEADER.encode("utf-16"), "care.csv is UTF-16, not UTF-8.", "UTF-8"),
         ("", "care.csv is empty.", "names of the columns"),
+        ("\n\n", "care.csv cannot be read", "anew"),
     ],
 )
 def test_what_is_no_table_is_told_with_its_line(tmp_path: Path, text: str | bytes, message: str, hint: str) -> None:
