@@ -6,7 +6,9 @@ They are sent beside the SQL, in the clear: gateway, enclaves and everyone who h
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
+import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -87,24 +89,78 @@ def _records(name: str, rows: pd.DataFrame | Sequence[Mapping[str, Any]]) -> tup
     return names, records
 
 
-def _read(name: str, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
+def with_lines(problem: Problem, files: Mapping[str, Path]) -> Problem:
+    """A gateway's problem with rows of look-ups; of one that is a CSV file with the lines that these rows begin in."""
+    path = files.get(problem.details.get("look_up", ""))
+    rows = [int(row) for row in problem.details.get("rows", "").split(",") if row.isdecimal()]
+    if path is None or not rows:
+        return problem
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file, strict=True) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise Problem(
-            Kind.MALFORMED, "file", f"{path} cannot be read as the look-up {name}: {reason}.", field="lookups"
-        ) from error
+        lines = [line for line, _ in _lines(problem.details["look_up"], path)][1:]
+    except Problem:  # The file went meanwhile.
+        return problem
+    if not all(1 <= row <= len(lines) for row in rows):
+        return problem
+    numbers = " and ".join(str(lines[row - 1]) for row in rows)
+    return dataclasses.replace(problem, message=f"{problem.message} In {path} these are the lines {numbers}.")
+
+
+def files_of(lookups: Mapping[str, Rows]) -> Mapping[str, Path]:
+    """The CSV files among the look-ups, by name."""
+    return {name: Path(rows) for name, rows in lookups.items() if isinstance(rows, str | Path)}
+
+
+def _lines(name: str, path: Path) -> list[tuple[int, list[str]]]:
+    """The fields of a CSV file's rows, each with the line that it begins in, from 1; empty lines are left out."""
+    text, found, before = _text(name, path), list[tuple[int, list[str]]](), 0
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for fields in reader:
+            if fields:
+                found.append((before + 1, fields))
+            before = reader.line_num
+    except csv.Error as error:
+        said = f"{path}:{before + 1} cannot be read as the look-up {name}: {error}."
+        raise _unreadable(said, 'Close quotes; write a quote within quotes twice, as "".') from error
+    return found
+
+
+def _text(name: str, path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        said = f"There is no file {path} for the look-up {name}."
+        raise _unreadable(said, f"Check the path; it is relative to {Path.cwd()}.") from error
+    except OSError as error:
+        said = f"{path} cannot be read as the look-up {name}: {error.strerror}."
+        raise _unreadable(said, "Give the path of a CSV file.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        said = f"{path}:{line} is not UTF-8, so it cannot be read as the look-up {name}."
+        raise _unreadable(said, "Save it as UTF-8; spreadsheets call it CSV UTF-8.") from error
+
+
+def _unreadable(message: str, hint: str) -> Problem:
+    return Problem(Kind.MALFORMED, "file", message, field="lookups", hint=hint)
+
+
+def _read(name: str, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
+    lines = _lines(name, path)
     if len(lines) < 2:
-        raise _problem(f"{path} has no rows.", "Write the names of the columns into the first line, rows below.")
-    names, *rows = lines
+        raise _problem(
+            f"{path} {'has no rows' if lines else 'is empty'}: it cannot be the look-up {name}.",
+            "Write the names of the columns into the first line, rows below.",
+        )
+    (_, names), *rest = lines
+    rows = [row for _, row in rest]
     if len({column.lower() for column in names}) < len(names) or not all(names):
         raise _problem(f"The first line of {path} does not name every column differently.", "Give each a name.")
-    for number, row in enumerate(rows, start=1):
+    for line, row in rest:
         if len(row) != len(names):
             raise _problem(
-                f"Row {number} of {path} has {len(row)} fields, and its first line {len(names)}.",
+                f"{path}:{line} has {len(row)} field{'s' * (len(row) != 1)}, and the first line {len(names)}.",
                 "Quote fields with commas in them.",
             )
     kinds = [_reader([row[index] for row in rows if row[index]]) for index in range(len(names))]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from google.protobuf.message import DecodeError
@@ -21,6 +23,7 @@ from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.budget import Budget
 from yingbi.display import average_sentences, forecast_rows, plain_table
 from yingbi.jobs import Answer, Job, Progress
+from yingbi.lookups import with_lines
 from yingbi.transport import Gateway
 
 AUTHORIZATION_SECONDS = 7 * 24 * 3600
@@ -142,6 +145,8 @@ class Query:
     """Whether clipping bounds are taken from the metadata, or found privately in a first stage ("auto")."""
     lookups: tuple[job_pb2.LookUpTable, ...] = field(default=(), repr=False, hash=False)
     """Public tables that the SQL may join with; see `lookups.look_up_tables`."""
+    lookup_files: Mapping[str, Path] = field(default_factory=dict, repr=False, compare=False)
+    """Where those of CSV files come from, by name: for messages."""
 
     def __post_init__(self) -> None:
         if self.bounds not in ("declared", "auto"):
@@ -215,7 +220,10 @@ class Query:
     def _preview(self, question: job_pb2.Query, first: Job | None = None) -> Preview:
         delta = question.delta if question.HasField("delta") else None
         check_parameters(question.epsilon, delta)
-        preview = Preview(self.gateway.preview_query(question))
+        try:
+            preview = Preview(self.gateway.preview_query(question))
+        except Problem as problem:
+            raise with_lines(problem, self.lookup_files) from None
         _check_plan(preview, self.dataset, question.epsilon, delta)
         if first is not None:
             _check_second_stage(preview, first)

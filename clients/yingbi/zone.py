@@ -14,7 +14,7 @@ from yingbi.api.v1 import dataset_pb2, plan_pb2
 from yingbi.batch import Batch
 from yingbi.budget import Budget
 from yingbi.jobs import Job
-from yingbi.lookups import Rows, look_up_tables
+from yingbi.lookups import Rows, files_of, look_up_tables
 from yingbi.mock import DEFAULT_ROWS, mock_tables
 from yingbi.profile import Profile, Role
 from yingbi.query import Bounds, Query
@@ -125,7 +125,8 @@ class Dataset:
         Raises:
             Problem: a look-up is no table of values.
         """
-        return Query(self.name, text, self.gateway, bounds, look_up_tables(lookups or {}))
+        given = lookups or {}
+        return Query(self.name, text, self.gateway, bounds, look_up_tables(given), files_of(given))
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
         """Made-up rows of the same schema, for trying things out: from the declaration alone, never from data.

@@ -104,6 +104,9 @@ def _dataset(root: Entry) -> DatasetDeclaration:
 
 
 def _each_organisation(entry: Entry) -> float:
+    if isinstance(entry.content, int | float) and not isinstance(entry.content, bool):
+        said = f"must be keys with values, not {_shown(entry.content)}"
+        raise entry.problem(said, f"Write {{epsilon: {_shown(entry.content)[1:-1]}}}.")
     _check_keys(entry, _EACH_ORGANISATION_KEYS)
     return _real(_member(entry, "epsilon"))
 

@@ -7,7 +7,7 @@ its length before it, so no two rows of keys make the same string.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -247,10 +247,14 @@ class Keys:
 
     def _repeated(self, parts: Mapping[str, Value], first: int, second: int, cell: Constant) -> Problem:
         written = ", ".join(repr(str(values.to_python(part))) for part in parts.values())
-        return self._source.malformed(
+        problem = self._source.malformed(
             "repeated_key",
             f"{written} is in rows {first + 1:,} and {second + 1:,} of {self._table.title}: "
             "what it is looked up for would count twice.",
             at=cell.node,
             hint=f"Keep one row for each {' and '.join(parts)}, as DISTINCT does, or join on more of its columns.",
         )
+        if not self._table.sent_as:
+            return problem
+        # Whoever sent the table knows where it has these rows.
+        return replace(problem, details={"look_up": self._table.sent_as, "rows": f"{first + 1},{second + 1}"})

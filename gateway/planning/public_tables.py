@@ -38,6 +38,8 @@ class PublicTable:
     """Their names, different whatever their case."""
     rows: tuple[tuple[Constant, ...], ...]
     """At least one, each with a constant for every column."""
+    sent_as: str = ""
+    """The name that it was sent by beside the query; '' for VALUES."""
 
     @property
     def title(self) -> str:
@@ -222,7 +224,7 @@ def _malformed(message: str, hint: str) -> Problem:
 def from_message(table: LookUpTable, at: exp.Expr) -> PublicTable:
     """A table sent beside the query, of `check_tables`; problems with it are shown at the place that names it."""
     columns = tuple(column.name for column in table.columns)
-    return PublicTable(table.name, columns, tuple(tuple(_constants(row.values, at)) for row in table.rows))
+    return PublicTable(table.name, columns, tuple(tuple(_constants(row.values, at)) for row in table.rows), table.name)
 
 
 def _constants(row: Iterable[Value], at: exp.Expr) -> Iterator[Constant]:

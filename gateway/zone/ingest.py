@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +20,10 @@ import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from yingbi.api.problem import Kind, Problem, nearest
-from yingbi.api.v1 import plan_pb2
+from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import (
-    ColumnDeclaration,
     Dataset,
-    DatasetDeclaration,
     RegisterDatasetRequest,
     SignedShardRegistration,
     TableDeclaration,
@@ -38,19 +33,12 @@ from yingbi.api.v1.node_pb2 import IngestReply, IngestRequest
 
 from gateway.governance.metadata import Metadata, read_metadata
 from gateway.zone import client, processes
+from gateway.zone.data_checks import absent_units, check_table, too_many_units
+from gateway.zone.data_files import arrow_schema, batches, changed
 from gateway.zone.folder import ZoneFolder
 from gateway.zone.lock import only_one
 
 Written = TypeVar("Written")
-
-ARROW_TYPES = {
-    plan_pb2.COLUMN_TYPE_BOOL: pa.bool_(),
-    plan_pb2.COLUMN_TYPE_INT64: pa.int64(),
-    plan_pb2.COLUMN_TYPE_FLOAT64: pa.float64(),
-    plan_pb2.COLUMN_TYPE_STRING: pa.string(),
-    plan_pb2.COLUMN_TYPE_DATE: pa.date32(),
-    plan_pb2.COLUMN_TYPE_TIMESTAMP: pa.timestamp("us"),
-}
 
 
 def add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], None]) -> Dataset:
@@ -68,6 +56,10 @@ def _add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], N
     if processes.status(folder).gateway is None:
         raise client.not_up(folder)
     declaration = metadata.declaration.SerializeToString(deterministic=True)
+    say("checking")
+    for table in metadata.declaration.tables:
+        unit, max_units = metadata.declaration.privacy_unit, metadata.declaration.max_units
+        check_table(table, metadata.files[table.name], unit, max_units)
     with ExitStack() as stack:
         nodes = [stack.enter_context(_NodeStream.open(folder, name)) for name in folder.node_names]
         ingest_id = secrets.token_bytes(16)
@@ -169,12 +161,15 @@ class _NodeStream:
 
 
 def _send_table(table: TableDeclaration, metadata: Metadata, nodes: list[_NodeStream], seen: set[bytes]) -> None:
-    schema = pa.schema([(column.name, ARROW_TYPES[column.type]) for column in table.columns])
+    schema, path = arrow_schema(table), metadata.files[table.name]
     unit = metadata.declaration.privacy_unit
     for node in nodes:
         node.begin_table(schema)
-    for batch in _batches(metadata.files[table.name], table, schema):
-        owners = _owners(batch.column(batch.schema.get_field_index(unit)), len(nodes), seen, metadata.declaration)
+    for batch in batches(path, table):
+        units = batch.column(unit)
+        if pc.any(absent_units(units)).as_py():  # The file was checked before.
+            raise changed(path, table)
+        owners = _owners(units, len(nodes), seen, metadata.declaration.max_units)
         for number, node in enumerate(nodes):
             part = batch.filter(pa.array(owners == number))
             if part.num_rows:
@@ -183,93 +178,12 @@ def _send_table(table: TableDeclaration, metadata: Metadata, nodes: list[_NodeSt
         node.end_table()
 
 
-def _owners(units: pa.Array, parties: int, seen: set[bytes], declaration: DatasetDeclaration) -> NDArray[np.int64]:
+def _owners(units: pa.Array, parties: int, seen: set[bytes], max_units: int) -> NDArray[np.int64]:
     """Which node each row goes to: SHA-256 of its unit, modulo the nodes. Counts the units on the way."""
-    missing = units.null_count + (pc.sum(pc.equal(units, "")).as_py() or 0 if pa.types.is_string(units.type) else 0)
-    if missing:
-        raise Problem(
-            Kind.MALFORMED,
-            "unit_missing",
-            f"{missing} rows have no {declaration.privacy_unit}: nobody could be protected as their unit.",
-            field=declaration.privacy_unit,
-            hint="remove the rows, or give them their unit",
-        )
     encoded = units.dictionary_encode()
     hashes = [hashlib.sha256(str(unit).encode()).digest() for unit in encoded.dictionary.to_pylist()]
     seen.update(hashes)
-    if len(seen) > declaration.max_units:
-        raise Problem(
-            Kind.REFUSED,
-            "too_many_units",
-            f"The files have more than {declaration.max_units} units.",
-            field="max_units",
-            hint="declare a larger max_units: it is a public bound",
-        )
+    if len(seen) > max_units:
+        raise too_many_units(max_units)
     owner = np.array([int.from_bytes(one[:8], "big") % parties for one in hashes], dtype=np.int64)
     return owner[encoded.indices.to_numpy(zero_copy_only=False)] if hashes else np.zeros(0, np.int64)
-
-
-def _batches(path: Path, table: TableDeclaration, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The declared columns of a file, with the declared types and names; raises Problem."""
-    try:
-        names, batches = _csv(path, table) if path.suffix.lower() == ".csv" else _parquet(path, table)
-        for batch in batches:
-            columns = [
-                _cast(batch.column(batch.schema.get_field_index(names[column.name])), column, path)
-                for column in table.columns
-            ]
-            yield pa.record_batch(columns, schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise Problem(Kind.MALFORMED, "data_file", f"{path.name}: {reason}", field=f"tables.{table.name}") from error
-
-
-def _csv(path: Path, table: TableDeclaration) -> tuple[dict[str, str], Iterator[pa.RecordBatch]]:
-    with pa.csv.open_csv(path) as header:
-        names = _file_columns(header.schema.names, table, path)
-    types = {names[column.name]: ARROW_TYPES[column.type] for column in table.columns}
-    options = pa.csv.ConvertOptions(column_types=types, include_columns=list(types))
-    parsing = pa.csv.ParseOptions(newlines_in_values=True)
-    return names, iter(pa.csv.open_csv(path, parse_options=parsing, convert_options=options))
-
-
-def _parquet(path: Path, table: TableDeclaration) -> tuple[dict[str, str], Iterator[pa.RecordBatch]]:
-    file = pq.ParquetFile(path)
-    names = _file_columns(file.schema_arrow.names, table, path)
-    return names, file.iter_batches(columns=[names[column.name] for column in table.columns])
-
-
-def _file_columns(present: list[str], table: TableDeclaration, path: Path) -> dict[str, str]:
-    """The file's name of each declared column; names match case-insensitively."""
-    by_lower = {name.lower(): name for name in present}
-    for column in table.columns:
-        if [name.lower() for name in present].count(column.name.lower()) > 1:
-            raise Problem(
-                Kind.MALFORMED,
-                "data_file",
-                f"{path.name} has several columns {column.name}, apart from upper and lower case.",
-                field=f"tables.{table.name}.columns.{column.name}",
-                hint="rename all but one",
-            )
-        if column.name.lower() not in by_lower:
-            near = nearest(column.name, present)
-            raise Problem(
-                Kind.MALFORMED,
-                "data_file",
-                f"{path.name} has no column {column.name}.",
-                field=f"tables.{table.name}.columns.{column.name}",
-                hint=f"did you mean {near}?" if near else f"it has {', '.join(present)}",
-            )
-    return {column.name: by_lower[column.name.lower()] for column in table.columns}
-
-
-def _cast(values: pa.Array, column: ColumnDeclaration, path: Path) -> pa.Array:
-    try:
-        # Microseconds are what is kept of a time stamp; finer ones are cut off.
-        cut = column.type == plan_pb2.COLUMN_TYPE_TIMESTAMP
-        return pc.cast(values, ARROW_TYPES[column.type], safe=not cut)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise Problem(
-            Kind.MALFORMED, "data_file", f"{path.name}: column {column.name}: {reason}", field=column.name
-        ) from error

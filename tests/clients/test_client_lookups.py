@@ -17,11 +17,11 @@ from client_gateway import FakeGateway, serving  # type: ignore[import-not-found
 from hypothesis import given
 from hypothesis import strategies as st
 from yingbi.answer import to_python
-from yingbi.api.problem import Problem
+from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import ColumnType
 from yingbi.cli.main import main
-from yingbi.lookups import MAX_BYTES, Rows, look_up_tables
+from yingbi.lookups import MAX_BYTES, Rows, files_of, look_up_tables, with_lines
 from yingbi.zone import connect
 
 DAY = datetime.date(2024, 2, 29)
@@ -153,23 +153,58 @@ def test_what_is_no_public_table_is_refused(rows: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("a,b\n", "lookup", "has no rows"),
-        ("", "lookup", "has no rows"),
+        ("a,b\n", "lookup", "region.csv has no rows"),
+        ("", "lookup", "region.csv is empty"),
+        ("\n\n", "lookup", "region.csv is empty"),
         ("a,A\n1,2\n", "lookup", "does not name every column differently"),
         ("a,\n1,2\n", "lookup", "does not name every column differently"),
-        ("a,b\n1,2\n3\n", "lookup", "Row 2 of"),
-        ('a\n"x\n', "file", "cannot be read as the look-up region"),
+        ("a,b\n1,2\n3\n", "lookup", "region.csv:3 has 1 field, and the first line 2."),
+        ('a,b\n"1\n2",2\n\n3,4,5\n', "lookup", "region.csv:5 has 3 fields, and the first line 2."),
+        ('a\nb\n"x\n', "file", "region.csv:3 cannot be read as the look-up region"),
     ],
 )
 def test_a_csv_file_that_is_no_table_is_refused(tmp_path: Path, text: str, code: str, said: str) -> None:
     problem = refused(write(tmp_path, text))
     assert (problem.code, said in problem.message) == (code, True)
+    assert problem.hint
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    assert str(tmp_path / "none.csv") in refused(tmp_path / "none.csv").message
-    (tmp_path / "latin.csv").write_bytes("a\nK\xf6ln\n".encode("latin-1"))
-    assert refused(tmp_path / "latin.csv").code == "file"
+    missing = refused(tmp_path / "none.csv")
+    assert (missing.code, missing.message) == (
+        "file",
+        f"There is no file {tmp_path / 'none.csv'} for the look-up region.",
+    )
+    assert str(Path.cwd()) in (missing.hint or "")
+    assert str(tmp_path) in refused(tmp_path).message
+    (tmp_path / "latin.csv").write_bytes("a\nUlm\nK\xf6ln\n".encode("latin-1"))
+    latin = refused(tmp_path / "latin.csv")
+    assert (latin.code, latin.message.startswith(f"{tmp_path / 'latin.csv'}:3 is not UTF-8")) == ("file", True)
+    assert "UTF-8" in (latin.hint or "")
+
+
+def test_a_key_that_is_there_twice_is_told_with_the_lines_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, 'code,name\nA,"north\nwest"\n\nB,south\nA,east\n')
+    said = Problem(Kind.MALFORMED, "repeated_key", "Twice.", details={"look_up": "region", "rows": "1,3"})
+    found = with_lines(said, files_of({"region": path, "other": [{"a": 1}]}))
+    assert found.message == f"Twice. In {path} these are the lines 2 and 6."
+    assert (found.code, found.details) == (said.code, said.details)
+    # Of rows that were given in Python there is no file, and other problems stay as they are.
+    assert with_lines(said, files_of({"region": [{"code": "A"}]})) is said
+    assert with_lines(Problem(Kind.MALFORMED, "sql_syntax", "No."), {"region": path}).message == "No."
+
+
+def test_lines_are_told_by_the_question_itself(
+    heard: list[job_pb2.Query], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "code,name\nA,north\nA,east\n")
+
+    def preview(*_: object) -> None:
+        raise Problem(Kind.MALFORMED, "repeated_key", "Twice.", details={"look_up": "region", "rows": "1,2"})
+
+    monkeypatch.setattr("yingbi.transport.Gateway.preview_query", preview)
+    with connect() as zone, pytest.raises(Problem, match=r"these are the lines 2 and 3\."):
+        zone.dataset("clinic").sql("SELECT 1", lookups={"region": path}).preview(1.0)
 
 
 @pytest.fixture

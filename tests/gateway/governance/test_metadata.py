@@ -93,6 +93,15 @@ def test_what_each_organisation_may_spend_is_read_and_may_be_left_out(tmp_path: 
     assert read(tmp_path, limited).declaration.budget_each_organisation_epsilon == 10.0
 
 
+def test_a_share_that_is_a_number_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(Problem) as caught:
+        read(tmp_path, NAFLD.replace("delta: 1e-7}", "delta: 1e-7, each_organisation: 6.5}"))
+    assert caught.value.message == f"nafld.yaml:10: {EACH}: must be keys with values, not '6.5'"
+    assert caught.value.hint == "Write {epsilon: 6.5}."
+    hinted = NAFLD.replace("delta: 1e-7}", f"delta: 1e-7, each_organisation: {caught.value.hint[6:-1]}}}")
+    assert read(tmp_path, hinted).declaration.budget_each_organisation_epsilon == 6.5
+
+
 def test_a_byte_order_mark_and_windows_lines_are_tolerated(tmp_path: Path) -> None:
     assert read(tmp_path, "\ufeff" + NAFLD.replace("\n", "\r\n")).declaration.dataset == "nafld"
 

@@ -462,6 +462,18 @@ def test_positions_are_those_of_the_text_whatever_is_sent(declaration: DatasetDe
     assert "rows 1 and 2 of the look-up twice" in caught.value.message
 
 
+def test_rows_that_repeat_a_key_are_told_to_the_sender_by_the_name_it_sent_them_under(
+    declaration: DatasetDeclaration,
+) -> None:
+    twice = table("twice", {"code": COLUMN_TYPE_STRING}, ["hdl"], ["ldl"], ["hdl"])
+    with pytest.raises(Problem) as caught:
+        asked(declaration, "SELECT COUNT(*) FROM labs JOIN Twice AS t ON t.code = test", twice)
+    assert caught.value.details == {"look_up": "twice", "rows": "1,3"}
+    with pytest.raises(Problem) as caught:
+        asked(declaration, "SELECT COUNT(*) FROM labs JOIN (VALUES ('a'), ('a')) twice(code) ON code = test", twice)
+    assert (caught.value.code, caught.value.details) == ("repeated_key", {})
+
+
 STRINGS = {"a": COLUMN_TYPE_STRING}
 SENT: list[tuple[str, list[LookUpTable]]] = [
     ("another table called labs", [table("labs", STRINGS, ["x"])]),
