@@ -68,7 +68,7 @@ def test_a_question_is_answered_with_a_receipt_that_verifies(query: yingbi.Query
     assert document["version"] == "01" * 32
     budget = document["budget"]
     assert isinstance(budget, dict)
-    assert set(budget) == {"spent_epsilon", "remaining_epsilon", "delta"}
+    assert set(budget) == {"spent_epsilon", "remaining_epsilon", "dataset_remaining_epsilon", "delta"}
 
 
 def test_answers_and_previews_read_as_tables(query: yingbi.Query) -> None:

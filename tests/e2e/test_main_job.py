@@ -167,7 +167,7 @@ def test_an_answer_has_exactly_the_documented_keys(answer: Any) -> None:
     assert answer["confidence"] == 0.95
     assert (answer["epsilon"], answer["delta"]) == (EPSILON, 1e-7)
     assert 0 < answer["rho"] < EPSILON
-    assert answer["budget"].keys() == {"spent_epsilon", "remaining_epsilon", "delta"}
+    assert answer["budget"].keys() == {"spent_epsilon", "remaining_epsilon", "dataset_remaining_epsilon", "delta"}
     assert answer["replayed"] is False
     assert len(bytes.fromhex(answer["version"])) == 32
 

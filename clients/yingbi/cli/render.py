@@ -106,7 +106,7 @@ def datasets(datasets: Sequence[Dataset]) -> RenderableType:
                 dataset.name,
                 _title(dataset),
                 str(dataset.declaration.grade),
-                f"{dataset.budget.remaining_epsilon:.3g} of {dataset.declaration.budget_epsilon:g}",
+                dataset.budget.left_words(),
             )
             for dataset in datasets
         ],
