@@ -75,6 +75,11 @@ class BatchPreview:
     def budget(self) -> Budget:
         return Budget.of(self.message.budget)
 
+    @property
+    def excess(self) -> str:
+        """That the price is more than is left, in words; empty where it is not."""
+        return self.budget.excess_words(self.rho_units)
+
     def questions_of(self, plan: int) -> list[int]:
         """Which questions a plan is for, by their places in the batch."""
         return [place for place, question in enumerate(self.message.questions) if question.plan == plan]
@@ -95,6 +100,7 @@ class BatchPreview:
             "epsilon": plan.epsilon,
             "delta": plan.delta,
             "rho": self.rho_units / zcdp.RHO_UNITS,
+            "exceeds_budget": bool(self.excess),
             "budget": self.budget.to_json(),
         }
 
@@ -106,7 +112,7 @@ class BatchPreview:
             parts += [query.sql, plain_table(header, forecast_rows(forecast), right), *average_sentences(forecast), ""]
         plan = self.plans[0]
         price = f"would cost ε = {plan.epsilon:g}, δ = {plan.delta:g} for all together · {self.budget}"
-        return "\n".join([*parts, price])
+        return "\n".join([*parts, price, *([self.excess] if self.excess else [])])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, Context, Decimal
 
 from yingbi.api import zcdp
 from yingbi.api.v1 import dataset_pb2
@@ -81,6 +82,13 @@ class Budget:
         """What can still be asked for: never more than the namespace and the organisation have left."""
         return self._epsilon_of(self.can_be_charged)
 
+    def excess_words(self, rho_units: int) -> str:
+        """Of a price: empty where it can be paid, else that it cannot, and what could be asked."""
+        if rho_units <= self.can_be_charged:
+            return ""
+        most = _rounded_down(self.remaining_epsilon)
+        return f"more than is left: {f'at most ε {most:g} can be asked' if most else 'nothing can be asked'}"
+
     @property
     def namespace(self) -> dict[str, object] | None:
         """The unit namespace's budget at this dataset's delta; None where it is the dataset's."""
@@ -151,3 +159,9 @@ class Budget:
 
     def _epsilon_of(self, rho_units: int) -> float:
         return zcdp.asked_epsilon(rho_units, self.delta)
+
+
+def _rounded_down(epsilon: float) -> float:
+    """To three digits that can be asked: rounded up it would be refused."""
+    exact = Decimal(epsilon)
+    return float(Context(prec=3, rounding=ROUND_DOWN).create_decimal(exact))

@@ -93,6 +93,11 @@ class Preview:
     def budget(self) -> Budget:
         return Budget.of(self.message.budget)
 
+    @property
+    def excess(self) -> str:
+        """That the price is more than is left, in words; empty where it is not."""
+        return self.budget.excess_words(self.rho_units)
+
     def to_json(self) -> dict[str, object]:
         plan = self.plan
         return {
@@ -104,6 +109,7 @@ class Preview:
             "epsilon": plan.epsilon,
             "delta": plan.delta,
             "rho": self.rho_units / zcdp.RHO_UNITS,
+            "exceeds_budget": bool(self.excess),
             "budget": self.budget.to_json(),
         }
 
@@ -115,7 +121,8 @@ class Preview:
             [column.kind != "key" for column in columns],
         )
         price = f"would cost ε = {self.plan.epsilon:g}, δ = {self.plan.delta:g} · {self.budget}"
-        return "\n".join([table, *average_sentences(self.forecast), price])
+        excess = [self.excess] if self.excess else []
+        return "\n".join([table, *average_sentences(self.forecast), price, *excess])
 
 
 def forecast_json(forecast: Forecast) -> dict[str, object]:

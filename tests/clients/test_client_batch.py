@@ -346,6 +346,13 @@ class TestTheCommandLine:
         assert "all would cost: ε 1, δ 1e-07, in 2 plans" in capsys.readouterr().out
         assert not gateway.jobs
 
+    def test_previews_that_it_costs_more_than_is_left(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for epsilon, exceeds in (("1", False), ("11", True)):
+            assert main(["batch", "clinic", str(file), "--epsilon", epsilon, "--preview", "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["exceeds_budget"] is exceeds
+        assert main(["batch", "clinic", str(file), "--epsilon", "11", "--preview"]) == 0
+        assert "more than is left: at most ε" in capsys.readouterr().out
+
     def test_says_where_in_the_file_a_question_is_wrong(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

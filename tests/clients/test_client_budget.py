@@ -108,3 +108,13 @@ def test_a_limit_that_nobody_declared_at_this_delta_is_what_it_comes_to() -> Non
     organisation = limited(odd).organisation
     assert organisation is not None
     assert organisation["epsilon"] == zcdp.asked_epsilon(odd, DELTA)
+
+
+def test_a_price_above_what_is_left_says_what_could_be_asked() -> None:
+    """And that can be asked indeed: it is rounded down, and it is the least that any account holds."""
+    budget = limited(rho(0.6) - rho(0.2))
+    assert budget.excess_words(rho(0.6) - rho(0.2)) == ""
+    words = budget.excess_words(rho(0.6) - rho(0.2) + 1)
+    most = float(words.removeprefix("more than is left: at most ε ").removesuffix(" can be asked"))
+    assert rho(most) <= rho(0.6) - rho(0.2) < rho(most + 0.001)
+    assert limited(0).excess_words(1) == "more than is left: nothing can be asked"

@@ -106,6 +106,17 @@ def test_a_preview_costs_nothing(gateway: FakeGateway, shell: Shell) -> None:
     assert not gateway.jobs
 
 
+def test_a_preview_says_when_it_costs_more_than_is_left(
+    gateway: FakeGateway, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shell.json(*ASK, "--preview")["exceeds_budget"] is False
+    left = gateway.budget()
+    left.spent_rho_units = left.limit_rho_units - scene.counting_plan(0.5).statistics[0].rho_units
+    monkeypatch.setattr(gateway, "budget", lambda: left)
+    assert shell.json(*ASK, "--preview")["exceeds_budget"] is True
+    assert "more than is left: at most ε 0.3" in shell.text(*ASK, "--preview")
+
+
 def test_no_wait_prints_the_job(gateway: FakeGateway, shell: Shell) -> None:
     document = shell.json(*ASK, "--no-wait")
     assert (document["job"], document["state"]) == ("job-1", "queued")

@@ -55,8 +55,8 @@ PREVIEW = {
     "rho",
     "budget",
 }
-# What the preview says beyond its issue: an average's error by group size, and clipping in words.
-PREVIEW_EXTRAS = {"average_errors", "notes"}
+# What the preview says beyond its issue: an average's error by group size, clipping in words, whether it can be paid.
+PREVIEW_EXTRAS = {"average_errors", "notes", "exceeds_budget"}
 
 STAYS = """
 dataset: stays

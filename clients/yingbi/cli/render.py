@@ -49,6 +49,7 @@ def preview(preview: Preview) -> RenderableType:
         grid(_header(preview.forecast.columns), forecast_rows(preview.forecast)),
         *_dim([*average_sentences(preview.forecast), *preview.notes, *approval]),
         Text(f"would cost: ε {plan.epsilon:g}, δ {plan.delta:g} · {preview.budget}"),
+        *_excess(preview),
     )
 
 
@@ -79,6 +80,7 @@ def batch_preview(preview: BatchPreview) -> RenderableType:
         *parts,
         *_dim(approval),
         Text(f"all would cost: ε {plan.epsilon:g}, δ {plan.delta:g}, in {count} · {preview.budget}"),
+        *_excess(preview),
     )
 
 
@@ -157,6 +159,10 @@ def _columns(dataset: Dataset, table: str) -> list[str]:
 
 def _question(sql: str) -> Text:
     return Text(" ".join(sql.split()), style="bold")
+
+
+def _excess(preview: Preview | BatchPreview) -> list[Text]:
+    return [Text(preview.excess, style="red")] if preview.excess else []
 
 
 def _header(columns: Sequence[Column]) -> list[tuple[str, bool]]:
