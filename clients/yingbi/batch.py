@@ -133,10 +133,9 @@ class BatchAnswer(Answer):
         return self.view_notes
 
     def __repr__(self) -> str:
-        body, columns = self.receipt.dossier.body, self.table.columns
+        columns = self.table.columns
         table = plain_table(self.columns, answer_rows(self.table), [column.kind != "key" for column in columns])
-        cost = "replayed, no cost" if self.replayed else f"ε = {body.epsilon:g}, δ = {body.delta:g} for the whole batch"
-        return f"{table}\n± is one standard error · {cost} · {self.budget}"
+        return f"{table}\n± is one standard error · {self.price} · {self.budget}"
 
 
 @dataclass(frozen=True)
@@ -304,8 +303,7 @@ def answers_json(answers: list[Answer]) -> dict[str, object]:
 
 def _answer_json(answer: Answer) -> dict[str, object]:
     whole = answer.to_json()
-    kept = {name: whole[name] for name in ("job", "columns", "rows", "std_errors", "intervals")}
-    return {**kept, "notes": list(answer.notes)}
+    return {name: whole[name] for name in ("job", "columns", "rows", "std_errors", "intervals", "notes")}
 
 
 def _cancelled(job: Job) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ Progress = Callable[["Job"], None]
 FINAL = frozenset({"succeeded", "failed", "refused", "cancelled"})
 _KIND_OF_END = {"failed": Kind.FAILED, "cancelled": Kind.FAILED, "refused": Kind.REFUSED}
 _RECONNECTS = 5
+# What the columns of a batch's job begin with, and its request id ends in.
+_NUMBERED = re.compile(r"[1-9]\d*: ")
+_PART_OF_BATCH = re.compile(r"/[1-9]\d*\Z")
 _RECONNECT_SECONDS = 0.2
 
 
@@ -289,6 +293,24 @@ class Answer:
         """What was charged, for all stages."""
         return sum(job.receipt.dossier.body.rho_units for job in (*self.stages, self.job))
 
+    @property
+    def is_of_batch(self) -> bool:
+        """Whether the job is one of a batch's, whose epsilon is not its own."""
+        names = [output.name for output in self.plan.outputs]
+        numbered = bool(names) and all(_NUMBERED.match(name) for name in names)
+        return numbered and _PART_OF_BATCH.search(self.job.message.request_id) is not None
+
+    @property
+    def price(self) -> str:
+        """What was paid, in words."""
+        if self.replayed:
+            return "replayed: no cost"
+        body = self.receipt.dossier.body
+        if not self.is_of_batch:
+            return f"cost: ε {body.epsilon:g}, δ {body.delta:g}"
+        part = f"this plan's part: ρ = {self.rho_units / zcdp.RHO_UNITS:.3g}"
+        return f"cost: ε {body.epsilon:g}, δ {body.delta:g} for the whole batch; {part}"
+
     @cached_property
     def table(self) -> Table:
         return self.receipt.table()
@@ -304,6 +326,7 @@ class Answer:
             "rows": [[tables.to_json(cell) for cell in row] for row in table.rows],
             "std_errors": [list(row) for row in table.std_errors],
             "intervals": [[list(cell) if cell else None for cell in row] for row in table.intervals],
+            "notes": list(self.notes),
             "confidence": CONFIDENCE,
             "epsilon": body.epsilon,
             "delta": body.delta,
@@ -365,12 +388,10 @@ class Answer:
             writer.writerows([tables.to_json(cell) for cell in row] for row in rows)
 
     def __repr__(self) -> str:
-        body = self.receipt.dossier.body
-        cost = "replayed, no cost" if self.replayed else f"ε = {body.epsilon:g}, δ = {body.delta:g}"
         table = plain_table(
             self.columns, answer_rows(self.table), [column.kind != "key" for column in self.table.columns]
         )
-        return f"{table}\n± is one standard error · {cost} · {self.budget}"
+        return f"{table}\n± is one standard error · {self.price} · {self.budget}"
 
 
 def _stage_json(job: Job) -> dict[str, object]:

@@ -341,6 +341,17 @@ class TestTheCommandLine:
         out = capsys.readouterr().out
         assert out.index("COUNT(*) AS n FROM visits WHERE") < out.index("AVG(pain)") < out.index("cost of all: ε 1")
 
+    def test_the_result_of_one_of_its_jobs_names_its_own_part_of_the_price(
+        self, gateway: MadeUpGateway, file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["batch", "clinic", str(file), "--epsilon", "1"]) == 0
+        capsys.readouterr()
+        for name, job in gateway.jobs.items():
+            assert main(["result", name]) == 0
+            part = f"{total_rho_units(Plan.FromString(job.plan)) / zcdp.RHO_UNITS:.3g}"
+            whole = "cost: ε 1, δ 1e-07 for the whole batch; "
+            assert f"{whole}this plan's part: ρ = {part} ·" in capsys.readouterr().out
+
     def test_previews(self, gateway: MadeUpGateway, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["batch", "clinic", str(file), "--epsilon", "1", "--preview"]) == 0
         assert "all would cost: ε 1, δ 1e-07, in 2 plans" in capsys.readouterr().out

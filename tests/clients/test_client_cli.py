@@ -90,7 +90,9 @@ def test_a_question_prints_one_document_and_progress_aside(gateway: FakeGateway,
     document = shell.json(*ASK)
     assert document["state"] == "succeeded"
     assert document["rows"][0][:2] == ["f", 4000.0]
+    assert document["notes"] == ["ages are clipped to 0..100"]
     assert "running" in shell.err
+    assert shell.json("result", "job-1")["notes"] == document["notes"]
 
 
 def test_a_question_prints_a_table_for_people(gateway: FakeGateway, shell: Shell) -> None:

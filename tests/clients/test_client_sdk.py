@@ -19,8 +19,8 @@ from yingbi.jobs import Job
 
 SQL = "SELECT sex, COUNT(*) AS n, SUM(age) AS years, AVG(age) AS age FROM patients GROUP BY sex"
 ANSWER_KEYS = {
-    "job", "state", "dataset", "version", "columns", "rows", "std_errors", "intervals", "confidence", "epsilon",
-    "delta", "rho", "budget", "replayed", "receipt",
+    "job", "state", "dataset", "version", "columns", "rows", "std_errors", "intervals", "notes", "confidence",
+    "epsilon", "delta", "rho", "budget", "replayed", "receipt",
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ ANSWER = {
     "rows": list,
     "std_errors": list,
     "intervals": list,
+    "notes": list,
     "confidence": float,
     "epsilon": float,
     "delta": float,

@@ -32,12 +32,10 @@ def grid(header: Iterable[tuple[str, bool]], rows: Iterable[Sequence[str]], titl
 
 
 def answer(answer: Answer) -> RenderableType:
-    body = answer.receipt.dossier.body
-    price = "replayed: no cost" if answer.replayed else f"cost: ε {body.epsilon:g}, δ {body.delta:g}"
     return Group(
         grid(_header(answer.table.columns), answer_rows(answer.table)),
         *_dim(["± is one standard error; 95 % intervals are in the JSON", *answer.notes]),
-        Text(f"{price} · {answer.budget}"),
+        Text(f"{answer.price} · {answer.budget}"),
         *_dim([f"job {answer.job.id}"]),
     )
 
