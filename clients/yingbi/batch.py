@@ -124,6 +124,10 @@ class BatchAnswer(Answer):
     """The job's plan as this question sees it."""
     view_notes: tuple[str, ...] = field(repr=False)
 
+    @property
+    def is_of_batch(self) -> bool:
+        return True
+
     @cached_property
     def table(self) -> Table:
         return self.receipt.table(self.view)

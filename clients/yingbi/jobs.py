@@ -32,10 +32,8 @@ Progress = Callable[["Job"], None]
 FINAL = frozenset({"succeeded", "failed", "refused", "cancelled"})
 _KIND_OF_END = {"failed": Kind.FAILED, "cancelled": Kind.FAILED, "refused": Kind.REFUSED}
 _RECONNECTS = 5
-# What the columns of a batch's job begin with, and its request id ends in.
-_NUMBERED = re.compile(r"[1-9]\d*: ")
-_PART_OF_BATCH = re.compile(r"/[1-9]\d*\Z")
 _RECONNECT_SECONDS = 0.2
+_NUMBERED = re.compile(r"/[1-9]\d*\Z")
 
 
 @dataclass(frozen=True)
@@ -296,9 +294,10 @@ class Answer:
     @property
     def is_of_batch(self) -> bool:
         """Whether the job is one of a batch's, whose epsilon is not its own."""
-        names = [output.name for output in self.plan.outputs]
-        numbered = bool(names) and all(_NUMBERED.match(name) for name in names)
-        return numbered and _PART_OF_BATCH.search(self.job.message.request_id) is not None
+        # A batch's request ids end in /1, /2 and so on; one of a single plan charges all that its epsilon buys.
+        # The developer may have chosen such an id for a question by itself: that charges all of it too.
+        is_numbered = _NUMBERED.search(self.job.message.request_id) is not None
+        return is_numbered and not self.stages and stages.may_be_second_stage(self.plan)
 
     @property
     def price(self) -> str:

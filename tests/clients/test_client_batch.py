@@ -105,6 +105,9 @@ class MadeUpGateway:
     def get_job(self, name: str) -> job_pb2.Job:
         return self.jobs[name]
 
+    def list_jobs(self) -> Iterator[job_pb2.Job]:
+        yield from self.jobs.values()
+
     def watch_job(self, name: str, after: int) -> Iterator[job_pb2.Job]:
         if name in self.interrupts:
             raise KeyboardInterrupt
@@ -200,6 +203,7 @@ def test_a_job_that_fails_is_named_with_its_questions(gateway: MadeUpGateway) ->
     problem = caught(lambda: batch(gateway, COUNT, OTHER, MEAN).run(1.0))
     assert problem.code == "node_lost"
     assert (problem.details["job"], problem.details["questions"]) == ("job-1", "1, 3")
+    assert problem.to_json()["questions"] == [1, 3]
 
 
 def test_the_answers_of_other_jobs_are_there_all_the_same(gateway: MadeUpGateway) -> None:
@@ -370,7 +374,7 @@ class TestTheCommandLine:
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{COUNT};\n /* ; */ SELECT\n  pian FROM visits"))
         assert main(["batch", "clinic", "-", "--epsilon", "1", "--json"]) == 2
         problem = json.loads(capsys.readouterr().out)
-        assert (problem["code"], problem["question"], problem["position"]) == ("unknown_column", "2", "3:3")
+        assert (problem["code"], problem["question"], problem["position"]) == ("unknown_column", 2, "3:3")
 
     def test_an_interrupt_says_what_was_cancelled(
         self, gateway: MadeUpGateway, file: Path, capsys: pytest.CaptureFixture[str]

@@ -102,6 +102,10 @@ def test_a_question_prints_a_table_for_people(gateway: FakeGateway, shell: Shell
     assert "left" in out
 
 
+def test_a_question_by_itself_is_no_batch_whatever_its_id(gateway: FakeGateway, shell: Shell) -> None:
+    assert "cost: ε 1, δ 1e-07 ·" in shell.text(*ASK, "--request-id", "mine/1")
+
+
 def test_a_preview_costs_nothing(gateway: FakeGateway, shell: Shell) -> None:
     assert shell.json(*ASK, "--preview")["plan_hash"]
     assert "± 22" in shell.text(*ASK, "--preview")

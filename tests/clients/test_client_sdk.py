@@ -166,6 +166,21 @@ def test_a_gateways_words_arrive(gateway: FakeGateway) -> None:
     assert problem.details == {"nearest": "clinic"}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("question", "3", 3),
+        ("questions", "1, 3", [1, 3]),
+        ("remaining_epsilon", "0.399", 0.399),
+        ("question", "third", "third"),
+        ("remaining_epsilon", "nan", "nan"),
+        ("nearest", "3", "3"),
+    ],
+)
+def test_numbers_in_details_are_numbers_and_never_nan(name: str, text: str, value: object) -> None:
+    assert Problem(Kind.BUDGET, "code", "Message.", details={name: text}).to_json()[name] == value
+
+
 def test_a_silent_gateway_is_named(gateway: FakeGateway, tmp_path: Path) -> None:
     scene.write_profiles(tmp_path, gateway.zone, "127.0.0.1:1")
     with yingbi.connect() as zone, pytest.raises(Problem) as caught:
