@@ -345,6 +345,19 @@ class TestTheCommandLine:
         out = capsys.readouterr().out
         assert out.index("COUNT(*) AS n FROM visits WHERE") < out.index("AVG(pain)") < out.index("cost of all: ε 1")
 
+    @pytest.mark.parametrize("arguments", [[], ["--preview"]])
+    def test_shows_questions_by_number_in_the_lines_they_were_written_in(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    ) -> None:
+        """On one line, a comment would hide what follows it."""
+        path = tmp_path / "commented.sql"
+        path.write_text(f"{OTHER};\nSELECT COUNT(*) AS n -- of all\nFROM visits;")
+        assert main(["batch", "clinic", str(path), "--epsilon", "1", *arguments]) == 0
+        lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        assert f"Question 1: {OTHER}" in lines
+        start = lines.index("Question 2: SELECT COUNT(*) AS n -- of all")
+        assert lines[start + 1] == "FROM visits"
+
     def test_the_result_of_one_of_its_jobs_names_its_own_part_of_the_price(
         self, gateway: MadeUpGateway, file: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -391,7 +404,9 @@ class TestTheCommandLine:
         if content is not None:
             path.write_bytes(content)
         assert main(["batch", "clinic", str(path), "--epsilon", "1", "--json"]) == 2
-        assert json.loads(capsys.readouterr().out)["code"] == code
+        problem = json.loads(capsys.readouterr().out)
+        assert (problem["code"], problem["field"]) == (code, "file")
+        assert "zone.batch" not in problem.get("hint", "")
 
 
 class TestStatements:

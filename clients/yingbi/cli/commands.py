@@ -189,6 +189,14 @@ def batch(
     session = _session(context)
     price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
     statements = split(sys.stdin.read() if file == "-" else _text_of(Path(file)))
+    if not statements:
+        raise Problem(
+            Kind.MALFORMED,
+            "batch",
+            f"{'Standard input' if file == '-' else repr(file)} has no question.",
+            field="file",
+            hint="write SELECT questions into it, with a ; after each",
+        )
     with session.zone() as zone, _positions_in_file(statements):
         dataset = zone.dataset(name)
         asked = zone.batch(dataset.sql(statement.text) for statement in statements)

@@ -53,9 +53,10 @@ def preview(preview: Preview) -> RenderableType:
 
 def batch(answers: Sequence[Answer], questions: Sequence[str]) -> RenderableType:
     parts: list[RenderableType] = []
-    for sql, answer in zip(questions, answers, strict=True):
+    for number, (sql, answer) in enumerate(zip(questions, answers, strict=True), 1):
         notes = _dim([*answer.notes, f"job {answer.job.id}"])
-        parts += [_question(sql), grid(_header(answer.table.columns), answer_rows(answer.table)), *notes, Text()]
+        table = grid(_header(answer.table.columns), answer_rows(answer.table))
+        parts += [_question(number, sql), table, *notes, Text()]
     body = answers[0].receipt.dossier.body
     paid = not all(answer.replayed for answer in answers)
     price = f"cost of all: ε {body.epsilon:g}, δ {body.delta:g}" if paid else "replayed: no cost"
@@ -68,8 +69,9 @@ def batch(answers: Sequence[Answer], questions: Sequence[str]) -> RenderableType
 
 def batch_preview(preview: BatchPreview) -> RenderableType:
     parts: list[RenderableType] = []
-    for query, forecast, notes in zip(preview.queries, preview.forecasts, preview.notes, strict=True):
-        parts += [_question(query.sql), grid(_header(forecast.columns), forecast_rows(forecast))]
+    questions = zip(preview.queries, preview.forecasts, preview.notes, strict=True)
+    for number, (query, forecast, notes) in enumerate(questions, 1):
+        parts += [_question(number, query.sql), grid(_header(forecast.columns), forecast_rows(forecast))]
         parts += [*_dim([*average_sentences(forecast), *notes]), Text()]
     plan = preview.plans[0]
     count = f"{len(preview.plans)} plan" + ("s" if len(preview.plans) > 1 else "")
@@ -155,8 +157,9 @@ def _columns(dataset: Dataset, table: str) -> list[str]:
     return facts
 
 
-def _question(sql: str) -> Text:
-    return Text(" ".join(sql.split()), style="bold")
+def _question(number: int, sql: str) -> Text:
+    """In the lines it was written in: on one, a comment would hide what follows it."""
+    return Text(f"Question {number}: {sql.strip()}", style="bold")
 
 
 def _excess(preview: Preview | BatchPreview) -> list[Text]:
