@@ -191,6 +191,32 @@ def test_a_preview_costs_nothing_and_tells_the_errors_to_come(gateway: MadeUpGat
     )
 
 
+HISTOGRAM = "SELECT HISTOGRAM(pain, 4) FROM visits"
+
+
+@pytest.mark.parametrize(
+    ("sql", "groups"),
+    [
+        (MEAN, [["f"], ["m"]]),
+        ("SELECT COUNT(*) AS n FROM visits GROUP BY sex", [[], []]),
+        ("SELECT sex, COUNT(*) AS n FROM visits GROUP BY ROLLUP(sex)", [["f"], ["m"], [None]]),
+    ],
+)
+def test_groups_of_a_preview_are_the_key_columns_that_are_shown(
+    gateway: MadeUpGateway, sql: str, groups: list[list[object]]
+) -> None:
+    document: dict[str, Any] = batch(gateway, sql).preview(1.0).to_json()
+    assert document["questions"][0]["groups"] == groups
+
+
+def test_groups_of_a_histogram_are_its_ranges_without_inner_numbers(gateway: MadeUpGateway) -> None:
+    asked = batch(gateway, HISTOGRAM)
+    document: dict[str, Any] = asked.preview(1.0).to_json()
+    answer = asked.run(1.0)[0]
+    keys = [place for place, column in enumerate(answer.table.columns) if column.kind == "key"]
+    assert document["questions"][0]["groups"] == [[row[place] for place in keys] for row in answer.table.rows]
+
+
 def test_a_dataset_that_changed_is_previewed_and_asked_once_more(gateway: MadeUpGateway) -> None:
     gateway.changes = 1
     assert len(batch(gateway, COUNT, OTHER).run(1.0)) == 2
