@@ -209,9 +209,7 @@ class Job:
         """
         if self.first_stage is not None or not stages.may_be_second_stage(self.receipt.dossier.plan):
             return self
-        wanted = (self.message.developer, self.message.request_id + stages.REQUEST_SUFFIX)
-        listed = (job for job in self.gateway.list_jobs() if (job.developer, job.request_id) == wanted)
-        message = next(listed, None)
+        message = self._found(self.message.request_id + stages.REQUEST_SUFFIX)
         first = None if message is None else Job(message, self.gateway)
         return replace(self, first_stage=first) if first is not None and first._leads_to(self) else self
 
@@ -229,13 +227,20 @@ class Job:
 
     def _without_answer(self) -> Problem:
         question = self.message.request_id.removesuffix(stages.REQUEST_SUFFIX)
+        second = self._found(question)
+        hint = f"ask the same question again with --request-id {question}"
         return Problem(
             Kind.REFUSED,
             "first_stage",
             f"Job {self.id} was the first stage of a question: it selected keys or a bound and has no answer.",
-            hint=f"ask the same question again with --request-id {question}",
-            details={"job": self.id},
+            hint=hint if second is None else f"yingbi result {second.job}",
+            details={"job": self.id, **({"second_stage": second.job} if second is not None else {})},
         )
+
+    def _found(self, request_id: str) -> job_pb2.Job | None:
+        """The job that the same developer asked for under another request id."""
+        wanted = (self.message.developer, request_id)
+        return next((job for job in self.gateway.list_jobs() if (job.developer, job.request_id) == wanted), None)
 
     def _must_be_final(self) -> Job:
         if self.is_final:

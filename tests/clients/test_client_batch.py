@@ -22,6 +22,7 @@ from yingbi.api.views import viewed
 from yingbi.batch import Batch
 from yingbi.cli.main import INTERRUPTED, main
 from yingbi.cli.statements import split
+from yingbi.display import answer_rows
 from yingbi.jobs import Job
 from yingbi.profile import Profile
 from yingbi.query import Query
@@ -213,6 +214,7 @@ def test_groups_of_a_histogram_are_its_ranges_without_inner_numbers(gateway: Mad
     asked = batch(gateway, HISTOGRAM)
     document: dict[str, Any] = asked.preview(1.0).to_json()
     answer = asked.run(1.0)[0]
+    assert [text.split(" ")[0] for text in (row[0] for row in answer_rows(answer.table))] == ["0", "2.5", "5", "7.5"]
     keys = [place for place, column in enumerate(answer.table.columns) if column.kind == "key"]
     assert document["questions"][0]["groups"] == [[row[place] for place in keys] for row in answer.table.rows]
 

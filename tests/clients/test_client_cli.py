@@ -230,7 +230,16 @@ def test_datasets_are_listed_and_shown(gateway: FakeGateway, shell: Shell) -> No
     assert "A [made-up] clinic" in shell.text("datasets")
     shown = shell.json("dataset", "show", "clinic")
     assert shown["tables"][0]["columns"][1] == {"name": "sex", "type": "string", "values": ["f", "m"]}
-    assert "0 to 100" in shell.text("dataset", "show", "clinic")
+    text = shell.text("dataset", "show", "clinic")
+    assert "0 to 100; required; constant per unit" in text
+    assert "f, m\n" in "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def test_the_help_says_what_options_take(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = shell.text("sql", "--help")
+    assert "declared|auto" in text
+    assert "by default the dataset's" in text
 
 
 def test_ctrl_c_leaves_the_job_and_says_how_to_fetch_it(

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import client_scene as scene  # type: ignore[import-not-found]
 import pytest
 from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
 from google.protobuf import text_format
+from rich.console import Console
 from yingbi import query as queries
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2, receipt_pb2
 from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import KeyValues, Plan, Value
+from yingbi.cli import render
 from yingbi.cli.main import main
-from yingbi.jobs import Job
+from yingbi.jobs import Answer, Job
 from yingbi.profile import Profile
 from yingbi.query import Query
 from yingbi.receipt import Receipt
@@ -290,12 +293,35 @@ def test_a_first_stage_that_was_refused_ends_the_question(gateway: MadeUpGateway
     assert len(gateway.jobs) == 1
 
 
-def test_a_first_stage_has_no_answer_and_says_how_to_get_one(gateway: MadeUpGateway) -> None:
-    answer = question(gateway).run(1.0, request_id="mine")
-    problem = caught(answer.stages[0].answer)
+def test_a_first_stage_has_no_answer_and_says_how_to_get_one(
+    gateway: MadeUpGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_MOMENT_SECONDS", 0.0)
+    assert caught(lambda: question(gateway).submit(1.0, request_id="mine", wait=False)).code == "first_stage_running"
+    problem = caught(fetched(gateway, "job-1").answer)
     assert problem.code == "first_stage"
     assert "--request-id mine" in (problem.hint or "")
     assert "/keys" not in (problem.hint or "")
+
+
+def test_a_first_stage_names_the_second_where_it_was_asked(gateway: MadeUpGateway) -> None:
+    answer = question(gateway).run(1.0, request_id="mine")
+    problem = caught(answer.stages[0].answer)
+    assert (problem.code, problem.hint) == ("first_stage", "yingbi result job-2")
+    assert problem.details == {"job": "job-1", "second_stage": "job-2"}
+
+
+def test_people_are_shown_the_jobs_of_both_stages(gateway: MadeUpGateway) -> None:
+    answer = question(gateway).run(1.0)
+    for each in (answer, fetched(gateway, "job-2").answer()):
+        assert shown(each).endswith("jobs job-1 (first stage), job-2 (second stage)\n")
+    assert shown(question(gateway, "SELECT COUNT(*) FROM visits").run(1.0)).endswith("\njob job-3\n")
+
+
+def shown(answer: Answer) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(render.answer(answer))
+    return cast(io.StringIO, console.file).getvalue()
 
 
 def test_its_receipt_verifies_and_says_what_was_selected(gateway: MadeUpGateway) -> None:

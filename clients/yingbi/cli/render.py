@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from yingbi.answer import Column
+from yingbi.answer import Column, to_json, to_python
+from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.batch import BatchPreview
 from yingbi.display import answer_rows, average_sentences, forecast_rows
 from yingbi.jobs import Answer, Job
@@ -36,7 +37,7 @@ def answer(answer: Answer) -> RenderableType:
         grid(_header(answer.table.columns), answer_rows(answer.table)),
         *_dim(["± is one standard error; 95 % intervals are in the JSON", *answer.notes]),
         Text(f"{answer.price} · {answer.budget}"),
-        *_dim([f"job {answer.job.id}"]),
+        *_dim([_jobs_of(answer)]),
     )
 
 
@@ -142,19 +143,27 @@ def check(check: Check) -> Text:
 
 def _columns(dataset: Dataset, table: str) -> list[str]:
     declared = next(part for part in dataset.declaration.tables if part.name == table)
-    facts = []
-    for column in declared.columns:
-        if column.name == dataset.declaration.privacy_unit:
-            facts.append("privacy unit")
-        elif column.values:
-            from yingbi.answer import to_json, to_python
+    return ["; ".join(_facts(dataset, column)) for column in declared.columns]
 
-            facts.append(", ".join(str(to_json(to_python(value))) for value in column.values))
-        elif column.HasField("lower") or column.HasField("upper"):
-            facts.append(f"{column.lower:g} to {column.upper:g}")
-        else:
-            facts.append("nothing declared")
-    return facts
+
+def _facts(dataset: Dataset, column: ColumnDeclaration) -> list[str]:
+    if column.name == dataset.declaration.privacy_unit:
+        return ["privacy unit"]
+    marks = {"required": column.required, "constant per unit": column.constant_per_unit}
+    if column.values:
+        facts = [str(to_json(to_python(value))) for value in column.values]
+    elif column.HasField("lower") or column.HasField("upper"):
+        facts = [f"{column.lower:g} to {column.upper:g}"]
+    else:
+        facts = []
+    said = [", ".join(facts)] if facts else []
+    return [*said, *(mark for mark, holds in marks.items() if holds)] or ["nothing declared"]
+
+
+def _jobs_of(answer: Answer) -> str:
+    """The jobs that the answer was made by: two, where its keys or bounds were selected first."""
+    stages = [f"{job.id} (first stage)" for job in answer.stages]
+    return f"jobs {', '.join([*stages, f'{answer.job.id} (second stage)'])}" if stages else f"job {answer.job.id}"
 
 
 def _question(number: int, sql: str) -> Text:
