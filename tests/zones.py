@@ -53,10 +53,10 @@ class Ran:
         assert self.stdout.count("\n") == 1, self
         return json.loads(self.stdout, parse_constant=_no_json)
 
-    def problem(self, code: int) -> dict[str, str]:
+    def problem(self, code: int) -> dict[str, Any]:
         """What it said, having ended with this exit code."""
         assert self.code == code, self
-        document: dict[str, str] = self.json
+        document: dict[str, Any] = self.json
         assert document["code"], document
         assert document["message"], document
         return document
@@ -107,7 +107,7 @@ class Zone:
         assert called.code == 0, (arguments, called)
         return called.json
 
-    def problem(self, code: int, *arguments: str | Path) -> dict[str, str]:
+    def problem(self, code: int, *arguments: str | Path) -> dict[str, Any]:
         """What a command says that has to end with this exit code. It is only called: see `call`."""
         return self.call(*arguments, "--json").problem(code)
 

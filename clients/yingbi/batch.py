@@ -75,6 +75,11 @@ class BatchPreview:
     def budget(self) -> Budget:
         return Budget.of(self.message.budget)
 
+    @property
+    def excess(self) -> str:
+        """That the price is more than is left, in words; empty where it is not."""
+        return self.budget.excess_words(self.rho_units)
+
     def questions_of(self, plan: int) -> list[int]:
         """Which questions a plan is for, by their places in the batch."""
         return [place for place, question in enumerate(self.message.questions) if question.plan == plan]
@@ -95,6 +100,7 @@ class BatchPreview:
             "epsilon": plan.epsilon,
             "delta": plan.delta,
             "rho": self.rho_units / zcdp.RHO_UNITS,
+            "exceeds_budget": bool(self.excess),
             "budget": self.budget.to_json(),
         }
 
@@ -106,7 +112,7 @@ class BatchPreview:
             parts += [query.sql, plain_table(header, forecast_rows(forecast), right), *average_sentences(forecast), ""]
         plan = self.plans[0]
         price = f"would cost ε = {plan.epsilon:g}, δ = {plan.delta:g} for all together · {self.budget}"
-        return "\n".join([*parts, price])
+        return "\n".join([*parts, price, *([self.excess] if self.excess else [])])
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,10 @@ class BatchAnswer(Answer):
     """The job's plan as this question sees it."""
     view_notes: tuple[str, ...] = field(repr=False)
 
+    @property
+    def is_of_batch(self) -> bool:
+        return True
+
     @cached_property
     def table(self) -> Table:
         return self.receipt.table(self.view)
@@ -127,10 +137,9 @@ class BatchAnswer(Answer):
         return self.view_notes
 
     def __repr__(self) -> str:
-        body, columns = self.receipt.dossier.body, self.table.columns
+        columns = self.table.columns
         table = plain_table(self.columns, answer_rows(self.table), [column.kind != "key" for column in columns])
-        cost = "replayed, no cost" if self.replayed else f"ε = {body.epsilon:g}, δ = {body.delta:g} for the whole batch"
-        return f"{table}\n± is one standard error · {cost} · {self.budget}"
+        return f"{table}\n± is one standard error · {self.price} · {self.budget}"
 
 
 @dataclass(frozen=True)
@@ -301,8 +310,7 @@ def answers_json(answers: list[Answer]) -> dict[str, object]:
 
 def _answer_json(answer: Answer) -> dict[str, object]:
     whole = answer.to_json()
-    kept = {name: whole[name] for name in ("job", "columns", "rows", "std_errors", "intervals")}
-    return {**kept, "notes": list(answer.notes)}
+    return {name: whole[name] for name in ("job", "columns", "rows", "std_errors", "intervals", "notes")}
 
 
 def _cancelled(job: Job) -> Job:

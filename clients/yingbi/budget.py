@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, Context, Decimal
 
 from yingbi.api import zcdp
 from yingbi.api.v1 import dataset_pb2
+
+_DECLARED_DIGITS = 9
+_DECLARED_SLACK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,31 @@ class Budget:
         return self._epsilon_of(self.spent_rho_units)
 
     @property
+    def left(self) -> int:
+        """The dataset's own remainder, whatever the namespace and the organisation have left."""
+        return max(self.limit_rho_units - self.spent_rho_units, 0)
+
+    @property
+    def can_be_charged(self) -> int:
+        """What every account still holds."""
+        return min([self.left, *(share.left for share in (self.shared, self.own) if share)])
+
+    @property
+    def dataset_remaining_epsilon(self) -> float:
+        """What the dataset's own account has left."""
+        return self._epsilon_of(self.left)
+
+    @property
     def remaining_epsilon(self) -> float:
         """What can still be asked for: never more than the namespace and the organisation have left."""
-        left = max(self.limit_rho_units - self.spent_rho_units, 0)
-        return self._epsilon_of(min([left, *(share.left for share in (self.shared, self.own) if share)]))
+        return self._epsilon_of(self.can_be_charged)
+
+    def excess_words(self, rho_units: int) -> str:
+        """Of a price: empty where it can be paid, else that it cannot, and what could be asked."""
+        if rho_units <= self.can_be_charged:
+            return ""
+        most = _rounded_down(self.remaining_epsilon)
+        return f"more than is left: {f'at most ε {most:g} can be asked' if most else 'nothing can be asked'}"
 
     @property
     def namespace(self) -> dict[str, object] | None:
@@ -78,30 +103,65 @@ class Budget:
         return {
             "spent_epsilon": self.spent_epsilon,
             "remaining_epsilon": self.remaining_epsilon,
+            "dataset_remaining_epsilon": self.dataset_remaining_epsilon,
             "delta": self.delta,
             **({"namespace": self.namespace} if self.namespace else {}),
             **({"organisation": self.organisation} if self.organisation else {}),
         }
 
     def __str__(self) -> str:
-        words = f"budget: ε {self.spent_epsilon:.3g} spent, ε {self.remaining_epsilon:.3g} left (δ = {self.delta:g})"
-        return words + self._words("unit namespace", self.shared) + self._words("organisation", self.own)
+        spent, left = self.spent_epsilon, self.dataset_remaining_epsilon
+        words = f"budget: ε {spent:.3g} of {self.epsilon:g} spent, ε {left:.3g} left (δ = {self.delta:g})"
+        shared = f"unit namespace {self.shared.owner}" if self.shared else ""
+        return words + self._words(shared, self.shared) + self._words("your organisation", self.own)
+
+    def left_words(self) -> str:
+        """`94.7 of 100`, and the same of the other accounts that a charge is against."""
+        words = f"{self.dataset_remaining_epsilon:.3g} of {self.epsilon:g}"
+        for name, share in (("namespace", self.shared), ("your organisation", self.own)):
+            if share:
+                words += f"; {name} {self._epsilon_of(share.left):.3g} of {self._declared(share.limit_rho_units):g}"
+        return words
 
     def _document(self, kind: str, share: Share | None) -> dict[str, object] | None:
         if share is None:
             return None
         return {
             kind: share.owner,
-            "epsilon": self._epsilon_of(share.limit_rho_units),
+            "epsilon": self._declared(share.limit_rho_units),
             "spent_epsilon": self._epsilon_of(share.spent_rho_units),
             "remaining_epsilon": self._epsilon_of(share.left),
         }
 
-    def _words(self, kind: str, share: Share | None) -> str:
+    def _words(self, name: str, share: Share | None) -> str:
         if share is None:
             return ""
         spent, left = self._epsilon_of(share.spent_rho_units), self._epsilon_of(share.left)
-        return f"; {kind} {share.owner}: ε {spent:.3g} spent, ε {left:.3g} left"
+        return f"; {name}: {spent:.3g} of {self._declared(share.limit_rho_units):g} spent, {left:.3g} left"
+
+    def _declared(self, rho_units: int) -> float:
+        """The number of fewest digits that buys exactly this much, else the epsilon that it comes to.
+
+        Whoever declared a limit wrote 60; rounded to units of rho it comes back as 59.9999999999987.
+        """
+        epsilon = self._epsilon_of(rho_units)
+        for digits in range(1, _DECLARED_DIGITS + 1):
+            short = float(f"{epsilon:.{digits}g}")
+            if abs(short - epsilon) <= _DECLARED_SLACK * epsilon and self._buys(short) == rho_units:
+                return short
+        return epsilon
+
+    def _buys(self, epsilon: float) -> int:
+        try:
+            return zcdp.bought(epsilon, self.delta)[0]
+        except zcdp.BadPrivacyParameter:
+            return 0
 
     def _epsilon_of(self, rho_units: int) -> float:
         return zcdp.asked_epsilon(rho_units, self.delta)
+
+
+def _rounded_down(epsilon: float) -> float:
+    """To three digits that can be asked: rounded up it would be refused."""
+    exact = Decimal(epsilon)
+    return float(Context(prec=3, rounding=ROUND_DOWN).create_decimal(exact))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from yingbi.answer import Cell, Forecast, Table, to_json
 
 MISSING = "–"
+_EXACT = 2.0**53
 
 
 def decimals_for(error: float) -> int:
@@ -30,6 +31,13 @@ def cell_text(value: Cell, error: float | None = None) -> str:
     return str(to_json(value))
 
 
+def key_text(value: Cell) -> str:
+    """A key, whatever its type without separators, so that 1400 reads alike as int64 and as float64."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < _EXACT else f"{value:.10g}"
+    return cell_text(value)
+
+
 def error_text(error: float | None) -> str:
     """An error with two significant digits."""
     if error is None:
@@ -41,7 +49,9 @@ def answer_rows(table: Table) -> list[list[str]]:
     """The cells of an answer. A value whose error is too large to tell is marked `± ?`."""
     return [
         [
-            f"{cell_text(value)} ± ?"
+            key_text(value)
+            if column.kind == "key"
+            else f"{cell_text(value)} ± ?"
             if column.is_estimate and value is not None and error is None
             else cell_text(value, error)
             for column, value, error in zip(table.columns, row, errors, strict=True)
@@ -59,7 +69,7 @@ def forecast_rows(forecast: Forecast) -> list[list[str]]:
     ]
     return [
         [
-            cell_text(group[key]) if key is not None else text if error is None else f"± {error_text(error)}"
+            key_text(group[key]) if key is not None else text if error is None else f"± {error_text(error)}"
             for key, error, text in zip(forecast.keys, errors, unknown, strict=True)
         ]
         for group, errors in zip(forecast.groups, forecast.std_errors, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ FINAL = frozenset({"succeeded", "failed", "refused", "cancelled"})
 _KIND_OF_END = {"failed": Kind.FAILED, "cancelled": Kind.FAILED, "refused": Kind.REFUSED}
 _RECONNECTS = 5
 _RECONNECT_SECONDS = 0.2
+_NUMBERED = re.compile(r"/[1-9]\d*\Z")
 
 
 @dataclass(frozen=True)
@@ -207,9 +209,7 @@ class Job:
         """
         if self.first_stage is not None or not stages.may_be_second_stage(self.receipt.dossier.plan):
             return self
-        wanted = (self.message.developer, self.message.request_id + stages.REQUEST_SUFFIX)
-        listed = (job for job in self.gateway.list_jobs() if (job.developer, job.request_id) == wanted)
-        message = next(listed, None)
+        message = self._found(self.message.request_id + stages.REQUEST_SUFFIX)
         first = None if message is None else Job(message, self.gateway)
         return replace(self, first_stage=first) if first is not None and first._leads_to(self) else self
 
@@ -227,13 +227,20 @@ class Job:
 
     def _without_answer(self) -> Problem:
         question = self.message.request_id.removesuffix(stages.REQUEST_SUFFIX)
+        second = self._found(question)
+        hint = f"ask the same question again with --request-id {question}"
         return Problem(
             Kind.REFUSED,
             "first_stage",
             f"Job {self.id} was the first stage of a question: it selected keys or a bound and has no answer.",
-            hint=f"ask the same question again with --request-id {question}",
-            details={"job": self.id},
+            hint=hint if second is None else f"yingbi result {second.job}",
+            details={"job": self.id, **({"second_stage": second.job} if second is not None else {})},
         )
+
+    def _found(self, request_id: str) -> job_pb2.Job | None:
+        """The job that the same developer asked for under another request id."""
+        wanted = (self.message.developer, request_id)
+        return next((job for job in self.gateway.list_jobs() if (job.developer, job.request_id) == wanted), None)
 
     def _must_be_final(self) -> Job:
         if self.is_final:
@@ -289,6 +296,25 @@ class Answer:
         """What was charged, for all stages."""
         return sum(job.receipt.dossier.body.rho_units for job in (*self.stages, self.job))
 
+    @property
+    def is_of_batch(self) -> bool:
+        """Whether the job is one of a batch's, whose epsilon is not its own."""
+        # A batch's request ids end in /1, /2 and so on; one of a single plan charges all that its epsilon buys.
+        # The developer may have chosen such an id for a question by itself: that charges all of it too.
+        is_numbered = _NUMBERED.search(self.job.message.request_id) is not None
+        return is_numbered and not self.stages and stages.may_be_second_stage(self.plan)
+
+    @property
+    def price(self) -> str:
+        """What was paid, in words."""
+        if self.replayed:
+            return "replayed: no cost"
+        body = self.receipt.dossier.body
+        if not self.is_of_batch:
+            return f"cost: ε {body.epsilon:g}, δ {body.delta:g}"
+        part = f"this plan's part: ρ = {self.rho_units / zcdp.RHO_UNITS:.3g}"
+        return f"cost: ε {body.epsilon:g}, δ {body.delta:g} for the whole batch; {part}"
+
     @cached_property
     def table(self) -> Table:
         return self.receipt.table()
@@ -304,6 +330,7 @@ class Answer:
             "rows": [[tables.to_json(cell) for cell in row] for row in table.rows],
             "std_errors": [list(row) for row in table.std_errors],
             "intervals": [[list(cell) if cell else None for cell in row] for row in table.intervals],
+            "notes": list(self.notes),
             "confidence": CONFIDENCE,
             "epsilon": body.epsilon,
             "delta": body.delta,
@@ -365,12 +392,10 @@ class Answer:
             writer.writerows([tables.to_json(cell) for cell in row] for row in rows)
 
     def __repr__(self) -> str:
-        body = self.receipt.dossier.body
-        cost = "replayed, no cost" if self.replayed else f"ε = {body.epsilon:g}, δ = {body.delta:g}"
         table = plain_table(
             self.columns, answer_rows(self.table), [column.kind != "key" for column in self.table.columns]
         )
-        return f"{table}\n± is one standard error · {cost} · {self.budget}"
+        return f"{table}\n± is one standard error · {self.price} · {self.budget}"
 
 
 def _stage_json(job: Job) -> dict[str, object]:

@@ -80,6 +80,15 @@ class Preview:
             raise not_what_was_asked(f"cannot be read: {error}") from error
 
     @property
+    def keys_are_known(self) -> bool:
+        """Whether the values of all keys that make rows are declared, and not selected in a first stage."""
+        if self.outlook is None:
+            return True
+        keys, sets = self.outlook.group_by, self.outlook.grouping_sets
+        making_rows = {index for each in sets for index in each.keys} if sets else range(len(keys))
+        return not any(keys[index].expression in self.plan.key_selection.keys for index in making_rows)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What clipping may distort, in words."""
         return tuple(self.message.notes)
@@ -96,17 +105,23 @@ class Preview:
     def budget(self) -> Budget:
         return Budget.of(self.message.budget)
 
+    @property
+    def excess(self) -> str:
+        """That the price is more than is left, in words; empty where it is not."""
+        return self.budget.excess_words(self.rho_units)
+
     def to_json(self) -> dict[str, object]:
         plan = self.plan
         return {
             "dataset": plan.dataset,
             "version": plan.dataset_version.hex(),
             "plan_hash": self.plan_hash.hex(),
-            **forecast_json(self.forecast),
+            **forecast_json(self.forecast, self.keys_are_known),
             "notes": list(self.notes),
             "epsilon": plan.epsilon,
             "delta": plan.delta,
             "rho": self.rho_units / zcdp.RHO_UNITS,
+            "exceeds_budget": bool(self.excess),
             "budget": self.budget.to_json(),
         }
 
@@ -118,14 +133,20 @@ class Preview:
             [column.kind != "key" for column in columns],
         )
         price = f"would cost ε = {self.plan.epsilon:g}, δ = {self.plan.delta:g} · {self.budget}"
-        return "\n".join([table, *average_sentences(self.forecast), price])
+        excess = [self.excess] if self.excess else []
+        return "\n".join([table, *average_sentences(self.forecast), price, *excess])
 
 
-def forecast_json(forecast: Forecast) -> dict[str, object]:
-    """The part of a preview that speaks of errors."""
+def forecast_json(forecast: Forecast, keys_are_known: bool = True) -> dict[str, object]:
+    """The part of a preview that speaks of errors.
+
+    Each of `groups` has the cells of the key columns, in their order; without known keys nobody knows the groups.
+    """
+    shown = [key for key in forecast.keys if key is not None]
+    groups = [[to_json(group[key]) for key in shown] for group in forecast.groups]
     return {
         "columns": [{"name": column.name, "kind": column.kind} for column in forecast.columns],
-        "groups": [[to_json(cell) for cell in group] for group in forecast.groups],
+        "groups": groups if keys_are_known else None,
         "std_errors": [list(row) for row in forecast.std_errors],
         "average_errors": [
             {"column": entry.column, "rows": entry.rows, "std_error": entry.std_error}

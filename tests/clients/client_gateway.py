@@ -188,6 +188,8 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
                 role=dataset_pb2.ColumnDeclaration.ROLE_ATTRIBUTE,
                 lower=0,
                 upper=100,
+                required=True,
+                constant_per_unit=True,
             ),
         ]
         return dataset_pb2.Dataset(

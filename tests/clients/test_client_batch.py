@@ -22,6 +22,7 @@ from yingbi.api.views import viewed
 from yingbi.batch import Batch
 from yingbi.cli.main import INTERRUPTED, main
 from yingbi.cli.statements import split
+from yingbi.display import answer_rows
 from yingbi.jobs import Job
 from yingbi.profile import Profile
 from yingbi.query import Query
@@ -104,6 +105,9 @@ class MadeUpGateway:
 
     def get_job(self, name: str) -> job_pb2.Job:
         return self.jobs[name]
+
+    def list_jobs(self) -> Iterator[job_pb2.Job]:
+        yield from self.jobs.values()
 
     def watch_job(self, name: str, after: int) -> Iterator[job_pb2.Job]:
         if name in self.interrupts:
@@ -188,6 +192,33 @@ def test_a_preview_costs_nothing_and_tells_the_errors_to_come(gateway: MadeUpGat
     )
 
 
+HISTOGRAM = "SELECT HISTOGRAM(pain, 4) FROM visits"
+
+
+@pytest.mark.parametrize(
+    ("sql", "groups"),
+    [
+        (MEAN, [["f"], ["m"]]),
+        ("SELECT COUNT(*) AS n FROM visits GROUP BY sex", [[], []]),
+        ("SELECT sex, COUNT(*) AS n FROM visits GROUP BY ROLLUP(sex)", [["f"], ["m"], [None]]),
+    ],
+)
+def test_groups_of_a_preview_are_the_key_columns_that_are_shown(
+    gateway: MadeUpGateway, sql: str, groups: list[list[object]]
+) -> None:
+    document: dict[str, Any] = batch(gateway, sql).preview(1.0).to_json()
+    assert document["questions"][0]["groups"] == groups
+
+
+def test_groups_of_a_histogram_are_its_ranges_without_inner_numbers(gateway: MadeUpGateway) -> None:
+    asked = batch(gateway, HISTOGRAM)
+    document: dict[str, Any] = asked.preview(1.0).to_json()
+    answer = asked.run(1.0)[0]
+    assert [text.split(" ")[0] for text in (row[0] for row in answer_rows(answer.table))] == ["0", "2.5", "5", "7.5"]
+    keys = [place for place, column in enumerate(answer.table.columns) if column.kind == "key"]
+    assert document["questions"][0]["groups"] == [[row[place] for place in keys] for row in answer.table.rows]
+
+
 def test_a_dataset_that_changed_is_previewed_and_asked_once_more(gateway: MadeUpGateway) -> None:
     gateway.changes = 1
     assert len(batch(gateway, COUNT, OTHER).run(1.0)) == 2
@@ -200,6 +231,7 @@ def test_a_job_that_fails_is_named_with_its_questions(gateway: MadeUpGateway) ->
     problem = caught(lambda: batch(gateway, COUNT, OTHER, MEAN).run(1.0))
     assert problem.code == "node_lost"
     assert (problem.details["job"], problem.details["questions"]) == ("job-1", "1, 3")
+    assert problem.to_json()["questions"] == [1, 3]
 
 
 def test_the_answers_of_other_jobs_are_there_all_the_same(gateway: MadeUpGateway) -> None:
@@ -341,10 +373,41 @@ class TestTheCommandLine:
         out = capsys.readouterr().out
         assert out.index("COUNT(*) AS n FROM visits WHERE") < out.index("AVG(pain)") < out.index("cost of all: ε 1")
 
+    @pytest.mark.parametrize("arguments", [[], ["--preview"]])
+    def test_shows_questions_by_number_in_the_lines_they_were_written_in(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    ) -> None:
+        """On one line, a comment would hide what follows it."""
+        path = tmp_path / "commented.sql"
+        path.write_text(f"{OTHER};\nSELECT COUNT(*) AS n -- of all\nFROM visits;")
+        assert main(["batch", "clinic", str(path), "--epsilon", "1", *arguments]) == 0
+        lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        assert f"Question 1: {OTHER}" in lines
+        start = lines.index("Question 2: SELECT COUNT(*) AS n -- of all")
+        assert lines[start + 1] == "FROM visits"
+
+    def test_the_result_of_one_of_its_jobs_names_its_own_part_of_the_price(
+        self, gateway: MadeUpGateway, file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["batch", "clinic", str(file), "--epsilon", "1"]) == 0
+        capsys.readouterr()
+        for name, job in gateway.jobs.items():
+            assert main(["result", name]) == 0
+            part = f"{total_rho_units(Plan.FromString(job.plan)) / zcdp.RHO_UNITS:.3g}"
+            whole = "cost: ε 1, δ 1e-07 for the whole batch; "
+            assert f"{whole}this plan's part: ρ = {part} ·" in capsys.readouterr().out
+
     def test_previews(self, gateway: MadeUpGateway, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["batch", "clinic", str(file), "--epsilon", "1", "--preview"]) == 0
         assert "all would cost: ε 1, δ 1e-07, in 2 plans" in capsys.readouterr().out
         assert not gateway.jobs
+
+    def test_previews_that_it_costs_more_than_is_left(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for epsilon, exceeds in (("1", False), ("11", True)):
+            assert main(["batch", "clinic", str(file), "--epsilon", epsilon, "--preview", "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["exceeds_budget"] is exceeds
+        assert main(["batch", "clinic", str(file), "--epsilon", "11", "--preview"]) == 0
+        assert "more than is left: at most ε" in capsys.readouterr().out
 
     def test_says_where_in_the_file_a_question_is_wrong(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -352,7 +415,7 @@ class TestTheCommandLine:
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{COUNT};\n /* ; */ SELECT\n  pian FROM visits"))
         assert main(["batch", "clinic", "-", "--epsilon", "1", "--json"]) == 2
         problem = json.loads(capsys.readouterr().out)
-        assert (problem["code"], problem["question"], problem["position"]) == ("unknown_column", "2", "3:3")
+        assert (problem["code"], problem["question"], problem["position"]) == ("unknown_column", 2, "3:3")
 
     def test_an_interrupt_says_what_was_cancelled(
         self, gateway: MadeUpGateway, file: Path, capsys: pytest.CaptureFixture[str]
@@ -369,7 +432,9 @@ class TestTheCommandLine:
         if content is not None:
             path.write_bytes(content)
         assert main(["batch", "clinic", str(path), "--epsilon", "1", "--json"]) == 2
-        assert json.loads(capsys.readouterr().out)["code"] == code
+        problem = json.loads(capsys.readouterr().out)
+        assert (problem["code"], problem["field"]) == (code, "file")
+        assert "zone.batch" not in problem.get("hint", "")
 
 
 class TestStatements:

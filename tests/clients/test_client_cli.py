@@ -90,7 +90,9 @@ def test_a_question_prints_one_document_and_progress_aside(gateway: FakeGateway,
     document = shell.json(*ASK)
     assert document["state"] == "succeeded"
     assert document["rows"][0][:2] == ["f", 4000.0]
+    assert document["notes"] == ["ages are clipped to 0..100"]
     assert "running" in shell.err
+    assert shell.json("result", "job-1")["notes"] == document["notes"]
 
 
 def test_a_question_prints_a_table_for_people(gateway: FakeGateway, shell: Shell) -> None:
@@ -100,10 +102,25 @@ def test_a_question_prints_a_table_for_people(gateway: FakeGateway, shell: Shell
     assert "left" in out
 
 
+def test_a_question_by_itself_is_no_batch_whatever_its_id(gateway: FakeGateway, shell: Shell) -> None:
+    assert "cost: ε 1, δ 1e-07 ·" in shell.text(*ASK, "--request-id", "mine/1")
+
+
 def test_a_preview_costs_nothing(gateway: FakeGateway, shell: Shell) -> None:
     assert shell.json(*ASK, "--preview")["plan_hash"]
     assert "± 22" in shell.text(*ASK, "--preview")
     assert not gateway.jobs
+
+
+def test_a_preview_says_when_it_costs_more_than_is_left(
+    gateway: FakeGateway, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shell.json(*ASK, "--preview")["exceeds_budget"] is False
+    left = gateway.budget()
+    left.spent_rho_units = left.limit_rho_units - scene.counting_plan(0.5).statistics[0].rho_units
+    monkeypatch.setattr(gateway, "budget", lambda: left)
+    assert shell.json(*ASK, "--preview")["exceeds_budget"] is True
+    assert "more than is left: at most ε 0.3" in shell.text(*ASK, "--preview")
 
 
 def test_no_wait_prints_the_job(gateway: FakeGateway, shell: Shell) -> None:
@@ -213,7 +230,16 @@ def test_datasets_are_listed_and_shown(gateway: FakeGateway, shell: Shell) -> No
     assert "A [made-up] clinic" in shell.text("datasets")
     shown = shell.json("dataset", "show", "clinic")
     assert shown["tables"][0]["columns"][1] == {"name": "sex", "type": "string", "values": ["f", "m"]}
-    assert "0 to 100" in shell.text("dataset", "show", "clinic")
+    text = shell.text("dataset", "show", "clinic")
+    assert "0 to 100; required; constant per unit" in text
+    assert "f, m\n" in "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def test_the_help_says_what_options_take(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = shell.text("sql", "--help")
+    assert "declared|auto" in text
+    assert "by default the dataset's" in text
 
 
 def test_ctrl_c_leaves_the_job_and_says_how_to_fetch_it(

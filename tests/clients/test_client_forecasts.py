@@ -10,7 +10,7 @@ import made_plans as made  # type: ignore[import-not-found]
 import pytest
 from made_plans import formula, grid
 from yingbi.answer import columns_of, predicted_errors, table_of
-from yingbi.display import average_sentences, forecast_rows
+from yingbi.display import average_sentences, cell_text, forecast_rows, key_text
 
 ERROR = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP
 COUNT, SUM, UNITS = made.count(0), made.sum_of(1, 0), made.count(2)
@@ -94,3 +94,10 @@ def test_sentences_say_what_is_told_by_size_and_what_is_not() -> None:
     row = forecast_rows(predicted_errors(PLAN))[0]
     assert row[0] == "a"
     assert [row[place] for place in (3, 4, 6, 8)] == ["± by size", "± by size", "± by size", "± ?"]
+
+
+def test_keys_read_alike_whatever_their_type_and_numbers_have_separators() -> None:
+    assert [key_text(value) for value in (1400, 1400.0, 12345.678, 0.1 + 0.2, -3.0, None)] == [
+        "1400", "1400", "12345.678", "0.3", "-3", "–",
+    ]  # fmt: skip
+    assert cell_text(1400.0, 1.0) == "1,400.0 ± 1.0"

@@ -19,8 +19,8 @@ from yingbi.jobs import Job
 
 SQL = "SELECT sex, COUNT(*) AS n, SUM(age) AS years, AVG(age) AS age FROM patients GROUP BY sex"
 ANSWER_KEYS = {
-    "job", "state", "dataset", "version", "columns", "rows", "std_errors", "intervals", "confidence", "epsilon",
-    "delta", "rho", "budget", "replayed", "receipt",
+    "job", "state", "dataset", "version", "columns", "rows", "std_errors", "intervals", "notes", "confidence",
+    "epsilon", "delta", "rho", "budget", "replayed", "receipt",
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_a_question_is_answered_with_a_receipt_that_verifies(query: yingbi.Query
     assert document["version"] == "01" * 32
     budget = document["budget"]
     assert isinstance(budget, dict)
-    assert set(budget) == {"spent_epsilon", "remaining_epsilon", "delta"}
+    assert set(budget) == {"spent_epsilon", "remaining_epsilon", "dataset_remaining_epsilon", "delta"}
 
 
 def test_answers_and_previews_read_as_tables(query: yingbi.Query) -> None:
@@ -164,6 +164,21 @@ def test_a_gateways_words_arrive(gateway: FakeGateway) -> None:
     assert (problem.kind, problem.code, problem.field) == (Kind.UNKNOWN, "unknown_dataset", "dataset")
     assert problem.hint == "Did you mean 'clinic'?"
     assert problem.details == {"nearest": "clinic"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("question", "3", 3),
+        ("questions", "1, 3", [1, 3]),
+        ("remaining_epsilon", "0.399", 0.399),
+        ("question", "third", "third"),
+        ("remaining_epsilon", "nan", "nan"),
+        ("nearest", "3", "3"),
+    ],
+)
+def test_numbers_in_details_are_numbers_and_never_nan(name: str, text: str, value: object) -> None:
+    assert Problem(Kind.BUDGET, "code", "Message.", details={name: text}).to_json()[name] == value
 
 
 def test_a_silent_gateway_is_named(gateway: FakeGateway, tmp_path: Path) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import client_scene as scene  # type: ignore[import-not-found]
 import pytest
 from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
 from google.protobuf import text_format
+from rich.console import Console
 from yingbi import query as queries
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2, receipt_pb2
 from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import KeyValues, Plan, Value
+from yingbi.cli import render
 from yingbi.cli.main import main
-from yingbi.jobs import Job
+from yingbi.jobs import Answer, Job
 from yingbi.profile import Profile
 from yingbi.query import Query
 from yingbi.receipt import Receipt
@@ -177,7 +180,7 @@ def test_a_preview_shows_the_columns_to_come_and_the_price_of_both(gateway: Made
     preview = question(gateway).preview(1.0)
     document: dict[str, Any] = preview.to_json()
     assert [column["name"] for column in document["columns"]] == ["city", "sex", "n"]
-    assert document["groups"] == [[None, "f"], [None, "m"]]
+    assert document["groups"] is None  # and not two rows whose city is NULL
     assert document["std_errors"][0][:2] == [None, None]
     assert document["std_errors"][0][2] > 0
     assert document["rho"] == pytest.approx(ALL / zcdp.RHO_UNITS, rel=1e-3)
@@ -189,6 +192,8 @@ def test_a_preview_shows_the_columns_to_come_and_the_price_of_both(gateway: Made
 def test_distinct_values_that_nobody_declared_are_counted_among_those_selected(gateway: MadeUpGateway) -> None:
     asked = question(gateway, "SELECT sex, COUNT(DISTINCT city) AS n FROM visits GROUP BY sex")
     assert "n: ± depends on the data" in repr(asked.preview(1.0))
+    # The values make no rows: those that do are declared.
+    assert asked.preview(1.0).to_json()["groups"] == [["f"], ["m"]]
     answer = asked.run(1.0)
     plan = Plan.FromString(gateway.jobs["job-2"].plan)
     assert [value.string_value for value in plan.group_by[1].values] == ["Bern", "Oslo", "Rome"]
@@ -288,12 +293,35 @@ def test_a_first_stage_that_was_refused_ends_the_question(gateway: MadeUpGateway
     assert len(gateway.jobs) == 1
 
 
-def test_a_first_stage_has_no_answer_and_says_how_to_get_one(gateway: MadeUpGateway) -> None:
-    answer = question(gateway).run(1.0, request_id="mine")
-    problem = caught(answer.stages[0].answer)
+def test_a_first_stage_has_no_answer_and_says_how_to_get_one(
+    gateway: MadeUpGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_MOMENT_SECONDS", 0.0)
+    assert caught(lambda: question(gateway).submit(1.0, request_id="mine", wait=False)).code == "first_stage_running"
+    problem = caught(fetched(gateway, "job-1").answer)
     assert problem.code == "first_stage"
     assert "--request-id mine" in (problem.hint or "")
     assert "/keys" not in (problem.hint or "")
+
+
+def test_a_first_stage_names_the_second_where_it_was_asked(gateway: MadeUpGateway) -> None:
+    answer = question(gateway).run(1.0, request_id="mine")
+    problem = caught(answer.stages[0].answer)
+    assert (problem.code, problem.hint) == ("first_stage", "yingbi result job-2")
+    assert problem.details == {"job": "job-1", "second_stage": "job-2"}
+
+
+def test_people_are_shown_the_jobs_of_both_stages(gateway: MadeUpGateway) -> None:
+    answer = question(gateway).run(1.0)
+    for each in (answer, fetched(gateway, "job-2").answer()):
+        assert shown(each).endswith("jobs job-1 (first stage), job-2 (second stage)\n")
+    assert shown(question(gateway, "SELECT COUNT(*) FROM visits").run(1.0)).endswith("\njob job-3\n")
+
+
+def shown(answer: Answer) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(render.answer(answer))
+    return cast(io.StringIO, console.file).getvalue()
 
 
 def test_its_receipt_verifies_and_says_what_was_selected(gateway: MadeUpGateway) -> None:

@@ -246,6 +246,6 @@ def test_an_organisation_spends_what_each_may_and_not_the_whole_budget(zone: Zon
     assert share["remaining_epsilon"] < share["epsilon"] <= 1
     refused = zone.call("sql", "shared", sql.format("m"), "--epsilon", "0.9", "--json").problem(3)
     assert (refused["code"], refused["limit"]) == ("budget_exceeded", "organisation")
-    assert float(refused["remaining_epsilon"]) == pytest.approx(share["remaining_epsilon"], rel=1e-4)
+    assert refused["remaining_epsilon"] == pytest.approx(share["remaining_epsilon"], rel=1e-4)
     raised = write_dataset(tmp_path / "more", metadata, {"visits": visits()})
     assert zone.call("dataset", "add", zone.root, raised, "--json").problem(3)["code"] == "budget_raised"

@@ -69,7 +69,7 @@ def test_one_bad_question_refuses_all_of_them(zone: Zone, questions: Path) -> No
     questions.write_text(FILE + "\nSELECT note FROM visits;")
     before = zone.spent("visits")
     problem = zone.problem(3, "batch", "visits", questions, "--epsilon", "1")
-    assert (problem["code"], problem["question"], problem["position"]) == ("raw_columns", "4", "7:8")
+    assert (problem["code"], problem["question"], problem["position"]) == ("raw_columns", 4, "7:8")
     assert problem["message"].startswith("Question 4: ")
     assert zone.spent("visits") == before
 

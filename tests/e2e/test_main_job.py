@@ -35,6 +35,7 @@ ANSWER = {
     "rows": list,
     "std_errors": list,
     "intervals": list,
+    "notes": list,
     "confidence": float,
     "epsilon": float,
     "delta": float,
@@ -55,8 +56,8 @@ PREVIEW = {
     "rho",
     "budget",
 }
-# What the preview says beyond its issue: an average's error by group size, and clipping in words.
-PREVIEW_EXTRAS = {"average_errors", "notes"}
+# What the preview says beyond its issue: an average's error by group size, clipping in words, whether it can be paid.
+PREVIEW_EXTRAS = {"average_errors", "notes", "exceeds_budget"}
 
 STAYS = """
 dataset: stays
@@ -167,7 +168,7 @@ def test_an_answer_has_exactly_the_documented_keys(answer: Any) -> None:
     assert answer["confidence"] == 0.95
     assert (answer["epsilon"], answer["delta"]) == (EPSILON, 1e-7)
     assert 0 < answer["rho"] < EPSILON
-    assert answer["budget"].keys() == {"spent_epsilon", "remaining_epsilon", "delta"}
+    assert answer["budget"].keys() == {"spent_epsilon", "remaining_epsilon", "dataset_remaining_epsilon", "delta"}
     assert answer["replayed"] is False
     assert len(bytes.fromhex(answer["version"])) == 32
 

@@ -7,6 +7,7 @@ command line and a JSON document for scripts.
 from __future__ import annotations
 
 import dataclasses
+import math
 from enum import Enum
 
 
@@ -62,9 +63,24 @@ class Problem(Exception):
             "field": self.field,
             "position": self.position,
             "hint": self.hint,
-            **self.details,
+            **{name: _typed(name, text) for name, text in self.details.items()},
         }
         return {name: value for name, value in parts.items() if value is not None}
+
+
+def _typed(name: str, text: str) -> object:
+    """A detail as JSON has it: on the wire all are texts. What is no number there stays as it came."""
+    try:
+        match name:
+            case "question":
+                return int(text)
+            case "questions":
+                return [int(number) for number in text.split(",")]
+            case "remaining_epsilon" if math.isfinite(float(text)):
+                return float(text)
+    except ValueError:
+        pass
+    return text
 
 
 def kind_of_status(status: str) -> Kind:

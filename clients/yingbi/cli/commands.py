@@ -123,13 +123,19 @@ def sql(
     name: DatasetName,
     query: Annotated[str, typer.Argument(metavar="SQL", help="The question; - reads it from stdin.")],
     epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay, of the dataset's budget.")],
-    delta: Annotated[str | None, typer.Option(metavar="D", help="By default the dataset's.")] = None,
+    delta: Annotated[
+        str | None, typer.Option(metavar="D", help="Above 0 and below 1; by default the dataset's.")
+    ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
     request_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
     ] = None,
     bounds: Annotated[
-        str, typer.Option(metavar="B", help="auto finds the clipping bound privately, for 5 % of the price.")
+        str,
+        typer.Option(
+            metavar="declared|auto",
+            help="declared: max_rows_per_unit of the metadata; auto: found privately, for 5 % of the price.",
+        ),
     ] = "declared",
     lookup: Annotated[
         list[str] | None,
@@ -176,7 +182,9 @@ def batch(
         str, typer.Argument(metavar="FILE", help="Questions with a ; after each; - reads them from stdin.")
     ],
     epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay for all together.")],
-    delta: Annotated[str | None, typer.Option(metavar="D", help="By default the dataset's.")] = None,
+    delta: Annotated[
+        str | None, typer.Option(metavar="D", help="Above 0 and below 1; by default the dataset's.")
+    ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
     request_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
@@ -189,6 +197,14 @@ def batch(
     session = _session(context)
     price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
     statements = split(sys.stdin.read() if file == "-" else _text_of(Path(file)))
+    if not statements:
+        raise Problem(
+            Kind.MALFORMED,
+            "batch",
+            f"{'Standard input' if file == '-' else repr(file)} has no question.",
+            field="file",
+            hint="write SELECT questions into it, with a ; after each",
+        )
     with session.zone() as zone, _positions_in_file(statements):
         dataset = zone.dataset(name)
         asked = zone.batch(dataset.sql(statement.text) for statement in statements)

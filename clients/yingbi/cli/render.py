@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from yingbi.answer import Column
+from yingbi.answer import Column, to_json, to_python
+from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.batch import BatchPreview
 from yingbi.display import answer_rows, average_sentences, forecast_rows
 from yingbi.jobs import Answer, Job
@@ -32,13 +33,11 @@ def grid(header: Iterable[tuple[str, bool]], rows: Iterable[Sequence[str]], titl
 
 
 def answer(answer: Answer) -> RenderableType:
-    body = answer.receipt.dossier.body
-    price = "replayed: no cost" if answer.replayed else f"cost: ε {body.epsilon:g}, δ {body.delta:g}"
     return Group(
         grid(_header(answer.table.columns), answer_rows(answer.table)),
         *_dim(["± is one standard error; 95 % intervals are in the JSON", *answer.notes]),
-        Text(f"{price} · {answer.budget}"),
-        *_dim([f"job {answer.job.id}"]),
+        Text(f"{answer.price} · {answer.budget}"),
+        *_dim([_jobs_of(answer)]),
     )
 
 
@@ -49,14 +48,16 @@ def preview(preview: Preview) -> RenderableType:
         grid(_header(preview.forecast.columns), forecast_rows(preview.forecast)),
         *_dim([*average_sentences(preview.forecast), *preview.notes, *approval]),
         Text(f"would cost: ε {plan.epsilon:g}, δ {plan.delta:g} · {preview.budget}"),
+        *_excess(preview),
     )
 
 
 def batch(answers: Sequence[Answer], questions: Sequence[str]) -> RenderableType:
     parts: list[RenderableType] = []
-    for sql, answer in zip(questions, answers, strict=True):
+    for number, (sql, answer) in enumerate(zip(questions, answers, strict=True), 1):
         notes = _dim([*answer.notes, f"job {answer.job.id}"])
-        parts += [_question(sql), grid(_header(answer.table.columns), answer_rows(answer.table)), *notes, Text()]
+        table = grid(_header(answer.table.columns), answer_rows(answer.table))
+        parts += [_question(number, sql), table, *notes, Text()]
     body = answers[0].receipt.dossier.body
     paid = not all(answer.replayed for answer in answers)
     price = f"cost of all: ε {body.epsilon:g}, δ {body.delta:g}" if paid else "replayed: no cost"
@@ -69,8 +70,9 @@ def batch(answers: Sequence[Answer], questions: Sequence[str]) -> RenderableType
 
 def batch_preview(preview: BatchPreview) -> RenderableType:
     parts: list[RenderableType] = []
-    for query, forecast, notes in zip(preview.queries, preview.forecasts, preview.notes, strict=True):
-        parts += [_question(query.sql), grid(_header(forecast.columns), forecast_rows(forecast))]
+    questions = zip(preview.queries, preview.forecasts, preview.notes, strict=True)
+    for number, (query, forecast, notes) in enumerate(questions, 1):
+        parts += [_question(number, query.sql), grid(_header(forecast.columns), forecast_rows(forecast))]
         parts += [*_dim([*average_sentences(forecast), *notes]), Text()]
     plan = preview.plans[0]
     count = f"{len(preview.plans)} plan" + ("s" if len(preview.plans) > 1 else "")
@@ -79,6 +81,7 @@ def batch_preview(preview: BatchPreview) -> RenderableType:
         *parts,
         *_dim(approval),
         Text(f"all would cost: ε {plan.epsilon:g}, δ {plan.delta:g}, in {count} · {preview.budget}"),
+        *_excess(preview),
     )
 
 
@@ -106,7 +109,7 @@ def datasets(datasets: Sequence[Dataset]) -> RenderableType:
                 dataset.name,
                 _title(dataset),
                 str(dataset.declaration.grade),
-                f"{dataset.budget.remaining_epsilon:.3g} of {dataset.declaration.budget_epsilon:g}",
+                dataset.budget.left_words(),
             )
             for dataset in datasets
         ],
@@ -140,23 +143,36 @@ def check(check: Check) -> Text:
 
 def _columns(dataset: Dataset, table: str) -> list[str]:
     declared = next(part for part in dataset.declaration.tables if part.name == table)
-    facts = []
-    for column in declared.columns:
-        if column.name == dataset.declaration.privacy_unit:
-            facts.append("privacy unit")
-        elif column.values:
-            from yingbi.answer import to_json, to_python
-
-            facts.append(", ".join(str(to_json(to_python(value))) for value in column.values))
-        elif column.HasField("lower") or column.HasField("upper"):
-            facts.append(f"{column.lower:g} to {column.upper:g}")
-        else:
-            facts.append("nothing declared")
-    return facts
+    return ["; ".join(_facts(dataset, column)) for column in declared.columns]
 
 
-def _question(sql: str) -> Text:
-    return Text(" ".join(sql.split()), style="bold")
+def _facts(dataset: Dataset, column: ColumnDeclaration) -> list[str]:
+    if column.name == dataset.declaration.privacy_unit:
+        return ["privacy unit"]
+    marks = {"required": column.required, "constant per unit": column.constant_per_unit}
+    if column.values:
+        facts = [str(to_json(to_python(value))) for value in column.values]
+    elif column.HasField("lower") or column.HasField("upper"):
+        facts = [f"{column.lower:g} to {column.upper:g}"]
+    else:
+        facts = []
+    said = [", ".join(facts)] if facts else []
+    return [*said, *(mark for mark, holds in marks.items() if holds)] or ["nothing declared"]
+
+
+def _jobs_of(answer: Answer) -> str:
+    """The jobs that the answer was made by: two, where its keys or bounds were selected first."""
+    stages = [f"{job.id} (first stage)" for job in answer.stages]
+    return f"jobs {', '.join([*stages, f'{answer.job.id} (second stage)'])}" if stages else f"job {answer.job.id}"
+
+
+def _question(number: int, sql: str) -> Text:
+    """In the lines it was written in: on one, a comment would hide what follows it."""
+    return Text(f"Question {number}: {sql.strip()}", style="bold")
+
+
+def _excess(preview: Preview | BatchPreview) -> list[Text]:
+    return [Text(preview.excess, style="red")] if preview.excess else []
 
 
 def _header(columns: Sequence[Column]) -> list[tuple[str, bool]]:
