@@ -6,7 +6,8 @@ its length before it, so no two rows of keys make the same string.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 MAX_KEYS = 16
 """Columns that one join is on."""
+
+_SHOWN = 5
+"""Values in a hint."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,16 @@ def _joined(keys: Sequence[Value]) -> Value:
     return Value(string_value="".join(f"{len(text)}:{text}" for text in texts[:-1]) + texts[-1])
 
 
+def _some(items: Sequence[values.PythonValue]) -> str:
+    """The first values, as SQL has them."""
+    written = [_quoted(item) for item in items[:_SHOWN]]
+    return ", ".join(written) + (", ..." if len(items) > _SHOWN else "")
+
+
+def _quoted(item: values.PythonValue) -> str:
+    return f"'{str(item)[:40]}'" if isinstance(item, str | datetime.date) else str(item).upper()
+
+
 @dataclass(frozen=True)
 class Key:
     """The keys of one row of the table: as they are looked up, and each by its column."""
@@ -109,7 +123,7 @@ class Keys:
             found = self._using(list(using))
         else:
             found = self._equalities(conjuncts(on) if isinstance(on, exp.Expr) else [])
-        at = on if isinstance(on, exp.Expr) else using[0] if using else self._node.this
+        at = self._place()
         if not found.keys:
             raise self._source.refuse(
                 "join_not_on_key",
@@ -226,7 +240,29 @@ class Keys:
                 at=self._node.this,
                 hint="Give it values to look up by.",
             )
+        self._check_declared(on, found.values())
         return found
+
+    def _check_declared(self, on: On, keys: Collection[Key]) -> None:
+        """Refuse keys of which no declared value is one: every group would be empty, and charged."""
+        for index, (name, term) in enumerate(on.keys.items()):
+            held = list(dict.fromkeys(values.to_python(key.parts[name]) for key in keys))
+            declared = term.domain.values
+            if not declared or not set(declared).isdisjoint(held):
+                continue
+            raise self._source.refuse(
+                "no_such_key",
+                f"No declared value of {term.label} is a key of {self._table.name or 'the look-up'}, so no row would "
+                "be found.",
+                at=on.ties[index] if on.ties else self._place(),
+                hint=f"The values of {term.label} are {_some(declared)}; the keys in {name} are {_some(held)}.",
+            )
+
+    def _place(self) -> exp.Expr:
+        """What the join is on, or the table where it says nothing."""
+        using, on = self._node.args.get("using"), self._node.args.get("on")
+        place: exp.Expr = on if isinstance(on, exp.Expr) else using[0] if using else self._node.this
+        return place
 
     def _value(self, name: str, cell: Constant, operand: Term) -> Value:
         content = cell.content

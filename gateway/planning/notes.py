@@ -25,6 +25,7 @@ from gateway.planning.moments import is_second_moment
 from gateway.planning.plan_measures import formulas_of, measures_of, shown_measures
 from gateway.planning.range_workload import ranged
 from gateway.planning.ranges import resolution
+from gateway.planning.undeclared import undeclared_notes
 from gateway.planning.wording import number, text_of
 
 _MOST_NOTED = 20
@@ -43,6 +44,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     notes += _value_count_notes(plan)
     notes += _join_notes(plan.relation, declaration)
     notes += _look_up_notes(plan.relation)
+    notes += undeclared_notes(plan, declaration)
     notes += _group_notes(plan)
     if any(formula.HasField("window") for formula in formulas_of(plan)):
         notes.append("Window functions compute with released values: noise decides between rows that are near.")

@@ -309,6 +309,14 @@ REFUSED = [
     ("JOIN (VALUES ('a', 1)) t(k, K) ON k = note", "'a', 1", "repeated_column", "called K"),
     ("JOIN (VALUES ('a', days)) t(k, v) ON k = note", "days", "not_supported", "constants"),
     ("JOIN (VALUES ('a', 1 + 1)) t(k, v) ON k = note", "1 + 1", "not_supported", "constants"),
+    (
+        "JOIN (VALUES ('HDL', 1)) t(k, v) ON k = test",
+        "k = test",
+        "no_such_key",
+        "No declared value of Test is a key of t",
+    ),
+    ("LEFT JOIN (VALUES ('HDL', 1)) t(test, v) USING (test)", "test)", "no_such_key", "is a key of t"),
+    ("JOIN (VALUES ('x', 1)) t(k, v) ON v = weeks AND k = test", "k = test", "no_such_key", "is a key of t"),
     ("JOIN (VALUES ('a', 1)) t(k, v) ON TRUE", "'a', 1", "join_not_on_key", "columns of its own"),
     ("JOIN (VALUES ('a', 1)) t(k, v) ON k < note", "k < note", "join_not_on_key", "columns of its own"),
     ("JOIN (VALUES ('a', 1)) t(k, v) ON k = v", "k = v", "join_not_on_key", "columns of its own"),
@@ -405,10 +413,10 @@ def test_keys_have_a_largest_number_and_a_largest_length(declaration: DatasetDec
     for length, fits in ((498, True), (499, False)):
         pairs = table("many", {"a": COLUMN_TYPE_STRING, "b": COLUMN_TYPE_STRING}, ["x" * length, "y" * length])
         if fits:
-            assert asked(declaration, f"{sql} a = note AND b = test", pairs)
+            assert asked(declaration, f"{sql} a = note AND b = UPPER(note)", pairs)
         else:
             with pytest.raises(Problem, match="too long together"):
-                asked(declaration, f"{sql} a = note AND b = test", pairs)
+                asked(declaration, f"{sql} a = note AND b = UPPER(note)", pairs)
 
 
 def test_a_column_near_what_was_meant_is_found_beside_a_look_up(planned: Planner) -> None:
