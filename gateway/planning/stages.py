@@ -38,6 +38,7 @@ from enclave_sim.plan.values import PythonValue, is_valid, to_python
 from enclave_sim.privacy.clipping import MAX_JOINT_NORM, SIXTEENTHS
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from enclave_sim.privacy.key_selection import MAX_KEYS_PER_UNIT, lowest_threshold
+from gateway.planning.coarser import coarser_dates
 from gateway.planning.scope import Term
 from gateway.planning.statistics import budget_parts, share_budget, too_little_epsilon
 from gateway.planning.wording import text_of
@@ -250,6 +251,11 @@ def _notes(stage: Plan) -> Iterator[str]:
             f"About {units:,} units at one provider must have a value for it to be found; more where units have "
             "several values each. Rows with other values are in no group."
         )
+        # A month, say, is coarse already: of that only the refusal speaks.
+        for key in filter(lambda each: each.HasField("column"), selection.keys):
+            coarser = coarser_dates(key)
+            if coarser is not None:
+                yield f"Few units may share a value of {text_of(key)}: {coarser}."
     for statistic in stage.statistics:
         if statistic.HasField("unit_norms"):
             yield _bound_note(statistic.unit_norms)

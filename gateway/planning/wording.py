@@ -33,6 +33,17 @@ _COMPARISONS = {
     Comparison.OPERATOR_GREATER: ">",
     Comparison.OPERATOR_GREATER_OR_EQUAL: ">=",
 }
+_SPANS = {
+    Call.FUNCTION_TRUNCATE_TO_YEAR: "year",
+    Call.FUNCTION_TRUNCATE_TO_QUARTER: "quarter",
+    Call.FUNCTION_TRUNCATE_TO_MONTH: "month",
+    Call.FUNCTION_TRUNCATE_TO_WEEK: "week",
+}
+_CASTS = {
+    Call.FUNCTION_TO_INT64: "BIGINT",
+    Call.FUNCTION_TO_STRING: "VARCHAR",
+    Call.FUNCTION_TO_DATE: "DATE",
+}
 # What makes a number of another type of the same number is left out.
 _SILENT = frozenset({Call.FUNCTION_TO_FLOAT64})
 
@@ -82,13 +93,17 @@ def _text(expression: Expression) -> str:  # noqa: PLR0911, PLR0912 - one for ea
             return ""
 
 
-def _call(function: Call.Function.ValueType, operands: Sequence[Expression]) -> str:
+def _call(function: Call.Function.ValueType, operands: Sequence[Expression]) -> str:  # noqa: PLR0911 - one for each
     if function in _SILENT and len(operands) == 1:
         return _text(operands[0])
     if function in _INFIX:
         return f" {_INFIX[function]} ".join(_inner(operand) for operand in operands)
     if function == Call.FUNCTION_NEGATE and len(operands) == 1:
         return f"-{_inner(operands[0])}"
+    if function in _SPANS and len(operands) == 1:
+        return f"DATE_TRUNC('{_SPANS[function]}', {_text(operands[0])})"
+    if function in _CASTS and len(operands) == 1:
+        return f"CAST({_text(operands[0])} AS {_CASTS[function]})"
     name = _NAMES.get(function) or Call.Function.Name(function).removeprefix("FUNCTION_")
     return f"{name}({', '.join(_text(operand) for operand in operands)})"
 
