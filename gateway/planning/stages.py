@@ -258,15 +258,14 @@ def _notes(stage: Plan) -> Iterator[str]:
                 yield f"Few units may share a value of {text_of(key)}: {coarser}."
     for statistic in stage.statistics:
         if statistic.HasField("unit_norms"):
-            yield _bound_note(statistic.unit_norms)
+            yield _bound_note(statistic.unit_norms, stage.clipping.max_rows)
 
 
-def _bound_note(norms: UnitNorms) -> str:
+def _bound_note(norms: UnitNorms, most: int) -> str:
     what = "How much units add to the answer" if norms.vector else "How many rows units have"
-    most = -(-norms.edges[-1] // (SIXTEENTHS if norms.vector else 1))
     return (
         f"{what} is measured first, for {NORMS_PERCENT} % of the price; the clipping bound follows from it. "
-        f"It is at most that of {most:,} rows, for which errors are foretold."
+        f"It is at most that of {most:,} {'row' if most == 1 else 'rows'}, for which errors are foretold."
     )
 
 

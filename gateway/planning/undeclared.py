@@ -9,7 +9,7 @@ from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import Comparison, Expression, Membership, Plan, Value
 
 from enclave_sim.plan import values
-from enclave_sim.plan.relations import operators_of
+from gateway.planning.declared import Declared
 
 _EQUALITIES = (Comparison.OPERATOR_EQUAL, Comparison.OPERATOR_NOT_EQUAL)
 _MOST = 5
@@ -17,30 +17,15 @@ _MOST = 5
 
 
 def undeclared_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
-    """A note for each such constant: that its condition is true of no row, or of rows that are in no declared group.
-
-    Columns are told by their names, which no other column of a plan has but one of another table; a constant that
-    any of these tables declares has no note.
-    """
-    declared = _declared_values(plan, declaration)
+    """A note for each such constant; none for one that any of the plan's tables declares for a column of the name."""
+    declared = Declared.of(plan, declaration)
     found: dict[str, None] = {}
     for column, constant in _tests(plan):
-        allowed = declared.get(column)
-        if allowed and values.to_python(constant) not in allowed:
+        columns = declared.named(column)
+        allowed = {values.to_python(value) for each in columns for value in each.values}
+        if columns and all(each.values for each in columns) and values.to_python(constant) not in allowed:
             found[f"{_written(constant)} is no declared value of {column}."] = None
     return list(found)[:_MOST]
-
-
-def _declared_values(plan: Plan, declaration: DatasetDeclaration) -> dict[str, set[values.PythonValue]]:
-    """The values of the columns of the plan's tables that have declared ones, in every table with such a column."""
-    scanned = {part.scan.table for part in operators_of(plan.relation) if part.HasField("scan")}
-    columns = [column for table in declaration.tables if table.name in scanned for column in table.columns]
-    free = {column.name for column in columns if not column.values}
-    found: dict[str, set[values.PythonValue]] = {}
-    for column in columns:
-        if column.name not in free:
-            found.setdefault(column.name, set()).update(map(values.to_python, column.values))
-    return found
 
 
 def _tests(message: Message) -> Iterator[tuple[str, Value]]:

@@ -49,10 +49,10 @@ _SILENT = frozenset({Call.FUNCTION_TO_FLOAT64})
 
 
 def number(value: float) -> str:
-    """A number as people write it: 18,000 and 0.00229."""
+    """A number as people write it: 18,000, 6,010.41 and 0.00229."""
     if value.is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.6g}"
+    return f"{value:,.6g}"
 
 
 def text_of(expression: Expression) -> str:
@@ -93,7 +93,7 @@ def _text(expression: Expression) -> str:  # noqa: PLR0911, PLR0912 - one for ea
             return ""
 
 
-def _call(function: Call.Function.ValueType, operands: Sequence[Expression]) -> str:  # noqa: PLR0911 - one for each
+def _call(function: Call.Function.ValueType, operands: Sequence[Expression]) -> str:
     if function in _SILENT and len(operands) == 1:
         return _text(operands[0])
     if function in _INFIX:
