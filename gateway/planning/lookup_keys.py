@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
-from yingbi.api.problem import Problem
+from yingbi.api.problem import Problem, nearest
 from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_FLOAT64,
     COLUMN_TYPE_INT64,
@@ -32,7 +32,7 @@ from gateway.planning.expressions import compile_term
 from gateway.planning.folding import apply
 from gateway.planning.literals import Constant, Null, unwrapped
 from gateway.planning.public_tables import PublicTable
-from gateway.planning.scope import Scope, Term, describe
+from gateway.planning.scope import Scope, Term, describe, unknown_column
 
 if TYPE_CHECKING:
     from gateway.planning.sources import Reader
@@ -125,6 +125,7 @@ class Keys:
             found = self._equalities(conjuncts(on) if isinstance(on, exp.Expr) else [])
         at = self._place()
         if not found.keys:
+            self._refuse_unknown(using or (list(on.find_all(exp.Column)) if isinstance(on, exp.Expr) else []))
             raise self._source.refuse(
                 "join_not_on_key",
                 "A look-up is joined on columns of its own, which say what a row is looked up by.",
@@ -134,6 +135,20 @@ class Keys:
             )
         self._check_types(found, at)
         return found
+
+    def _refuse_unknown(self, names: Sequence[exp.Expr]) -> None:
+        """Refuse a name of the join that is near to a column of the table, and that nothing else has."""
+        own = self._table.name.lower()
+        for node in names:
+            qualifier = node.table.lower() if isinstance(node, exp.Column) else own
+            held = any(node.name.lower() in (*part.columns, *part.units) for part in self._left.parts)
+            if self._table.index(node.name) is not None or (held and not qualifier) or qualifier not in ("", own):
+                continue
+            near = nearest(node.name, list(self._table.columns))
+            if near or (qualifier and isinstance(node, exp.Column)):
+                hint = f"Did you mean {near}?" if near else f"The columns are {', '.join(self._table.columns[:20])}."
+                title = f"{self._table.title[0].upper()}{self._table.title[1:]}"
+                raise unknown_column(self._source, node, title, hint)
 
     def _using(self, using: Sequence[exp.Expr]) -> On:
         keys: dict[str, Term] = {}
@@ -270,9 +285,11 @@ class Keys:
         if value is not None:
             return value
         own = COLUMN_TYPE_UNSPECIFIED if isinstance(content, Null) else literals.natural_type(content)
-        hint = f"Write keys as {literals.EXAMPLES[operand.type]}."
+        hint = f"Write keys as {literals.EXAMPLES[operand.type]}; in a file, in every row of {name}."
         if (own, operand.type) == (COLUMN_TYPE_INT64, COLUMN_TYPE_STRING):
-            hint = f"{hint[:-1]}, or CAST(... AS BIGINT) on the other side."
+            hint = f"{hint[:-1]}; or use CAST(... AS BIGINT) on the other side."
+        if (own, operand.type) == (COLUMN_TYPE_STRING, COLUMN_TYPE_INT64):
+            hint = f"{hint[:-1]}; or join on CAST({operand.label} AS VARCHAR)."
         raise self._source.malformed(
             "type_mismatch",
             f"{describe(operand)} is looked up in {name} of {self._table.title}, which has a value of type "
