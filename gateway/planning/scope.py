@@ -201,6 +201,8 @@ class Scope:
         first, *others = (part.title for part in parts)
         titles = " or ".join([first, *(f"{title[0].lower()}{title[1:]}" for title in others)])
         hint = f"Did you mean {near}?" if near else f"The columns are {known}."
+        if not node.table and any(node.name in (each.domain.values or ()) for each in self.attributes):
+            hint = f"A text stands in single quotes: write '{node.name}'."
         return unknown_column(self.source, node, titles, hint)
 
 

@@ -67,6 +67,7 @@ QUALIFY without a window | SELECT COUNT(*) AS n FROM visits QUALIFY n > 5 | not_
 a window function in HAVING | SELECT COUNT(*) FROM visits HAVING RANK() OVER (ORDER BY COUNT(*)) = 1 | not_supported
 partitions by what is no key | SELECT RANK() OVER (PARTITION BY urgent ORDER BY COUNT(*)) FROM visits | raw_columns
 frames by values | SELECT SUM(COUNT(*)) OVER (ORDER BY COUNT(*) RANGE 3 PRECEDING) FROM visits | not_supported
+ranks without an order | SELECT clinic, COUNT(*), RANK() FROM visits GROUP BY clinic | not_supported
 keys of other rows | SELECT COUNT(*), LAG(clinic) OVER (ORDER BY clinic) FROM visits GROUP BY clinic | raw_columns
 
 # Joins and sub-queries

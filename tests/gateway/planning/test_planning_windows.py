@@ -222,6 +222,33 @@ def test_rows_of_people_are_no_rows_of_the_answer(planned: Planner) -> None:
     assert refusal(planned, "SELECT value, RANK() OVER (ORDER BY COUNT(*)) FROM labs").code == "raw_columns"
 
 
+@pytest.mark.parametrize(
+    ("items", "hint"),
+    [
+        ("test, SUM(value) OVER (ORDER BY test)", "Add GROUP BY Test, and write SUM(SUM(value)) OVER (...)"),
+        ("seen, 1 + MAX(note) OVER ()", "Add GROUP BY seen, and write MAX(COUNT(note)) OVER (...)"),
+        ("test, RANK() OVER (ORDER BY COUNT(*))", "Add GROUP BY Test."),
+        ("SUM(value) OVER (PARTITION BY test)", "Add GROUP BY Test, and put an aggregate inside"),
+    ],
+)
+def test_a_window_over_rows_of_people_says_at_once_what_works(planned: Planner, items: str, hint: str) -> None:
+    problem = refusal(planned, f"SELECT {items} FROM labs")
+    assert problem.code == "raw_columns"
+    assert hint in str(problem.hint)
+
+
+@pytest.mark.parametrize(
+    "written", ["RANK()", "ROW_NUMBER()", "DENSE_RANK()", "NTILE(4)", "LAG(COUNT(*))", "PERCENT_RANK()", "CUME_DIST()"]
+)
+def test_a_rank_needs_over(planned: Planner, written: str) -> None:
+    sql = "SELECT test, COUNT(*), {} FROM labs GROUP BY test"
+    problem = refusal(planned, sql.format(written))
+    assert "needs OVER (ORDER BY ...)" in problem.message
+    over = f"{written} OVER (ORDER BY COUNT(*) DESC)"
+    assert problem.hint == f"Write {over}."
+    assert planned(sql.format(over))
+
+
 # HISTOGRAM.
 
 
