@@ -49,6 +49,21 @@ _INSTEAD = {
 }
 
 
+_WINDOWED = (
+    exp.RowNumber,
+    exp.Rank,
+    exp.DenseRank,
+    exp.PercentRank,
+    exp.CumeDist,
+    exp.Ntile,
+    exp.Lag,
+    exp.Lead,
+    exp.FirstValue,
+    exp.LastValue,
+)
+"""Functions that mean nothing without OVER."""
+
+
 class Function(Enum):
     """What is computed of a group."""
 
@@ -97,6 +112,8 @@ def is_aggregate(node: exp.Expr) -> bool:
     """Whether the expression is itself an aggregate, or a function that other systems have for one."""
     if isinstance(node, exp.Anonymous):
         return node.name.lower() in _INSTEAD or node.name.lower() in _BY_NAME
+    if isinstance(node, _WINDOWED):
+        return True
     return isinstance(node, exp.AggFunc | exp.Filter | exp.WithinGroup | exp.IgnoreNulls | exp.RespectNulls)
 
 
@@ -337,6 +354,13 @@ class _Reader:
     def _unknown(self, node: exp.Expr) -> Problem:
         if isinstance(node, exp.IgnoreNulls) and isinstance(node.this, exp.Expr):
             node = node.this
+        if isinstance(node, _WINDOWED):
+            written = node.sql(dialect="duckdb")
+            return self._source.unsupported(
+                f"{_name(node)} needs OVER (ORDER BY ...), which says in which order the rows of the answer are.",
+                at=node,
+                hint=f"Write {written if len(written) <= 60 else _name(node)} OVER (ORDER BY COUNT(*) DESC).",
+            )
         hint = _INSTEAD.get(_name(node).lower(), ACCEPTED)
         return self._source.unsupported(f"The function {_name(node)} cannot be asked.", at=node, hint=hint)
 

@@ -229,8 +229,13 @@ def real_constant(compiler: Compiler, node: exp.Expr, user: str) -> float:
     return number if isinstance(number, float) else 0.0
 
 
-def whole_constant(compiler: Compiler, node: exp.Expr, user: str, least: int, most: int) -> int:
+def whole_constant(
+    compiler: Compiler, node: exp.Expr, user: str, least: int, most: int, example: str | None = None
+) -> int:
     """The whole number that a function needs as a constant.
+
+    Args:
+        example: what to write, for the hint; the smallest number by itself.
 
     Raises:
         Problem: it is none, or not from `least` to `most`.
@@ -238,6 +243,8 @@ def whole_constant(compiler: Compiler, node: exp.Expr, user: str, least: int, mo
     number = real_constant(compiler, node, user)
     if not number.is_integer() or not least <= number <= most:
         raise compiler.source.unsupported(
-            f"{user} takes a whole number from {least} to {most:,} here.", at=node, hint=f"Write {max(least, 1)}."
+            f"{user} takes a whole number from {least} to {most:,} here.",
+            at=node,
+            hint=f"Write {example or max(least, 1)}.",
         )
     return int(number)

@@ -6,13 +6,14 @@ its length before it, so no two rows of keys make the same string.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
-from yingbi.api.problem import Problem
+from yingbi.api.problem import Problem, nearest
 from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_FLOAT64,
     COLUMN_TYPE_INT64,
@@ -31,13 +32,16 @@ from gateway.planning.expressions import compile_term
 from gateway.planning.folding import apply
 from gateway.planning.literals import Constant, Null, unwrapped
 from gateway.planning.public_tables import PublicTable
-from gateway.planning.scope import Scope, Term, describe
+from gateway.planning.scope import Scope, Term, describe, unknown_column
 
 if TYPE_CHECKING:
     from gateway.planning.sources import Reader
 
 MAX_KEYS = 16
 """Columns that one join is on."""
+
+_SHOWN = 5
+"""Values in a hint."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,16 @@ def _joined(keys: Sequence[Value]) -> Value:
     return Value(string_value="".join(f"{len(text)}:{text}" for text in texts[:-1]) + texts[-1])
 
 
+def _some(items: Sequence[values.PythonValue]) -> str:
+    """The first values, as SQL has them."""
+    written = [_quoted(item) for item in items[:_SHOWN]]
+    return ", ".join(written) + (", ..." if len(items) > _SHOWN else "")
+
+
+def _quoted(item: values.PythonValue) -> str:
+    return f"'{str(item)[:40]}'" if isinstance(item, str | datetime.date) else str(item).upper()
+
+
 @dataclass(frozen=True)
 class Key:
     """The keys of one row of the table: as they are looked up, and each by its column."""
@@ -109,8 +123,9 @@ class Keys:
             found = self._using(list(using))
         else:
             found = self._equalities(conjuncts(on) if isinstance(on, exp.Expr) else [])
-        at = on if isinstance(on, exp.Expr) else using[0] if using else self._node.this
+        at = self._place()
         if not found.keys:
+            self._refuse_unknown(using or (list(on.find_all(exp.Column)) if isinstance(on, exp.Expr) else []))
             raise self._source.refuse(
                 "join_not_on_key",
                 "A look-up is joined on columns of its own, which say what a row is looked up by.",
@@ -120,6 +135,20 @@ class Keys:
             )
         self._check_types(found, at)
         return found
+
+    def _refuse_unknown(self, names: Sequence[exp.Expr]) -> None:
+        """Refuse a name of the join that is near to a column of the table, and that nothing else has."""
+        own = self._table.name.lower()
+        for node in names:
+            qualifier = node.table.lower() if isinstance(node, exp.Column) else own
+            held = any(node.name.lower() in (*part.columns, *part.units) for part in self._left.parts)
+            if self._table.index(node.name) is not None or (held and not qualifier) or qualifier not in ("", own):
+                continue
+            near = nearest(node.name, list(self._table.columns))
+            if near or (qualifier and isinstance(node, exp.Column)):
+                hint = f"Did you mean {near}?" if near else f"The columns are {', '.join(self._table.columns[:20])}."
+                title = f"{self._table.title[0].upper()}{self._table.title[1:]}"
+                raise unknown_column(self._source, node, title, hint)
 
     def _using(self, using: Sequence[exp.Expr]) -> On:
         keys: dict[str, Term] = {}
@@ -226,7 +255,29 @@ class Keys:
                 at=self._node.this,
                 hint="Give it values to look up by.",
             )
+        self._check_declared(on, found.values())
         return found
+
+    def _check_declared(self, on: On, keys: Collection[Key]) -> None:
+        """Refuse keys of which no declared value is one: every group would be empty, and charged."""
+        for index, (name, term) in enumerate(on.keys.items()):
+            held = list(dict.fromkeys(values.to_python(key.parts[name]) for key in keys))
+            declared = term.domain.values
+            if not declared or not set(declared).isdisjoint(held):
+                continue
+            raise self._source.refuse(
+                "no_such_key",
+                f"No declared value of {term.label} is a key of {self._table.name or 'the look-up'}, so no row would "
+                "be found.",
+                at=on.ties[index] if on.ties else self._place(),
+                hint=f"The values of {term.label} are {_some(declared)}; the keys in {name} are {_some(held)}.",
+            )
+
+    def _place(self) -> exp.Expr:
+        """What the join is on, or the table where it says nothing."""
+        using, on = self._node.args.get("using"), self._node.args.get("on")
+        place: exp.Expr = on if isinstance(on, exp.Expr) else using[0] if using else self._node.this
+        return place
 
     def _value(self, name: str, cell: Constant, operand: Term) -> Value:
         content = cell.content
@@ -234,9 +285,11 @@ class Keys:
         if value is not None:
             return value
         own = COLUMN_TYPE_UNSPECIFIED if isinstance(content, Null) else literals.natural_type(content)
-        hint = f"Write keys as {literals.EXAMPLES[operand.type]}."
+        hint = f"Write keys as {literals.EXAMPLES[operand.type]}; in a file, in every row of {name}."
         if (own, operand.type) == (COLUMN_TYPE_INT64, COLUMN_TYPE_STRING):
-            hint = f"{hint[:-1]}, or CAST(... AS BIGINT) on the other side."
+            hint = f"{hint[:-1]}; or use CAST(... AS BIGINT) on the other side."
+        if (own, operand.type) == (COLUMN_TYPE_STRING, COLUMN_TYPE_INT64):
+            hint = f"{hint[:-1]}; or join on CAST({operand.label} AS VARCHAR)."
         raise self._source.malformed(
             "type_mismatch",
             f"{describe(operand)} is looked up in {name} of {self._table.title}, which has a value of type "

@@ -100,6 +100,10 @@ def _members(reader: Reader, scope: Scope, node: exp.In) -> Scope:
         raise across_units(reader.source, node, reader.declaration)
     unit = reader.declaration.privacy_unit
     if not isinstance(subject, exp.Column) or not scope.is_unit(subject):
+        from_ = select.args.get("from_")
+        if isinstance(from_, exp.From) and isinstance(from_.this, exp.Table):
+            # A table that is not there is the first thing to say.
+            reader.item(from_.this)
         raise reader.source.refuse(
             "across_units",
             "Which values other people have would need a private answer of its own.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from math import prod
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import (
@@ -21,10 +22,12 @@ from enclave_sim.plan.relations import operators_of
 from enclave_sim.plan.sensitivity import groups
 from enclave_sim.privacy.clipping import SIXTEENTHS
 from gateway.planning.aggregates import MAX_QUANTILE, MIN_QUANTILE
+from gateway.planning.declared import Declared, as_asked
 from gateway.planning.moments import is_second_moment
-from gateway.planning.plan_measures import formulas_of, measures_of, shown_measures
+from gateway.planning.plan_measures import formulas_of, is_linear, measures_of, shown_measures
 from gateway.planning.range_workload import ranged
 from gateway.planning.ranges import resolution
+from gateway.planning.undeclared import undeclared_notes
 from gateway.planning.wording import number, text_of
 
 _MOST_NOTED = 20
@@ -32,42 +35,44 @@ _MOST_NOTED = 20
 
 def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """Short sentences, the same for every data: they are made of the plan and the declaration alone."""
-    notes = [note for total in _sums(plan) for note in _value_notes(total, plan.fraction_bits)]
+    declared = Declared.of(plan, declaration)
+    notes = [note for total in _sums(plan) for note in _value_notes(total, plan.fraction_bits, declared)]
     notes += _quantile_notes(plan)
     notes += _range_notes(plan)
     measured = _measured(plan)
     if any(item.WhichOneof("kind") != "distinct_units" for item in measured):
         notes += [_row_note(plan), *_reach_notes(plan)]
     if any(item.HasField("distinct_units") for item in measured):
-        notes += _unit_notes(plan)
+        notes += _unit_notes(plan, declared)
     notes += _value_count_notes(plan)
     notes += _join_notes(plan.relation, declaration)
     notes += _look_up_notes(plan.relation)
+    notes += undeclared_notes(plan, declaration)
     notes += _group_notes(plan)
     if any(formula.HasField("window") for formula in formulas_of(plan)):
         notes.append("Window functions compute with released values: noise decides between rows that are near.")
-    if any(output.formula.HasField("operation") for output in plan.outputs):
+    if any(output.formula.HasField("operation") and not is_linear(output.formula) for output in plan.outputs):
         notes.append("Standard errors of computed columns are first-order (delta method): they assume small errors.")
     if plan.noise.parties_per_unit > 1:
         notes.append(
             f"One {declaration.privacy_unit} may appear at {plan.noise.parties_per_unit} providers; "
             "each clips its own rows, and the noise allows for all of them."
         )
-    return list(dict.fromkeys(notes))
+    return [as_asked(note, plan, declaration) for note in dict.fromkeys(notes)]
 
 
-def _value_notes(total: BoundedSum, fraction_bits: int) -> list[str]:
+def _value_notes(total: BoundedSum, fraction_bits: int, declared: Declared) -> list[str]:
     name = text_of(total.term)
     step = total.half_range / 2**fraction_bits
     return [
-        f"Values of {name} outside [{number(total.lower)}, {number(total.upper)}] count as the nearest bound; "
-        f"{_missing(total)}.",
-        f"Each value of {name} is rounded to a grid of steps of {step:.3g}.",
+        f"Values of {name} outside [{number(total.lower)}, {number(total.upper)}] count as the nearest bound"
+        f"{'' if declared.is_required(total.term) else _missing(total)}.",
+        f"Each value of {name} is rounded to a grid of steps of {number(float(f'{step:.3g}'))}.",
     ]
 
 
 def _missing(total: BoundedSum) -> str:
-    return "NULL and NaN do not count" if total.term.column.type == COLUMN_TYPE_FLOAT64 else "NULL does not count"
+    return "; NULL and NaN do not count" if total.term.column.type == COLUMN_TYPE_FLOAT64 else "; NULL does not count"
 
 
 def _quantile_notes(plan: Plan) -> list[str]:
@@ -171,16 +176,23 @@ def _value_count_notes(plan: Plan) -> list[str]:
     ]
 
 
-def _unit_notes(plan: Plan) -> list[str]:
+def _unit_notes(plan: Plan, declared: Declared) -> list[str]:
     if _counted_keys(plan):
         if groups(plan) <= plan.clipping.max_groups:
             return []
         limit = _count_of(plan.clipping.max_groups, "value")
         return [f"A unit with more than {limit}, over all groups, counts as less than 1 for each."]
-    if groups(plan) <= plan.clipping.max_groups:
+    if _most_groups(plan, declared) <= plan.clipping.max_groups:
         return ["Each unit counts fully in every group that it has rows in."]
     limit = _count_of(plan.clipping.max_groups, "group")
     return [f"A unit with rows in more than {limit} counts as less than 1 in each."]
+
+
+def _most_groups(plan: Plan, declared: Declared) -> float:
+    """In how many groups a unit can be: those that only keys differ in which may vary within a unit."""
+    varying = (key for key in plan.group_by if not declared.is_constant(key.expression))
+    # Of a key that is not known yet there may be any number of values.
+    return prod(len(key.values) if key.values[0].WhichOneof("kind") else math.inf for key in varying)
 
 
 def _join_notes(relation: Relation, declaration: DatasetDeclaration) -> list[str]:
@@ -196,10 +208,14 @@ def _look_up_notes(relation: Relation) -> list[str]:
     columns = (column for part in operators_of(relation) for column in part.projection.columns)
     return [
         f"{column.name} is looked up by {text_of(column.expression.look_up.operand)} in "
-        f"{len(column.expression.look_up.entries):,} entries, which the plan and its receipt show."
+        f"{_entries(len(column.expression.look_up.entries))}, which the plan and its receipt show."
         for column in columns
         if column.expression.HasField("look_up")
     ][:_MOST_NOTED]
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count:,} entries"
 
 
 def _group_notes(plan: Plan) -> list[str]:
@@ -207,7 +223,10 @@ def _group_notes(plan: Plan) -> list[str]:
         return []
     left_out = [output.key for output in plan.outputs if output.labels]
     left_out += [index for index, key in enumerate(plan.group_by) if key in _counted_keys(plan)]
-    names = " or ".join(text_of(key.expression) for index, key in enumerate(plan.group_by) if index not in left_out)
+    # As the answer calls a key, where it shows it.
+    named = {each.key: each.name for each in reversed(plan.outputs) if each.HasField("key") and len(each.name) <= 80}
+    keys = enumerate(plan.group_by)
+    names = " or ".join(named.get(index) or text_of(key.expression) for index, key in keys if index not in left_out)
     notes = [f"Rows whose {names} is NULL or not a listed value are in no group."] if names else []
     if any(output.labels for output in plan.outputs):
         notes.append("Values below the first range or above the last count in it; NULL is in no range.")

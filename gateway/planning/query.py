@@ -29,9 +29,11 @@ from enclave_sim.plan.validation import (
 from enclave_sim.plan.values import from_python
 from gateway.planning import stages
 from gateway.planning.asked import Asked, read_question, refuse_units
+from gateway.planning.coarser import coarser_dates
 from gateway.planning.distinct import set_thresholds, with_counted_key
 from gateway.planning.presentation import Ordering, Presentation
 from gateway.planning.public_tables import check_tables
+from gateway.planning.scope import Term
 from gateway.planning.selection import Shown, ShownKey
 from gateway.planning.sql import parse_select
 from gateway.planning.stages import FirstStage
@@ -160,7 +162,7 @@ def _with_found_keys(asked: Asked, first_stage: FirstStage) -> Asked:
             "no_keys",
             f"No value of {names} has enough units to be named; what the first stage cost is spent.",
             field="sql",
-            hint="Ask with a larger epsilon, or group by something coarser.",
+            hint=_easier(keys.unknown),
         )
     known = asked.knowing(first_stage.keys)
     groups = known.selection.keys.groups
@@ -174,6 +176,12 @@ def _with_found_keys(asked: Asked, first_stage: FirstStage) -> Asked:
             hint="Group by fewer columns, or by something coarser.",
         )
     return known
+
+
+def _easier(unknown: Sequence[Term]) -> str:
+    """What to ask where no value was found."""
+    ways = filter(None, (coarser_dates(term.expression) for term in unknown))
+    return f"Ask with a larger epsilon, or {next(ways, 'group by something coarser')}."
 
 
 def priced(plan: Plan, rho_units: int, setting: Setting) -> Plan:

@@ -198,14 +198,12 @@ class Scope:
         names = [name for part in parts for name in (*part.units.values(), *_names(part))]
         near = nearest(node.name, names)
         known = ", ".join(dict.fromkeys(names[:20])) + (", ..." if len(names) > 20 else "")
-        return Problem(
-            Kind.UNKNOWN,
-            "unknown_column",
-            f"{' or '.join(part.title for part in parts)} has no column {node.name}.",
-            field="sql",
-            position=self.source.position_of(node),
-            hint=f"Did you mean {near}?" if near else f"The columns are {known}.",
-        )
+        first, *others = (part.title for part in parts)
+        titles = " or ".join([first, *(f"{title[0].lower()}{title[1:]}" for title in others)])
+        hint = f"Did you mean {near}?" if near else f"The columns are {known}."
+        if not node.table and any(node.name in (each.domain.values or ()) for each in self.attributes):
+            hint = f"A text stands in single quotes: write '{node.name}'."
+        return unknown_column(self.source, node, titles, hint)
 
 
 def reference(attribute: Attribute) -> Expression:
@@ -218,17 +216,33 @@ def describe(column: Attribute | Term) -> str:
     return f"{column.label} ({type_name(column.type)})"
 
 
-def unknown_table(source: Source, name: str, known: list[str], at: exp.Expr, dataset: str = "") -> Problem:
-    """The problem with a name that no table of the dataset, or of the query, has."""
+def unknown_column(source: Source, node: exp.Expr, title: str, hint: str) -> Problem:
+    """The problem with a name that no column of what `title` says has."""
+    return Problem(
+        Kind.UNKNOWN,
+        "unknown_column",
+        f"{title} has no column {node.name}.",
+        field="sql",
+        position=source.position_of(node),
+        hint=hint,
+    )
+
+
+def unknown_table(
+    source: Source, name: str, known: list[str], at: exp.Expr, dataset: str = "", otherwise: str = ""
+) -> Problem:
+    """The problem with a name that no table of the dataset, or of the query, has; `otherwise` ends its hint
+    where no name is near."""
     near = nearest(name, known)
     where = f"Dataset {dataset}" if dataset else "The query"
+    hint = f"Did you mean {near}?" if near else f"The tables are {', '.join(known)}. {otherwise}".strip()
     return Problem(
         Kind.UNKNOWN,
         "unknown_table",
         f"{where} has no table {name}.",
         field="sql",
         position=source.position_of(at),
-        hint=f"Did you mean {near}?" if near else f"The tables are {', '.join(known)}.",
+        hint=hint,
     )
 
 

@@ -15,6 +15,7 @@ from gateway.planning.formulas import Formula, aggregates_of, is_computed, read_
 from gateway.planning.keys import Item, Keys, as_item, read_keys
 from gateway.planning.scope import Scope
 from gateway.planning.sql import ParsedSelect
+from gateway.planning.windows import over_groups
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_selection(scope: Scope, parsed: ParsedSelect) -> Selection:
     for item in items:
         _refuse_star(scope, item.node)
     keys = read_keys(scope, parsed.select.args.get("group"), items)
-    columns = [_Reader(scope, keys, items[:index]).read(item) for index, item in enumerate(items)]
+    columns = [_Reader(scope, keys, items, items[:index]).read(item) for index, item in enumerate(items)]
     _refuse_repeated_names(scope, columns, items)
     shown = tuple(column for found in columns for column in found)
     if not any(isinstance(column, ShownFormula) and aggregates_of(column.formula) for column in shown):
@@ -107,10 +108,11 @@ def _refuse_repeated_names(scope: Scope, columns: Sequence[tuple[Shown, ...]], i
 class _Reader:
     """Reads one item of the SELECT list; those before it may be meant by their alias."""
 
-    def __init__(self, scope: Scope, keys: Keys, before: Sequence[Item]) -> None:
+    def __init__(self, scope: Scope, keys: Keys, items: Sequence[Item], before: Sequence[Item]) -> None:
         self._scope = scope
         self._source = scope.source
         self._keys = keys
+        self._items = items
         self._named = {item.alias.lower(): item.node for item in before if item.alias}
 
     def read(self, item: Item) -> tuple[Shown, ...]:
@@ -137,6 +139,9 @@ class _Reader:
         if not item.node.find(exp.Column):
             raise self._source.unsupported("The query asks for no statistic here.", at=item.node, hint=ACCEPTED)
         hint = f"Add GROUP BY {term.label}." if term.domain.listed(1000) else ACCEPTED
+        over = over_groups(self._scope, [each.node for each in self._items])
+        if over is not None:
+            hint = f"Add GROUP BY {term.label}, and write {over}: window functions are over the groups."
         raise self._source.refuse(
             "raw_columns",
             f"{term.label} would be shown row by row; rows never leave the zone.",

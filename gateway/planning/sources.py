@@ -222,17 +222,20 @@ class Reader:
         """The one column that SELECT column FROM look-up has; None if the SELECT is something else.
 
         Raises:
-            Problem: the look-up cannot be read, or has no such column.
+            Problem: the look-up cannot be read, or has no such column, or the SELECT says more.
         """
         from_ = select.args.get("from_")
         table = self.public_table(from_.this) if isinstance(from_, exp.From) else None
         items = select.expressions
-        if (
-            table is None
-            or len(items) != 1
-            or has_parts_beyond(select, frozenset({"expressions", "from_", "distinct"}))
-        ):
+        if table is None or select.args.get("joins"):
             return None
+        if len(items) != 1 or has_parts_beyond(select, frozenset({"expressions", "from_", "distinct"})):
+            raise self.source.unsupported(
+                f"After IN, a SELECT from {table.title} takes one column and nothing else, so no WHERE.",
+                at=select.args.get("where") or select,
+                hint=f"Leave rows out where {table.name or 'the look-up'} is written, or JOIN it: conditions on its "
+                "columns then stand in WHERE.",
+            )
         if isinstance(items[0], exp.Star) and len(table.columns) == 1:
             return table
         index = table.index(items[0].name) if isinstance(items[0], exp.Column) else None
@@ -290,7 +293,10 @@ class Reader:
         if table is None or (db and db.lower() != self.declaration.dataset.lower()):
             known = [table.name for table in self.declaration.tables] + [*self.ctes, *self.lookups]
             name = f"{db}.{node.name}" if db else node.name
-            raise unknown_table(self.source, name, known, node, self.declaration.dataset)
+            # A table beside those of the dataset is most often meant to be looked up in.
+            is_brought = not db and node.find_ancestor(exp.Join, exp.In) is not None
+            brought = f"A table of your own comes with the question: --lookup {node.name}=FILE." if is_brought else ""
+            raise unknown_table(self.source, name, known, node, self.declaration.dataset, brought)
         part = _part(table, node.alias)
         most, relation = table.max_rows_per_unit, Relation(scan=Scan(table=table.name))
         return Scope(self.source, self.declaration, relation, (part,), most, most)

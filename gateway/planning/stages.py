@@ -38,6 +38,7 @@ from enclave_sim.plan.values import PythonValue, is_valid, to_python
 from enclave_sim.privacy.clipping import MAX_JOINT_NORM, SIXTEENTHS
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from enclave_sim.privacy.key_selection import MAX_KEYS_PER_UNIT, lowest_threshold
+from gateway.planning.coarser import coarser_dates
 from gateway.planning.scope import Term
 from gateway.planning.statistics import budget_parts, share_budget, too_little_epsilon
 from gateway.planning.wording import text_of
@@ -250,17 +251,21 @@ def _notes(stage: Plan) -> Iterator[str]:
             f"About {units:,} units at one provider must have a value for it to be found; more where units have "
             "several values each. Rows with other values are in no group."
         )
+        # A month, say, is coarse already: of that only the refusal speaks.
+        for key in filter(lambda each: each.HasField("column"), selection.keys):
+            coarser = coarser_dates(key)
+            if coarser is not None:
+                yield f"Few units may share a value of {text_of(key)}: {coarser}."
     for statistic in stage.statistics:
         if statistic.HasField("unit_norms"):
-            yield _bound_note(statistic.unit_norms)
+            yield _bound_note(statistic.unit_norms, stage.clipping.max_rows)
 
 
-def _bound_note(norms: UnitNorms) -> str:
+def _bound_note(norms: UnitNorms, most: int) -> str:
     what = "How much units add to the answer" if norms.vector else "How many rows units have"
-    most = -(-norms.edges[-1] // (SIXTEENTHS if norms.vector else 1))
     return (
         f"{what} is measured first, for {NORMS_PERCENT} % of the price; the clipping bound follows from it. "
-        f"It is at most that of {most:,} rows, for which errors are foretold."
+        f"It is at most that of {most:,} {'row' if most == 1 else 'rows'}, for which errors are foretold."
     )
 
 

@@ -3,7 +3,7 @@
 A cell of the answer is one number, so `SELECT g, HISTOGRAM(x) FROM t GROUP BY g` is read as the query that has a row
 for each range or value of x within each g:
 
-- HISTOGRAM(x) as GROUP BY g, x, where x has declared values or no bounds, else by ranges of equal width between its
+- HISTOGRAM(x) as GROUP BY g, x, where x has declared values or is no number, else by ranges of equal width between its
   bounds; values outside the bounds count in the nearest range, as they do in sums;
 - APPROX_TOP_K(x, k) as GROUP BY g, x with the k largest counts of each g.
 """
@@ -138,19 +138,45 @@ def _refuse_company(scope: Scope, parsed: ParsedSelect, asked: _Call) -> None:
             raise scope.source.unsupported(
                 f"{asked.name} is answered with rows of its own, in order, so {written} cannot stand beside it.",
                 at=clause if isinstance(clause, exp.Expr) else asked.node,
-                hint=f"Leave {written} out. {_instead(scope, asked)}",
+                hint=_without(scope, asked, written),
             )
+
+
+def _without(scope: Scope, asked: _Call, written: str) -> str:
+    if written == "ORDER BY" or not asked.arguments:
+        return f"Leave {written} out."
+    return f"Leave {written} out, or write {_plainly(scope, asked)}."
 
 
 def _instead(scope: Scope, asked: _Call) -> str:
     if not asked.arguments:
         return "Ask for it by itself."
+    return f"Ask for it by itself, or write {_plainly(scope, asked)}."
+
+
+def _plainly(scope: Scope, asked: _Call) -> str:
+    """The same rows without such an aggregate, as far as what it says can be read."""
     term = compile_term(scope, asked.arguments[0])
+    count = _said(asked)
     if asked.name != "HISTOGRAM":
-        return f"Ask for it by itself, or write COUNT(*) and GROUP BY {term.label} ORDER BY COUNT(*) DESC LIMIT 10."
-    ends = bounded(term) if term.type in values.NUMERIC and term.domain.values is None else None
-    key = term.label if ends is None else f"WIDTH_BUCKET({term.label}, {ends.lower:g}, {ends.upper:g}, {RANGES})"
-    return f"Ask for it by itself, or write COUNT(*) and GROUP BY {key}."
+        return f"COUNT(*) and GROUP BY {term.label} ORDER BY COUNT(*) DESC LIMIT {count or 10}"
+    is_ranged = term.type in values.NUMERIC and (count or term.domain.values is None)
+    ends = bounded(term) if is_ranged else None
+    if ends is None:
+        return f"COUNT(*) and GROUP BY {term.label}"
+    lower, upper, most = ends.lower, ends.upper, count or RANGES
+    if term.type == COLUMN_TYPE_INT64:
+        size, most = _sizes(int(lower), int(upper), most)
+        upper = lower + size * most
+    return f"COUNT(*) and GROUP BY WIDTH_BUCKET({term.label}, {lower:.15g}, {upper:.15g}, {most})"
+
+
+def _said(asked: _Call) -> int | None:
+    """The number of ranges or values that the query says, if it is one that can be asked."""
+    number = unwrapped(asked.arguments[1]) if len(asked.arguments) > 1 else None
+    text = str(number.this) if isinstance(number, exp.Literal) and not number.is_string else ""
+    most = MAX_RANGES if asked.name == "HISTOGRAM" else MAX_PLACES
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= most else None
 
 
 # HISTOGRAM.
@@ -184,7 +210,8 @@ def _ranges(scope: Scope, asked: _Call, term: Term) -> _Ranges | None:
                 at=asked.arguments[1],
                 hint="Write HISTOGRAM(x, 10), or COUNT(*) and GROUP BY CASE WHEN x < 1 THEN 'low' ELSE 'high' END.",
             )
-        count = whole_constant(Compiler(scope, compile_node), asked.arguments[1], "HISTOGRAM", 1, MAX_RANGES)
+        example = f"HISTOGRAM({term.label}, {RANGES})"
+        count = whole_constant(Compiler(scope, compile_node), asked.arguments[1], "HISTOGRAM", 1, MAX_RANGES, example)
         if term.type not in values.NUMERIC:
             raise scope.source.refuse(
                 "not_numeric",
@@ -196,8 +223,6 @@ def _ranges(scope: Scope, asked: _Call, term: Term) -> _Ranges | None:
         return None
     subject = bounded(term)
     if subject is None or not math.isfinite((subject.upper - subject.lower) * count):
-        if len(asked.arguments) == 1 and term.type == COLUMN_TYPE_INT64:
-            return None
         raise _no_bounds(scope, asked, term)
     if term.type == COLUMN_TYPE_INT64:
         return _whole_ranges(term, int(subject.lower), int(subject.upper), count, asked)
@@ -208,13 +233,18 @@ def _ranges(scope: Scope, asked: _Call, term: Term) -> _Ranges | None:
 
 def _whole_ranges(term: Term, lower: int, upper: int, most: int, asked: _Call) -> _Ranges | None:
     """Ranges of as many whole numbers each, at most so many; both ends belong to a range."""
-    size = -(-(upper - lower + 1) // most)
+    size, count = _sizes(lower, upper, most)
     if size == 1 and len(asked.arguments) == 1:
         return None
-    count = -(-(upper - lower + 1) // size)
     starts = [lower + index * size for index in range(count)]
     ends = [min(start + size - 1, upper) for start in starts]
     return _Ranges(_range_of(term, lower, lower + size * count, count), tuple(starts), tuple(ends))
+
+
+def _sizes(lower: int, upper: int, most: int) -> tuple[int, int]:
+    """How many whole numbers are in each range, and how many ranges there are."""
+    size = -(-(upper - lower + 1) // most)
+    return size, -(-(upper - lower + 1) // size)
 
 
 def _range_of(term: Term, lower: float, upper: float, count: int) -> Term:
@@ -245,12 +275,13 @@ def _compared(number: Term, operator: Comparison.Operator.ValueType, edge: float
 
 
 def _no_bounds(scope: Scope, asked: _Call, term: Term) -> Problem:
+    by_value = f"; or COUNT(*) and GROUP BY {term.label}" if term.type == COLUMN_TYPE_INT64 else ""
     return scope.source.refuse(
         "no_bounds",
         f"{term.label} has no publicly known lower and upper bound to make ranges between.",
         at=asked.arguments[0],
         hint=f"Write HISTOGRAM(LEAST(GREATEST({term.label}, lower), upper)) with numbers for lower and upper, and "
-        f"WHERE {term.label} IS NOT NULL.",
+        f"WHERE {term.label} IS NOT NULL{by_value}.",
     )
 
 
@@ -262,7 +293,8 @@ def _top(scope: Scope, parsed: ParsedSelect, asked: _Call) -> ParsedSelect:
         raise _bad_arguments(scope, asked, "an expression and how many values", f"Write {asked.name}(x, 10).")
     _refuse_aggregates(scope, asked)
     subject, k = asked.arguments
-    places = whole_constant(Compiler(scope, compile_node), k, asked.name, 1, MAX_PLACES)
+    example = f"{asked.name}({compile_term(scope, subject).label}, 10)"
+    places = whole_constant(Compiler(scope, compile_node), k, asked.name, 1, MAX_PLACES, example)
     items = [_item(subject, asked.named("value")), _count(asked)]
     within = _keys(scope, parsed, asked)
     clauses: dict[str, exp.Expr] = {}

@@ -19,7 +19,7 @@ from enclave_sim.plan import values
 from enclave_sim.plan.windows import MAX_PLACES
 from gateway.planning.expressions import compile_term
 from gateway.planning.literals import unwrapped
-from gateway.planning.scope import Scope, has_parts_beyond
+from gateway.planning.scope import Scope, Term, has_parts_beyond
 
 if TYPE_CHECKING:
     from gateway.planning.formulas import Formula
@@ -100,6 +100,26 @@ class Window:
             start, end, peers = self.frame
             window.frame.CopyFrom(Frame(start=start, end=end, peers=peers))
         return plan_pb2.Formula(window=window)
+
+
+def over_groups(scope: Scope, items: Sequence[exp.Expr]) -> str | None:
+    """How the first window function that is of a column of rows is asked over groups; None if none is.
+
+    Raises:
+        Problem: the column is none of the rows.
+    """
+    for window in (window for item in items for window in item.find_all(exp.Window)):
+        function = unwrapped(window.this)
+        operand = function.args.get("this")
+        column = unwrapped(operand) if isinstance(operand, exp.Expr) else None
+        if isinstance(column, exp.Column) and isinstance(column.this, exp.Identifier) and type(function) in _OF_FRAMES:
+            return _of_aggregate(function, compile_term(scope, column))
+    return None
+
+
+def _of_aggregate(function: exp.Expr, term: Term) -> str:
+    name = function.sql_name() if isinstance(function, exp.Func) else "SUM"
+    return f"{name}({'COUNT' if term.type not in values.NUMERIC else 'SUM'}({term.label})) OVER (...)"
 
 
 def has_window(node: exp.Expr) -> bool:
@@ -201,7 +221,7 @@ class WindowReader:
             hint = f"Write {name}(COUNT(*)) OVER (...)."
         else:
             message = "Window functions are over the rows of the answer, which are groups."
-            hint = f"Write {name}({'COUNT' if term.type not in values.NUMERIC else 'SUM'}({term.label})) OVER (...)."
+            hint = f"Write {_of_aggregate(node, term)}."
         raise self._source.refuse("raw_columns", message, at=operand, hint=hint)
 
     def _places(self, node: exp.Expr, number: exp.Expr, least: int) -> int:
@@ -222,7 +242,9 @@ class WindowReader:
                 "raw_columns",
                 f"{term.label} is no key of the groups, so it {so}.",
                 at=node,
-                hint="Use what stands in GROUP BY, or an aggregate to order by.",
+                hint="Use what stands in GROUP BY, or an aggregate to order by."
+                if self._keys.terms
+                else f"Add GROUP BY {term.label}, and put an aggregate inside, as SUM(COUNT(*)) OVER (...).",
             )
         return found
 

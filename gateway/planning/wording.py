@@ -33,15 +33,26 @@ _COMPARISONS = {
     Comparison.OPERATOR_GREATER: ">",
     Comparison.OPERATOR_GREATER_OR_EQUAL: ">=",
 }
+_SPANS = {
+    Call.FUNCTION_TRUNCATE_TO_YEAR: "year",
+    Call.FUNCTION_TRUNCATE_TO_QUARTER: "quarter",
+    Call.FUNCTION_TRUNCATE_TO_MONTH: "month",
+    Call.FUNCTION_TRUNCATE_TO_WEEK: "week",
+}
+_CASTS = {
+    Call.FUNCTION_TO_INT64: "BIGINT",
+    Call.FUNCTION_TO_STRING: "VARCHAR",
+    Call.FUNCTION_TO_DATE: "DATE",
+}
 # What makes a number of another type of the same number is left out.
 _SILENT = frozenset({Call.FUNCTION_TO_FLOAT64})
 
 
 def number(value: float) -> str:
-    """A number as people write it: 18,000 and 0.00229."""
+    """A number as people write it: 18,000, 6,010.41 and 0.00229."""
     if value.is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.6g}"
+    return f"{value:,.6g}"
 
 
 def text_of(expression: Expression) -> str:
@@ -89,6 +100,10 @@ def _call(function: Call.Function.ValueType, operands: Sequence[Expression]) -> 
         return f" {_INFIX[function]} ".join(_inner(operand) for operand in operands)
     if function == Call.FUNCTION_NEGATE and len(operands) == 1:
         return f"-{_inner(operands[0])}"
+    if function in _SPANS and len(operands) == 1:
+        return f"DATE_TRUNC('{_SPANS[function]}', {_text(operands[0])})"
+    if function in _CASTS and len(operands) == 1:
+        return f"CAST({_text(operands[0])} AS {_CASTS[function]})"
     name = _NAMES.get(function) or Call.Function.Name(function).removeprefix("FUNCTION_")
     return f"{name}({', '.join(_text(operand) for operand in operands)})"
 

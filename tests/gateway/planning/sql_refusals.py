@@ -67,6 +67,7 @@ QUALIFY without a window | SELECT COUNT(*) AS n FROM visits QUALIFY n > 5 | not_
 a window function in HAVING | SELECT COUNT(*) FROM visits HAVING RANK() OVER (ORDER BY COUNT(*)) = 1 | not_supported
 partitions by what is no key | SELECT RANK() OVER (PARTITION BY urgent ORDER BY COUNT(*)) FROM visits | raw_columns
 frames by values | SELECT SUM(COUNT(*)) OVER (ORDER BY COUNT(*) RANGE 3 PRECEDING) FROM visits | not_supported
+ranks without an order | SELECT clinic, COUNT(*), RANK() FROM visits GROUP BY clinic | not_supported
 keys of other rows | SELECT COUNT(*), LAG(clinic) OVER (ORDER BY clinic) FROM visits GROUP BY clinic | raw_columns
 
 # Joins and sub-queries
@@ -91,6 +92,7 @@ WITH RECURSIVE | WITH RECURSIVE a AS (SELECT person FROM visits) SELECT COUNT(*)
 # Look-up tables
 a key twice | SELECT COUNT(*) FROM visits JOIN (VALUES ('Ulm', 1), ('Ulm', 2)) AS t(city, n) USING (city) | repeated_key
 a look-up without a key | SELECT COUNT(*) FROM visits, (VALUES ('Ulm', 1)) AS t(city, n) | join_not_on_key
+keys that no row can have | SELECT COUNT(*) FROM visits JOIN (VALUES ('N', 1)) t(clinic, n) USING (clinic) | no_such_key
 keys of another type | SELECT COUNT(*) FROM visits JOIN (VALUES ('1', 'a')) AS t(stay, x) USING (stay) | type_mismatch
 fractions as keys | SELECT COUNT(*) FROM visits JOIN (VALUES (1.5, 'a')) AS t(pain, x) USING (pain) | type_mismatch
 rows of different lengths | SELECT COUNT(*) FROM visits JOIN (VALUES ('Ulm', 1), ('Graz')) t(city) USING (city) | lookup

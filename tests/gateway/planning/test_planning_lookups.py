@@ -309,6 +309,14 @@ REFUSED = [
     ("JOIN (VALUES ('a', 1)) t(k, K) ON k = note", "'a', 1", "repeated_column", "called K"),
     ("JOIN (VALUES ('a', days)) t(k, v) ON k = note", "days", "not_supported", "constants"),
     ("JOIN (VALUES ('a', 1 + 1)) t(k, v) ON k = note", "1 + 1", "not_supported", "constants"),
+    (
+        "JOIN (VALUES ('HDL', 1)) t(k, v) ON k = test",
+        "k = test",
+        "no_such_key",
+        "No declared value of Test is a key of t",
+    ),
+    ("LEFT JOIN (VALUES ('HDL', 1)) t(test, v) USING (test)", "test)", "no_such_key", "is a key of t"),
+    ("JOIN (VALUES ('x', 1)) t(k, v) ON v = weeks AND k = test", "k = test", "no_such_key", "is a key of t"),
     ("JOIN (VALUES ('a', 1)) t(k, v) ON TRUE", "'a', 1", "join_not_on_key", "columns of its own"),
     ("JOIN (VALUES ('a', 1)) t(k, v) ON k < note", "k < note", "join_not_on_key", "columns of its own"),
     ("JOIN (VALUES ('a', 1)) t(k, v) ON k = v", "k = v", "join_not_on_key", "columns of its own"),
@@ -324,10 +332,47 @@ REFUSED = [
     ("JOIN (VALUES ('a', 1)) t(note, v) ON note = test", "note = test", "ambiguous_column", "note"),
     ("JOIN (VALUES ('a', 1)) t(k, days) ON k = note WHERE days > 1", "days > 1", "ambiguous_column", "days"),
     ("JOIN (VALUES ('a', 1)) labs(k, v) ON k = note", "'a', 1", "ambiguous_table", "labs"),
+    (
+        "JOIN (VALUES ('a', 1)) t(code, v) ON t.cod = note",
+        "t.cod = note",
+        "unknown_column",
+        "look-up t has no column cod",
+    ),
+    ("JOIN (VALUES ('a', 1)) t(code, v) ON cod = note", "cod = note", "unknown_column", "look-up t has no column cod"),
+    ("JOIN (VALUES ('a', 1)) t(code, v) USING (cod)", "cod)", "unknown_column", "look-up t has no column cod"),
+    (
+        "JOIN (VALUES ('a', 1)) t(k, v) ON k = note WHERE w > 1",
+        "w > 1",
+        "unknown_column",
+        "labs or the look-up t has no",
+    ),
     ("JOIN (VALUES (7, 1)) t(k, v) ON k = id", "id", "privacy_unit", "privacy unit"),
     ("JOIN (VALUES (7, 1)) t(id, v) USING (id)", "id)", "privacy_unit", "privacy unit"),
     ("JOIN (VALUES ('a', 1)) t(k, v) ON k = note WHERE w > 1", "w > 1", "unknown_column", "w"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("rest", "hint"),
+    [
+        ("JOIN (VALUES ('a', 1)) t(code, v) ON t.cod = note", "Did you mean code?"),
+        ("JOIN (VALUES ('a', 1)) t(code, v) ON t.x = note", "The columns are code, v."),
+        ("JOIN region USING (note)", "--lookup region=FILE"),
+        ("WHERE note IN (SELECT note FROM region)", "--lookup region=FILE"),
+        ("JOIN patient USING (note)", "Did you mean patients?"),
+        ("WHERE note IN (SELECT k FROM (VALUES ('a', 1)) t(k, v) WHERE v > 0)", "Leave rows out where t is written"),
+        (
+            "JOIN (VALUES ('1', 'a')) t(weeks, v) USING (weeks)",
+            "in a file, in every row of weeks; or join on CAST(weeks",
+        ),
+    ],
+)
+def test_the_hint_is_about_the_look_up(planned: Planner, rest: str, hint: str) -> None:
+    assert hint in str(refusal(planned, f"SELECT COUNT(*) FROM labs {rest}").hint)
+
+
+def test_what_the_hint_about_texts_says_can_be_asked(planned: Planner) -> None:
+    assert planned("SELECT COUNT(*) FROM labs JOIN (VALUES ('1', 'a')) t(k, v) ON k = CAST(weeks AS VARCHAR)")
 
 
 @pytest.mark.parametrize(("join", "there", "code", "said"), REFUSED)
@@ -367,7 +412,7 @@ LISTS = [
     ("weeks IN (SELECT k + 1 FROM t)", "unknown_column", "has no column k + 1"),
     ("weeks IN (SELECT some FROM t)", "not_supported", "has NULL in it"),
     ("weeks IN (FROM t)", "unknown_column", "has no column *"),
-    ("weeks IN (SELECT k FROM t WHERE k > 1)", "across_units", "other people"),
+    ("weeks IN (SELECT k FROM t WHERE k > 1)", "not_supported", "so no WHERE"),
     ("COUNT(*) IN (SELECT k FROM t)", "not_supported", "cannot be asked"),
 ]
 
@@ -405,10 +450,10 @@ def test_keys_have_a_largest_number_and_a_largest_length(declaration: DatasetDec
     for length, fits in ((498, True), (499, False)):
         pairs = table("many", {"a": COLUMN_TYPE_STRING, "b": COLUMN_TYPE_STRING}, ["x" * length, "y" * length])
         if fits:
-            assert asked(declaration, f"{sql} a = note AND b = test", pairs)
+            assert asked(declaration, f"{sql} a = note AND b = UPPER(note)", pairs)
         else:
             with pytest.raises(Problem, match="too long together"):
-                asked(declaration, f"{sql} a = note AND b = test", pairs)
+                asked(declaration, f"{sql} a = note AND b = UPPER(note)", pairs)
 
 
 def test_a_column_near_what_was_meant_is_found_beside_a_look_up(planned: Planner) -> None:

@@ -139,6 +139,8 @@ def test_is_refused(planned: Planner, sql: str, kind: Kind, code: str, position:
     [
         ("SELECT COUNT(*) FROM lab", "Did you mean labs?"),
         ("SELECT COUNT(*) FROM labs WHERE vaule > 3", "Did you mean value?"),
+        ("SELECT COUNT(*) FROM labs WHERE test = hdl", "A text stands in single quotes: write 'hdl'."),
+        ('SELECT COUNT(*) FROM labs WHERE test = "hdl"', "A text stands in single quotes: write 'hdl'."),
         ("SELECT test, COUNT(*) FROM labs", "Add GROUP BY Test."),
         (
             "SELECT COUNT(*) FROM labs GROUP BY SQRT(weeks)",

@@ -137,6 +137,19 @@ class TestAFirstStageForKeys:
         assert "20 % of the price" in notes[0]
         assert "5 % of the price" in notes[-1]
 
+    @pytest.mark.parametrize("key", ["seen", "at"])
+    def test_says_of_dates_how_to_group_by_fewer(self, key: str) -> None:
+        notes = stage_notes(asked(f"SELECT {key}, COUNT(*) FROM labs GROUP BY {key}").plan)
+        assert any(f"group by DATE_TRUNC('month', {key})" in note for note in notes)
+        assert not any("DATE_TRUNC" in note for note in stage_notes(asked(NOTES).plan))
+
+    @pytest.mark.parametrize("key", ["seen", "CAST(at AS DATE)", "DATE_TRUNC('month', at)"])
+    def test_is_not_needed_for_dates_in_a_range_as_the_hint_says(self, key: str) -> None:
+        assert asked(f"SELECT {key}, COUNT(*) FROM labs GROUP BY 1").outlook is not None
+        column = "seen" if key == "seen" else "at"
+        sql = f"SELECT {key}, COUNT(*) FROM labs WHERE {column} BETWEEN '2024-01-01' AND '2024-12-31' GROUP BY 1"
+        assert asked(sql).outlook is None
+
 
 class TestWhatIsRefusedBeforeAnythingIsSpent:
     def test_a_number_that_is_hardly_ever_equal(self) -> None:
@@ -209,6 +222,19 @@ class TestASecondStage:
         problem = refused(NOTES, FirstStage(((),), NOTHING_SEEN))
         assert (problem.kind, problem.code) == (Kind.REFUSED, "no_keys")
         assert "is spent" in problem.message
+
+    @pytest.mark.parametrize(
+        ("key", "hint"),
+        [
+            ("seen", "group by DATE_TRUNC('month', seen), or by seen with a range in WHERE"),
+            ("at", "or by CAST(at AS DATE) with a range"),
+            ("DATE_TRUNC('month', seen)", "group by DATE_TRUNC('quarter', seen)"),
+            ("note", "group by something coarser."),
+        ],
+    )
+    def test_without_keys_the_hint_is_a_way_to_fewer(self, key: str, hint: str) -> None:
+        problem = refused(f"SELECT {key}, COUNT(*) FROM labs GROUP BY 1", FirstStage(((),), NOTHING_SEEN))
+        assert hint in str(problem.hint)
 
     def test_does_not_exist_with_too_many_groups(self) -> None:
         many = tuple(range(400))

@@ -222,6 +222,33 @@ def test_rows_of_people_are_no_rows_of_the_answer(planned: Planner) -> None:
     assert refusal(planned, "SELECT value, RANK() OVER (ORDER BY COUNT(*)) FROM labs").code == "raw_columns"
 
 
+@pytest.mark.parametrize(
+    ("items", "hint"),
+    [
+        ("test, SUM(value) OVER (ORDER BY test)", "Add GROUP BY Test, and write SUM(SUM(value)) OVER (...)"),
+        ("seen, 1 + MAX(note) OVER ()", "Add GROUP BY seen, and write MAX(COUNT(note)) OVER (...)"),
+        ("test, RANK() OVER (ORDER BY COUNT(*))", "Add GROUP BY Test."),
+        ("SUM(value) OVER (PARTITION BY test)", "Add GROUP BY Test, and put an aggregate inside"),
+    ],
+)
+def test_a_window_over_rows_of_people_says_at_once_what_works(planned: Planner, items: str, hint: str) -> None:
+    problem = refusal(planned, f"SELECT {items} FROM labs")
+    assert problem.code == "raw_columns"
+    assert hint in str(problem.hint)
+
+
+@pytest.mark.parametrize(
+    "written", ["RANK()", "ROW_NUMBER()", "DENSE_RANK()", "NTILE(4)", "LAG(COUNT(*))", "PERCENT_RANK()", "CUME_DIST()"]
+)
+def test_a_rank_needs_over(planned: Planner, written: str) -> None:
+    sql = "SELECT test, COUNT(*), {} FROM labs GROUP BY test"
+    problem = refusal(planned, sql.format(written))
+    assert "needs OVER (ORDER BY ...)" in problem.message
+    over = f"{written} OVER (ORDER BY COUNT(*) DESC)"
+    assert problem.hint == f"Write {over}."
+    assert planned(sql.format(over))
+
+
 # HISTOGRAM.
 
 
@@ -335,28 +362,33 @@ def test_of_each_group_they_are_the_first_by_count_within_it(planned: Planner) -
     ("items", "rest", "code", "at", "hint"),
     [
         ("HISTOGRAM(value), COUNT(*)", "", "not_supported", "COUNT(*)", "GROUP BY WIDTH_BUCKET(value, 0, 300, 10)"),
+        ("HISTOGRAM(value, 5), COUNT(*)", "", "not_supported", "COUNT(*)", "WIDTH_BUCKET(value, 0, 300, 5)"),
+        # As many whole numbers in each: 16,001 in 3 ranges.
+        ("HISTOGRAM(days, 3), COUNT(*)", "", "not_supported", "COUNT(*)", "WIDTH_BUCKET(days, -8000, 8002, 3)"),
         ("COUNT(*), HISTOGRAM(test)", "", "not_supported", "COUNT(*), HIST", "GROUP BY Test"),
         ("HISTOGRAM(value), HISTOGRAM(days)", "", "not_supported", "HISTOGRAM(days", "by itself"),
         ("HISTOGRAM(value)", "HAVING COUNT(*) > 3", "not_supported", "COUNT(*) > 3", "Leave HAVING out"),
-        ("HISTOGRAM(value)", "ORDER BY 1", "not_supported", "1", "Leave ORDER BY out"),
-        ("HISTOGRAM(value)", "LIMIT 3", "not_supported", "3", "Leave LIMIT out"),
+        ("HISTOGRAM(value)", "ORDER BY 1", "not_supported", "1", "Leave ORDER BY out."),
+        ("HISTOGRAM(value)", "LIMIT 3", "not_supported", "3", "Leave LIMIT out, or write"),
         ("DISTINCT HISTOGRAM(value)", "", "not_supported", "HISTOGRAM(valu", "Leave DISTINCT out"),
         ("HISTOGRAM()", "", "not_supported", "HISTOGRAM() FR", "HISTOGRAM(x, 10)"),
-        ("HISTOGRAM(value, 0)", "", "not_supported", "0)", "Write 1"),
+        ("HISTOGRAM(value, 0)", "", "not_supported", "0)", "Write HISTOGRAM(value, 10)."),
         ("HISTOGRAM(value, [0, 10])", "", "not_supported", "0, 10])", "HISTOGRAM(x, 10)"),
         ("HISTOGRAM(value, days)", "", "not_supported", "days)", "Write a number"),
         ("HISTOGRAM(test, 5)", "", "not_numeric", "test, 5)", "HISTOGRAM(Test)"),
         ("HISTOGRAM(weeks, 5)", "", "no_bounds", "weeks, 5)", "LEAST(GREATEST(weeks, lower), upper)"),
+        ("HISTOGRAM(weeks)", "", "no_bounds", "weeks)", "or COUNT(*) and GROUP BY weeks"),
         ("HISTOGRAM(weeks * 0.5)", "", "no_bounds", "weeks * 0.5) F", "WHERE"),
         ("HISTOGRAM(SUM(value))", "", "not_supported", "SUM(value)) FR", "of a column"),
         ("HISTOGRAM(nothing)", "", "unknown_column", "nothing)", "Did you mean"),
         ("HISTOGRAM(id)", "", "privacy_unit", "id)", "COUNT(DISTINCT id)"),
         ("test, HISTOGRAM(value)", "", "raw_columns", "test, HISTOGRA", "GROUP BY Test"),
         ("APPROX_TOP_K(test)", "", "not_supported", "APPROX_TOP_K(t", "APPROX_TOP_K(x, 10)"),
-        ("APPROX_TOP_K(test, 0)", "", "not_supported", "0)", "Write 1"),
-        ("APPROX_TOP_K(test, 1.5)", "", "not_supported", "1.5)", "Write 1"),
+        ("APPROX_TOP_K(test, 0)", "", "not_supported", "0)", "Write APPROX_TOP_K(Test, 10)."),
+        ("APPROX_TOP_K(test, -1)", "", "not_supported", "1)", "Write APPROX_TOP_K(Test, 10)."),
+        ("APPROX_TOP_K(test, 1.5)", "", "not_supported", "1.5)", "Write APPROX_TOP_K(Test, 10)."),
         ("APPROX_TOP_K(value, 3)", "", "undeclared_group_key", "value, 3)", "FLOOR(value / 10)"),
-        ("APPROX_TOP_K(test, 3), AVG(value)", "", "not_supported", "AVG(value) FRO", "ORDER BY COUNT(*) DESC"),
+        ("APPROX_TOP_K(test, 3), AVG(value)", "", "not_supported", "AVG(value) FRO", "ORDER BY COUNT(*) DESC LIMIT 3"),
         ("APPROX_TOP_K(test, 3)", "GROUP BY ROLLUP (fasting)", "not_supported", "fasting)", "Ask for each set"),
     ],
 )
