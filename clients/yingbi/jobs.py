@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -33,7 +32,6 @@ FINAL = frozenset({"succeeded", "failed", "refused", "cancelled"})
 _KIND_OF_END = {"failed": Kind.FAILED, "cancelled": Kind.FAILED, "refused": Kind.REFUSED}
 _RECONNECTS = 5
 _RECONNECT_SECONDS = 0.2
-_NUMBERED = re.compile(r"/[1-9]\d*\Z")
 
 
 @dataclass(frozen=True)
@@ -299,10 +297,7 @@ class Answer:
     @property
     def is_of_batch(self) -> bool:
         """Whether the job is one of a batch's, whose epsilon is not its own."""
-        # A batch's request ids end in /1, /2 and so on; one of a single plan charges all that its epsilon buys.
-        # The developer may have chosen such an id for a question by itself: that charges all of it too.
-        is_numbered = _NUMBERED.search(self.job.message.request_id) is not None
-        return is_numbered and not self.stages and stages.may_be_second_stage(self.plan)
+        return bool(self.job.message.batch)
 
     @property
     def price(self) -> str:

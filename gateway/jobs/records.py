@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
-from yingbi.api.v1.job_pb2 import Failure, Job, SignedApproval, SignedAuthorization
+from yingbi.api.v1.job_pb2 import Authorization, Failure, Job, SignedApproval, SignedAuthorization
 from yingbi.api.v1.receipt_pb2 import Receipt
 
 from gateway.jobs import states
@@ -172,6 +172,7 @@ def store_release(connection: Connection, record: JobRecord, receipt: Receipt) -
 
 def _record(connection: Connection, row: Any) -> JobRecord:
     """`row` has the columns of `jobs` as attributes."""
+    authorization = SignedAuthorization.FromString(row.authorization)
     message = Job(
         job=row.job,
         state=row.state,
@@ -182,6 +183,7 @@ def _record(connection: Connection, row: Any) -> JobRecord:
         replayed=bool(row.replayed),
         sequence=row.sequence,
         developer=row.developer,
+        batch=Authorization.FromString(authorization.body).batch,
         failure=Failure.FromString(row.failure) if row.failure else None,
         progress=states.name_of(row.state),
     )
@@ -196,7 +198,7 @@ def _record(connection: Connection, row: Any) -> JobRecord:
         dataset=row.dataset,
         plan=row.plan,
         plan_hash=row.plan_hash,
-        authorization=SignedAuthorization.FromString(row.authorization),
+        authorization=authorization,
         approval=SignedApproval.FromString(row.approval) if row.approval else None,
         registration=RegisterDatasetRequest.FromString(row.registration),
         state=row.state,

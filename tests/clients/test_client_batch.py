@@ -99,7 +99,12 @@ class MadeUpGateway:
             assert authorization.rho_units == total_rho_units(Plan.FromString(plan))
             name = f"job-{len(self.jobs) + 1}"
             self.jobs[name] = job_pb2.Job(
-                job=name, state=job_pb2.JOB_STATE_QUEUED, plan=plan, sequence=1, request_id=authorization.request_id
+                job=name,
+                state=job_pb2.JOB_STATE_QUEUED,
+                plan=plan,
+                sequence=1,
+                request_id=authorization.request_id,
+                batch=authorization.batch,
             )
         return job_pb2.BatchJobs(jobs=self.jobs.values())
 

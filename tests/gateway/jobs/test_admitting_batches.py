@@ -134,6 +134,7 @@ def _authorized(plan: bytes, request_id: str) -> AuthorizedPlan:
         delta=1e-7,
         request_id=request_id,
         developer_key=ADA.key,
+        batch=request_id.rpartition("/")[0],
     )
     body = authorization.SerializeToString(deterministic=True)
     return AuthorizedPlan(authorization=authorization, signature=digests.sign(KEY, digests.AUTHORIZATION, body))
@@ -157,6 +158,10 @@ def test_all_plans_are_charged_queued_and_started(gateway: Gateway) -> None:
 def test_a_job_shows_the_questions_that_it_is_for(gateway: Gateway) -> None:
     jobs = gateway.ask(QUESTIONS[0], QUESTIONS[1], f"{QUESTIONS[2]};").jobs
     assert [job.sql for job in jobs] == [f"{QUESTIONS[0]};\n{QUESTIONS[2]}", QUESTIONS[1]]
+
+
+def test_a_job_says_which_batch_it_is_of(gateway: Gateway) -> None:
+    assert {job.batch for job in gateway.ask(*QUESTIONS).jobs} == {"mine"}
 
 
 def test_what_does_not_fit_is_not_charged_in_part(gateway: Gateway) -> None:

@@ -28,15 +28,15 @@ from yingbi.api.v1 import plan_pb2 as yingbi_dot_api_dot_v1_dot_plan__pb2
 from yingbi.api.v1 import receipt_pb2 as yingbi_dot_api_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17yingbi/api/v1/job.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x18yingbi/api/v1/plan.proto\x1a\x1byingbi/api/v1/receipt.proto\"\xab\x01\n\x05Query\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0b\x61uto_bounds\x18\x05 \x01(\x08\x12\x13\n\x0b\x66irst_stage\x18\x06 \x01(\t\x12+\n\x07lookups\x18\x08 \x03(\x0b\x32\x1a.yingbi.api.v1.LookUpTableB\x08\n\x06_delta\"\xeb\x01\n\x0bLookUpTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x07\x63olumns\x18\x02 \x03(\x0b\x32!.yingbi.api.v1.LookUpTable.Column\x12,\n\x04rows\x18\x03 \x03(\x0b\x32\x1e.yingbi.api.v1.LookUpTable.Row\x1a?\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.yingbi.api.v1.ColumnType\x1a+\n\x03Row\x12$\n\x06values\x18\x01 \x03(\x0b\x32\x14.yingbi.api.v1.Value\":\n\x13PreviewQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\"\x86\x01\n\x07Preview\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12%\n\x06\x62udget\x18\x02 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\r\n\x05notes\x18\x03 \x03(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07outlook\x18\x05 \x01(\x0c\"\x81\x01\n\x12SubmitQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\x12\x33\n\rauthorization\x18\x02 \x01(\x0b\x32\x1c.yingbi.api.v1.Authorization\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xc1\x01\n\rAuthorization\x12\x11\n\tplan_hash\x18\x01 \x01(\x0c\x12\x11\n\trho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12+\n\x07\x65xpires\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdeveloper_key\x18\x06 \x01(\x0c\x12\r\n\x05\x62\x61tch\x18\x07 \x01(\t\x12\x14\n\x0c\x62\x61tch_digest\x18\x08 \x01(\x0c\"6\n\x13SignedAuthorization\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"@\n\x08\x41pproval\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tplan_hash\x18\x02 \x01(\x0c\x12\x14\n\x0coperator_key\x18\x03 \x01(\x0c\"1\n\x0eSignedApproval\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"6\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\"\xf8\x02\n\x03Job\x12\x0b\n\x03job\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x0c\n\x04plan\x18\x05 \x01(\x0c\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x10\n\x08progress\x18\x08 \x01(\t\x12\'\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x16.yingbi.api.v1.Failure\x12\x10\n\x08replayed\x18\n \x01(\x08\x12%\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\'\n\x07receipt\x18\x0c \x01(\x0b\x32\x16.yingbi.api.v1.Receipt\x12\r\n\x05notes\x18\r \x03(\t\x12\x10\n\x08sequence\x18\x0e \x01(\x04\x12\x11\n\tdeveloper\x18\x0f \x01(\t\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"6\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.yingbi.api.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x10\x43\x61ncelJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"D\n\x11\x41pproveJobRequest\x12/\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\"/\n\x10RefuseJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"Y\n\nBatchQuery\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x03(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_delta\"?\n\x13PreviewBatchRequest\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.BatchQuery\"\x94\x01\n\x04View\x12&\n\x07outputs\x18\x01 \x03(\x0b\x32\x15.yingbi.api.v1.Output\x12\x31\n\rgrouping_sets\x18\x02 \x03(\x0b\x32\x1a.yingbi.api.v1.GroupingSet\x12\x31\n\x0cpresentation\x18\x03 \x01(\x0b\x32\x1b.yingbi.api.v1.Presentation\"O\n\rBatchQuestion\x12\x0c\n\x04plan\x18\x01 \x01(\r\x12!\n\x04view\x18\x02 \x01(\x0b\x32\x13.yingbi.api.v1.View\x12\r\n\x05notes\x18\x03 \x03(\t\"\x9d\x01\n\x0c\x42\x61tchPreview\x12\r\n\x05plans\x18\x01 \x03(\x0c\x12/\n\tquestions\x18\x02 \x03(\x0b\x32\x1c.yingbi.api.v1.BatchQuestion\x12%\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\"X\n\x0e\x41uthorizedPlan\x12\x33\n\rauthorization\x18\x01 \x01(\x0b\x32\x1c.yingbi.api.v1.Authorization\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"l\n\x12SubmitBatchRequest\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.BatchQuery\x12,\n\x05plans\x18\x02 \x03(\x0b\x32\x1d.yingbi.api.v1.AuthorizedPlan\"-\n\tBatchJobs\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.yingbi.api.v1.Job*\xee\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_PREVIEWED\x10\x01\x12\"\n\x1eJOB_STATE_WAITING_FOR_APPROVAL\x10\x02\x12\x14\n\x10JOB_STATE_QUEUED\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x05\x12\x14\n\x10JOB_STATE_FAILED\x10\x06\x12\x15\n\x11JOB_STATE_REFUSED\x10\x07\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x08\x32\xce\x05\n\nJobService\x12J\n\x0cPreviewQuery\x12\".yingbi.api.v1.PreviewQueryRequest\x1a\x16.yingbi.api.v1.Preview\x12\x44\n\x0bSubmitQuery\x12!.yingbi.api.v1.SubmitQueryRequest\x1a\x12.yingbi.api.v1.Job\x12O\n\x0cPreviewBatch\x12\".yingbi.api.v1.PreviewBatchRequest\x1a\x1b.yingbi.api.v1.BatchPreview\x12J\n\x0bSubmitBatch\x12!.yingbi.api.v1.SubmitBatchRequest\x1a\x18.yingbi.api.v1.BatchJobs\x12:\n\x06GetJob\x12\x1c.yingbi.api.v1.GetJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\x08WatchJob\x12\x1e.yingbi.api.v1.WatchJobRequest\x1a\x12.yingbi.api.v1.Job0\x01\x12K\n\x08ListJobs\x12\x1e.yingbi.api.v1.ListJobsRequest\x1a\x1f.yingbi.api.v1.ListJobsResponse\x12@\n\tCancelJob\x12\x1f.yingbi.api.v1.CancelJobRequest\x1a\x12.yingbi.api.v1.Job\x12\x42\n\nApproveJob\x12 .yingbi.api.v1.ApproveJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\tRefuseJob\x12\x1f.yingbi.api.v1.RefuseJobRequest\x1a\x12.yingbi.api.v1.Jobb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17yingbi/api/v1/job.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x18yingbi/api/v1/plan.proto\x1a\x1byingbi/api/v1/receipt.proto\"\xab\x01\n\x05Query\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0b\x61uto_bounds\x18\x05 \x01(\x08\x12\x13\n\x0b\x66irst_stage\x18\x06 \x01(\t\x12+\n\x07lookups\x18\x08 \x03(\x0b\x32\x1a.yingbi.api.v1.LookUpTableB\x08\n\x06_delta\"\xeb\x01\n\x0bLookUpTable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x07\x63olumns\x18\x02 \x03(\x0b\x32!.yingbi.api.v1.LookUpTable.Column\x12,\n\x04rows\x18\x03 \x03(\x0b\x32\x1e.yingbi.api.v1.LookUpTable.Row\x1a?\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.yingbi.api.v1.ColumnType\x1a+\n\x03Row\x12$\n\x06values\x18\x01 \x03(\x0b\x32\x14.yingbi.api.v1.Value\":\n\x13PreviewQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\"\x86\x01\n\x07Preview\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12%\n\x06\x62udget\x18\x02 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\r\n\x05notes\x18\x03 \x03(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07outlook\x18\x05 \x01(\x0c\"\x81\x01\n\x12SubmitQueryRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.yingbi.api.v1.Query\x12\x33\n\rauthorization\x18\x02 \x01(\x0b\x32\x1c.yingbi.api.v1.Authorization\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xc1\x01\n\rAuthorization\x12\x11\n\tplan_hash\x18\x01 \x01(\x0c\x12\x11\n\trho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12+\n\x07\x65xpires\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdeveloper_key\x18\x06 \x01(\x0c\x12\r\n\x05\x62\x61tch\x18\x07 \x01(\t\x12\x14\n\x0c\x62\x61tch_digest\x18\x08 \x01(\x0c\"6\n\x13SignedAuthorization\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"@\n\x08\x41pproval\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tplan_hash\x18\x02 \x01(\x0c\x12\x14\n\x0coperator_key\x18\x03 \x01(\x0c\"1\n\x0eSignedApproval\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"6\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\"\x87\x03\n\x03Job\x12\x0b\n\x03job\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0b\n\x03sql\x18\x04 \x01(\t\x12\x0c\n\x04plan\x18\x05 \x01(\x0c\x12+\n\x07\x63reated\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x10\n\x08progress\x18\x08 \x01(\t\x12\'\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x16.yingbi.api.v1.Failure\x12\x10\n\x08replayed\x18\n \x01(\x08\x12%\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\'\n\x07receipt\x18\x0c \x01(\x0b\x32\x16.yingbi.api.v1.Receipt\x12\r\n\x05notes\x18\r \x03(\t\x12\x10\n\x08sequence\x18\x0e \x01(\x04\x12\x11\n\tdeveloper\x18\x0f \x01(\t\x12\r\n\x05\x62\x61tch\x18\x10 \x01(\t\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"6\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.yingbi.api.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x10\x43\x61ncelJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"D\n\x11\x41pproveJobRequest\x12/\n\x08\x61pproval\x18\x01 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\"/\n\x10RefuseJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"Y\n\nBatchQuery\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x03(\t\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x12\n\x05\x64\x65lta\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_delta\"?\n\x13PreviewBatchRequest\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.BatchQuery\"\x94\x01\n\x04View\x12&\n\x07outputs\x18\x01 \x03(\x0b\x32\x15.yingbi.api.v1.Output\x12\x31\n\rgrouping_sets\x18\x02 \x03(\x0b\x32\x1a.yingbi.api.v1.GroupingSet\x12\x31\n\x0cpresentation\x18\x03 \x01(\x0b\x32\x1b.yingbi.api.v1.Presentation\"O\n\rBatchQuestion\x12\x0c\n\x04plan\x18\x01 \x01(\r\x12!\n\x04view\x18\x02 \x01(\x0b\x32\x13.yingbi.api.v1.View\x12\r\n\x05notes\x18\x03 \x03(\t\"\x9d\x01\n\x0c\x42\x61tchPreview\x12\r\n\x05plans\x18\x01 \x03(\x0c\x12/\n\tquestions\x18\x02 \x03(\x0b\x32\x1c.yingbi.api.v1.BatchQuestion\x12%\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.yingbi.api.v1.JobState\"X\n\x0e\x41uthorizedPlan\x12\x33\n\rauthorization\x18\x01 \x01(\x0b\x32\x1c.yingbi.api.v1.Authorization\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"l\n\x12SubmitBatchRequest\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.BatchQuery\x12,\n\x05plans\x18\x02 \x03(\x0b\x32\x1d.yingbi.api.v1.AuthorizedPlan\"-\n\tBatchJobs\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.yingbi.api.v1.Job*\xee\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_STATE_PREVIEWED\x10\x01\x12\"\n\x1eJOB_STATE_WAITING_FOR_APPROVAL\x10\x02\x12\x14\n\x10JOB_STATE_QUEUED\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x05\x12\x14\n\x10JOB_STATE_FAILED\x10\x06\x12\x15\n\x11JOB_STATE_REFUSED\x10\x07\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x08\x32\xce\x05\n\nJobService\x12J\n\x0cPreviewQuery\x12\".yingbi.api.v1.PreviewQueryRequest\x1a\x16.yingbi.api.v1.Preview\x12\x44\n\x0bSubmitQuery\x12!.yingbi.api.v1.SubmitQueryRequest\x1a\x12.yingbi.api.v1.Job\x12O\n\x0cPreviewBatch\x12\".yingbi.api.v1.PreviewBatchRequest\x1a\x1b.yingbi.api.v1.BatchPreview\x12J\n\x0bSubmitBatch\x12!.yingbi.api.v1.SubmitBatchRequest\x1a\x18.yingbi.api.v1.BatchJobs\x12:\n\x06GetJob\x12\x1c.yingbi.api.v1.GetJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\x08WatchJob\x12\x1e.yingbi.api.v1.WatchJobRequest\x1a\x12.yingbi.api.v1.Job0\x01\x12K\n\x08ListJobs\x12\x1e.yingbi.api.v1.ListJobsRequest\x1a\x1f.yingbi.api.v1.ListJobsResponse\x12@\n\tCancelJob\x12\x1f.yingbi.api.v1.CancelJobRequest\x1a\x12.yingbi.api.v1.Job\x12\x42\n\nApproveJob\x12 .yingbi.api.v1.ApproveJobRequest\x1a\x12.yingbi.api.v1.Job\x12@\n\tRefuseJob\x12\x1f.yingbi.api.v1.RefuseJobRequest\x1a\x12.yingbi.api.v1.Jobb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yingbi.api.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=2875
-  _globals['_JOBSTATE']._serialized_end=3113
+  _globals['_JOBSTATE']._serialized_start=2890
+  _globals['_JOBSTATE']._serialized_end=3128
   _globals['_QUERY']._serialized_start=160
   _globals['_QUERY']._serialized_end=331
   _globals['_LOOKUPTABLE']._serialized_start=334
@@ -62,37 +62,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAILURE']._serialized_start=1269
   _globals['_FAILURE']._serialized_end=1323
   _globals['_JOB']._serialized_start=1326
-  _globals['_JOB']._serialized_end=1702
-  _globals['_GETJOBREQUEST']._serialized_start=1704
-  _globals['_GETJOBREQUEST']._serialized_end=1732
-  _globals['_WATCHJOBREQUEST']._serialized_start=1734
-  _globals['_WATCHJOBREQUEST']._serialized_end=1788
-  _globals['_LISTJOBSREQUEST']._serialized_start=1790
-  _globals['_LISTJOBSREQUEST']._serialized_end=1846
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1848
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1925
-  _globals['_CANCELJOBREQUEST']._serialized_start=1927
-  _globals['_CANCELJOBREQUEST']._serialized_end=1958
-  _globals['_APPROVEJOBREQUEST']._serialized_start=1960
-  _globals['_APPROVEJOBREQUEST']._serialized_end=2028
-  _globals['_REFUSEJOBREQUEST']._serialized_start=2030
-  _globals['_REFUSEJOBREQUEST']._serialized_end=2077
-  _globals['_BATCHQUERY']._serialized_start=2079
-  _globals['_BATCHQUERY']._serialized_end=2168
-  _globals['_PREVIEWBATCHREQUEST']._serialized_start=2170
-  _globals['_PREVIEWBATCHREQUEST']._serialized_end=2233
-  _globals['_VIEW']._serialized_start=2236
-  _globals['_VIEW']._serialized_end=2384
-  _globals['_BATCHQUESTION']._serialized_start=2386
-  _globals['_BATCHQUESTION']._serialized_end=2465
-  _globals['_BATCHPREVIEW']._serialized_start=2468
-  _globals['_BATCHPREVIEW']._serialized_end=2625
-  _globals['_AUTHORIZEDPLAN']._serialized_start=2627
-  _globals['_AUTHORIZEDPLAN']._serialized_end=2715
-  _globals['_SUBMITBATCHREQUEST']._serialized_start=2717
-  _globals['_SUBMITBATCHREQUEST']._serialized_end=2825
-  _globals['_BATCHJOBS']._serialized_start=2827
-  _globals['_BATCHJOBS']._serialized_end=2872
-  _globals['_JOBSERVICE']._serialized_start=3116
-  _globals['_JOBSERVICE']._serialized_end=3834
+  _globals['_JOB']._serialized_end=1717
+  _globals['_GETJOBREQUEST']._serialized_start=1719
+  _globals['_GETJOBREQUEST']._serialized_end=1747
+  _globals['_WATCHJOBREQUEST']._serialized_start=1749
+  _globals['_WATCHJOBREQUEST']._serialized_end=1803
+  _globals['_LISTJOBSREQUEST']._serialized_start=1805
+  _globals['_LISTJOBSREQUEST']._serialized_end=1861
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1863
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1940
+  _globals['_CANCELJOBREQUEST']._serialized_start=1942
+  _globals['_CANCELJOBREQUEST']._serialized_end=1973
+  _globals['_APPROVEJOBREQUEST']._serialized_start=1975
+  _globals['_APPROVEJOBREQUEST']._serialized_end=2043
+  _globals['_REFUSEJOBREQUEST']._serialized_start=2045
+  _globals['_REFUSEJOBREQUEST']._serialized_end=2092
+  _globals['_BATCHQUERY']._serialized_start=2094
+  _globals['_BATCHQUERY']._serialized_end=2183
+  _globals['_PREVIEWBATCHREQUEST']._serialized_start=2185
+  _globals['_PREVIEWBATCHREQUEST']._serialized_end=2248
+  _globals['_VIEW']._serialized_start=2251
+  _globals['_VIEW']._serialized_end=2399
+  _globals['_BATCHQUESTION']._serialized_start=2401
+  _globals['_BATCHQUESTION']._serialized_end=2480
+  _globals['_BATCHPREVIEW']._serialized_start=2483
+  _globals['_BATCHPREVIEW']._serialized_end=2640
+  _globals['_AUTHORIZEDPLAN']._serialized_start=2642
+  _globals['_AUTHORIZEDPLAN']._serialized_end=2730
+  _globals['_SUBMITBATCHREQUEST']._serialized_start=2732
+  _globals['_SUBMITBATCHREQUEST']._serialized_end=2840
+  _globals['_BATCHJOBS']._serialized_start=2842
+  _globals['_BATCHJOBS']._serialized_end=2887
+  _globals['_JOBSERVICE']._serialized_start=3131
+  _globals['_JOBSERVICE']._serialized_end=3849
 # @@protoc_insertion_point(module_scope)

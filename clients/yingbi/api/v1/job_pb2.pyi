@@ -419,6 +419,7 @@ class Job(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DEVELOPER_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     state: Global___JobState.ValueType
     dataset: _builtins.str
@@ -433,6 +434,8 @@ class Job(_message.Message):
     """Increases by one with every change."""
     developer: _builtins.str
     """Who asked."""
+    batch: _builtins.str
+    """The request id of the batch that the job is a plan of; empty for a question by itself."""
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -465,10 +468,11 @@ class Job(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         sequence: _builtins.int = ...,
         developer: _builtins.str = ...,
+        batch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "created", b"created", "failure", b"failure", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "sql", b"sql", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "sql", b"sql", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
