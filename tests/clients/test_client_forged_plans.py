@@ -140,7 +140,7 @@ def test_a_key_that_is_not_known_yet_is_null_in_a_preview() -> None:
     assert predicted_errors(plan).groups == ((None,), (None,))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_damaged_plan_is_a_table_or_refused(data: st.DataObject) -> None:
     content = bytearray(BASE.SerializeToString())

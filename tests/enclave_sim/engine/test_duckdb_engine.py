@@ -46,7 +46,7 @@ def _encoded(table: pa.Table) -> pa.Table:
     return pa.table(dict(zip(table.column_names, columns, strict=True)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
 @given(cases(), st.integers(1, 5), st.booleans())
 def test_small_parts_of_a_stream_and_sparse_sums_give_the_same_cells(case: Case, rows: int, sparse: bool) -> None:
     expected = cells(ReferenceEngine(), case.tables, case.asked)
