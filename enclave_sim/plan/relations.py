@@ -50,6 +50,9 @@ from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
 MAX_RELATION_PARTS = 20_000
 """Messages in a relation, those of its expressions included."""
 
+WHOLE_UNIT_OPERATORS = ("unit_aggregation", "unit_ranking", "unit_join")
+"""Relations that are made of all rows of a unit."""
+
 MAX_OPERATORS = 64
 MAX_NAME_LENGTH = 200
 MAX_ORDERINGS = 64

@@ -27,7 +27,7 @@ RESERVED_PREFIX = "_yingbi"
 LANGUAGES = ("en", "zh")
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _UNIT_TYPES = (COLUMN_TYPE_INT64, COLUMN_TYPE_STRING)
 _Declared = TypeVar("_Declared", TableDeclaration, ColumnDeclaration)
 
@@ -212,7 +212,7 @@ def _check_one_unit_type(declaration: DatasetDeclaration) -> None:
 
 def _check_identifier(name: str, path: str) -> None:
     _require(
-        _IDENTIFIER.fullmatch(name) is not None,
+        IDENTIFIER.fullmatch(name) is not None,
         path,
         f"{_quoted(name)} is no name; it must match [A-Za-z_][A-Za-z0-9_]* and have at most 63 characters",
     )

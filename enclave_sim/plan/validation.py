@@ -24,7 +24,7 @@ from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.expressions import Trait, check_constant, check_expression
 from enclave_sim.plan.key_selection import check_key_selection
 from enclave_sim.plan.outputs import check_answer
-from enclave_sim.plan.relations import check_relation, max_rows_bound, operators_of
+from enclave_sim.plan.relations import WHOLE_UNIT_OPERATORS, check_relation, max_rows_bound, operators_of
 from enclave_sim.plan.releases import check_prices
 from enclave_sim.plan.sensitivity import (
     MAX_SLOT_BITS,
@@ -47,8 +47,6 @@ MAX_CELLS = 200_000
 MAX_KEYS = 64
 MAX_ROWS = 2**20
 MAX_PARTIES = 10_000
-
-_WHOLE_UNIT_OPERATORS = ("unit_aggregation", "unit_ranking", "unit_join")
 
 
 def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: bytes) -> None:
@@ -110,12 +108,12 @@ def _check_unit_operators(plan: Plan) -> None:
         whole,
         "relation",
         "units may appear at several providers, so nothing can be made of all rows of a unit:"
-        f" {', '.join(_WHOLE_UNIT_OPERATORS)} are not possible",
+        f" {', '.join(WHOLE_UNIT_OPERATORS)} are not possible",
     )
 
 
 def _needs_whole_units(relation: Relation) -> bool:
-    return relation.WhichOneof("kind") in _WHOLE_UNIT_OPERATORS
+    return relation.WhichOneof("kind") in WHOLE_UNIT_OPERATORS
 
 
 def _check_groups(plan: Plan, columns: Mapping[str, Trait]) -> None:

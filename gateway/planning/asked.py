@@ -9,7 +9,7 @@ from sqlglot import exp
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import LookUpTable
 
-from enclave_sim.plan.relations import operators_of
+from enclave_sim.plan.relations import WHOLE_UNIT_OPERATORS, operators_of
 from gateway.planning.aggregates import Aggregate, Function
 from gateway.planning.formulas import aggregates_of
 from gateway.planning.keys import Listed
@@ -27,8 +27,6 @@ _REFUSED = {
     "into": ("A query writes nothing.", "Leave INTO out."),
 }
 _SOURCE = frozenset({"with_", "from_", "joins", "laterals", "where"})
-_UNIT_OPERATORS = ("unit_aggregation", "unit_ranking", "unit_join")
-"""Relations that are made of all rows of a unit."""
 _UNDERSTOOD = _SOURCE | {"expressions", "group", "having", "qualify", "windows", "order", "limit", "offset"}
 
 
@@ -96,7 +94,7 @@ def refuse_units(asked: Asked, parties: int) -> None:
     counts_units = any(aggregate.function is Function.UNITS for aggregate in asked.aggregates)
     counted = next((aggregate.counted for aggregate in asked.aggregates if aggregate.counted is not None), None)
     scattered = parties > 1 and not asked.scope.declaration.units_disjoint
-    if scattered and any(part.WhichOneof("kind") in _UNIT_OPERATORS for part in operators_of(relation)):
+    if scattered and any(part.WhichOneof("kind") in WHOLE_UNIT_OPERATORS for part in operators_of(relation)):
         raise source.refuse(
             "units_not_disjoint",
             "A unit may appear at several providers, so no provider has all rows to join or aggregate for it.",

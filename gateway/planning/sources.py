@@ -6,7 +6,6 @@ within a unit (see `subqueries`). What would need other units' rows is refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +17,7 @@ from yingbi.api.v1.plan_pb2 import Relation, Scan
 
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.relations import columns_of, max_rows_bound
-from enclave_sim.plan.schema import RESERVED_PREFIX, find_table, is_unit
+from enclave_sim.plan.schema import IDENTIFIER, RESERVED_PREFIX, find_table, is_unit
 from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
 from gateway.planning import domains
 from gateway.planning.expressions import compile_condition
@@ -33,8 +32,6 @@ from gateway.planning.subqueries import read_rows
 
 MAX_SELECTS = 32
 """SELECTs in one query, those of WITH counted as often as they are named."""
-
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 def read_source(
@@ -90,7 +87,7 @@ class Names:
 
     def fresh(self, wanted: str) -> str:
         """A name like `wanted` that is new."""
-        usable = _IDENTIFIER.fullmatch(wanted) and not wanted.lower().startswith(RESERVED_PREFIX)
+        usable = IDENTIFIER.fullmatch(wanted) and not wanted.lower().startswith(RESERVED_PREFIX)
         base = wanted[:60] if usable else "column"
         name, number = base, 2
         while name.lower() in self._taken:
