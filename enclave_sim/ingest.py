@@ -22,7 +22,7 @@ from yingbi.api.v1.node_pb2 import IngestReply, IngestRequest
 from enclave_sim import budget
 from enclave_sim.enclave import Enclave
 from enclave_sim.frames import FrameError, read_frame, write_frame
-from enclave_sim.plan.schema import DeclarationError, check_declaration
+from enclave_sim.plan.schema import DeclarationError, check_curious, check_declaration
 from enclave_sim.privacy.accounting import Charge
 from enclave_sim.sealed.shard import seal_shard
 
@@ -52,6 +52,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         request = IngestRequest.FromString(read_frame(stream) or b"")
         declaration = DatasetDeclaration.FromString(request.declaration)
         check_declaration(declaration)
+        check_curious(declaration, len(enclave.epoch.holders))
         _check_ingest_id(request.ingest_id)
         limit = budget.check_limit(enclave.journal.records, declaration)
         tables = {table.name: _read_table(stream) for table in declaration.tables}

@@ -150,7 +150,7 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
     body = ReceiptBody(
         manifest=Manifest.FromString(manifest),
         plan=plan_bytes,
-        mechanism=mechanism_name(plan.noise.parties),
+        mechanism=mechanism_name(plan.noise.parties, plan.noise.curious),
         rho_units=total_rho_units(plan),
         epsilon=plan.epsilon,
         delta=plan.delta,

@@ -153,6 +153,7 @@ class Dataset:
             "unit_namespace": declared.unit_namespace or self.name,
             "max_units": declared.max_units,
             "units_disjoint": declared.units_disjoint,
+            "curious_providers": declared.curious_providers,
             "version": self.version,
             "budget": {"epsilon": declared.budget_epsilon, **self.budget.to_json()},
             "tables": [

@@ -22,7 +22,7 @@ class Release:
     cells: int
 
     def rho_units(self, sigma: int, parties: int) -> int:
-        """What it costs with this σ, in units of 10^-12 of ρ."""
+        """What it costs with this σ where `parties` shares are unknown, in units of 10^-12 of ρ."""
         return rho_units_of(self.delta2_squared, sigma, parties, self.cells)
 
 
@@ -36,6 +36,15 @@ def releases(plan: Plan) -> list[Release]:
     found = [_release(plan, joint)] if joint else []
     found += [_release(plan, (index,)) for index in range(len(plan.statistics)) if index not in joint]
     return sorted(found, key=lambda release: release.statistics)
+
+
+def unknown_shares(plan: Plan) -> int:
+    """How many noise shares protect a release from whoever knows the others: all but those of the curious.
+
+    A party knows its own share, and the sum without it is what it sees. `privacy.gaussian` prices the sum of those
+    that remain; further shares are post-processing. Outsiders meet all of them, and so more noise than they pay for.
+    """
+    return plan.noise.parties - plan.noise.curious
 
 
 def check_prices(plan: Plan) -> None:
@@ -55,7 +64,7 @@ def check_prices(plan: Plan) -> None:
             f"{path}.sigma",
             f"must be from {MIN_SIGMA} to {MAX_SIGMA}, not {sigma}",
         )
-        _require_price(plan, first, release.rho_units(sigma, plan.noise.parties))
+        _require_price(plan, first, release.rho_units(sigma, unknown_shares(plan)))
         for index in others:
             own = plan.statistics[index].sigma
             require(own == sigma, f"statistics[{index}].sigma", f"must be the joint vector's, {sigma}, not {own}")

@@ -61,6 +61,15 @@ def has_bounds(column: ColumnDeclaration) -> bool:
     return column.HasField("lower") and column.HasField("upper")
 
 
+def check_curious(declaration: DatasetDeclaration, providers: int) -> None:
+    """Refuse more curious providers than leave one whose noise they do not know; raises DeclarationError."""
+    _require(
+        declaration.curious_providers < providers,
+        "curious_providers",
+        f"must be below the number of provider nodes, {providers}: at least one noise share stays unknown",
+    )
+
+
 def check_declaration(declaration: DatasetDeclaration) -> None:
     """Refuse a declaration that breaks a rule.
 

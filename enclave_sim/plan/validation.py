@@ -92,6 +92,12 @@ def _check_subject(plan: Plan, declaration: DatasetDeclaration, dataset_version:
 def _check_noise(plan: Plan, declaration: DatasetDeclaration) -> None:
     parties = plan.noise.parties
     require(1 <= parties <= MAX_PARTIES, "noise.parties", f"must be from 1 to {MAX_PARTIES:,}")
+    require(
+        plan.noise.curious == declaration.curious_providers,
+        "noise.curious",
+        f"must be {declaration.curious_providers}, as the dataset declares, not {plan.noise.curious}",
+    )
+    require(plan.noise.curious < parties, "noise.curious", f"must be below the number of parties, {parties}")
     expected = 1 if declaration.units_disjoint else parties
     require(
         plan.noise.parties_per_unit == expected,

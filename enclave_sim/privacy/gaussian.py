@@ -122,10 +122,21 @@ def deviation(sigma: int, parties: int) -> Fraction:
     return 10 * sum((Fraction(1, 2 ** min(e, _LARGEST_EXPONENT)) for e in exponents), Fraction(0))
 
 
-def mechanism_name(parties: int) -> str:
-    """How releases and receipts name the mechanism."""
+def mechanism_name(parties: int, curious: int = 0) -> str:
+    """How releases and receipts name the mechanism that is charged: the sum of the shares that nobody curious knows.
+
+    Args:
+        parties: shares in the released sum, 1 to `MAX_PARTIES`.
+        curious: how many parties may subtract their own, from 0 and below `parties`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
     _check_parties(parties)
-    return "discrete Gaussian" if parties == 1 else f"sum of {parties} discrete Gaussian shares"
+    _check_parties(parties - curious)
+    unknown = parties - curious
+    name = "discrete Gaussian" if unknown == 1 else f"sum of {unknown} discrete Gaussian shares"
+    return f"{name}, of {parties} added, against {curious} curious" if curious else name
 
 
 def _root_above(value: Fraction) -> Fraction:

@@ -25,6 +25,7 @@ from yingbi.api.v1.plan_pb2 import (
 
 from enclave_sim.plan import values
 from enclave_sim.plan.schema import DeclarationError
+from enclave_sim.privacy.gaussian import MAX_PARTIES
 from gateway.governance.declarations import check_declared
 from gateway.governance.yaml_tree import Entry, child_path, read_tree
 
@@ -40,6 +41,7 @@ _DATASET_KEYS = (
     "unit_namespace",
     "max_units",
     "units_disjoint",
+    "curious_providers",
     "budget",
     "tables",
 )
@@ -96,11 +98,16 @@ def _dataset(root: Entry) -> DatasetDeclaration:
         unit_namespace=_optional(root, "unit_namespace", _text) or dataset,
         max_units=_whole(_member(root, "max_units"), _MAX_WHOLE),
         units_disjoint=_truth(_member(root, "units_disjoint")),
+        curious_providers=_optional(root, "curious_providers", _curious) or 0,
         budget_epsilon=_real(_member(budget, "epsilon")),
         budget_delta=_real(_member(budget, "delta")),
         budget_each_organisation_epsilon=_optional(budget, "each_organisation", _each_organisation),
         tables=[_table(name, entry) for name, entry in _mapping(_member(root, "tables")).items()],
     )
+
+
+def _curious(entry: Entry) -> int:
+    return _whole(entry, MAX_PARTIES - 1)
 
 
 def _each_organisation(entry: Entry) -> float:

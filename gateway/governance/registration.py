@@ -9,7 +9,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, RegisterDatasetRequest, ShardRegistration
 
-from enclave_sim.plan.schema import DeclarationError
+from enclave_sim.plan.schema import DeclarationError, check_curious
 from gateway.governance.declarations import check_declared
 
 
@@ -31,6 +31,7 @@ def check_registration(request: RegisterDatasetRequest, epoch: KeyEpoch) -> Regi
     declaration = DatasetDeclaration.FromString(request.declaration)
     try:
         check_declared(declaration)
+        check_curious(declaration, len(epoch.holders))
     except DeclarationError as error:
         raise Problem(Kind.MALFORMED, "metadata", str(error)) from error
     shards = [ShardRegistration.FromString(shard.body) for shard in request.shards]

@@ -19,6 +19,7 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.plan.relations import operators_of
+from enclave_sim.plan.releases import unknown_shares
 from enclave_sim.plan.sensitivity import groups
 from enclave_sim.privacy.clipping import SIXTEENTHS
 from gateway.planning.aggregates import MAX_QUANTILE, MIN_QUANTILE
@@ -53,6 +54,12 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         notes.append("Window functions compute with released values: noise decides between rows that are near.")
     if any(output.formula.HasField("operation") and not is_linear(output.formula) for output in plan.outputs):
         notes.append("Standard errors of computed columns are first-order (delta method): they assume small errors.")
+    if plan.noise.curious:
+        factor = number(round((plan.noise.parties / unknown_shares(plan)) ** 0.5, 3))
+        notes.append(
+            f"The noise is made for up to {plan.noise.curious} curious providers that subtract their own shares: "
+            f"standard errors are {factor} times as large."
+        )
     if plan.noise.parties_per_unit > 1:
         notes.append(
             f"One {declaration.privacy_unit} may appear at {plan.noise.parties_per_unit} providers; "

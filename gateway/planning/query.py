@@ -252,7 +252,11 @@ def draft_of(asked: Asked, setting: Setting) -> Plan:
         statistics=chooser.statistics,
         clipping=Clipping(max_rows=max_rows, max_groups=min(_most_groups(asked), max_rows)),
         fraction_bits=FRACTION_BITS,
-        noise=Noise(parties=setting.parties, parties_per_unit=1 if disjoint else setting.parties),
+        noise=Noise(
+            parties=setting.parties,
+            parties_per_unit=1 if disjoint else setting.parties,
+            curious=scope.declaration.curious_providers,
+        ),
         outputs=outputs,
         epsilon=setting.epsilon,
         delta=setting.delta,

@@ -32,6 +32,7 @@ from yingbi.api.v1.plan_pb2 import (
 from yingbi.api.v1.receipt_pb2 import ContributionBody, ReceiptBody
 
 from enclave_sim.plan.key_selection import MAX_SELECTED_KEYS, selection_price
+from enclave_sim.plan.releases import unknown_shares
 from enclave_sim.plan.sensitivity import JOINABLE
 from enclave_sim.plan.sensitivity import groups as count_groups
 from enclave_sim.plan.values import PythonValue, is_valid, to_python
@@ -156,7 +157,7 @@ def set_bound(plan: Plan, stage: Plan, norms: Sequence[int], rho_units: int) -> 
         statistic.unit_norms.edges,
         [count / step for count in norms],
         deviation=stage.noise.parties**0.5 * statistic.sigma / step,
-        noise=plan.noise.parties_per_unit / (2 * rho) ** 0.5,
+        noise=plan.noise.parties_per_unit * (plan.noise.parties / unknown_shares(plan) / (2 * rho)) ** 0.5,
         groups=count_groups(plan),
     )
     if is_joint:

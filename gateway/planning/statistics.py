@@ -37,7 +37,7 @@ from yingbi.api.v1.plan_pb2 import (
     SumMeasure,
 )
 
-from enclave_sim.plan.releases import releases
+from enclave_sim.plan.releases import releases, unknown_shares
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from gateway.planning import formulas, moments
 from gateway.planning.aggregates import Aggregate, Function
@@ -231,12 +231,12 @@ def set_prices(plan: Plan, shares: Sequence[int]) -> None:
     for release in releases(plan):
         share = sum(shares[index] for index in release.statistics)
         try:
-            sigma = sigma_for(release.delta2_squared, share, plan.noise.parties, release.cells)
+            sigma = sigma_for(release.delta2_squared, share, unknown_shares(plan), release.cells)
         except SigmaTooLargeError as error:
             raise too_little_epsilon() from error
         for index in release.statistics:
             plan.statistics[index].sigma, plan.statistics[index].rho_units = sigma, 0
-        plan.statistics[release.statistics[0]].rho_units = release.rho_units(sigma, plan.noise.parties)
+        plan.statistics[release.statistics[0]].rho_units = release.rho_units(sigma, unknown_shares(plan))
 
 
 def budget_parts(plan: Plan) -> float:

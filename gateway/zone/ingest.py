@@ -31,6 +31,7 @@ from yingbi.api.v1.dataset_pb2 import (
 from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceStub
 from yingbi.api.v1.node_pb2 import IngestReply, IngestRequest
 
+from enclave_sim.plan.schema import DeclarationError, check_curious
 from gateway.governance.metadata import Metadata, read_metadata
 from gateway.zone import client, processes
 from gateway.zone.data_checks import absent_units, check_table, too_many_units
@@ -55,6 +56,10 @@ def _add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], N
     metadata = read_metadata(metadata_file)
     if processes.status(folder).gateway is None:
         raise client.not_up(folder)
+    try:
+        check_curious(metadata.declaration, len(folder.node_names))
+    except DeclarationError as error:
+        raise Problem(Kind.REFUSED, "metadata", f"{metadata_file.name}: {error}.") from error
     declaration = metadata.declaration.SerializeToString(deterministic=True)
     say("checking")
     for table in metadata.declaration.tables:

@@ -60,6 +60,7 @@ class DatasetDeclaration(_message.Message):
     BUDGET_DELTA_FIELD_NUMBER: _builtins.int
     TABLES_FIELD_NUMBER: _builtins.int
     BUDGET_EACH_ORGANISATION_EPSILON_FIELD_NUMBER: _builtins.int
+    CURIOUS_PROVIDERS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     zone: _builtins.str
     grade: _builtins.int
@@ -72,6 +73,10 @@ class DatasetDeclaration(_message.Message):
     budget_delta: _builtins.float
     budget_each_organisation_epsilon: _builtins.float
     """What one organisation may spend of the budget, as epsilon at the budget's delta; absent: all of it."""
+    curious_providers: _builtins.int
+    """Against how many curious providers the noise is made: what is left when they subtract their shares still
+    gives the stated guarantee. Below the number of providers.
+    """
     @_builtins.property
     def title(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """By language tag, "en" and "zh"."""
@@ -94,10 +99,11 @@ class DatasetDeclaration(_message.Message):
         budget_delta: _builtins.float = ...,
         tables: _abc.Iterable[Global___TableDeclaration] | None = ...,
         budget_each_organisation_epsilon: _builtins.float | None = ...,
+        curious_providers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_delta", b"budget_delta", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "budget_epsilon", b"budget_epsilon", "dataset", b"dataset", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_delta", b"budget_delta", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "budget_epsilon", b"budget_epsilon", "curious_providers", b"curious_providers", "dataset", b"dataset", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["budget_each_organisation_epsilon"]  # noqa: Y015
     _WhichOneofArgType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon"]  # noqa: Y015

@@ -1301,19 +1301,23 @@ class Noise(_message.Message):
 
     PARTIES_FIELD_NUMBER: _builtins.int
     PARTIES_PER_UNIT_FIELD_NUMBER: _builtins.int
+    CURIOUS_FIELD_NUMBER: _builtins.int
     parties: _builtins.int
     """Every party adds an independent share; the release carries their sum."""
     parties_per_unit: _builtins.int
     """At how many providers one unit may appear: 1 when units are disjoint, else all of them."""
+    curious: _builtins.int
+    """Up to so many of the parties may be curious and subtract their own shares: the price counts on the others' alone."""
     def __init__(
         self,
         *,
         parties: _builtins.int = ...,
         parties_per_unit: _builtins.int = ...,
+        curious: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parties", b"parties", "parties_per_unit", b"parties_per_unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curious", b"curious", "parties", b"parties", "parties_per_unit", b"parties_per_unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
