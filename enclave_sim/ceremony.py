@@ -31,6 +31,8 @@ from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.key_share import seal_share
 from enclave_sim.paillier.dealer import deal, generate_modulus
+from enclave_sim.paillier.encoding import number_bytes, to_bytes
+from enclave_sim.paillier.modulus_proof import prove_modulus
 
 CEREMONY = "trusted dealer"
 
@@ -55,9 +57,11 @@ def hold_ceremony(
                 index=share.index,
                 signing_key=enclave.signing_key,
                 measurement=enclave.measurement,
+                verification_key=number.to_bytes(number_bytes(key.n), "big"),
             )
-            for enclave, share in zip(enclaves, shares, strict=True)
+            for enclave, share, number in zip(enclaves, shares, key.verification_keys, strict=True)
         ],
+        modulus_proof=to_bytes(prove_modulus(*primes).roots, key.n),
     ).SerializeToString(deterministic=True)
     return KeyCeremonyResult(
         key_epoch=SignedKeyEpoch(body=body, signature=dealer.sign(digests.KEY_EPOCH, body), dealer=dealer.evidence),

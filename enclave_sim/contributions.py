@@ -12,26 +12,21 @@ from yingbi.api.v1.dataset_pb2 import ShardRegistration, SignedShardRegistration
 from yingbi.api.v1.node_pb2 import Contribution
 from yingbi.api.v1.receipt_pb2 import ContributionBody, Manifest
 
-from enclave_sim.paillier.keys import PublicKey, check_ciphertext
-
-
-def to_bytes(numbers: Sequence[int], modulus_bits: int) -> list[bytes]:
-    """Numbers modulo n^2 as big-endian bytes of one length, which tells nothing about them."""
-    width = (2 * modulus_bits + 7) // 8
-    return [number.to_bytes(width, "big") for number in numbers]
+from enclave_sim.paillier import encoding
+from enclave_sim.paillier.keys import BadCiphertextError, PublicKey
 
 
 def from_bytes(encoded: Sequence[bytes], public: PublicKey) -> list[int]:
     """The ciphertexts; raises Problem for one that is not a unit modulo n^2, or not in its one encoding."""
-    numbers = [int.from_bytes(data, "big") for data in encoded]
     try:
-        for number in numbers:
-            check_ciphertext(public, number)
-    except ValueError as error:
+        return encoding.from_bytes(encoded, public)
+    except BadCiphertextError as error:
         raise Problem(Kind.REFUSED, "bad_ciphertext", f"A ciphertext is not one: {error}") from error
-    if to_bytes(numbers, public.bits) != list(encoded):
-        raise Problem(Kind.REFUSED, "bad_ciphertext", "A ciphertext has another length than the modulus asks.")
-    return numbers
+
+
+def plaintext_context(job: str, plan_hash: bytes) -> bytes:
+    """What a proof of plaintext knowledge is bound to, beside its holder and the key."""
+    return digests.digest(digests.PLAINTEXTS, job.encode(), plan_hash)
 
 
 @dataclass(frozen=True)

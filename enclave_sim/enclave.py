@@ -30,6 +30,7 @@ class Enclave:
     epoch: KeyEpoch
     key: ThresholdKey
     key_share: KeyShare
+    masks: MaskPool
     journal: Journal
     files: JobFiles
     # shards/<dataset>/<commitment>
@@ -50,6 +51,10 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     epoch = verify_key_epoch(signed_epoch, ca_pem)
     _check_holders(epoch, identity, backend.measurement())
     sealed = SealedKeyShare.FromString((folder / "key_share.pb").read_bytes())
+    key = key_of(epoch)
+    check_modulus(key.n, ModulusProof(tuple(int.from_bytes(root, "big") for root in epoch.modulus_proof)), key.n.bit_length())
+    share = unseal_share(identity, sealed.ciphertext, signed_epoch.body)
+    check_share(key, share)
     (folder / "shards").mkdir(exist_ok=True)
     return Enclave(
         node=backend.name,
@@ -57,13 +62,9 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
         policy=Policy.from_json((folder / "policy.json").read_text()),
         signed_epoch=signed_epoch,
         epoch=epoch,
-        key=ThresholdKey(
-            n=int.from_bytes(epoch.modulus, "big"),
-            parties=len(epoch.holders),
-            threshold=epoch.threshold,
-            epoch=epoch.epoch,
-        ),
-        key_share=unseal_share(identity, sealed.ciphertext, signed_epoch.body),
+        key=key,
+        key_share=share,
+        masks=MaskPool(key.public, PREPARED_MASKS),
         journal=Journal(folder / "journal", backend.derive_key("journal")),
         files=JobFiles(folder / "jobs"),
         shards=folder / "shards",

@@ -20,17 +20,21 @@ from typing import BinaryIO, cast
 
 from cryptography.exceptions import InvalidTag
 from yingbi.api.evidence import EvidenceError
+from yingbi.api.parts import TaskParts, split_result
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import Hello, Task, TaskResult
 
-from enclave_sim import jobs
+from enclave_sim import jobs, opening
 from enclave_sim.enclave import Enclave, load_enclave
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.ingest import serve_connection
 from enclave_sim.journal import JournalError
 
 log = logging.getLogger("enclave")
+
+# Of tasks that lack a message: ten vectors of a million cells are a tenth of it.
+MOST_BYTES_BEGUN = 1 << 30
 
 
 class Worker:
@@ -40,10 +44,18 @@ class Worker:
         self._enclave = enclave
         self._answer = answer
         self._cancelled: set[str] = set()
+        self._parts = TaskParts(MOST_BYTES_BEGUN)
         self._tasks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task")
 
-    def accept(self, task: Task) -> None:
-        """Queue a task; its result goes to `answer`."""
+    def accept(self, message: Task) -> None:
+        """Queue a task when its last message is here; its result goes to `answer`."""
+        try:
+            task = self._parts.add(message)
+        except Problem as problem:
+            self._answer(TaskResult(id=message.id, job=message.job, failure=_failure(problem)))
+            return
+        if task is None:
+            return
         if task.WhichOneof("kind") == "cancel":
             self._cancelled.add(task.job)
         self._tasks.submit(self._run, task)
@@ -58,7 +70,8 @@ class Worker:
             # Its text could hold a value: it goes to nobody but this node's own log, by type alone.
             log.error("task of job %r failed: %s", task.job, type(error).__name__)
             result.failure.CopyFrom(_failure(_unexpected(error)))
-        self._answer(result)
+        for part in split_result(result):
+            self._answer(part)
 
     def _is_cancelled(self, job: str) -> bool:
         return job in self._cancelled
@@ -69,9 +82,9 @@ class Worker:
                 cancelled = partial(self._is_cancelled, task.job)
                 return TaskResult(contribution=jobs.contribute(self._enclave, task.job, task.contribute, cancelled))
             case "open":
-                return TaskResult(opening_share=jobs.open_total(self._enclave, task.job, task.open))
+                return TaskResult(opening_share=opening.open_total(self._enclave, task.job, task.open))
             case "sign":
-                return TaskResult(receipt_signature=jobs.sign_receipt(self._enclave, task.job, task.sign))
+                return TaskResult(receipt_signature=opening.sign_receipt(self._enclave, task.job, task.sign))
             case "cancel":
                 jobs.cancel(self._enclave, task.job)
                 result = TaskResult()

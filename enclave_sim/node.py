@@ -129,6 +129,7 @@ class Node:
                 continue
             if task.id:
                 self._enclave.send(task)
+                request.received = task.sequence
 
     def _send_results(self) -> None:
         while (result := self._results.get()) is not None:

@@ -23,6 +23,7 @@ from yingbi.api.v1.job_pb2_grpc import add_JobServiceServicer_to_server
 from yingbi.api.v1.node_pb2 import Hello
 from yingbi.api.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 
+from gateway.aggregation.vectors import Vectors
 from gateway.api.authentication import Authentication
 from gateway.api.datasets import DatasetService
 from gateway.api.jobs import JobService
@@ -52,7 +53,7 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     database = Database(folder / "gateway.db")
     feed = Feed()
     nodes = Nodes(lambda hello: verify_hello(hello, ca_pem))
-    runner = Runner(database, nodes, feed)
+    runner = Runner(database, nodes, feed, Vectors(folder / "vectors"))
     admission = Admission(database, nodes, runner, feed, auto_approve=settings["auto_approve"])
     authentication = Authentication(load_callers(folder / "callers.json"))
 

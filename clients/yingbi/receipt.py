@@ -32,6 +32,7 @@ from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyEpoch
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, ReceiptBody, SignedContribution
 from yingbi.cells import width
+from yingbi.decryption import holds
 from yingbi.trust import Trust
 
 _T = TypeVar("_T")
@@ -220,6 +221,19 @@ def release_is_signed(dossier: Dossier, _: Trust) -> Check:
     return Check("signatures", f"the release is signed by {', '.join(names)}")
 
 
+def total_holds_the_cells(dossier: Dossier, _: Trust) -> Check:
+    """The opened cells are what the encrypted total holds, and that is the total the enclaves were bound to."""
+    decryption, body = dossier.receipt.decryption, dossier.body
+    if digests.digest_all(digests.CIPHERTEXTS, decryption.total) != body.total_digest:
+        raise _bad("decryption", "The encrypted total in the receipt is not the one that was opened.")
+    n = int.from_bytes(dossier.key_epoch.modulus, "big")
+    total = [int.from_bytes(number, "big") for number in decryption.total]
+    randomness = [int.from_bytes(number, "big") for number in decryption.randomness]
+    if dossier.plan.slot_bits < 2 or not holds(n, total, body.opened, dossier.plan.slot_bits, randomness):
+        raise _bad("decryption", "The encrypted total does not hold the numbers that the receipt shows.")
+    return Check("decryption", f"ciphertexts: {len(total):,}; the numbers are what they hold, as their randomness proves")
+
+
 def price_adds_up(dossier: Dossier, _: Trust) -> Check:
     """The mechanism is named, and the charge is the sum of what its statistics and its key selection cost."""
     body, plan = dossier.body, dossier.plan
@@ -276,6 +290,7 @@ STANDARD: tuple[CheckFunction, ...] = (
     contributions_are_complete,
     plan_is_the_contributors,
     release_is_signed,
+    total_holds_the_cells,
     price_adds_up,
     guarantee_follows,
     numbers_follow,

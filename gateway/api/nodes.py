@@ -22,9 +22,9 @@ class NodeService(NodeServiceServicer):
     @answers
     async def NextTask(self, request: messages.NextTaskRequest, context: Context) -> messages.Task:
         wait = min(max(request.wait_seconds, 1), MAX_WAIT_SECONDS)
-        return await self._nodes.next_task(node_name(context), request.run, request.hello, wait)
+        return await self._nodes.next_task(node_name(context), request, wait)
 
     @answers
     async def CompleteTask(self, request: messages.CompleteTaskRequest, context: Context) -> Empty:
-        self._nodes.complete(node_name(context), request.result)
+        await self._nodes.complete(node_name(context), request.result)
         return Empty()

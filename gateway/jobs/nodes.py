@@ -1,7 +1,9 @@
 """The provider nodes as the gateway sees them: who is connected, and what they are asked to do.
 
 Nodes dial out. A node asks for its next task and waits; a task given to a node that starts anew is given
-again, since every task may be done twice with the same result.
+again, since every task may be done twice with the same result. A task with long vectors is several messages, and so
+is its result: the next one goes out when the node asks for more, and comes in when the one before was taken, so that
+no more than one of each node is in memory.
 """
 
 from __future__ import annotations
@@ -9,15 +11,36 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from yingbi.api.parts import is_last
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
-from yingbi.api.v1.node_pb2 import Hello, Task, TaskResult
+from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, Task, TaskResult
 
 # A node is between two polls for no longer than this.
 GRACE_SECONDS = 2.0
+
+
+Messages = Callable[[], Iterable[Task]]
+"""The messages of one task, made when they are sent, and anew for a node that starts anew."""
+
+Take = Callable[[str, TaskResult], None]
+"""What is done with each message of a node's result, in a thread; a message may come again, or all from the first."""
+
+
+def no_take(node: str, result: TaskResult) -> None:
+    """For results of one message."""
+
+
+@dataclass
+class _Asked:
+    """A task that a node was asked to do."""
+
+    messages: Messages
+    take: Take
+    result: asyncio.Future[TaskResult]
 
 
 @dataclass
@@ -27,8 +50,11 @@ class _Node:
     polls: int = 0
     last_seen: float = 0.0
     waiting: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-    # By task id: what was asked, and who waits for the result.
-    tasks: dict[str, tuple[Task, asyncio.Future[TaskResult]]] = field(default_factory=dict)
+    tasks: dict[str, _Asked] = field(default_factory=dict)
+    # What is left of the task whose messages are on their way.
+    sending: Iterator[Task] = field(default_factory=lambda: iter(()))
+    # The last message, until the node says that it arrived.
+    sent: Task = field(default_factory=Task)
 
     def connected(self) -> bool:
         return self.polls > 0 or time.monotonic() - self.last_seen < GRACE_SECONDS
@@ -42,15 +68,18 @@ class Nodes:
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
         self._numbers = itertools.count(1)
+        self._sequence = itertools.count(1)
         self.signed_epoch: SignedKeyEpoch | None = None
         self.epoch: KeyEpoch | None = None
 
-    async def next_task(self, name: str, run: str, hello: Hello, wait_seconds: float) -> Task:
-        """The node's next task, or an empty one after `wait_seconds`; raises Problem or EvidenceError."""
-        node = self._welcome(name, run, hello)
+    async def next_task(self, name: str, request: NextTaskRequest, wait_seconds: float) -> Task:
+        """The next message for the node, or an empty one after `wait_seconds`; raises Problem or EvidenceError."""
+        node = self._welcome(name, request.run, request.hello)
+        if node.sent.sequence != request.received and node.sent.id in node.tasks:
+            return node.sent
         node.polls += 1
         try:
-            return await asyncio.wait_for(self._take(node), wait_seconds)
+            return await asyncio.wait_for(self._next(node), wait_seconds)
         except TimeoutError:
             return Task()
         except asyncio.CancelledError:
@@ -62,24 +91,33 @@ class Nodes:
             if node.last_seen >= 0:
                 node.last_seen = time.monotonic()
 
-    def complete(self, name: str, result: TaskResult) -> None:
+    async def complete(self, name: str, result: TaskResult) -> None:
         """Hand a result to whoever waits for it; a result that nobody waits for is dropped."""
         node = self._nodes.get(name)
-        _, future = node.tasks.pop(result.id, (None, None)) if node else (None, None)
-        if future is not None and not future.done():
-            future.set_result(result)
-
-    async def ask(self, name: str, task: Task) -> TaskResult:
-        """Give `task` to a node and wait for its result; a failure there is raised as Problem."""
-        node = self._nodes[name]
-        task.id = f"t{next(self._numbers)}"
-        future: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
-        node.tasks[task.id] = (task, future)
-        node.waiting.put_nowait(task.id)
+        asked = node.tasks.get(result.id) if node else None
+        if asked is None or asked.result.done():
+            return
         try:
-            result = await future
+            if result.WhichOneof("kind") != "failure":
+                await asyncio.to_thread(asked.take, name, result)
+        except Exception as error:
+            _end(asked.result, error)
+        if is_last(result):
+            _end(asked.result, result)
+
+    async def ask(self, name: str, messages: Messages, take: Take = no_take) -> TaskResult:
+        """Give a task to a node and wait for its result, the last message; a failure there is raised as Problem.
+
+        What `take` raises ends the task here, and is raised.
+        """
+        node = self._nodes[name]
+        task = f"t{next(self._numbers)}"
+        node.tasks[task] = _Asked(messages, take, asyncio.get_running_loop().create_future())
+        node.waiting.put_nowait(task)
+        try:
+            result = await node.tasks[task].result
         finally:
-            node.tasks.pop(task.id, None)
+            self._nodes[name].tasks.pop(task, None)
         if result.WhichOneof("kind") == "failure":
             failure = result.failure
             raise Problem(Kind.FAILED, failure.code, f"{name}: {failure.message}", hint=failure.hint or None)
@@ -121,11 +159,35 @@ class Nodes:
         self._nodes[name] = node
         return node
 
-    async def _take(self, node: _Node) -> Task:
+    async def _next(self, node: _Node) -> Task:
         while True:
-            entry = node.tasks.get(await node.waiting.get())
-            if entry is not None:
-                return entry[0]
+            message = next(node.sending, None)
+            if message is None:
+                node.sending = self._messages(node, await node.waiting.get())
+            elif message.id in node.tasks:
+                node.sent = message
+                return message
+
+    def _messages(self, node: _Node, task: str) -> Iterator[Task]:
+        """Those of a task that somebody still waits for, numbered; where one cannot be made, that ends the task."""
+        asked = node.tasks.get(task)
+        if asked is None:
+            return
+        try:
+            for message in asked.messages():
+                message.id, message.sequence = task, next(self._sequence)
+                yield message
+        except Exception as error:
+            _end(asked.result, error)
+
+
+def _end(future: asyncio.Future[TaskResult], outcome: TaskResult | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def unavailable(missing: Iterable[str]) -> Problem:

@@ -1,7 +1,7 @@
 """A job's way through the nodes: contribute, add, open, sign, release.
 
 Every step may be repeated with the same result, so a restarted gateway simply begins again: nodes send the
-contribution they stored, open the total they bound, and sign the same receipt.
+contribution they stored, open the total they bound, and sign the same receipt. Vectors pass through files.
 """
 
 from __future__ import annotations
@@ -10,22 +10,28 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from sqlalchemy import Connection
+from yingbi.api.parts import sign_tasks
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import Failure
-from yingbi.api.v1.node_pb2 import CancelTask, ContributeTask, OpenTask, SignTask, Task, TaskResult
+from yingbi.api.v1.node_pb2 import CancelTask, Contribution, ContributeTask, Task, TaskResult
 from yingbi.api.v1.plan_pb2 import Plan
-from yingbi.api.v1.receipt_pb2 import Receipt
+from yingbi.api.v1.receipt_pb2 import Decryption, Receipt
 
 from enclave_sim.plan.sensitivity import cells
-from gateway.aggregation.total import check_shares, total_digest
+from enclave_sim.key_epoch import key_of
+from enclave_sim.paillier.encoding import number_bytes, to_bytes
+from enclave_sim.plan.layout import layout_of
+from gateway.aggregation.total import Partials, add_up, open_tasks, open_with
+from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import assemble
 from gateway.jobs import records, schedule, states
 from gateway.jobs.feed import Feed
-from gateway.jobs.nodes import Nodes, first_failure
+from gateway.jobs.nodes import Messages, Nodes, Take, first_failure, no_take
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
 from gateway.storage.database import Database
@@ -41,8 +47,9 @@ RECONNECT_SECONDS = 120.0
 class Runner:
     """Runs admitted jobs, several at a time."""
 
-    def __init__(self, database: Database, nodes: Nodes, feed: Feed) -> None:
+    def __init__(self, database: Database, nodes: Nodes, feed: Feed, vectors: Vectors) -> None:
         self._database = database
+        self._vectors = vectors
         self._nodes = nodes
         self._feed = feed
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -63,7 +70,7 @@ class Runner:
             task.cancel()
         for name, connected in self._nodes.states().items():
             if connected:
-                self._tell(name, Task(job=job, cancel=CancelTask()))
+                self._tell(name, lambda: [Task(job=job, cancel=CancelTask())])
         self._feed.changed(job)
         return record
 
@@ -73,8 +80,8 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    def _tell(self, name: str, task: Task) -> None:
-        telling = asyncio.create_task(self._nodes.ask(name, task))
+    def _tell(self, name: str, messages: Messages) -> None:
+        telling = asyncio.create_task(self._nodes.ask(name, messages))
         telling.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _run(self, record: JobRecord, patience: float) -> None:
@@ -98,6 +105,7 @@ class Runner:
             log.exception("job %s failed", record.job)
             await self._fail(record.job, Problem(Kind.FAILED, "internal", "The gateway failed; its log says why."))
         finally:
+            self._vectors.remove(record.job)
             self._running.pop(record.job, None)
             self._feed.changed(record.job)
 
@@ -115,18 +123,32 @@ class Runner:
             shards=record.registration.shards,
         )
         names = [holder.node for holder in epoch.holders]
-        answers = await self._ask_all(names, lambda _: Task(job=record.job, contribute=contribute))
-        contributions = [answer.contribution for answer in answers]
-        total = await asyncio.to_thread(total_digest, contributions, epoch)
+        key = key_of(epoch)
+        width = number_bytes(key.public.nsquare)
+        keep = partial(self._keep, record.job, width)
+        answers = await self._ask_all(names, lambda _: [Task(job=record.job, contribute=contribute)], keep)
+        signed = [Contribution(signed=each.contribution.signed, proof=each.contribution.proof) for each in answers]
+        total = await asyncio.to_thread(add_up, self._vectors.parts(record.job, names, width), signed, key)
         opens = _openers(record.job, names, epoch.threshold)
-        tasks = {name: OpenTask(contributions=contributions, consent_only=name not in opens) for name in names}
-        answers = await self._ask_all(names, lambda name: Task(job=record.job, open=tasks[name]))
-        shares = [answer.opening_share for answer in answers]
-        check_shares(shares, total)
-        sign = SignTask(shares=shares)
-        answers = await self._ask_all(names, lambda _: Task(job=record.job, sign=sign))
+
+        def opening(name: str) -> Iterable[Task]:
+            stretches = self._vectors.parts(record.job, names, width)
+            return open_tasks(record.job, stretches, signed, consent_only=name not in opens)
+
+        partials = Partials()
+        answers = await self._ask_all(names, opening, partials.take)
+        shares = [partials.share(name, each.opening_share) for name, each in zip(names, answers, strict=True)]
+        layout = layout_of(Plan.FromString(record.plan), key.public.bits)
+        opened = await asyncio.to_thread(open_with, shares, total, epoch, key, layout)
+        answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened))
         assert self._nodes.signed_epoch is not None
-        return assemble([answer.receipt_signature for answer in answers], self._nodes.signed_epoch)
+        signatures = [each.receipt_signature for each in answers]
+        decryption = Decryption(total=to_bytes(total.ciphertexts, key.public.nsquare), randomness=opened.randomness)
+        return assemble(signatures, self._nodes.signed_epoch, decryption)
+
+    def _keep(self, job: str, width: int, node: str, result: TaskResult) -> None:
+        contribution = result.contribution
+        self._vectors.put(job, node, contribution.part.first, contribution.ciphertexts, width)
 
     async def _all_connected(self, patience: float) -> KeyEpoch:
         """After a restart, nodes come back one by one."""
@@ -137,9 +159,12 @@ class Runner:
             await asyncio.sleep(0.1)
         return self._nodes.check_connected()
 
-    async def _ask_all(self, names: list[str], task: Callable[[str], Task]) -> list[TaskResult]:
+    async def _ask_all(
+        self, names: list[str], messages: Callable[[str], Iterable[Task]], take: Take = no_take
+    ) -> list[TaskResult]:
         """Every node's result; fails when one refuses, or stays away for LOST_NODE_SECONDS."""
-        asking = asyncio.ensure_future(first_failure(self._nodes.ask(name, task(name)) for name in names))
+        asked = (self._nodes.ask(name, partial(messages, name), take) for name in names)
+        asking = asyncio.ensure_future(first_failure(asked))
         watching = asyncio.ensure_future(self._watch_for_lost_nodes())
         try:
             await asyncio.wait({asking, watching}, return_when=asyncio.FIRST_COMPLETED)

@@ -22,6 +22,7 @@ AUTHORIZATION = "authorization"
 APPROVAL = "approval"
 SHARD = "shard"
 CONTRIBUTION = "contribution"
+PLAINTEXTS = "plaintexts"
 OPENING_SHARE = "opening-share"
 RECEIPT = "receipt"
 EVIDENCE = "evidence"
@@ -36,11 +37,26 @@ def digest(domain: str, *parts: bytes) -> bytes:
 
 def digest_all(domain: str, parts: Iterable[bytes]) -> bytes:
     """As `digest`, for parts that come one after another."""
-    state = hashlib.sha256(b"yingbi/v1/" + domain.encode() + b"\0")
+    running = Running(domain)
     for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.digest()
+        running.add(part)
+    return running.digest()
+
+
+class Running:
+    """A digest in `domain` whose parts are added one after another."""
+
+    def __init__(self, domain: str) -> None:
+        self._state = hashlib.sha256(b"yingbi/v1/" + domain.encode() + b"\0")
+
+    def add(self, part: bytes) -> None:
+        """Add the next part."""
+        self._state.update(len(part).to_bytes(8, "big"))
+        self._state.update(part)
+
+    def digest(self) -> bytes:
+        """Of all parts so far, 32 bytes."""
+        return self._state.digest()
 
 
 def sign(key: Ed25519PrivateKey, domain: str, body: bytes) -> bytes:

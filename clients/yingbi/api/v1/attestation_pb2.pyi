@@ -97,6 +97,7 @@ class KeyEpoch(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     HOLDERS_FIELD_NUMBER: _builtins.int
     CEREMONY_FIELD_NUMBER: _builtins.int
+    MODULUS_PROOF_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     modulus: _builtins.bytes
     """Paillier modulus, big-endian."""
@@ -105,6 +106,12 @@ class KeyEpoch(_message.Message):
     """"trusted dealer": one attested enclave made the key and dealt the shares."""
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyHolder]: ...
+    @_builtins.property
+    def modulus_proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """That the modulus has no small factor, and that it and the order of its units have none in common: numbers modulo
+        the modulus, big-endian. See enclave_sim/paillier/modulus_proof.py.
+        """
+
     def __init__(
         self,
         *,
@@ -113,10 +120,11 @@ class KeyEpoch(_message.Message):
         threshold: _builtins.int = ...,
         holders: _abc.Iterable[Global___KeyHolder] | None = ...,
         ceremony: _builtins.str = ...,
+        modulus_proof: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceremony", b"ceremony", "epoch", b"epoch", "holders", b"holders", "modulus", b"modulus", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceremony", b"ceremony", "epoch", b"epoch", "holders", b"holders", "modulus", b"modulus", "modulus_proof", b"modulus_proof", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -130,11 +138,14 @@ class KeyHolder(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     SIGNING_KEY_FIELD_NUMBER: _builtins.int
     MEASUREMENT_FIELD_NUMBER: _builtins.int
+    VERIFICATION_KEY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     index: _builtins.int
     """Shamir index, from 1."""
     signing_key: _builtins.bytes
     measurement: _builtins.bytes
+    verification_key: _builtins.bytes
+    """What the holder's parts of openings are checked against; big-endian, modulo the modulus."""
     def __init__(
         self,
         *,
@@ -142,10 +153,11 @@ class KeyHolder(_message.Message):
         index: _builtins.int = ...,
         signing_key: _builtins.bytes = ...,
         measurement: _builtins.bytes = ...,
+        verification_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "measurement", b"measurement", "node", b"node", "signing_key", b"signing_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "measurement", b"measurement", "node", b"node", "signing_key", b"signing_key", "verification_key", b"verification_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

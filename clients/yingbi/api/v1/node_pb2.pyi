@@ -24,30 +24,150 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class Part(_message.Message):
+    """Of a result that is longer than one message and comes in several, in order: at which of its vector's numbers this one
+    begins, and whether another follows. All else that the result says comes with the last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    more: _builtins.bool
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Part: _TypeAlias = Part  # noqa: Y015
+
+@_typing.final
 class Contribution(_message.Message):
+    """One provider's encrypted partial sum."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SIGNED_FIELD_NUMBER: _builtins.int
     CIPHERTEXTS_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def signed(self) -> _receipt_pb2.SignedContribution: ...
     @_builtins.property
     def ciphertexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Paillier ciphertexts, big-endian."""
 
+    @_builtins.property
+    def proof(self) -> Global___PlaintextProof:
+        """That whoever made the ciphertexts knows what is in them."""
+
+    @_builtins.property
+    def part(self) -> Global___Part: ...
     def __init__(
         self,
         *,
         signed: _receipt_pb2.SignedContribution | None = ...,
         ciphertexts: _abc.Iterable[_builtins.bytes] | None = ...,
+        proof: Global___PlaintextProof | None = ...,
+        part: Global___Part | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Contribution: _TypeAlias = Contribution  # noqa: Y015
+
+@_typing.final
+class PlaintextProof(_message.Message):
+    """A batched proof of plaintext knowledge: enclave_sim/paillier/plaintext_proof.py."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    RANDOMNESS_FIELD_NUMBER: _builtins.int
+    challenge: _builtins.bytes
+    """The hash, 32 bytes."""
+    response: _builtins.bytes
+    """Numbers modulo the modulus, big-endian."""
+    randomness: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        challenge: _builtins.bytes = ...,
+        response: _builtins.bytes = ...,
+        randomness: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "randomness", b"randomness", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaintextProof: _TypeAlias = PlaintextProof  # noqa: Y015
+
+@_typing.final
+class ShareProof(_message.Message):
+    """A batched proof that partial decryptions were made with the holder's share: enclave_sim/paillier/share_proof.py."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    challenge: _builtins.bytes
+    """Numbers, big-endian."""
+    response: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        challenge: _builtins.bytes = ...,
+        response: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareProof: _TypeAlias = ShareProof  # noqa: Y015
+
+@_typing.final
+class BoundTotal(_message.Message):
+    """What an enclave keeps of a total that it bound a job to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    CIPHERTEXTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def manifest(self) -> _receipt_pb2.Manifest: ...
+    @_builtins.property
+    def ciphertexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Its ciphertexts, big-endian."""
+
+    def __init__(
+        self,
+        *,
+        manifest: _receipt_pb2.Manifest | None = ...,
+        ciphertexts: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "manifest", b"manifest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoundTotal: _TypeAlias = BoundTotal  # noqa: Y015
 
 @_typing.final
 class OpeningShareBody(_message.Message):
@@ -90,6 +210,8 @@ class OpeningShare(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PARTIALS_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     body: _builtins.bytes
     """A serialized OpeningShareBody."""
     signature: _builtins.bytes
@@ -97,20 +219,56 @@ class OpeningShare(_message.Message):
     def partials(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Partial decryptions, big-endian, one a ciphertext."""
 
+    @_builtins.property
+    def proof(self) -> Global___ShareProof: ...
+    @_builtins.property
+    def part(self) -> Global___Part: ...
     def __init__(
         self,
         *,
         body: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
         partials: _abc.Iterable[_builtins.bytes] | None = ...,
+        proof: Global___ShareProof | None = ...,
+        part: Global___Part | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "partials", b"partials", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "part", b"part", "partials", b"partials", "proof", b"proof", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpeningShare: _TypeAlias = OpeningShare  # noqa: Y015
+
+@_typing.final
+class OpenedTotal(_message.Message):
+    """What a total decrypts to, and the randomness of its ciphertexts: whoever has both checks one against the other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    RANDOMNESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The cells, statistic by statistic, noise included."""
+
+    @_builtins.property
+    def randomness(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The n-th roots, big-endian, one a ciphertext."""
+
+    def __init__(
+        self,
+        *,
+        cells: _abc.Iterable[_builtins.int] | None = ...,
+        randomness: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "randomness", b"randomness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenedTotal: _TypeAlias = OpenedTotal  # noqa: Y015
 
 @_typing.final
 class ContributeTask(_message.Message):
@@ -178,19 +336,17 @@ Global___OpenTask: _TypeAlias = OpenTask  # noqa: Y015
 class SignTask(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    SHARES_FIELD_NUMBER: _builtins.int
+    OPENED_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpeningShare]:
-        """From at least as many holders as the threshold."""
-
+    def opened(self) -> Global___OpenedTotal: ...
     def __init__(
         self,
         *,
-        shares: _abc.Iterable[Global___OpeningShare] | None = ...,
+        opened: Global___OpenedTotal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opened", b"opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opened", b"opened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,12 +399,20 @@ class Task(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     CONTRIBUTE_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     SIGN_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """A task with long vectors is several messages of one id, one after another: the vectors of all of them belong
+    together, and all else that the task says comes with the last.
+    """
     job: _builtins.str
+    sequence: _builtins.int
+    """Counts the messages to this run of the node; see NextTaskRequest.received."""
+    more: _builtins.bool
     @_builtins.property
     def contribute(self) -> Global___ContributeTask: ...
     @_builtins.property
@@ -262,6 +426,8 @@ class Task(_message.Message):
         *,
         id: _builtins.str = ...,
         job: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        more: _builtins.bool = ...,
         contribute: Global___ContributeTask | None = ...,
         open: Global___OpenTask | None = ...,
         sign: Global___SignTask | None = ...,
@@ -269,7 +435,7 @@ class Task(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -355,10 +521,13 @@ class NextTaskRequest(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     HELLO_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Unique to this run of the node's process."""
     wait_seconds: _builtins.int
     """The gateway answers at the latest after this long, with an empty Task."""
+    received: _builtins.int
+    """The sequence of the last message that arrived: one that was lost on its way is sent again."""
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     def __init__(
@@ -367,10 +536,11 @@ class NextTaskRequest(_message.Message):
         run: _builtins.str = ...,
         hello: Global___Hello | None = ...,
         wait_seconds: _builtins.int = ...,
+        received: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "run", b"run", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "received", b"received", "run", b"run", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from yingbi.api.v1 import attestation_pb2 as yingbi_dot_api_dot_v1_dot_attestati
 from yingbi.api.v1 import plan_pb2 as yingbi_dot_api_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1byingbi/api/v1/receipt.proto\x12\ryingbi.api.v1\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x18yingbi/api/v1/plan.proto\"\xba\x01\n\x10\x43ontributionBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tplan_hash\x18\x03 \x01(\x0c\x12\x18\n\x10shard_commitment\x18\x04 \x01(\x0c\x12\x11\n\tkey_epoch\x18\x05 \x01(\r\x12\x1a\n\x12\x63iphertexts_digest\x18\x06 \x01(\x0c\x12/\n\rselected_keys\x18\x07 \x03(\x0b\x32\x18.yingbi.api.v1.KeyValues\"5\n\x12SignedContribution\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x90\x01\n\x08Manifest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tplan_hash\x18\x02 \x01(\x0c\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\x0c\x12\x11\n\tkey_epoch\x18\x04 \x01(\r\x12\x38\n\rcontributions\x18\x05 \x03(\x0b\x32!.yingbi.api.v1.SignedContribution\"\x9c\x01\n\x0bReceiptBody\x12)\n\x08manifest\x18\x01 \x01(\x0b\x32\x17.yingbi.api.v1.Manifest\x12\x0c\n\x04plan\x18\x02 \x01(\x0c\x12\x11\n\tmechanism\x18\x03 \x01(\t\x12\x11\n\trho_units\x18\x04 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x05 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x06 \x01(\x01\x12\x0e\n\x06opened\x18\x07 \x03(\x12\"^\n\x10\x45nclaveSignature\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12)\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\"~\n\x07Receipt\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x33\n\nsignatures\x18\x02 \x03(\x0b\x32\x1f.yingbi.api.v1.EnclaveSignature\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpochb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1byingbi/api/v1/receipt.proto\x12\ryingbi.api.v1\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x18yingbi/api/v1/plan.proto\"\xba\x01\n\x10\x43ontributionBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tplan_hash\x18\x03 \x01(\x0c\x12\x18\n\x10shard_commitment\x18\x04 \x01(\x0c\x12\x11\n\tkey_epoch\x18\x05 \x01(\r\x12\x1a\n\x12\x63iphertexts_digest\x18\x06 \x01(\x0c\x12/\n\rselected_keys\x18\x07 \x03(\x0b\x32\x18.yingbi.api.v1.KeyValues\"5\n\x12SignedContribution\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x90\x01\n\x08Manifest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tplan_hash\x18\x02 \x01(\x0c\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\x0c\x12\x11\n\tkey_epoch\x18\x04 \x01(\r\x12\x38\n\rcontributions\x18\x05 \x03(\x0b\x32!.yingbi.api.v1.SignedContribution\"\xb2\x01\n\x0bReceiptBody\x12)\n\x08manifest\x18\x01 \x01(\x0b\x32\x17.yingbi.api.v1.Manifest\x12\x0c\n\x04plan\x18\x02 \x01(\x0c\x12\x11\n\tmechanism\x18\x03 \x01(\t\x12\x11\n\trho_units\x18\x04 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x05 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x06 \x01(\x01\x12\x0e\n\x06opened\x18\x07 \x03(\x12\x12\x14\n\x0ctotal_digest\x18\x08 \x01(\x0c\"/\n\nDecryption\x12\r\n\x05total\x18\x01 \x03(\x0c\x12\x12\n\nrandomness\x18\x02 \x03(\x0c\"^\n\x10\x45nclaveSignature\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12)\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\"\xad\x01\n\x07Receipt\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x33\n\nsignatures\x18\x02 \x03(\x0b\x32\x1f.yingbi.api.v1.EnclaveSignature\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\x12-\n\ndecryption\x18\x04 \x01(\x0b\x32\x19.yingbi.api.v1.Decryptionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST']._serialized_start=350
   _globals['_MANIFEST']._serialized_end=494
   _globals['_RECEIPTBODY']._serialized_start=497
-  _globals['_RECEIPTBODY']._serialized_end=653
-  _globals['_ENCLAVESIGNATURE']._serialized_start=655
-  _globals['_ENCLAVESIGNATURE']._serialized_end=749
-  _globals['_RECEIPT']._serialized_start=751
-  _globals['_RECEIPT']._serialized_end=877
+  _globals['_RECEIPTBODY']._serialized_end=675
+  _globals['_DECRYPTION']._serialized_start=677
+  _globals['_DECRYPTION']._serialized_end=724
+  _globals['_ENCLAVESIGNATURE']._serialized_start=726
+  _globals['_ENCLAVESIGNATURE']._serialized_end=820
+  _globals['_RECEIPT']._serialized_start=823
+  _globals['_RECEIPT']._serialized_end=996
 # @@protoc_insertion_point(module_scope)

@@ -133,12 +133,15 @@ class ReceiptBody(_message.Message):
     EPSILON_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
     OPENED_FIELD_NUMBER: _builtins.int
+    TOTAL_DIGEST_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     """A serialized Plan."""
     mechanism: _builtins.str
     rho_units: _builtins.int
     epsilon: _builtins.float
     delta: _builtins.float
+    total_digest: _builtins.bytes
+    """SHA-256 over the ciphertexts of the total that was opened."""
     @_builtins.property
     def manifest(self) -> Global___Manifest: ...
     @_builtins.property
@@ -155,14 +158,43 @@ class ReceiptBody(_message.Message):
         epsilon: _builtins.float = ...,
         delta: _builtins.float = ...,
         opened: _abc.Iterable[_builtins.int] | None = ...,
+        total_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "manifest", b"manifest", "mechanism", b"mechanism", "opened", b"opened", "plan", b"plan", "rho_units", b"rho_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "manifest", b"manifest", "mechanism", b"mechanism", "opened", b"opened", "plan", b"plan", "rho_units", b"rho_units", "total_digest", b"total_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReceiptBody: _TypeAlias = ReceiptBody  # noqa: Y015
+
+@_typing.final
+class Decryption(_message.Message):
+    """What shows that the opened cells are what the encrypted total holds: c = (1 + m n) r^n mod n^2 for each ciphertext c
+    with its plaintext m, packed from the cells, and its randomness r. Numbers are big-endian.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    RANDOMNESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def total(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def randomness(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        total: _abc.Iterable[_builtins.bytes] | None = ...,
+        randomness: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["randomness", b"randomness", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decryption: _TypeAlias = Decryption  # noqa: Y015
 
 @_typing.final
 class EnclaveSignature(_message.Message):
@@ -197,22 +229,26 @@ class Receipt(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     SIGNATURES_FIELD_NUMBER: _builtins.int
     KEY_EPOCH_FIELD_NUMBER: _builtins.int
+    DECRYPTION_FIELD_NUMBER: _builtins.int
     body: _builtins.bytes
     """A serialized ReceiptBody."""
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___EnclaveSignature]: ...
     @_builtins.property
     def key_epoch(self) -> _attestation_pb2.SignedKeyEpoch: ...
+    @_builtins.property
+    def decryption(self) -> Global___Decryption: ...
     def __init__(
         self,
         *,
         body: _builtins.bytes = ...,
         signatures: _abc.Iterable[Global___EnclaveSignature] | None = ...,
         key_epoch: _attestation_pb2.SignedKeyEpoch | None = ...,
+        decryption: Global___Decryption | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key_epoch", b"key_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decryption", b"decryption", "key_epoch", b"key_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "key_epoch", b"key_epoch", "signatures", b"signatures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "decryption", b"decryption", "key_epoch", b"key_epoch", "signatures", b"signatures"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
