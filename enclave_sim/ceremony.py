@@ -30,7 +30,8 @@ from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.key_share import seal_share
-from enclave_sim.paillier.dealer import deal, generate_modulus
+from enclave_sim.paillier.dealer import generate_modulus
+from enclave_sim.paillier.unproven import deal
 
 CEREMONY = "trusted dealer"
 

@@ -48,7 +48,7 @@ from enclave_sim.key_release import release_keys
 from enclave_sim.paillier.encryption import UnequalLengthsError, add, encrypt
 from enclave_sim.paillier.keys import ThresholdKey
 from enclave_sim.paillier.packing import Layout, pack, unpack
-from enclave_sim.paillier.threshold import InconsistentSharesError, combine, partial_decrypt
+from enclave_sim.paillier.unproven import InconsistentSharesError, combine, partial_decrypt
 from enclave_sim.plan.canonical import NotCanonicalError, decode, plan_hash
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.sensitivity import cells, charge_of, groups, total_rho_units, width
@@ -284,7 +284,7 @@ def _encrypt(
 ) -> Contribution:
     public = enclave.key.public
     plaintexts = pack(vector, layout_of(admission.plan, enclave.key))
-    ciphertexts = contributions.to_bytes(encrypt(public, plaintexts), public.bits)
+    ciphertexts = contributions.to_bytes(encrypt(public, plaintexts).ciphertexts, public.bits)
     body = ContributionBody(
         job=job,
         node=enclave.node,
