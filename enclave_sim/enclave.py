@@ -15,8 +15,15 @@ from enclave_sim.engine.protocol import Engine
 from enclave_sim.identity import Identity
 from enclave_sim.job_files import JobFiles
 from enclave_sim.journal import Journal
+from enclave_sim.key_epoch import key_of
 from enclave_sim.key_share import unseal_share
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey
+from enclave_sim.paillier.masks import MaskPool
+from enclave_sim.paillier.modulus_proof import ModulusProof, check_modulus
+from enclave_sim.paillier.share_proof import check_share
+
+# Ciphertexts that can be made at once; the rest takes a few milliseconds each.
+PREPARED_MASKS = 256
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     _check_holders(epoch, identity, backend.measurement())
     sealed = SealedKeyShare.FromString((folder / "key_share.pb").read_bytes())
     key = key_of(epoch)
-    check_modulus(key.n, ModulusProof(tuple(int.from_bytes(root, "big") for root in epoch.modulus_proof)), key.n.bit_length())
+    roots = tuple(int.from_bytes(root, "big") for root in epoch.modulus_proof)
+    check_modulus(key.n, ModulusProof(roots), key.public.bits)
     share = unseal_share(identity, sealed.ciphertext, signed_epoch.body)
     check_share(key, share)
     (folder / "shards").mkdir(exist_ok=True)

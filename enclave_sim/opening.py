@@ -134,9 +134,7 @@ def _add_up(enclave: Enclave, job: str, charge: Record, task: OpenTask) -> list[
 
 def _check_known(enclave: Enclave, holder: int, vector: list[int], contribution: Contribution, context: bytes) -> None:
     said = contribution.proof
-    proof = PlaintextProof(
-        said.challenge, int.from_bytes(said.response, "big"), int.from_bytes(said.randomness, "big")
-    )
+    proof = PlaintextProof(said.challenge, int.from_bytes(said.response, "big"), int.from_bytes(said.randomness, "big"))
     try:
         check_plaintexts(enclave.key, holder, vector, proof, context)
     except UnknownPlaintextError as error:
@@ -179,9 +177,7 @@ def _check_opened(enclave: Enclave, plan: Plan, bound: BoundTotal, task: SignTas
         residues = [value % public.n for value in packing.pack(task.opened.cells, layout_of(plan, public.bits))]
         if any(len(root) != width for root in task.opened.randomness):
             raise opening.BadOpeningError(f"the randomness of a ciphertext has {width} bytes")
-        shown = opening.Opening(
-            tuple(residues), tuple(int.from_bytes(root, "big") for root in task.opened.randomness)
-        )
+        shown = opening.Opening(tuple(residues), tuple(int.from_bytes(root, "big") for root in task.opened.randomness))
         total = [int.from_bytes(number, "big") for number in bound.ciphertexts]
         opening.check_opening(public, total, shown)
     except (packing.LayoutError, packing.SlotOverflowError, opening.BadOpeningError) as error:

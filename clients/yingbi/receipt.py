@@ -231,7 +231,9 @@ def total_holds_the_cells(dossier: Dossier, _: Trust) -> Check:
     randomness = [int.from_bytes(number, "big") for number in decryption.randomness]
     if dossier.plan.slot_bits < 2 or not holds(n, total, body.opened, dossier.plan.slot_bits, randomness):
         raise _bad("decryption", "The encrypted total does not hold the numbers that the receipt shows.")
-    return Check("decryption", f"ciphertexts: {len(total):,}; the numbers are what they hold, as their randomness proves")
+    return Check(
+        "decryption", f"ciphertexts: {len(total):,}; the numbers are what they hold, as their randomness proves"
+    )
 
 
 def price_adds_up(dossier: Dossier, _: Trust) -> Check:

@@ -1,4 +1,4 @@
-"""The trusted dealer: make a modulus from two safe primes and split its decryption exponent.
+"""The trusted dealer: make a modulus from two safe primes and split the exponent that opens.
 
 Whoever runs `generate_modulus` and `deal` can decrypt everything under that key until the primes are gone
 from memory. The primes are plain Python integers: they can be dropped but not wiped, copies may stay in freed
@@ -8,12 +8,14 @@ in a short-lived process inside an enclave, and let that process end.
 
 import multiprocessing
 import secrets
+from dataclasses import replace
 from functools import lru_cache
 
 import gmpy2
 import numpy as np
 from numpy.typing import NDArray
 
+from enclave_sim.paillier.exponent import powers_to_secret
 from enclave_sim.paillier.keys import BadKeyError, KeyShare, ThresholdKey
 
 MODULUS_BITS = 3072
@@ -65,25 +67,35 @@ def generate_modulus(bits: int = MODULUS_BITS) -> tuple[int, int]:
 
 
 def deal(p: int, q: int, parties: int, threshold: int, epoch: int) -> tuple[ThresholdKey, tuple[KeyShare, ...]]:
-    """Split the decryption exponent of n = p q into shares 1..parties, any `threshold` of which open.
+    """Split the exponent that takes n-th roots modulo n = p q into shares 1..parties, any `threshold` of which open.
 
-    Damgård & Jurik, PKC 2001, section 4.1 with s = 1, after Fouque, Poupard & Stern, FC 2000: with
-    m = (p-1)(q-1)/4, the exponent d is 0 mod m and 1 mod n, and share i is f(i) for a random polynomial f
-    over Z_{n m} of degree threshold - 1 with f(0) = d.
+    Shoup, "Practical Threshold Signatures", Eurocrypt 2000, section 3, with the public exponent n: with m =
+    (p-1)(q-1)/4, share i is f(i) for a random polynomial f over Z_m of degree threshold - 1 with f(0) = n**-1 mod m.
+    The key carries a verification key for every share.
 
     A new `epoch` over the same primes gives shares that do not combine with earlier ones, yet earlier shares
     still open: only a new modulus retires them. Keeps nothing, but cannot make the caller forget p and q.
     Raises `BadKeyError` for primes that are not safe, equal or of different lengths, and for an impossible
     `threshold` or `epoch`.
     """
+    check_primes(p, q)
+    key = ThresholdKey(n=p * q, parties=parties, threshold=threshold, epoch=epoch)
+    m = (p // 2) * (q // 2)
+    shares = share_out(int(gmpy2.invert(key.n, m)), parties, threshold, m)
+    verification_keys = (powers_to_secret([key.verification_base], share.value, key.n)[0] for share in shares)
+    return replace(key, verification_keys=tuple(verification_keys)), shares
+
+
+def check_primes(p: int, q: int) -> None:
+    """Raise `BadKeyError` unless p and q are different safe primes of one length."""
     if p == q or p.bit_length() != q.bit_length() or not (_is_safe(p) and _is_safe(q)):
         raise BadKeyError("the dealer needs two different safe primes of one length")
-    n, m = p * q, (p // 2) * (q // 2)
-    key = ThresholdKey(n=n, parties=parties, threshold=threshold, epoch=epoch)
-    d = m * int(gmpy2.invert(m, n))
-    coefficients = [d, *(secrets.randbelow(n * m) for _ in range(threshold - 1))]
-    shares = (KeyShare(index, _evaluate(coefficients, index, n * m)) for index in range(1, parties + 1))
-    return key, tuple(shares)
+
+
+def share_out(secret: int, parties: int, threshold: int, modulus: int) -> tuple[KeyShare, ...]:
+    """The points 1..parties of a random polynomial over Z_modulus of degree threshold - 1 that is `secret` at 0."""
+    coefficients = [secret, *(secrets.randbelow(modulus) for _ in range(threshold - 1))]
+    return tuple(KeyShare(index, _evaluate(coefficients, index, modulus)) for index in range(1, parties + 1))
 
 
 def _evaluate(coefficients: list[int], x: int, modulus: int) -> int:

@@ -1,12 +1,12 @@
 """Encrypt vectors under a Paillier public key and add them without opening."""
 
-import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import gmpy2
 
-from enclave_sim.paillier.exponent import powers
-from enclave_sim.paillier.keys import PublicKey, check_ciphertext
+from enclave_sim.paillier.keys import BadKeyError, PublicKey, check_ciphertext
+from enclave_sim.paillier.masks import MaskPool, make_masks
 
 
 class PlaintextRangeError(ValueError):
@@ -17,18 +17,35 @@ class UnequalLengthsError(ValueError):
     """Vectors that should be of one length are not, or there is none."""
 
 
-def encrypt(public: PublicKey, plaintexts: Sequence[int]) -> list[int]:
-    """Encrypt signed integers -n/2 < m < n/2, each to (1 + m n) r**n mod n**2 with a fresh random r.
+@dataclass(frozen=True)
+class Encryption:
+    """Ciphertexts, each a plain integer below n**2, and the secret exponents of their masks, for `plaintext_proof`.
+
+    `repr` leaves the exponents out: whoever knows one reads its ciphertext.
+    """
+
+    ciphertexts: tuple[int, ...]
+    exponents: tuple[int, ...] = field(repr=False)
+
+
+def encrypt(public: PublicKey, plaintexts: Sequence[int], pool: MaskPool | None = None) -> Encryption:
+    """Encrypt signed integers -n/2 < m < n/2, each to (1 + m n) H**a mod n**2 with a fresh mask H**a (see `masks`).
 
     Paillier, Eurocrypt 1999, section 4, with g = n + 1. A negative m stands for m mod n. One ciphertext a
-    plaintext, in order, each a plain integer below n**2. Raises `PlaintextRangeError`.
+    plaintext, in order. Masks come from `pool` as far as it has any. Raises `PlaintextRangeError`, and
+    `BadKeyError` for a pool of another key.
     """
     for position, plaintext in enumerate(plaintexts):
         if not -public.n < 2 * plaintext < public.n:
             raise PlaintextRangeError(f"plaintext {position} is not between -n/2 and n/2")
-    n, nsquare = public.n, public.nsquare
-    masks = powers([_unit(n) for _ in plaintexts], n, nsquare)
-    return [(1 + m * n) * mask % nsquare for m, mask in zip(plaintexts, masks, strict=True)]
+    if pool is not None and pool.public != public:
+        raise BadKeyError("these masks were prepared for another key")
+    masks = make_masks(public, len(plaintexts)) if pool is None else pool.take(len(plaintexts))
+    n, nsquare = gmpy2.mpz(public.n), gmpy2.mpz(public.nsquare)
+    return Encryption(
+        tuple(int((1 + m * n) * mask.value % nsquare) for m, mask in zip(plaintexts, masks, strict=True)),
+        tuple(mask.exponent for mask in masks),
+    )
 
 
 def add(public: PublicKey, vectors: Sequence[Sequence[int]]) -> list[int]:
@@ -54,10 +71,3 @@ def check_equal_lengths(vectors: Sequence[Sequence[int]]) -> None:
     lengths = {len(vector) for vector in vectors}
     if len(lengths) != 1:
         raise UnequalLengthsError(f"vectors of one length are needed, these have {sorted(lengths)}")
-
-
-def _unit(n: int) -> int:
-    while True:
-        r = secrets.randbelow(n)
-        if gmpy2.gcd(r, n) == 1:
-            return r

@@ -7,6 +7,8 @@ from functools import cached_property
 import gmpy2
 from phe.paillier import PaillierPublicKey
 
+from enclave_sim.paillier.challenge import number_below, seed
+
 
 class BadKeyError(ValueError):
     """Numbers that cannot be a Paillier key or a share of one."""
@@ -45,19 +47,29 @@ class PublicKey:
         """Bit length of n."""
         return self.n.bit_length()
 
+    @cached_property
+    def mask_base(self) -> int:
+        """h = -x**2 mod n for an x hashed from n: what masks are powers of (see `masks`)."""
+        return self.n - pow(number_below(seed("mask base", self.n), self.n), 2, self.n)
+
 
 @dataclass(frozen=True)
 class ThresholdKey:
     """All that is public about a shared key: any `threshold` of `parties` shares open, fewer learn nothing.
 
     Shares carry indexes 1..parties. `epoch` (0, 1, ...) counts dealings: shares of different epochs do not
-    combine. Raises `BadKeyError` unless 1 <= threshold <= parties and epoch >= 0.
+    combine. `verification_keys` are v**s_1 .. v**s_parties mod n, one for each party in order, against which its
+    parts of an opening are checked; only a key that is not opened with proofs may go without.
+
+    Raises `BadKeyError` unless 1 <= threshold <= parties, epoch >= 0, and the verification keys, if any, are units
+    modulo n, one a party.
     """
 
     n: int
     parties: int
     threshold: int
     epoch: int
+    verification_keys: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.threshold <= self.parties:
@@ -66,6 +78,10 @@ class ThresholdKey:
             raise BadKeyError(f"epochs count from 0, not {self.epoch}")
         # Refuses a bad n now, not at first use.
         _ = self.public
+        if self.verification_keys and len(self.verification_keys) != self.parties:
+            raise BadKeyError(f"{self.parties} parties have {len(self.verification_keys)} verification keys")
+        if not all(is_unit(key, self.n) for key in self.verification_keys):
+            raise BadKeyError("a verification key has no factor in common with the modulus, and is smaller")
 
     @cached_property
     def public(self) -> PublicKey:
@@ -77,13 +93,29 @@ class ThresholdKey:
         """parties!, which clears the denominators of every Lagrange coefficient (Shoup, Eurocrypt 2000)."""
         return math.factorial(self.parties)
 
+    @cached_property
+    def verification_base(self) -> int:
+        """v = y**(2 delta n) mod n for a y hashed from n: what verification keys are powers of (see `threshold`)."""
+        return pow(number_below(seed("verification base", self.n), self.n), 2 * self.delta * self.n, self.n)
+
+    def check_index(self, index: int) -> None:
+        """Raise `BadKeyError` for an index of no party."""
+        if not 1 <= index <= self.parties:
+            raise BadKeyError(f"share indexes run from 1 to {self.parties}, {index} is none of them")
+
+    def verification_key(self, index: int) -> int:
+        """v**s_index mod n. Raises `BadKeyError` for an index of no party and for a key without them."""
+        self.check_index(index)
+        if not self.verification_keys:
+            raise BadKeyError("this key came without verification keys")
+        return self.verification_keys[index - 1]
+
 
 @dataclass(frozen=True)
 class KeyShare:
     """Secret: the point f(index) = `value` of the dealer's polynomial. `repr` leaves the value out.
 
-    `index` is in 1..parties; `value` in [1, n m), m = (p-1)(q-1)/4, so about twice as long as n.
-    Raises `BadKeyError` below these ranges.
+    `index` is in 1..parties; `value` is at least 1 and below m = (p-1)(q-1)/4, so shorter than n. Raises `BadKeyError` below these ranges.
     """
 
     index: int
@@ -104,3 +136,8 @@ def check_ciphertext(public: PublicKey, ciphertext: int) -> None:
         raise BadCiphertextError("a ciphertext lies strictly between 0 and n squared")
     if gmpy2.gcd(ciphertext, public.n) != 1:
         raise BadCiphertextError("a ciphertext has no factor in common with the modulus")
+
+
+def is_unit(number: int, n: int) -> bool:
+    """Whether 0 < `number` < n and it shares no factor with n."""
+    return 0 < number < n and bool(gmpy2.gcd(number, n) == 1)

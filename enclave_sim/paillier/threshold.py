@@ -1,24 +1,42 @@
-"""Open ciphertexts with a threshold of key shares, never with a whole key.
+"""Open ciphertexts with a threshold of key shares, never with a whole key, and with the randomness that proves it.
 
-Damgård & Jurik, "A Generalisation, a Simplification and Some Applications of Paillier's Probabilistic
-Public-Key System", PKC 2001, section 4.1 with s = 1.
+Paillier's trapdoor permutation (Eurocrypt 1999, section 5) and Shoup's threshold RSA (Eurocrypt 2000) with the public
+exponent n: for c = (1 + m n) r**n mod n**2, x = c mod n is r**n mod n, so openers take an n-th root together, as they
+would sign x. Given r, the plaintext follows by a division. delta is parties!, d = n**-1 mod p' q'.
+
+    part of party i:  D_i = x**(2 delta s_i) mod n
+    together:         w = prod D_i**(2 lambda_i) = x**(4 delta**2 d), lambda_i = delta times Lagrange's coefficient
+    root:             r = w**a x**b mod n, with a 4 delta**2 + b n = 1
+
+What opening a total reveals: its plaintext M, and nothing else about the contributions in it, to an adversary with
+fewer than `threshold` shares who sees every message. In two steps.
+
+1. Parts and verification keys follow from (M, r) of the total. Let S be threshold - 1 shares that the adversary has;
+   they are as good as uniform below n/4. For integers l_0, l_j: delta s_i = l_0 d + sum of l_j s_j over S, modulo
+   p' q'. So D_i = r**(2 (l_0 + n sum l_j s_j)): x**2 is a square, whose exponents count modulo p' q', and x**(2 d) is
+   r**2. And v = y**(2 delta n) with a public y, so v_i = y**(2 (l_0 + n sum l_j s_j)) by the same equation: a
+   verification key is what party i would give to open the n-th power of y. Proofs of parts are zero knowledge.
+2. r of a total over all contributors reveals nothing beyond M. A corrupt contributor knows its own m_j and r_j, since
+   `plaintext_proof` lets nobody take part who does not; divide them out. With one honest contributor left, its
+   plaintext follows from M anyway, and r from its plaintext and ciphertext. With two or more: replace the r_1 of one by
+   a uniform element of the group of Jacobi symbol 1, as in step 2 of the argument in `masks`. Then the product r of
+   all is uniform there too, and independent of the others' r_2, ...: so what the adversary sees is M, a uniform r, the
+   ciphertexts c_2, ... with independent masks, and c_1 = (1 + M n) r**n / (c_2 ...), which all follow from M and from
+   ciphertexts that hide their plaintexts.
+
+So a share may only be used on totals whose contributions all came with such proofs: a part for a ciphertext of
+somebody's choice would be a part of an n-th root of a number of their choice.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import gmpy2
 
-from enclave_sim.paillier.encryption import check_equal_lengths
-from enclave_sim.paillier.exponent import powers_to_secret
-from enclave_sim.paillier.keys import (
-    BadCiphertextError,
-    BadKeyError,
-    KeyShare,
-    PublicKey,
-    ThresholdKey,
-    check_ciphertext,
-)
+from enclave_sim.paillier.exponent import powers, powers_to_secret
+from enclave_sim.paillier.keys import KeyShare, ThresholdKey, check_ciphertext
+from enclave_sim.paillier.opening import Opening
+from enclave_sim.paillier.share_proof import CheckedPartials
 
 
 class TooFewSharesError(ValueError):
@@ -30,12 +48,15 @@ class TooFewSharesError(ValueError):
         self.needed = needed
 
 
-class InconsistentSharesError(ValueError):
-    """The partial decryptions of `indexes` do not open ciphertext `position`: at least one is wrong."""
+class DifferentStatementsError(ValueError):
+    """Partial decryptions of different ciphertexts, or under different keys."""
 
-    def __init__(self, indexes: tuple[int, ...], position: int) -> None:
-        super().__init__(f"shares {indexes} do not open ciphertext {position}: at least one of them is wrong")
-        self.indexes = indexes
+
+class WrongDealingError(ValueError):
+    """Partial decryptions that are all proven right do not open ciphertext `position`: the dealer's keys are wrong."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"shares that are all proven right do not open ciphertext {position}: the key was dealt wrong")
         self.position = position
 
 
@@ -45,67 +66,76 @@ def majority(parties: int) -> int:
 
 
 def partial_decrypt(key: ThresholdKey, share: KeyShare, ciphertexts: Sequence[int]) -> list[int]:
-    """One party's part of opening: c**(2 delta s_i) mod n**2 for every ciphertext, in order.
+    """One party's part of opening: x**(2 delta s_i) mod n with x = c mod n for every ciphertext c, in order.
 
-    The factor 2 keeps the result among squares whatever the ciphertext. `threshold` parts open a ciphertext:
-    decide whether it may be opened before calling this. Raises `BadCiphertextError` for a ciphertext that is
-    none, before the share touches any, and `BadKeyError` for a share of no party.
+    `threshold` parts open a ciphertext: decide whether it may be opened before calling this, and prove the parts with
+    `share_proof.prove_partials`. Raises `BadCiphertextError` for a ciphertext that is none, before the share touches
+    any, and `BadKeyError` for a share of no party.
     """
-    _check_index(key, share.index)
+    key.check_index(share.index)
     for ciphertext in ciphertexts:
         check_ciphertext(key.public, ciphertext)
-    return powers_to_secret(ciphertexts, 2 * key.delta * share.value, key.public.nsquare)
+    roots = [ciphertext % key.n for ciphertext in ciphertexts]
+    return powers_to_secret(roots, 2 * key.delta * share.value, key.n)
 
 
-def combine(key: ThresholdKey, partials: Mapping[int, Sequence[int]]) -> list[int]:
-    """Open ciphertexts from partial decryptions by share index: residues in [0, n), one a ciphertext.
+def combine(key: ThresholdKey, partials: Sequence[CheckedPartials]) -> Opening:
+    """Open ciphertexts from partial decryptions that were checked, of `threshold` different parties or more.
 
-    Of more than `threshold` parties the smallest `threshold` indexes are used and the others not looked at.
-    Raises `TooFewSharesError`, `BadKeyError` for an index of no party, `UnequalLengthsError`, and
-    `InconsistentSharesError` when the parts do not fit together.
-
-    Catches rubbish, not malice: a party that multiplies its part by a power of n + 1 shifts the result
-    unseen. Zero-knowledge proofs of correct parts, which also name the liar (Damgård & Jurik 2001,
-    section 4.1), come with a later issue.
+    Of more, those of the smallest indexes are used. Raises `TooFewSharesError`, `DifferentStatementsError` for parts
+    that are not all of the same ciphertexts under this key, and `WrongDealingError` if right parts do not open.
     """
-    for index in partials:
-        _check_index(key, index)
-    if len(partials) < key.threshold:
-        raise TooFewSharesError(given=len(partials), needed=key.threshold)
-    indexes = tuple(sorted(partials)[: key.threshold])
-    check_equal_lengths([partials[index] for index in indexes])
-    exponents = [2 * _lagrange(key, index, indexes) for index in indexes]
-    columns = zip(*(partials[index] for index in indexes), strict=True)
-    unscale = int(gmpy2.invert(4 * key.delta**2, key.n))
-    opened: list[int] = []
-    for position, column in enumerate(columns):
-        power = _join(key.public, column, exponents)
-        if power is None:
-            raise InconsistentSharesError(indexes, position)
-        opened.append((power - 1) // key.n * unscale % key.n)
-    return opened
+    by_index = {part.index: part for part in partials}
+    if len(by_index) < key.threshold:
+        raise TooFewSharesError(given=len(by_index), needed=key.threshold)
+    ciphertexts = partials[0].ciphertexts
+    if any(part.key != key or part.ciphertexts != ciphertexts for part in partials):
+        raise DifferentStatementsError("the partial decryptions are not of the same ciphertexts under this key")
+    indexes = sorted(by_index)[: key.threshold]
+    inverses = [int(gmpy2.invert(ciphertext, key.n)) for ciphertext in ciphertexts]
+    randomness = _roots(key, inverses, _joined(key, [by_index[index] for index in indexes]))
+    return Opening(_residues(key, ciphertexts, inverses, randomness), randomness)
 
 
-def _check_index(key: ThresholdKey, index: int) -> None:
-    if not 1 <= index <= key.parties:
-        raise BadKeyError(f"share indexes run from 1 to {key.parties}, {index} is none of them")
-
-
-def _lagrange(key: ThresholdKey, index: int, indexes: Sequence[int]) -> int:
+def lagrange(key: ThresholdKey, index: int, indexes: Sequence[int]) -> int:
     """delta times the Lagrange coefficient of `index` at 0 over `indexes`: an integer, perhaps negative."""
     others = [other for other in indexes if other != index]
     numerator = key.delta * math.prod(others)
     return numerator // math.prod(other - index for other in others)
 
 
-def _join(public: PublicKey, parts: Sequence[int], exponents: Sequence[int]) -> int | None:
-    """The product of parts to their exponents, or None if it is not (1 + n)**x mod n**2 for any x."""
-    nsquare = gmpy2.mpz(public.nsquare)
-    product = gmpy2.mpz(1)
-    for part, exponent in zip(parts, exponents, strict=True):
-        try:
-            check_ciphertext(public, part)
-        except BadCiphertextError:
-            return None
-        product = product * gmpy2.powmod(part, exponent, nsquare) % nsquare
-    return int(product) if product % public.n == 1 else None
+def _joined(key: ThresholdKey, partials: Sequence[CheckedPartials]) -> list[int]:
+    """w = x**(4 delta**2 d) mod n for every ciphertext."""
+    indexes = [part.index for part in partials]
+    total = [1] * len(partials[0].values)
+    for part in partials:
+        exponent = 2 * lagrange(key, part.index, indexes)
+        # Negative exponents are powers of inverses, so that `powers` sees positive ones alone.
+        bases = part.values if exponent > 0 else [int(gmpy2.invert(value, key.n)) for value in part.values]
+        total = [
+            so_far * power % key.n for so_far, power in zip(total, powers(bases, abs(exponent), key.n), strict=True)
+        ]
+    return total
+
+
+def _roots(key: ThresholdKey, inverses: Sequence[int], joined: Sequence[int]) -> tuple[int, ...]:
+    """r with r**n = x mod n for every x, given as inverses, from w = x**(4 delta**2 d)."""
+    scale = 4 * key.delta**2
+    a = int(gmpy2.invert(scale, key.n))
+    minus_b = (a * scale - 1) // key.n
+    large, small = powers(joined, a, key.n), powers(inverses, minus_b, key.n)
+    return tuple(one * other % key.n for one, other in zip(large, small, strict=True))
+
+
+def _residues(
+    key: ThresholdKey, ciphertexts: Sequence[int], inverses: Sequence[int], randomness: Sequence[int]
+) -> tuple[int, ...]:
+    """m of every c = (1 + m n) r**n mod n**2: c - r**n is m n r**n, and r**n is x modulo n."""
+    masks = powers(randomness, key.n, key.public.nsquare)
+    residues = []
+    for position, (ciphertext, inverse, mask) in enumerate(zip(ciphertexts, inverses, masks, strict=True)):
+        quotient, rest = divmod(ciphertext - mask, key.n)
+        if rest:
+            raise WrongDealingError(position)
+        residues.append(quotient * inverse % key.n)
+    return tuple(residues)

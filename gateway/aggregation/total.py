@@ -19,12 +19,12 @@ from yingbi.api.v1.node_pb2 import (
 )
 from yingbi.api.v1.receipt_pb2 import ContributionBody
 
-from enclave_sim.paillier.combining import combine
 from enclave_sim.paillier.encoding import from_bytes, to_bytes
 from enclave_sim.paillier.encryption import add
 from enclave_sim.paillier.keys import BadCiphertextError, ThresholdKey
 from enclave_sim.paillier.packing import Layout, unpack
 from enclave_sim.paillier.share_proof import CheckedPartials, ShareProof, WrongShareError, check_partials
+from enclave_sim.paillier.threshold import combine
 
 Stretches = Iterable[tuple[int, list[list[bytes]]]]
 """The same stretch of every contribution, in the order of the holders, with where it begins."""
@@ -94,7 +94,9 @@ class Partials:
         return OpeningShare(body=last.body, signature=last.signature, proof=last.proof, partials=self._numbers[node])
 
 
-def open_with(shares: Sequence[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey, layout: Layout) -> OpenedTotal:
+def open_with(
+    shares: Sequence[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey, layout: Layout
+) -> OpenedTotal:
     """What the total holds, from the nodes' shares of which every one is proven right before it is used.
 
     Raises:
@@ -104,9 +106,7 @@ def open_with(shares: Sequence[OpeningShare], total: Total, epoch: KeyEpoch, key
     if len({OpeningShareBody.FromString(share.body).manifest_digest for share in shares}) != 1:
         raise Problem(Kind.FAILED, "bad_share", "The nodes opened the total under different manifests.")
     opening = combine(key, partials)
-    return OpenedTotal(
-        cells=unpack(opening.residues, layout, key.n), randomness=to_bytes(opening.randomness, key.n)
-    )
+    return OpenedTotal(cells=unpack(opening.residues, layout, key.n), randomness=to_bytes(opening.randomness, key.n))
 
 
 def _checked(share: OpeningShare, total: Total, epoch: KeyEpoch, key: ThresholdKey) -> CheckedPartials | None:

@@ -10,9 +10,7 @@ from yingbi.api.v1.node_pb2 import ReceiptSignature
 from yingbi.api.v1.receipt_pb2 import Decryption, Receipt
 
 
-def assemble(
-    signatures: Sequence[ReceiptSignature], key_epoch: SignedKeyEpoch, decryption: Decryption
-) -> Receipt:
+def assemble(signatures: Sequence[ReceiptSignature], key_epoch: SignedKeyEpoch, decryption: Decryption) -> Receipt:
     """One receipt with every enclave's signature; raises Problem where they signed different bodies."""
     bodies = {one.receipt_body for one in signatures}
     if len(bodies) != 1:

@@ -18,14 +18,14 @@ from yingbi.api.parts import sign_tasks
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import Failure
-from yingbi.api.v1.node_pb2 import CancelTask, Contribution, ContributeTask, Task, TaskResult
+from yingbi.api.v1.node_pb2 import CancelTask, ContributeTask, Contribution, Task, TaskResult
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import Decryption, Receipt
 
-from enclave_sim.plan.sensitivity import cells
 from enclave_sim.key_epoch import key_of
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.plan.layout import layout_of
+from enclave_sim.plan.sensitivity import cells
 from gateway.aggregation.total import Partials, add_up, open_tasks, open_with
 from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import assemble

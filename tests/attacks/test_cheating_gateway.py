@@ -56,7 +56,7 @@ def _signed_by(contribution: Contribution, other: Contribution) -> Contribution:
 
 
 def _blank(sums: Sums) -> Contribution:
-    zeros = encrypt(sums.enclaves[0].key.public, [0] * len(sums.first[0].ciphertexts))
+    zeros = list(encrypt(sums.enclaves[0].key.public, [0] * len(sums.first[0].ciphertexts)).ciphertexts)
     return Contribution(signed=sums.first[1].signed, ciphertexts=sums.bytes(zeros))
 
 
@@ -186,7 +186,7 @@ def test_a_corrupt_enclave_with_another_number_of_ciphertexts_opens_nothing(
 def test_two_totals_of_one_job_are_never_both_opened(trio: Trio, sums: Sums) -> None:
     """A node durably binds a job to one digest; a second contribution needs a corrupt enclave, and does not help."""
     trio.open("job-1", sums.first)
-    fresh = encrypt(trio.enclaves[0].key.public, [0] * len(sums.first[2].ciphertexts))
+    fresh = list(encrypt(trio.enclaves[0].key.public, [0] * len(sums.first[2].ciphertexts)).ciphertexts)
     other = sums.corrupt(lambda _: sums.bytes(fresh))
     for restart in (False, True):
         if restart:

@@ -18,7 +18,7 @@ from enclave_sim import jobs
 from enclave_sim.enclave import Enclave, load_enclave
 from enclave_sim.engine.protocol import never
 from enclave_sim.paillier.encryption import encrypt
-from enclave_sim.paillier.threshold import combine
+from enclave_sim.paillier.unproven import combine
 from tests.attacks.three_enclaves import (
     NODES,
     Trio,
@@ -70,7 +70,7 @@ def test_a_corrupt_enclave_cannot_cancel_anothers_contribution(trio: Trio) -> No
     contributions = trio.contribute("job-1", trio.task(trio.plan()))
     public = trio.enclaves[0].key.public
     victim = encoding.from_bytes(contributions[1].ciphertexts, public)
-    zeros = encrypt(public, [0] * len(victim))
+    zeros = encrypt(public, [0] * len(victim)).ciphertexts
     inverse = [
         zero * pow(number, -1, public.nsquare) % public.nsquare for zero, number in zip(zeros, victim, strict=True)
     ]

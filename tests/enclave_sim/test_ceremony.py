@@ -21,7 +21,8 @@ from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.keys import BadKeyError
-from enclave_sim.paillier.threshold import TooFewSharesError, combine, partial_decrypt
+from enclave_sim.paillier.threshold import TooFewSharesError
+from enclave_sim.paillier.unproven import combine, partial_decrypt
 from gateway.zone.authority import Authority, certificate_pem
 from gateway.zone.init import _write_platform
 from tests.attacks.three_enclaves import NODES, THRESHOLD, Trio
@@ -54,7 +55,7 @@ def test_every_enclave_holds_the_same_epoch_and_a_share_of_its_own(trio: Trio) -
 def test_any_two_of_three_open_and_one_does_not(trio: Trio) -> None:
     """Section 3: threshold t of n."""
     key = trio.enclaves[0].key
-    ciphertexts = encrypt(key.public, [-5, 7])
+    ciphertexts = encrypt(key.public, [-5, 7]).ciphertexts
     parts = {e.key_share.index: partial_decrypt(e.key, e.key_share, ciphertexts) for e in trio.enclaves}
     for chosen in combinations(parts, THRESHOLD):
         assert combine(key, {index: parts[index] for index in chosen}) == [key.n - 5, 7]

@@ -1,12 +1,14 @@
 """The dealer's primes are safe, its sieve right, and its shares lie on the polynomial of the paper."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import gmpy2
 import pytest
 
 from enclave_sim.paillier import dealer
+from enclave_sim.paillier.challenge import number_below, seed
 from enclave_sim.paillier.dealer import deal, generate_modulus, generate_safe_prime
 from enclave_sim.paillier.keys import BadKeyError, KeyShare
 
@@ -100,16 +102,38 @@ def test_threshold_shares_meet_in_the_exponent_of_the_paper(
     key, shares = deal(p, q, parties, threshold, epoch=4)
     assert (key.n, key.parties, key.threshold, key.epoch) == (n, parties, threshold, 4)
     assert [share.index for share in shares] == list(range(1, parties + 1))
-    assert all(0 < share.value < n * m for share in shares)
-    d = interpolate_at_zero(shares[-threshold:], n * m)
-    assert (d % m, d % n) == (0, 1)
+    assert all(0 < share.value < m for share in shares)
+    assert interpolate_at_zero(shares[-threshold:], m) * n % m == 1
 
 
 def test_one_share_too_few_meets_elsewhere(primes: tuple[int, int]) -> None:
     p, q = primes
     n, m = p * q, (p - 1) * (q - 1) // 4
     _, shares = deal(p, q, parties=5, threshold=3, epoch=0)
-    assert interpolate_at_zero(shares[:2], n * m) % m != 0
+    assert interpolate_at_zero(shares[:2], m) * n % m != 1
+
+
+def test_every_share_has_its_verification_key(primes: tuple[int, int]) -> None:
+    key, shares = deal(*primes, parties=5, threshold=3, epoch=0)
+    assert key.verification_keys == tuple(pow(key.verification_base, share.value, key.n) for share in shares)
+    assert gmpy2.jacobi(key.verification_base, primes[0]) == gmpy2.jacobi(key.verification_base, primes[1]) == 1
+
+
+def test_verification_keys_are_openings_of_a_public_root(primes: tuple[int, int]) -> None:
+    """So they reveal nothing: any threshold of them gives 4 delta**2 times the exponent of a root that all know."""
+    key, _ = deal(*primes, parties=3, threshold=2, epoch=0)
+    scaled = pow(key.verification_keys[0], 2 * 6 * 2, key.n) * pow(key.verification_keys[1], -2 * 6, key.n) % key.n
+    # v = y**(2 delta n) with y hashed from n, so v**(delta d) = y**(2 delta**2), where delta = 3!.
+    root = number_below(seed("verification base", key.n), key.n)
+    assert scaled == pow(root, 2 * 2 * 36, key.n)
+
+
+@pytest.mark.parametrize("keys", [(2,), (2, 2, 2, 2), (2, 0, 2), (2, -1, 2)])
+def test_impossible_verification_keys_are_refused(primes: tuple[int, int], keys: tuple[int, ...]) -> None:
+    key, _ = deal(*primes, parties=3, threshold=2, epoch=0)
+    for bad in (keys, (*key.verification_keys[:2], key.n), (*key.verification_keys[:2], primes[0])):
+        with pytest.raises(BadKeyError):
+            replace(key, verification_keys=bad)
 
 
 def test_every_dealing_is_fresh(primes: tuple[int, int]) -> None:

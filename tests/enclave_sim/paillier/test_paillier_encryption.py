@@ -1,5 +1,6 @@
 """phe, holding the whole key, reads what we encrypt and add; numbers that are no ciphertexts are refused."""
 
+import ast
 import subprocess
 import sys
 
@@ -8,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phe.paillier import PaillierPrivateKey
 
-from enclave_sim.paillier import encryption
 from enclave_sim.paillier.encryption import PlaintextRangeError, UnequalLengthsError, add, encrypt
 from enclave_sim.paillier.keys import BadCiphertextError, BadKeyError, PublicKey, check_ciphertext
 
@@ -36,37 +36,42 @@ def test_phe_decrypts_what_we_encrypt(data: st.DataObject, public: PublicKey, wh
     half = public.n // 2
     edge = st.sampled_from([-half, -1, 0, 1, half])
     plaintexts = data.draw(st.lists(edge | st.integers(-half, half), max_size=5))
-    opened = [whole_key.raw_decrypt(c) for c in encrypt(public, plaintexts)]
+    opened = [whole_key.raw_decrypt(c) for c in encrypt(public, plaintexts).ciphertexts]
     assert opened == [m % public.n for m in plaintexts]
 
 
-def test_with_the_same_randomness_phe_makes_the_same_ciphertext(
-    public: PublicKey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encryption, "_unit", lambda n: 3**100 % n)
-    expected = [public.raw.raw_encrypt(m % public.n, r_value=3**100 % public.n) for m in (0, 41, -7)]
-    assert encrypt(public, [0, 41, -7]) == expected
+def test_with_the_same_randomness_phe_makes_the_same_ciphertext(public: PublicKey) -> None:
+    plaintexts = [0, 41, -7]
+    made = encrypt(public, plaintexts)
+    randomness = [pow(public.mask_base, exponent, public.n) for exponent in made.exponents]
+    expected = [public.raw.raw_encrypt(m % public.n, r_value=r) for m, r in zip(plaintexts, randomness, strict=True)]
+    assert list(made.ciphertexts) == expected
+
+
+def test_what_masks_a_plaintext_stays_out_of_the_repr(public: PublicKey) -> None:
+    made = encrypt(public, [1])
+    assert str(made.exponents[0]) not in repr(made)
 
 
 def test_phe_decrypts_what_we_add(public: PublicKey, whole_key: PaillierPrivateKey) -> None:
     contributions = [[1, -2, 3**200], [10, -20, -(3**200)], [100, 200, 5]]
-    total = add(public, [encrypt(public, contribution) for contribution in contributions])
+    total = add(public, [encrypt(public, contribution).ciphertexts for contribution in contributions])
     assert [whole_key.raw_decrypt(c) for c in total] == [111, 178, 5]
 
 
 def test_equal_plaintexts_get_different_ciphertexts(public: PublicKey) -> None:
-    ciphertexts = encrypt(public, [7] * 20)
+    ciphertexts = encrypt(public, [7] * 20).ciphertexts
     assert len(set(ciphertexts)) == 20
 
 
 def test_ciphertexts_are_plain_integers(public: PublicKey) -> None:
-    ciphertexts = encrypt(public, [1, 2])
+    ciphertexts = encrypt(public, [1, 2]).ciphertexts
     assert {type(c) for c in [*ciphertexts, *add(public, [ciphertexts, ciphertexts])]} == {int}
 
 
 def test_order_survives_many_threads(public: PublicKey, whole_key: PaillierPrivateKey) -> None:
     plaintexts = list(range(200))
-    assert [whole_key.raw_decrypt(c) for c in encrypt(public, plaintexts)] == plaintexts
+    assert [whole_key.raw_decrypt(c) for c in encrypt(public, plaintexts).ciphertexts] == plaintexts
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -78,7 +83,7 @@ def test_encrypt_refuses_what_would_wrap(public: PublicKey, sign: int) -> None:
 @pytest.mark.parametrize("name", NO_CIPHERTEXTS)
 def test_numbers_that_are_no_ciphertexts_are_refused(public: PublicKey, primes: tuple[int, int], name: str) -> None:
     bad = no_ciphertext(name, primes)
-    (good,) = encrypt(public, [1])
+    (good,) = encrypt(public, [1]).ciphertexts
     with pytest.raises(BadCiphertextError):
         check_ciphertext(public, bad)
     with pytest.raises(BadCiphertextError):
@@ -105,10 +110,12 @@ def test_impossible_moduli_are_refused(n: int) -> None:
 def test_the_public_half_loads_nothing_of_the_secret_half() -> None:
     program = (
         "import sys\n"
-        "import enclave_sim.paillier.encryption, enclave_sim.paillier.keys, enclave_sim.paillier.packing\n"
+        "import enclave_sim.paillier.encryption, enclave_sim.paillier.packing\n"
+        "import enclave_sim.paillier.opening, enclave_sim.paillier.plaintext_proof\n"
+        "import enclave_sim.paillier.modulus_proof\n"
         "print(sorted(m for m in sys.modules if m.startswith('enclave_sim.paillier.')))\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == str(
-        [f"enclave_sim.paillier.{name}" for name in ("encryption", "exponent", "keys", "packing")]
-    )
+    loaded = set(ast.literal_eval(run.stdout))
+    assert "enclave_sim.paillier.opening" in loaded
+    assert not loaded & {f"enclave_sim.paillier.{name}" for name in ("dealer", "threshold", "share_proof")}
