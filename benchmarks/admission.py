@@ -31,6 +31,7 @@ from enclave_sim import budget
 from enclave_sim.journal import Journal, Record
 from enclave_sim.plan.canonical import plan_hash
 from enclave_sim.privacy.accounting import Charge
+from gateway.aggregation.vectors import Vectors
 from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import states
@@ -101,7 +102,9 @@ def main() -> None:
 async def _gateway(folder: Path) -> dict[str, list[Took]]:
     database, nodes, feed = Database(folder / "gateway.db"), AllConnected(), Feed()
     await database.run(catalogue.register, RegisteredDataset(_declaration(), bytes(32), _registration()))
-    admission = Admission(database, nodes, NothingRuns(database, nodes, feed), feed, auto_approve=True)
+    admission = Admission(
+        database, nodes, NothingRuns(database, nodes, feed, Vectors(folder / "vectors")), feed, auto_approve=True
+    )
     developer = Developer(admission)
     for number in range(EARLIER):
         await developer.submit(await developer.preview(number), number)

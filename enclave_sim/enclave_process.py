@@ -144,6 +144,7 @@ def main() -> None:
         enclave = load_enclave(arguments.folder, arguments.ca.read_bytes())
     except (EvidenceError, InvalidTag, JournalError, OSError, ValueError, KeyError) as error:
         sys.exit(f"the enclave of {arguments.folder.parent.name} refuses to start: {error or type(error).__name__}")
+    enclave.masks.prepare()
     serve(enclave, socket.socket(fileno=arguments.channel), socket.socket(fileno=arguments.ingest))
     # The channel is closed: the node is gone. A computation may still run; nobody waits for it.
     os._exit(0)

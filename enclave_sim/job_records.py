@@ -1,4 +1,4 @@
-"""What an enclave has on record about a job: in its journal, which counts, and in files, which are checked against it."""
+"""What an enclave has on record about a job: in its journal, and in files that are checked against it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
     if not task.consent_only:
         opened = partial_decrypt(enclave.key, enclave.key_share, total)
         proven = prove_partials(enclave.key, enclave.key_share, total, opened, manifest_digest)
-        proof = ShareProof(challenge=_big_endian(proven.challenge), response=_big_endian(proven.response))
+        challenge, response = proven.to_bytes(enclave.key)
+        proof = ShareProof(challenge=challenge, response=response)
     partials = to_bytes(opened, enclave.key.n)
     body = OpeningShareBody(
         job=job,
@@ -186,7 +187,3 @@ def _check_opened(enclave: Enclave, plan: Plan, bound: BoundTotal, task: SignTas
 
 def _digest_of(manifest: Manifest) -> bytes:
     return digests.digest(digests.MANIFEST, manifest.SerializeToString(deterministic=True))
-
-
-def _big_endian(number: int) -> bytes:
-    return number.to_bytes((number.bit_length() + 7) // 8, "big")

@@ -115,7 +115,8 @@ class ThresholdKey:
 class KeyShare:
     """Secret: the point f(index) = `value` of the dealer's polynomial. `repr` leaves the value out.
 
-    `index` is in 1..parties; `value` is at least 1 and below m = (p-1)(q-1)/4, so shorter than n. Raises `BadKeyError` below these ranges.
+    `index` is in 1..parties; `value` is at least 1 and below m = (p-1)(q-1)/4, so shorter than n.
+    Raises `BadKeyError` below these ranges.
     """
 
     index: int

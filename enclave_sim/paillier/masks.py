@@ -61,7 +61,7 @@ def make_masks(public: PublicKey, count: int) -> list[Mask]:
 
 
 class MaskPool:
-    """Masks made ahead by a background thread, up to `bound`, while nobody waits for any.
+    """Masks made ahead by a background thread, up to `bound`, while nobody waits for any: from `prepare` on.
 
     Each is used once by construction: `take` removes what it returns under a lock, nothing is written to disk, and a
     forked process takes nothing from its parent's pool. A copy of a whole running machine would repeat masks: an
@@ -76,6 +76,9 @@ class MaskPool:
         self._takers = 0
         self._closed = False
         self._process = os.getpid()
+
+    def prepare(self) -> None:
+        """Begin to make masks ahead. Call it once."""
         Thread(target=self._fill, name="paillier masks", daemon=True).start()
 
     def take(self, count: int) -> list[Mask]:

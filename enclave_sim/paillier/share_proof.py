@@ -22,9 +22,11 @@ Only the squares of parts are used to open.
 
 Zero knowledge. r is uniform below 2**(bits(n) + 256) and e s_i shorter than bits(n) + 128 bits, so z is within
 2**-128 of uniform; choose e and z at random, compute A and B, and set the hash: nothing about s_i is in a proof.
+r is hashed from the share and the statement, as Ed25519 (RFC 8032) does it: uniform to whoever does not know the share,
+never the same for two statements, and a proof that is asked for again is the same bytes.
 """
 
-import secrets
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +54,11 @@ class ShareProof:
     challenge: int
     response: int
 
+    def to_bytes(self, key: ThresholdKey) -> tuple[bytes, bytes]:
+        """Both numbers, big-endian, of lengths that the key alone decides."""
+        width = (_response_bits(key) + 1 + 7) // 8
+        return self.challenge.to_bytes(CHALLENGE_BITS // 8, "big"), self.response.to_bytes(width, "big")
+
 
 @dataclass(frozen=True)
 class CheckedPartials:
@@ -78,7 +85,7 @@ def prove_partials(
     party and for a key without verification keys.
     """
     start, x, y = _batch(key, share.index, ciphertexts, partials, context)
-    r = secrets.randbits(_response_bits(key)) + 1
+    r = _nonce(key, share, start)
     commitments = [powers_to_secret([base], r, key.n)[0] for base in (key.verification_base, x)]
     challenge = _challenge(key, start, x, y, commitments)
     return ShareProof(challenge, r + challenge * share.value)
@@ -126,6 +133,13 @@ def _batch(
     x = product_of_powers([ciphertext % n for ciphertext in ciphertexts], exponents, n)
     y = product_of_powers(partials, exponents, n)
     return start, pow(x, 4 * key.delta, n), pow(y, 2, n)
+
+
+def _nonce(key: ThresholdKey, share: KeyShare, start: bytes) -> int:
+    secret = share.value.to_bytes((share.value.bit_length() + 7) // 8, "big")
+    stream = hashlib.shake_256(b"yingbi/v1/paillier/nonce" + len(secret).to_bytes(4, "big") + secret + start)
+    bits = _response_bits(key)
+    return 1 + (int.from_bytes(stream.digest((bits + 7) // 8), "big") >> (-bits % 8))
 
 
 def _challenge(key: ThresholdKey, start: bytes, x: int, y: int, commitments: Sequence[int]) -> int:

@@ -24,7 +24,7 @@ from enclave_sim.paillier.encryption import add
 from enclave_sim.paillier.keys import BadCiphertextError, ThresholdKey
 from enclave_sim.paillier.packing import Layout, unpack
 from enclave_sim.paillier.share_proof import CheckedPartials, ShareProof, WrongShareError, check_partials
-from enclave_sim.paillier.threshold import combine
+from enclave_sim.paillier.threshold import TooFewSharesError, combine
 
 Stretches = Iterable[tuple[int, list[list[bytes]]]]
 """The same stretch of every contribution, in the order of the holders, with where it begins."""
@@ -103,9 +103,12 @@ def open_with(
         Problem: FAILED "bad_share" that names the node.
     """
     partials = [checked for share in shares if (checked := _checked(share, total, epoch, key)) is not None]
-    if len({OpeningShareBody.FromString(share.body).manifest_digest for share in shares}) != 1:
+    if len({OpeningShareBody.FromString(share.body).manifest_digest for share in shares}) > 1:
         raise Problem(Kind.FAILED, "bad_share", "The nodes opened the total under different manifests.")
-    opening = combine(key, partials)
+    try:
+        opening = combine(key, partials)
+    except TooFewSharesError as error:
+        raise Problem(Kind.FAILED, "too_few_shares", f"The total cannot be opened: {error}.") from error
     return OpenedTotal(cells=unpack(opening.residues, layout, key.n), randomness=to_bytes(opening.randomness, key.n))
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpenTask, SignTask
+from yingbi.api.problem import Problem
+from yingbi.api.v1.node_pb2 import BoundTotal, Contribution, OpenedTotal, OpeningShare, OpenTask, SignTask
 
-from enclave_sim import contributions as encoding
-from enclave_sim import jobs
+from enclave_sim import contributions, opening
 from enclave_sim.enclave import Enclave
+from enclave_sim.paillier import encoding
 from enclave_sim.paillier.encryption import encrypt
-from tests.attacks.three_enclaves import Trio, refusal, resigned, shift_by_one, with_partials
+from tests.attacks.three_enclaves import Trio, of_zeros, refusal, resigned, with_partials
 
 Vector = list[int]
 
@@ -31,12 +32,12 @@ class Sums:
         return self.enclaves[0].key.n
 
     def numbers(self, position: int) -> Vector:
-        return encoding.from_bytes(self.first[position].ciphertexts, self.enclaves[0].key.public)
+        return contributions.from_bytes(self.first[position].ciphertexts, self.enclaves[0].key.public)
 
     def altered(self, position: int, change: Callable[[Vector], Vector]) -> list[Contribution]:
         """The first job's contributions, the ciphertexts of one changed by a gateway that cannot sign."""
         numbers = change(self.numbers(position))
-        encoded = encoding.to_bytes(numbers, self.enclaves[0].key.public.bits)
+        encoded = encoding.to_bytes(numbers, self.enclaves[0].key.public.nsquare)
         changed = Contribution(signed=self.first[position].signed, ciphertexts=encoded)
         return [*self.first[:position], changed, *self.first[position + 1 :]]
 
@@ -45,7 +46,7 @@ class Sums:
         return [*self.first[:2], resigned(self.enclaves[2], self.first[2], change(self.numbers(2)))]
 
     def bytes(self, numbers: Vector) -> list[bytes]:
-        return encoding.to_bytes(numbers, self.enclaves[0].key.public.bits)
+        return encoding.to_bytes(numbers, self.enclaves[0].key.public.nsquare)
 
 
 def _signed_by(contribution: Contribution, other: Contribution) -> Contribution:
@@ -122,7 +123,7 @@ def sums(trio: Trio, template: tuple[Trio, list[list[Contribution]]]) -> Sums:
 
 
 def _refused_by_all(trio: Trio, job: str, total: list[Contribution], enclaves: list[Enclave]) -> set[str]:
-    codes = {refusal(jobs.open_total, enclave, job, OpenTask(contributions=total)) for enclave in enclaves}
+    codes = {refusal(opening.open_total, enclave, job, OpenTask(contributions=total)) for enclave in enclaves}
     assert trio.records("open") == [0, 0, 0]
     return codes
 
@@ -186,14 +187,13 @@ def test_a_corrupt_enclave_with_another_number_of_ciphertexts_opens_nothing(
 def test_two_totals_of_one_job_are_never_both_opened(trio: Trio, sums: Sums) -> None:
     """A node durably binds a job to one digest; a second contribution needs a corrupt enclave, and does not help."""
     trio.open("job-1", sums.first)
-    fresh = list(encrypt(trio.enclaves[0].key.public, [0] * len(sums.first[2].ciphertexts)).ciphertexts)
-    other = sums.corrupt(lambda _: sums.bytes(fresh))
+    other = [*sums.first[:2], of_zeros(trio.enclaves[2], sums.first[2], "job-1")]
     for restart in (False, True):
         if restart:
             trio.load()
         for enclave in trio.enclaves[:2]:
             task = OpenTask(contributions=other)
-            assert refusal(jobs.open_total, enclave, "job-1", task) == "already_bound"
+            assert refusal(opening.open_total, enclave, "job-1", task) == "already_bound"
     assert trio.records("open") == [1, 1, 1]
 
 
@@ -201,10 +201,11 @@ def test_nothing_is_signed_before_it_is_opened(trio: Trio, sums: Sums) -> None:
     """An enclave signs only a total that it bound itself."""
     for job in ("job-1", "job-3"):
         for enclave in trio.enclaves:
-            assert refusal(jobs.sign_receipt, enclave, job, SignTask()) in {"not_opened", "not_started"}
+            assert refusal(opening.sign_receipt, enclave, job, SignTask()) in {"not_opened", "not_started"}
     task = OpenTask(contributions=sums.first)
-    shares = [jobs.open_total(enclave, "job-1", task) for enclave in trio.enclaves[:2]]
-    assert refusal(jobs.sign_receipt, trio.enclaves[2], "job-1", SignTask(shares=shares)) == "not_opened"
+    shares = [opening.open_total(enclave, "job-1", task) for enclave in trio.enclaves[:2]]
+    honest = SignTask(opened=trio.opened("job-1", shares))
+    assert refusal(opening.sign_receipt, trio.enclaves[2], "job-1", honest) == "not_opened"
 
 
 def _crossed(left: OpeningShare, right: OpeningShare) -> OpeningShare:
@@ -219,16 +220,20 @@ class Opened:
 
     def altered(self, change: Callable[[int], int], *, sign: bool) -> list[OpeningShare]:
         """Every partial decryption of the first enclave changed."""
-        public = self.enclaves[0].key.public
-        numbers = encoding.from_bytes(self.first[0].partials, public)
-        partials = encoding.to_bytes([change(number) % public.nsquare for number in numbers], public.bits)
+        key = self.enclaves[0].key
+        numbers = [int.from_bytes(part, "big") for part in self.first[0].partials]
+        partials = encoding.to_bytes([change(number) % key.n for number in numbers], key.n)
         return [with_partials(self.enclaves[0], self.first[0], partials, sign=sign), self.first[1]]
+
+    def proven_by(self, other: OpeningShare) -> list[OpeningShare]:
+        """The first enclave's share with the proof of another."""
+        changed = OpeningShare()
+        changed.CopyFrom(self.first[0])
+        changed.proof.CopyFrom(other.proof)
+        return [changed, self.first[1]]
 
 
 SHARES: dict[str, Callable[[Opened], list[OpeningShare]]] = {
-    "none": lambda _: [],
-    "too few": lambda o: o.first[:1],
-    "one twice": lambda o: [o.first[0], o.first[0]],
     "one of another job": lambda o: [o.first[0], o.second[1]],
     "all of another job": lambda o: o.second,
     "partials swapped": lambda o: [
@@ -241,13 +246,15 @@ SHARES: dict[str, Callable[[Opened], list[OpeningShare]]] = {
     ],
     "signature of another": lambda o: [_crossed(o.first[0], o.first[1]), o.first[1]],
     "tampered": lambda o: o.altered(lambda part: 2 * part, sign=False),
-    # Consistent with the other parts, and the result is one more: only the signature tells.
-    "shifted": lambda o: o.altered(lambda part: part * shift_by_one(o.enclaves[0]), sign=False),
     "tampered by its enclave": lambda o: o.altered(lambda part: 2 * part, sign=True),
+    "squared by its enclave": lambda o: o.altered(lambda part: part * part, sign=True),
     "another job's by a corrupt enclave": lambda o: [
         with_partials(o.enclaves[0], o.first[0], list(o.second[0].partials), sign=True),
         o.first[1],
     ],
+    "with another's proof": lambda o: o.proven_by(o.first[1]),
+    "with the proof of another job": lambda o: o.proven_by(o.second[0]),
+    "without a proof": lambda o: o.proven_by(OpeningShare()),
 }
 
 
@@ -262,19 +269,91 @@ def opened(
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_no_enclave_signs_what_it_cannot_open_itself(opened: tuple[Trio, Opened], name: str) -> None:
-    """Shares of another job, another total, another enclave, too few or altered give no receipt."""
+def test_an_honest_gateway_names_whose_share_is_wrong(opened: tuple[Trio, Opened], name: str) -> None:
+    """Before anything is combined: a node that sends rubbish is told from those that do not."""
     trio, shares = opened
-    task = SignTask(shares=SHARES[name](shares))
+    with pytest.raises(Problem) as refused:
+        trio.opened("job-1", SHARES[name](shares))
+    assert refused.value.code == "bad_share"
+    liar = "node-2" if name == "one of another job" else "node-1"
+    assert liar in refused.value.message
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_shares_than_the_threshold_open_nothing(opened: tuple[Trio, Opened], count: int) -> None:
+    trio, shares = opened
+    with pytest.raises(Problem) as refused:
+        trio.opened("job-1", shares.first[:count])
+    assert refused.value.code == "too_few_shares"
+
+
+def test_one_share_twice_opens_nothing(opened: tuple[Trio, Opened]) -> None:
+    trio, shares = opened
+    with pytest.raises(Problem) as refused:
+        trio.opened("job-1", [shares.first[0], shares.first[0]])
+    assert refused.value.code == "too_few_shares"
+
+
+def _copy(opened: OpenedTotal, **changes: Sequence[object]) -> OpenedTotal:
+    changed = OpenedTotal()
+    changed.CopyFrom(opened)
+    for name, values in changes.items():
+        changed.ClearField(name)  # type: ignore[arg-type]
+        getattr(changed, name).extend(values)
+    return changed
+
+
+def _times(root: bytes, factor: int, n: int) -> bytes:
+    return (int.from_bytes(root, "big") * factor % n).to_bytes(len(root), "big")
+
+
+CLAIMS: dict[str, Callable[[OpenedTotal, OpenedTotal, int], OpenedTotal]] = {
+    "one more": lambda o, _, n: _copy(o, cells=[o.cells[0] + 1, *o.cells[1:]]),
+    "one less in the last cell": lambda o, _, n: _copy(o, cells=[*o.cells[:-1], o.cells[-1] - 1]),
+    "two cells exchanged": lambda o, _, n: _copy(o, cells=[o.cells[1], o.cells[0], *o.cells[2:]]),
+    "negated": lambda o, _, n: _copy(o, cells=[-cell for cell in o.cells]),
+    "nothing": lambda o, _, n: OpenedTotal(),
+    "a cell missing": lambda o, _, n: _copy(o, cells=o.cells[:-1]),
+    "a cell too many": lambda o, _, n: _copy(o, cells=[*o.cells, 0]),
+    "a cell beyond its slot": lambda o, _, n: _copy(o, cells=[2**62, *o.cells[1:]]),
+    "the other job's": lambda _, other, n: other,
+    "the other job's cells": lambda o, other, n: _copy(o, cells=other.cells),
+    "the other job's randomness": lambda o, other, n: _copy(o, randomness=other.randomness),
+    "no randomness": lambda o, _, n: _copy(o, randomness=[]),
+    "randomness zero": lambda o, _, n: _copy(o, randomness=[bytes(len(o.randomness[0]))]),
+    "randomness n": lambda o, _, n: _copy(o, randomness=[n.to_bytes(len(o.randomness[0]), "big")]),
+    "randomness doubled": lambda o, _, n: _copy(o, randomness=[_times(o.randomness[0], 2, n)]),
+    "randomness of other lengths": lambda o, _, n: _copy(o, randomness=[b"\0" + o.randomness[0]]),
+    "one root too many": lambda o, _, n: _copy(o, randomness=[*o.randomness, o.randomness[0]]),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_no_enclave_signs_what_the_total_does_not_hold(opened: tuple[Trio, Opened], name: str) -> None:
+    """Whoever opened it: an enclave checks the numbers against the total that it bound, and needs nobody's word."""
+    trio, shares = opened
+    honest, other = trio.opened("job-1", shares.first), trio.opened("job-2", shares.second)
+    task = SignTask(opened=CLAIMS[name](honest, other, trio.enclaves[0].key.n))
     for enclave in trio.enclaves:
-        assert refusal(jobs.sign_receipt, enclave, "job-1", task) == "bad_shares"
-    assert len({one.receipt_body for one in trio.sign("job-1", shares.first)}) == 1
+        assert refusal(opening.sign_receipt, enclave, "job-1", task) == "bad_opening"
+    assert len({one.receipt_body for one in trio.sign_opened("job-1", honest)}) == 1
 
 
 def test_any_two_shares_open_the_same_numbers(opened: tuple[Trio, Opened]) -> None:
-    """A gateway that chooses which shares it shows cannot choose among results."""
+    """A gateway that chooses which shares it uses cannot choose among results."""
     trio, first = opened[0], opened[1].first
     bodies = {
         trio.sign("job-1", chosen)[0].receipt_body for chosen in (first, first[:2], first[1:], [first[2], first[0]])
     }
     assert len(bodies) == 1
+
+
+def test_a_total_that_was_altered_on_a_nodes_disk_is_noticed(trio: Trio, sums: Sums) -> None:
+    """The host may change the file between the second step and the third; the journal has its digest."""
+    shares = trio.open("job-1", sums.first)
+    honest = trio.opened("job-1", shares)
+    path = trio.folder / "node-1" / "jobs" / "job-1" / "total"
+    bound = BoundTotal.FromString(path.read_bytes())
+    bound.ciphertexts[0] = sums.first[0].ciphertexts[0]
+    path.write_bytes(bound.SerializeToString())
+    assert refusal(opening.sign_receipt, trio.enclaves[0], "job-1", SignTask(opened=honest)) == "altered_file"

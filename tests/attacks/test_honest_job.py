@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpenTask, SignTask
+from yingbi.api.v1.node_pb2 import Contribution, OpeningShare, OpenTask
 from yingbi.api.v1.plan_pb2 import Plan
 
-from enclave_sim import jobs
+from enclave_sim import jobs, opening
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.protocol import OpenTable, never
 from enclave_sim.plan.sensitivity import groups, total_rho_units
@@ -68,7 +68,7 @@ def test_a_contribution_asked_for_again_is_the_same_bytes(trio: Trio) -> None:
 def _opened_by(trio: Trio, contributions: list[Contribution], *openers: int) -> list[OpeningShare]:
     """Shares of all enclaves, with partial decryptions of these alone."""
     return [
-        jobs.open_total(enclave, "job-1", OpenTask(contributions=contributions, consent_only=index not in openers))
+        opening.open_total(enclave, "job-1", OpenTask(contributions=contributions, consent_only=index not in openers))
         for index, enclave in enumerate(trio.enclaves)
     ]
 
@@ -87,8 +87,7 @@ def test_consent_binds_and_opens_nothing(trio: Trio) -> None:
     contributions = trio.contribute("job-1", trio.task(trio.plan()))
     shares = _opened_by(trio, contributions, 0)
     assert trio.records("open") == [1, 1, 1]
-    task = SignTask(shares=shares)
-    assert {refusal(jobs.sign_receipt, enclave, "job-1", task) for enclave in trio.enclaves} == {"bad_shares"}
+    assert refusal(trio.opened, "job-1", shares) == "too_few_shares"
 
 
 def test_two_jobs_of_one_plan_have_noise_of_their_own(trio: Trio) -> None:

@@ -28,10 +28,12 @@ from yingbi.api.v1.attestation_pb2 import KeyCeremonyRequest, KeyCeremonyResult
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, SignedShardRegistration, TableDeclaration
 from yingbi.api.v1.job_pb2 import Approval, Authorization, SignedApproval, SignedAuthorization
 from yingbi.api.v1.node_pb2 import (
+    BoundTotal,
     ContributeTask,
     Contribution,
     IngestReply,
     IngestRequest,
+    OpenedTotal,
     OpeningShare,
     OpeningShareBody,
     OpenTask,
@@ -48,7 +50,7 @@ from yingbi.api.v1.plan_pb2 import (
 )
 from yingbi.api.v1.receipt_pb2 import ContributionBody, ReceiptBody
 
-from enclave_sim import jobs
+from enclave_sim import contributions, jobs, opening
 from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.authority import Policy
 from enclave_sim.budget import budget_of
@@ -59,11 +61,16 @@ from enclave_sim.engine.protocol import never
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.ingest import serve_connection
+from enclave_sim.paillier import encoding
+from enclave_sim.paillier.encryption import encrypt
+from enclave_sim.paillier.plaintext_proof import prove_plaintexts
 from enclave_sim.plan.canonical import encode, plan_hash
+from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.schema import check_declaration
 from enclave_sim.plan.sensitivity import total_rho_units
 from enclave_sim.sealed.schema import arrow_schema
 from enclave_sim.sealed.shard import open_table
+from gateway.aggregation.total import Total, open_with
 from gateway.planning.query import plan_query
 from gateway.zone.authority import Authority, certificate_pem
 from gateway.zone.init import _write_platform
@@ -270,11 +277,26 @@ class Trio:
     def open(self, job: str, contributions: Sequence[Contribution]) -> list[OpeningShare]:
         """One opening share of each enclave."""
         task = OpenTask(contributions=contributions)
-        return [jobs.open_total(enclave, job, task) for enclave in self.enclaves]
+        return [opening.open_total(enclave, job, task) for enclave in self.enclaves]
+
+    def opened(self, job: str, shares: Sequence[OpeningShare]) -> OpenedTotal:
+        """What the honest gateway makes of the shares; raises Problem that names a node."""
+        enclave = self.enclaves[0]
+        bound = BoundTotal.FromString(enclave.files.load(job, "total") or b"")
+        total = Total(
+            ciphertexts=[int.from_bytes(number, "big") for number in bound.ciphertexts],
+            digest=digests.digest_all(digests.CIPHERTEXTS, bound.ciphertexts),
+        )
+        plan = Plan.FromString(enclave.files.load(job, "plan") or b"")
+        return open_with(shares, total, enclave.epoch, enclave.key, layout_of(plan, enclave.key.public.bits))
 
     def sign(self, job: str, shares: Sequence[OpeningShare]) -> list[ReceiptSignature]:
         """One signature of each enclave."""
-        return [jobs.sign_receipt(enclave, job, SignTask(shares=shares)) for enclave in self.enclaves]
+        return self.sign_opened(job, self.opened(job, shares))
+
+    def sign_opened(self, job: str, opened: OpenedTotal) -> list[ReceiptSignature]:
+        """One signature of each enclave of what a gateway says was opened."""
+        return [opening.sign_receipt(enclave, job, SignTask(opened=opened)) for enclave in self.enclaves]
 
     def run(self, job: str, task: ContributeTask) -> ReceiptBody:
         """The whole job; every enclave signs the same bytes."""
@@ -317,29 +339,36 @@ def resigned(enclave: Enclave, contribution: Contribution, ciphertexts: list[byt
     """A contribution with other ciphertexts, signed by a corrupt enclave."""
     body = ContributionBody.FromString(contribution.signed.body)
     body.ciphertexts_digest = digests.digest_all(digests.CIPHERTEXTS, ciphertexts)
-    changed = Contribution(ciphertexts=ciphertexts)
+    changed = Contribution(ciphertexts=ciphertexts, proof=contribution.proof)
     changed.signed.body = body.SerializeToString(deterministic=True)
     changed.signed.signature = enclave.identity.sign(digests.CONTRIBUTION, changed.signed.body)
     return changed
 
 
+def of_zeros(enclave: Enclave, honest: Contribution, job: str) -> Contribution:
+    """A corrupt enclave's contribution of zeros, proven to be its own for `job`."""
+    body = ContributionBody.FromString(honest.signed.body)
+    count = len(honest.ciphertexts)
+    encryption = encrypt(enclave.key.public, [0] * count)
+    context = contributions.plaintext_context(job, body.plan_hash)
+    proof = prove_plaintexts(enclave.key, enclave.key_share.index, [0] * count, encryption, context)
+    width = encoding.number_bytes(enclave.key.n)
+    made = resigned(enclave, honest, encoding.to_bytes(encryption.ciphertexts, enclave.key.public.nsquare))
+    made.proof.challenge = proof.challenge
+    made.proof.response = proof.response.to_bytes(width, "big")
+    made.proof.randomness = proof.randomness.to_bytes(width, "big")
+    return made
+
+
 def with_partials(enclave: Enclave, share: OpeningShare, partials: list[bytes], *, sign: bool) -> OpeningShare:
     """A share with other partial decryptions, signed by a corrupt enclave or left with the signature it had."""
-    changed = OpeningShare(body=share.body, signature=share.signature, partials=partials)
+    changed = OpeningShare(body=share.body, signature=share.signature, partials=partials, proof=share.proof)
     if sign:
         body = OpeningShareBody.FromString(share.body)
         body.partials_digest = digests.digest_all(digests.CIPHERTEXTS, partials)
         changed.body = body.SerializeToString(deterministic=True)
         changed.signature = enclave.identity.sign(digests.OPENING_SHARE, changed.body)
     return changed
-
-
-def shift_by_one(enclave: Enclave) -> int:
-    """The factor of the first share's parts that makes the first and the second open one more than there is.
-
-    The parts are combined with exponents 2 * 3! * 2 and 2 * 3! * -1, and divided by 4 * 3!**2.
-    """
-    return 1 + 4 * 36 // 24 * enclave.key.n
 
 
 def approved(job: str, plan: Plan, operator: Ed25519PrivateKey) -> SignedApproval:

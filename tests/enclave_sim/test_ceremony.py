@@ -21,8 +21,8 @@ from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.keys import BadKeyError
-from enclave_sim.paillier.threshold import TooFewSharesError
-from enclave_sim.paillier.unproven import combine, partial_decrypt
+from enclave_sim.paillier.share_proof import check_partials, prove_partials
+from enclave_sim.paillier.threshold import TooFewSharesError, combine, partial_decrypt
 from gateway.zone.authority import Authority, certificate_pem
 from gateway.zone.init import _write_platform
 from tests.attacks.three_enclaves import NODES, THRESHOLD, Trio
@@ -56,14 +56,21 @@ def test_any_two_of_three_open_and_one_does_not(trio: Trio) -> None:
     """Section 3: threshold t of n."""
     key = trio.enclaves[0].key
     ciphertexts = encrypt(key.public, [-5, 7]).ciphertexts
-    parts = {e.key_share.index: partial_decrypt(e.key, e.key_share, ciphertexts) for e in trio.enclaves}
+    parts = []
+    for enclave in trio.enclaves:
+        numbers = partial_decrypt(key, enclave.key_share, ciphertexts)
+        proof = prove_partials(key, enclave.key_share, ciphertexts, numbers, b"")
+        parts.append(check_partials(key, enclave.key_share.index, ciphertexts, numbers, proof, b""))
     for chosen in combinations(parts, THRESHOLD):
-        assert combine(key, {index: parts[index] for index in chosen}) == [key.n - 5, 7]
-    for index, part in parts.items():
+        assert combine(key, chosen).residues == (key.n - 5, 7)
+    for part in parts:
         with pytest.raises(TooFewSharesError):
-            combine(key, {index: part})
-        # Nor is one part the whole in disguise.
-        assert all((number - 1) % key.n != 0 for number in part)
+            combine(key, [part])
+        # Nor is one part the randomness in disguise.
+        assert all(
+            pow(number, key.n, key.n) != number_ % key.n
+            for number, number_ in zip(part.values, ciphertexts, strict=True)
+        )
 
 
 def _altered(evidence: Evidence, **changes: object) -> Evidence:

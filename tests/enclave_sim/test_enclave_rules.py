@@ -10,8 +10,9 @@ from yingbi.api.problem import Problem
 
 from enclave_sim.authority import Policy
 from enclave_sim.budget import budget_of, charged
-from enclave_sim.contributions import from_bytes, to_bytes
+from enclave_sim.contributions import from_bytes
 from enclave_sim.journal import Record
+from enclave_sim.paillier.encoding import to_bytes
 from enclave_sim.paillier.keys import PublicKey
 from enclave_sim.privacy.accounting import Charge, Filter
 
@@ -74,7 +75,7 @@ def test_a_policy_without_developers_knows_no_key_at_all() -> None:
 @given(numbers=st.lists(st.integers(1, PUBLIC.nsquare - 1), max_size=8))
 def test_every_number_has_one_encoding_of_one_length(numbers: list[int]) -> None:
     """The length tells nothing; what is not a unit modulo n² is refused."""
-    encoded = to_bytes(numbers, PUBLIC.bits)
+    encoded = to_bytes(numbers, PUBLIC.nsquare)
     assert {len(data) for data in encoded} <= {(2 * PUBLIC.bits + 7) // 8}
     units = [number for number in numbers if number % 131 and number % 137]
     if units == numbers:
@@ -89,6 +90,6 @@ def test_another_length_of_the_same_number_is_refused(number: int, padding: int)
     """A second encoding would be a second digest of the same total."""
     right = (2 * PUBLIC.bits + 7) // 8
     shorter = number.to_bytes(right - 1 - padding, "big") if padding < right - 1 else b""
-    for data in (b"\0" * (padding + 1) + to_bytes([number], PUBLIC.bits)[0], shorter):
+    for data in (b"\0" * (padding + 1) + to_bytes([number], PUBLIC.nsquare)[0], shorter):
         with pytest.raises(Problem, match="ciphertext"):
             from_bytes([data], PUBLIC)

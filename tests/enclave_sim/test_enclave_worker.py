@@ -132,8 +132,8 @@ def test_garbage_within_a_task_is_answered_with_a_failure(trio: Trio) -> None:
     opening = Task(id="open", job="job-1", open=OpenTask(contributions=honest))
     opening.open.contributions[1].signed.body = garbage
     signing = Task(id="sign", job="job-1")
-    signing.sign.shares.extend(shares)
-    signing.sign.shares[0].body = garbage
+    signing.sign.opened.CopyFrom(trio.opened("job-1", shares))
+    signing.sign.opened.randomness[0] = garbage
     with working(trio.enclaves[0]) as (worker, result):
         for task in [*tasks, opening, signing]:
             worker.accept(task)

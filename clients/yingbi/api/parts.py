@@ -1,7 +1,7 @@
 """Long vectors in several messages, between a provider's enclave and the gateway. Pure.
 
-A message holds about a mebibyte of vectors. Results say where a part begins, since one may arrive twice; the messages of
-a task arrive once, in order (`Task.sequence`).
+A message holds about a mebibyte of vectors. Results say where a part begins, since one may arrive twice; the messages
+of a task arrive once, in order (`Task.sequence`).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Started(Runner):
     """Remembers which jobs it was given, and does something with each."""
 
     def __init__(self, database: Database, nodes: Nodes, feed: Feed) -> None:
-        super().__init__(database, nodes, feed)
+        super().__init__(database, nodes, feed, None)  # type: ignore[arg-type]
         self.jobs: list[str] = []
         self.then: Callable[[], object] = lambda: None
 

@@ -78,7 +78,7 @@ class Computing(Runner):
     """Its nodes answer after so many seconds."""
 
     def __init__(self, database: Recorded, clock: Clock, takes: float) -> None:
-        super().__init__(database, None, Feed())  # type: ignore[arg-type]
+        super().__init__(database, None, Feed(), None)  # type: ignore[arg-type]
         self._clock, self._takes = clock, takes
 
     async def _all_connected(self, patience: float) -> KeyEpoch:
