@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
 from yingbi.api.v1.job_pb2 import Job, SignedAuthorization
 from yingbi.api.v1.receipt_pb2 import Receipt
 
+from gateway.aggregation.vectors import Vectors
 from gateway.jobs import schedule, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.records import JobRecord
@@ -78,7 +81,8 @@ class Computing(Runner):
     """Its nodes answer after so many seconds."""
 
     def __init__(self, database: Recorded, clock: Clock, takes: float) -> None:
-        super().__init__(database, None, Feed(), None)  # type: ignore[arg-type]
+        vectors = Vectors(Path(tempfile.mkdtemp()) / "vectors")
+        super().__init__(database, None, Feed(), vectors)  # type: ignore[arg-type]
         self._clock, self._takes = clock, takes
 
     async def _all_connected(self, patience: float) -> KeyEpoch:
