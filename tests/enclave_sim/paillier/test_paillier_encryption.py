@@ -110,5 +110,5 @@ def test_the_public_half_loads_nothing_of_the_secret_half() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == str(
-        [f"enclave_sim.paillier.{name}" for name in ("encryption", "exponent", "keys", "packing")]
+        [f"enclave_sim.paillier.{name}" for name in ("encryption", "exponent", "keys", "native", "packing")]
     )

@@ -1,19 +1,33 @@
-"""Every vector of powers is what Python's own `pow` gives, one at a time."""
+"""Every vector of powers is what Python's own `pow` gives, one at a time, in both forms that it can be made in."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enclave_sim.paillier import exponent as exponent_module
+from enclave_sim.paillier import native
 from enclave_sim.paillier.exponent import FixedBase, powers, powers_to_secret, product_of_powers
 
 numbers = st.integers(0, 2**300)
 moduli = st.integers(1, 2**260)
+
+
+@pytest.fixture(params=["native", "gmpy2"], autouse=True, scope="module")
+def form(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test below runs twice; once where there is nothing but gmpy2."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "gmpy2":
+            patch.setenv(native.SWITCH, "off")
+        elif not native.is_there():
+            pytest.skip("powers.c was not compiled, or this processor has no AVX-512 IFMA")
+        yield
 
 
 @given(st.lists(numbers, max_size=12), st.integers(0, 2**80), moduli)
@@ -65,10 +79,24 @@ def test_a_product_without_one_exponent_a_base_is_refused(bases: list[int], expo
         product_of_powers(bases, exponents, 101)
 
 
+@pytest.mark.parametrize(("exponent", "modulus"), [(0, 101), (-1, 101), (5, 100), (5, 0), (5, -7)])
+def test_what_has_no_constant_time_power_is_refused(exponent: int, modulus: int) -> None:
+    with pytest.raises(ValueError, match="secret exponent"):
+        powers_to_secret([3], exponent, modulus)
+
+
 def test_threads_share_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    make = exponent_module._table
-    monkeypatch.setattr(exponent_module, "_table", lambda *shape: made.append(shape) or make(*shape))
+
+    def counted(make: Callable[..., Any]) -> Callable[..., Any]:
+        def making(*shape: int) -> Any:
+            made.append(shape)
+            return make(*shape)
+
+        return making
+
+    for name in ("_gmp_fixed", "_native_fixed"):
+        monkeypatch.setattr(exponent_module, name, counted(getattr(exponent_module, name)))
     fixed = FixedBase(3, 2**127 - 1, 100)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda e: fixed.powers([e])[0], range(50)))
