@@ -129,7 +129,7 @@ def _native_product(bases: Sequence[int], exponents: Sequence[int], modulus: int
 
     def cost(width: int) -> int:
         calls = -(-bits // (native.LANES * width))
-        return -(-calls // cores) * (len(bases) + 2 * 2**width)
+        return -(-calls // cores) * (len(bases) + (2 << width))
 
     width = min(range(1, 13), key=cost)
     factors = native.Factors.of(known, [base % modulus for base in bases], exponents)
