@@ -80,10 +80,11 @@ static void from_lane(int64_t limbs, int64_t words, const Vector *number, int64_
     }
 }
 
-static void to_all_lanes(int64_t limbs, int64_t words, const uint64_t *number, Vector *out)
+KERNEL static void to_all_lanes(int64_t limbs, int64_t words, const uint64_t *number, Vector *out)
 {
-    for (int64_t lane = 0; lane < LANES; lane++) {
-        to_lane(limbs, words, number, out, lane);
+    to_lane(limbs, words, number, out, 0);
+    for (int64_t limb = 0; limb < limbs; limb++) {
+        out[limb] = _mm512_set1_epi64(*(const int64_t *)(out + limb));
     }
 }
 
