@@ -32,7 +32,7 @@ constraints: $(SETUP)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --upgrade -o constraints.txt
 
-$(SETUP): pyproject.toml constraints.txt enclave_sim/engine/rows.c
+$(SETUP): pyproject.toml constraints.txt enclave_sim/engine/rows.c enclave_sim/paillier/powers.c
 	PYTHON=$(PYTHON) BIN=$(BIN) sh scripts/setup.sh
 	mkdir -p .setup && touch $(SETUP)
 

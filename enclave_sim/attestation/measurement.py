@@ -21,7 +21,7 @@ def measure() -> bytes:
     """SHA-256 over every source file of the enclave and of the wire contract, and the versions below them.
 
     The same for the same code, Python release, machine architecture and library versions, wherever it is
-    installed; with what was compiled of it (`enclave_sim.engine.native`) also for the same compiler. Simulated:
+    installed; with what was compiled of it (`enclave_sim.compiled`) also for the same compiler. Simulated:
     nothing but this process itself vouches for the value.
     """
     state = hashlib.sha256(b"yingbi/v1/measurement\0")

@@ -7,7 +7,6 @@ the one beside it is not used. It is part of the enclave's measurement, being co
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from yingbi.api.v1.plan_pb2 import BoundedSum
 
+from enclave_sim.compiled import load
 from enclave_sim.engine.protocol import EngineError
 from enclave_sim.engine.terms import Floats, scale_of
 from enclave_sim.privacy.clipping import Integers
@@ -109,13 +109,8 @@ def _loaded() -> ctypes.CDLL:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        library.rows_source.restype = ctypes.c_char_p
-        source = library.rows_source().decode()
-    except (OSError, AttributeError):  # there is none, or it is of another machine, or cut short
-        return None
-    if source != hashlib.sha256(SOURCE.read_bytes()).hexdigest():
+    library = load(LIBRARY, SOURCE, "rows_source")
+    if library is None:
         return None
     for name in _CELLS.values():
         getattr(library, name).argtypes = [

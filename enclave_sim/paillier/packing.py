@@ -9,7 +9,13 @@ Aggregation Queries in a Secure System Model" (VLDB 2007); here with signed digi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+_WORD_BITS = 64
 _SPARE_BITS = 2
 """Kept free above the slots: one for the sign, one so that every total stays below n/4 in absolute value."""
 
@@ -74,12 +80,13 @@ def pack(values: Sequence[int], layout: Layout) -> list[int]:
     """
     if len(values) != layout.count:
         raise LayoutError(f"the layout holds {layout.count} values, {len(values)} were given")
-    largest = layout.largest
-    for position, value in enumerate(values):
-        if not -largest <= value <= largest:
-            raise SlotOverflowError(f"value {position} does not fit a slot of {layout.slot_bits} bits")
-    width = layout.slots_per_plaintext
-    return [_join(values[first : first + width], layout.slot_bits) for first in range(0, layout.count, width)]
+    numbers = np.asarray(values) if layout.slot_bits <= _WORD_BITS else None
+    if numbers is None or numbers.dtype != np.int64:
+        return _pack_long(values, layout)
+    outside = (numbers > layout.largest) | (numbers < -layout.largest)
+    if outside.any():
+        raise _overflow(int(outside.argmax()), layout)
+    return _pack_words(numbers, layout)
 
 
 def unpack(residues: Sequence[int], layout: Layout, n: int) -> list[int]:
@@ -94,11 +101,81 @@ def unpack(residues: Sequence[int], layout: Layout, n: int) -> list[int]:
         raise LayoutError(f"the layout is for {layout.modulus_bits} bits, the modulus has {n.bit_length()}")
     if len(residues) != layout.plaintexts:
         raise LayoutError(f"the layout has {layout.plaintexts} plaintexts, {len(residues)} were given")
-    values: list[int] = []
-    for residue in residues:
-        slots = min(layout.slots_per_plaintext, layout.count - len(values))
-        values.extend(_split(_centred(residue, n), slots, layout.slot_bits))
+    shifted = [_shifted(_centred(residue, n), slots, layout.slot_bits) for residue, slots in _slots(residues, layout)]
+    if layout.slot_bits <= _WORD_BITS:
+        return _unpack_words(shifted, layout)
+    half, mask = 1 << (layout.slot_bits - 1), (1 << layout.slot_bits) - 1
+    places = range(0, layout.slot_bits * layout.slots_per_plaintext, layout.slot_bits)
+    return [((number >> place) & mask) - half for number in shifted for place in places][: layout.count]
+
+
+def _overflow(position: int, layout: Layout) -> SlotOverflowError:
+    return SlotOverflowError(f"value {position} does not fit a slot of {layout.slot_bits} bits")
+
+
+def _pack_long(values: Sequence[int], layout: Layout) -> list[int]:
+    """`pack` for slots, or for values, that are longer than a word: one plaintext at a time."""
+    for position, value in enumerate(values):
+        if not -layout.largest <= value <= layout.largest:
+            raise _overflow(position, layout)
+    width = layout.slots_per_plaintext
+    return [_join(values[first : first + width], layout.slot_bits) for first in range(0, layout.count, width)]
+
+
+def _pack_words(values: NDArray[np.int64], layout: Layout) -> list[int]:
+    """`pack` for slots of up to 64 bits: slot after slot, all plaintexts at once.
+
+    A slot holds v + half, which is at least 0, so that slots do not touch each other; then the same is taken away from
+    the whole plaintext as `unpack` adds to it. A slot lies in the word where it starts and perhaps in the next.
+    """
+    digits = np.zeros(layout.plaintexts * layout.slots_per_plaintext, np.uint64)
+    digits[: layout.count] = values.view(np.uint64)
+    digits += np.uint64(1 << (layout.slot_bits - 1))
+    columns = digits.reshape(layout.plaintexts, -1)
+    words = np.zeros((layout.plaintexts, _words(layout)), np.uint64)
+    for slot, (word, shift) in enumerate(_places(layout)):
+        words[:, word] |= columns[:, slot] << np.uint64(shift)
+        if shift + layout.slot_bits > _WORD_BITS:
+            words[:, word + 1] |= columns[:, slot] >> np.uint64(_WORD_BITS - shift)
+    offset = _offset(layout.slots_per_plaintext, layout.slot_bits)
+    return [int.from_bytes(row.tobytes(), "little") - offset for row in words.astype("<u8", copy=False)]
+
+
+def _unpack_words(shifted: Sequence[int], layout: Layout) -> list[int]:
+    """Of plaintexts whose slots hold v + half, the values, for slots of up to 64 bits."""
+    length = _words(layout)
+    raw = b"".join(number.to_bytes(length * _WORD_BITS // 8, "little") for number in shifted)
+    words = np.frombuffer(raw, "<u8").reshape(len(shifted), length).astype(np.uint64, copy=False)
+    digits = np.empty((len(shifted), layout.slots_per_plaintext), np.uint64)
+    for slot, (word, shift) in enumerate(_places(layout)):
+        digits[:, slot] = words[:, word] >> np.uint64(shift)
+        if shift + layout.slot_bits > _WORD_BITS:
+            digits[:, slot] |= words[:, word + 1] << np.uint64(_WORD_BITS - shift)
+    digits &= np.uint64((1 << layout.slot_bits) - 1)
+    digits -= np.uint64(1 << (layout.slot_bits - 1))
+    values: list[Any] = digits.view(np.int64).ravel()[: layout.count].tolist()
     return values
+
+
+def _words(layout: Layout) -> int:
+    return -(-layout.slot_bits * layout.slots_per_plaintext // _WORD_BITS)
+
+
+def _places(layout: Layout) -> list[tuple[int, int]]:
+    """Word and bit where each slot of a plaintext starts."""
+    return [divmod(slot * layout.slot_bits, _WORD_BITS) for slot in range(layout.slots_per_plaintext)]
+
+
+def _slots(residues: Sequence[int], layout: Layout) -> list[tuple[int, int]]:
+    """Every residue with how many slots of it are used: all, but perhaps of the last."""
+    full = layout.slots_per_plaintext
+    return [(residue, min(full, layout.count - place * full)) for place, residue in enumerate(residues)]
+
+
+@lru_cache(maxsize=16)
+def _offset(slots: int, slot_bits: int) -> int:
+    """Half of a slot's range in every slot."""
+    return (((1 << (slot_bits * slots)) - 1) // ((1 << slot_bits) - 1)) << (slot_bits - 1)
 
 
 def _join(digits: Sequence[int], slot_bits: int) -> int:
@@ -114,10 +191,9 @@ def _centred(residue: int, n: int) -> int:
     return residue if residue <= n // 2 else residue - n
 
 
-def _split(plaintext: int, slots: int, slot_bits: int) -> list[int]:
-    half = 1 << (slot_bits - 1)
-    mask = (1 << slot_bits) - 1
-    shifted = plaintext + half * (((1 << (slot_bits * slots)) - 1) // mask)
+def _shifted(plaintext: int, slots: int, slot_bits: int) -> int:
+    """The plaintext with half of a slot's range added to each, so that no slot is negative."""
+    shifted = plaintext + _offset(slots, slot_bits)
     if not 0 <= shifted < 1 << (slot_bits * slots):
         raise SlotOverflowError(f"an opened plaintext does not fit {slots} slots of {slot_bits} bits")
-    return [((shifted >> (slot_bits * i)) & mask) - half for i in range(slots)]
+    return shifted

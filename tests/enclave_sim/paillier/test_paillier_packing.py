@@ -51,8 +51,36 @@ def test_full_plaintexts_at_both_extremes(slot_bits: int, n: int, pattern: tuple
     assert unpack([plaintext % n for plaintext in plaintexts], layout, n) == values
 
 
+@settings(deadline=None)
+@given(st.data(), st.integers(2, 70), st.integers(1, 50))
+def test_a_plaintext_is_the_sum_of_its_slots(data: st.DataObject, slot_bits: int, count: int) -> None:
+    layout = Layout(slot_bits, count, BITS)
+    values = data.draw(vectors(layout, layout.largest))
+    width = layout.slots_per_plaintext
+    groups = [values[first : first + width] for first in range(0, count, width)]
+    assert pack(values, layout) == [sum(v << (slot_bits * i) for i, v in enumerate(group)) for group in groups]
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(2, 70), moduli)
+def test_every_edge_of_a_slot_beside_every_other(data: st.DataObject, slot_bits: int, n: int) -> None:
+    layout = Layout(slot_bits, 100, BITS)
+    edge = st.sampled_from([-layout.largest, -1, 0, 1, layout.largest])
+    values = data.draw(st.lists(edge, min_size=100, max_size=100))
+    plaintexts = pack(values, layout)
+    assert unpack([plaintext % n for plaintext in plaintexts], layout, n) == values
+    assert {type(number) for number in [*plaintexts, *unpack([0] * layout.plaintexts, layout, n)]} == {int}
+
+
+@pytest.mark.parametrize("values", [[0, 2**63, 0], [0, -(2**63), 0], [0, 2**64, -1], [1, -(2**200), 2]])
+@pytest.mark.parametrize("slot_bits", [8, 63, 64])
+def test_pack_refuses_what_no_word_holds(slot_bits: int, values: list[int]) -> None:
+    with pytest.raises(SlotOverflowError, match="value 1 "):
+        pack(values, Layout(slot_bits, 3, BITS))
+
+
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("slot_bits", [2, 8, 64])
+@pytest.mark.parametrize("slot_bits", [2, 8, 63, 64, 65])
 def test_pack_refuses_the_first_value_too_large(sign: int, slot_bits: int) -> None:
     layout = Layout(slot_bits, 3, BITS)
     pack([0, sign * layout.largest, 0], layout)
