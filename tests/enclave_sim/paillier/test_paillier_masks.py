@@ -43,6 +43,7 @@ def test_a_mask_shows_nothing_by_its_repr(public: PublicKey) -> None:
 
 def test_what_a_pool_masks_opens(public: PublicKey, whole_key: PaillierPrivateKey) -> None:
     pool = MaskPool(public, bound=4)
+    pool.prepare()
     assert pool.wait_until_full(PATIENCE_S)
     made = encrypt(public, list(range(10)), pool)
     assert [whole_key.raw_decrypt(c) for c in made.ciphertexts] == list(range(10))
@@ -51,6 +52,7 @@ def test_what_a_pool_masks_opens(public: PublicKey, whole_key: PaillierPrivateKe
 
 def test_no_mask_is_given_twice(public: PublicKey) -> None:
     pool = MaskPool(public, bound=50)
+    pool.prepare()
     assert pool.wait_until_full(PATIENCE_S)
     with ThreadPoolExecutor(8) as threads:
         taken = [mask for masks in threads.map(pool.take, [7] * 40) for mask in masks]
@@ -62,6 +64,7 @@ def test_prepared_masks_are_what_is_taken_first_and_made_up_for_later(
     public: PublicKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = MaskPool(public, bound=5)
+    pool.prepare()
     assert pool.wait_until_full(PATIENCE_S)
     made = []
     monkeypatch.setattr("enclave_sim.paillier.masks.make_masks", lambda key, count: made.append(count) or [])
@@ -77,6 +80,7 @@ def test_a_forked_process_takes_nothing_from_its_parents_pool(
 ) -> None:
     """Both would have the same masks in memory: two ciphertexts of one mask reveal the plaintexts' difference."""
     pool = MaskPool(public, bound=20)
+    pool.prepare()
     assert pool.wait_until_full(PATIENCE_S)
     parent = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: parent + 1)
@@ -88,6 +92,7 @@ def test_a_forked_process_takes_nothing_from_its_parents_pool(
 
 def test_a_closed_pool_forgets_its_masks_and_still_serves(public: PublicKey) -> None:
     pool = MaskPool(public, bound=5)
+    pool.prepare()
     assert pool.wait_until_full(PATIENCE_S)
     pool.close()
     assert not pool.wait_until_full(0)

@@ -188,11 +188,30 @@ def test_a_key_without_verification_keys_checks_nothing(honest: Statement) -> No
         honest.but(key=replace(honest.key, verification_keys=())).check()
 
 
-def test_no_two_proofs_are_alike_and_the_response_hides_the_share(shared: Shared, honest: Statement) -> None:
-    """The random part is 128 bits longer than challenge times share: its top bits look the same for every share."""
+def test_no_two_statements_share_a_nonce_and_the_response_hides_the_share(shared: Shared, honest: Statement) -> None:
+    """The hidden part is 128 bits longer than challenge times share: its top bits look the same for every share."""
     key, shares = shared
-    proofs = [prove_partials(key, shares[1], honest.ciphertexts, honest.partials, b"job") for _ in range(40)]
-    assert len({proof.challenge for proof in proofs}) == len({proof.response for proof in proofs}) == 40
+    jobs = [f"job-{number}".encode() for number in range(40)]
+    proofs = [prove_partials(key, shares[1], honest.ciphertexts, honest.partials, job) for job in jobs]
+    hidden = {proof.response - proof.challenge * shares[1].value for proof in proofs}
+    assert len({proof.challenge for proof in proofs}) == len(hidden) == 40
     bits = key.public.bits + 256
     assert max(proof.response for proof in proofs) >> (bits - 1) == 1
     assert {proof.response >> (bits - 1) for proof in proofs} == {0, 1}
+
+
+def test_two_parties_have_nonces_of_their_own_for_one_statement(shared: Shared, honest: Statement) -> None:
+    """What is hashed into a nonce is secret: nobody else can compute it."""
+    key, shares = shared
+    hidden = set()
+    for share in shares:
+        proof = prove_partials(key, share, honest.ciphertexts, honest.partials, b"job")
+        hidden.add(proof.response - proof.challenge * share.value)
+    assert len(hidden) == len(shares)
+
+
+def test_a_proof_that_is_asked_for_again_is_the_same(shared: Shared, honest: Statement) -> None:
+    """A node repeats the same bytes for the same total."""
+    key, shares = shared
+    first, again = (prove_partials(key, shares[1], honest.ciphertexts, honest.partials, b"job") for _ in range(2))
+    assert first == again
