@@ -31,7 +31,10 @@ def holds(n: int, total: Sequence[int], cells: Sequence[int], slot_bits: int, ra
         slot_bits: bits of one cell, at least 2.
         randomness: of every ciphertext, modulo n.
     """
-    plaintexts = _packed(cells, slot_bits, (n.bit_length() - _SPARE_BITS) // slot_bits)
+    slots = (n.bit_length() - _SPARE_BITS) // slot_bits
+    if slots < 1:
+        return False
+    plaintexts = _packed(cells, slot_bits, slots)
     if not len(total) == len(plaintexts) == len(randomness):
         return False
     if not all(0 < number < n * n and math.gcd(number, n) == 1 for number in total):

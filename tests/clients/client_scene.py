@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 from yingbi.api import digests, zcdp
 from yingbi.api.v1 import attestation_pb2, plan_pb2, receipt_pb2
 
+# Far too short for anything but arithmetic.
+MODULUS = 283910936661938661025579630583592723679 * 273133117210864770337848443476595827849
 MEASUREMENT = bytes(range(32))
 DELTA = 1e-7
 EPSILON = 1.0
@@ -108,7 +110,7 @@ def scene(nodes: int = 3, threshold: int = 2, root_is_ca: bool = True) -> Scene:
 def scene_of(ca: Authority, dealer: Enclave, nodes: Sequence[Enclave], threshold: int = 2) -> Scene:
     epoch = attestation_pb2.KeyEpoch(
         epoch=1,
-        modulus=b"\x05",
+        modulus=MODULUS.to_bytes(32, "big"),
         threshold=threshold,
         holders=[
             attestation_pb2.KeyHolder(node=node.name, index=i, signing_key=node.public, measurement=MEASUREMENT)
@@ -136,6 +138,7 @@ def receipt_of(
         key_epoch=1,
         contributions=[_contribution(scene.nodes[i], job, plan_hash) for i in order],
     )
+    decryption = decryption_of(opened, plan.slot_bits)
     values: dict[str, object] = {
         "manifest": manifest,
         "plan": changes.plan_in_body or plan_bytes,
@@ -144,6 +147,7 @@ def receipt_of(
         "epsilon": plan.epsilon,
         "delta": plan.delta,
         "opened": list(opened),
+        "total_digest": digests.digest_all(digests.CIPHERTEXTS, decryption.total),
         **changes.body,
     }
     body = receipt_pb2.ReceiptBody(**values).SerializeToString(deterministic=True)  # type: ignore[arg-type]
@@ -153,7 +157,20 @@ def receipt_of(
         )
         for node in (scene.nodes[i] for i in changes.signers)
     ]
-    return receipt_pb2.Receipt(body=body, signatures=signatures, key_epoch=scene.key_epoch)
+    return receipt_pb2.Receipt(body=body, signatures=signatures, key_epoch=scene.key_epoch, decryption=decryption)
+
+
+def decryption_of(opened: Sequence[int], slot_bits: int) -> receipt_pb2.Decryption:
+    """Ciphertexts that hold these cells, and their randomness."""
+    slots = (MODULUS.bit_length() - 2) // max(slot_bits, 2)
+    made = receipt_pb2.Decryption()
+    for first in range(0, len(opened), slots):
+        plaintext = sum(cell << (slot_bits * i) for i, cell in enumerate(opened[first : first + slots]))
+        root = 2 + first
+        number = (1 + plaintext * MODULUS) * pow(root, MODULUS, MODULUS**2) % MODULUS**2
+        made.total.append(number.to_bytes(64, "big"))
+        made.randomness.append(root.to_bytes(32, "big"))
+    return made
 
 
 def column(name: str, type: plan_pb2.ColumnType.ValueType) -> plan_pb2.Expression:
