@@ -9,7 +9,7 @@ from phe.paillier import PaillierPrivateKey
 
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.keys import BadKeyError, PublicKey
-from enclave_sim.paillier.masks import MaskPool, exponent_bits, make_masks
+from enclave_sim.paillier.masks import Mask, MaskPool, exponent_bits, make_masks
 
 PATIENCE_S = 60.0
 
@@ -63,8 +63,13 @@ def test_prepared_masks_are_what_is_taken_first_and_made_up_for_later(
 ) -> None:
     pool = MaskPool(public, bound=5)
     assert pool.wait_until_full(PATIENCE_S)
-    made = []
-    monkeypatch.setattr("enclave_sim.paillier.masks.make_masks", lambda key, count: made.append(count) or [])
+    made: list[int] = []
+
+    def none_made(_: PublicKey, count: int) -> list[Mask]:
+        made.append(count)
+        return []
+
+    monkeypatch.setattr("enclave_sim.paillier.masks.make_masks", none_made)
     assert len(pool.take(3)) == 3
     assert made[0] == 0
     monkeypatch.undo()

@@ -211,6 +211,19 @@ def test_two_answers_to_one_commitment_reveal_the_plaintext(key: ThresholdKey, m
     assert (first.response - second.response) * pow(e_1 - e_2, -1, key.n) % key.n == plaintext
 
 
+@pytest.mark.parametrize("count", [1, 4, 1000])
+def test_the_commitment_is_long_enough_to_hide_the_masks(
+    key: ThresholdKey, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """It drowns sum e_j a_j, which has 128 + 256 bits for each of `count` masks, by 128 bits."""
+    made = encrypt(key.public, [0] * count)
+    asked: list[int] = []
+    monkeypatch.setattr("secrets.randbits", lambda bits: asked.append(bits) or 1)  # type: ignore[func-returns-value]
+    prove_plaintexts(key, 1, [0] * count, made, b"job")
+    (bits,) = asked
+    assert count << (128 + 256) <= 1 << (bits - 128)
+
+
 def test_a_proof_hides_the_plaintexts_and_differs_every_time(key: ThresholdKey) -> None:
     made = encrypt(key.public, [0])
     proofs = [prove_plaintexts(key, 1, [0], made, b"job") for _ in range(40)]
