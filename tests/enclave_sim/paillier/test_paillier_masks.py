@@ -83,11 +83,13 @@ def test_a_forked_process_takes_nothing_from_its_parents_pool(
     """Both would have the same masks in memory: two ciphertexts of one mask reveal the plaintexts' difference."""
     pool = MaskPool(public, bound=20)
     assert pool.wait_until_full(PATIENCE_S)
+    prepared = {mask.exponent for mask in pool._ready}
     parent = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: parent + 1)
     child = pool.take(20)
     monkeypatch.undo()
-    assert not {mask.exponent for mask in child} & {mask.exponent for mask in pool.take(20)}
+    assert len(prepared) == len(child) == 20
+    assert not {mask.exponent for mask in child} & prepared
     pool.close()
 
 

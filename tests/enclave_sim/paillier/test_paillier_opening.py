@@ -47,7 +47,7 @@ def test_a_total_checks_with_the_product_of_randomness(public: PublicKey) -> Non
     check_opening(public, add(public, [first, second]), Opening((11, 22), randomness))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_number_anywhere_is_rejected(data: st.DataObject, public: PublicKey) -> None:
     ciphertexts, opening = opened(public, PLAINTEXTS)

@@ -78,7 +78,7 @@ def test_the_length_that_protects_checks_too(long_primes: tuple[int, int]) -> No
     assert rejected(statement.but(ciphertexts=statement.ciphertexts[::-1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_bit_anywhere_is_rejected(data: st.DataObject, honest: Statement) -> None:
     proof, bits = honest.proof, honest.key.public.bits

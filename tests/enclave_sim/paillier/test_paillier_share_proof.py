@@ -84,7 +84,7 @@ def test_the_length_that_protects_checks_too(long_primes: tuple[int, int]) -> No
         statement.but(partials=(wrong,)).check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_part_names_its_party(data: st.DataObject, honest: Statement) -> None:
     n = honest.key.n
@@ -159,7 +159,7 @@ def recorded_exponents(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return seen
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_bit_of_a_proof_is_rejected(data: st.DataObject, honest: Statement) -> None:
     proof = honest.proof
