@@ -292,10 +292,10 @@ STANDARD: tuple[CheckFunction, ...] = (
     contributions_are_complete,
     plan_is_the_contributors,
     release_is_signed,
-    total_holds_the_cells,
     price_adds_up,
     guarantee_follows,
     numbers_follow,
+    total_holds_the_cells,
 )
 
 

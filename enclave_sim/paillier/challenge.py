@@ -11,8 +11,6 @@ from collections.abc import Sequence
 CHALLENGE_BITS = 128
 """Bits of a challenge. Prime factors of the modulus, and of the order of its squares, must be longer than that."""
 
-_SEED_BYTES = 32
-
 
 def seed(subject: str, *parts: bytes | int | Sequence[int]) -> bytes:
     """32 bytes that bind `subject` and `parts`, in order. Integers are at least 0, else OverflowError."""
@@ -40,11 +38,6 @@ def number_below(start: bytes, modulus: int) -> int:
     """A number in [0, `modulus`) from a seed, within 2**-128 of uniform."""
     size = (modulus.bit_length() + CHALLENGE_BITS + 7) // 8
     return int.from_bytes(hashlib.shake_256(b"number below" + start).digest(size), "big") % modulus
-
-
-def is_seed(value: bytes) -> bool:
-    """Whether `value` has the length of a seed."""
-    return len(value) == _SEED_BYTES
 
 
 def _text(value: bytes) -> bytes:

@@ -210,6 +210,36 @@ def test_a_release_that_does_not_add_up_is_noticed(zone: Scene, change: dict[str
     assert refusal(zone, scene.receipt_of(zone, PLAN, scene.OPENED, changes=Changes(body=change))) == code
 
 
+def _with_total(message: receipt_pb2.Receipt, total: list[bytes]) -> receipt_pb2.Receipt:
+    del message.decryption.total[:]
+    message.decryption.total.extend(total)
+    return message
+
+
+def test_enclaves_that_sign_other_numbers_than_the_total_holds_are_noticed(zone: Scene) -> None:
+    """All of them together: the arithmetic is checked, not their word."""
+    more = [scene.OPENED[0] + 1, *scene.OPENED[1:]]
+    message = scene.receipt_of(zone, PLAN, scene.OPENED, changes=Changes(body={"opened": more}))
+    assert refusal(zone, message) == "receipt_decryption"
+
+
+def test_another_total_than_the_one_that_was_opened_is_noticed(zone: Scene) -> None:
+    """Even one that holds the numbers: the enclaves signed which one they were bound to."""
+    message = scene.receipt_of(zone, PLAN, scene.OPENED)
+    number = int.from_bytes(message.decryption.total[0], "big")
+    again = number * pow(7, scene.MODULUS, scene.MODULUS**2) % scene.MODULUS**2
+    assert refusal(zone, _with_total(message, [again.to_bytes(64, "big")])) == "receipt_decryption"
+    assert refusal(zone, _with_total(message, [])) == "receipt_decryption"
+
+
+def test_other_randomness_proves_nothing(zone: Scene) -> None:
+    for randomness in ([], [b"\x03"], [b""], [scene.MODULUS.to_bytes(32, "big")]):
+        message = scene.receipt_of(zone, PLAN, scene.OPENED)
+        del message.decryption.randomness[:]
+        message.decryption.randomness.extend(randomness)
+        assert refusal(zone, message) == "receipt_decryption"
+
+
 def test_a_better_guarantee_than_paid_for_is_noticed(zone: Scene) -> None:
     plan = plan_pb2.Plan()
     plan.CopyFrom(PLAN)

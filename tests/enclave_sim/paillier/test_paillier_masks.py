@@ -68,11 +68,11 @@ def test_prepared_masks_are_what_is_taken_first_and_made_up_for_later(
     assert pool.wait_until_full(PATIENCE_S)
     made: list[int] = []
 
-    def count_only(key: PublicKey, count: int) -> list[Mask]:
+    def none_made(_: PublicKey, count: int) -> list[Mask]:
         made.append(count)
         return []
 
-    monkeypatch.setattr("enclave_sim.paillier.masks.make_masks", count_only)
+    monkeypatch.setattr("enclave_sim.paillier.masks.make_masks", none_made)
     assert len(pool.take(3)) == 3
     assert made[0] == 0
     monkeypatch.undo()
@@ -87,11 +87,13 @@ def test_a_forked_process_takes_nothing_from_its_parents_pool(
     pool = MaskPool(public, bound=20)
     pool.prepare()
     assert pool.wait_until_full(PATIENCE_S)
+    prepared = {mask.exponent for mask in pool._ready}
     parent = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: parent + 1)
     child = pool.take(20)
     monkeypatch.undo()
-    assert not {mask.exponent for mask in child} & {mask.exponent for mask in pool.take(20)}
+    assert len(prepared) == len(child) == 20
+    assert not {mask.exponent for mask in child} & prepared
     pool.close()
 
 

@@ -3,6 +3,7 @@
 import gmpy2
 import pytest
 
+from enclave_sim.paillier.challenge import number_below, seed
 from enclave_sim.paillier.modulus_proof import (
     ROOTS,
     BadModulusError,
@@ -33,6 +34,13 @@ def test_the_length_that_protects_is_certified(long_primes: tuple[int, int]) -> 
 def test_the_proof_is_the_same_every_time(primes: tuple[int, int], proof: ModulusProof) -> None:
     """It depends on nothing that its maker could choose."""
     assert prove_modulus(primes[1], primes[0]) == proof
+
+
+def test_the_roots_are_of_numbers_hashed_from_the_modulus(primes: tuple[int, int], proof: ModulusProof) -> None:
+    """A maker who knew them before the modulus could choose it to have roots of them."""
+    n = primes[0] * primes[1]
+    hashed = [number_below(seed("modulus", n, number), n) for number in range(8)]
+    assert [pow(root, n, n) for root in proof.roots] == hashed
 
 
 @pytest.mark.parametrize("position", range(ROOTS))

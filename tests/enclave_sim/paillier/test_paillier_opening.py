@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enclave_sim.paillier import opening as opening_module
+from enclave_sim.paillier.challenge import short_numbers
 from enclave_sim.paillier.encryption import add, encrypt
 from enclave_sim.paillier.keys import BadCiphertextError, PublicKey
 from enclave_sim.paillier.opening import BadOpeningError, Opening, check_opening
@@ -45,7 +47,7 @@ def test_a_total_checks_with_the_product_of_randomness(public: PublicKey) -> Non
     check_opening(public, add(public, [first, second]), Opening((11, 22), randomness))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_number_anywhere_is_rejected(data: st.DataObject, public: PublicKey) -> None:
     ciphertexts, opening = opened(public, PLAINTEXTS)
@@ -72,6 +74,40 @@ def test_two_errors_do_not_cancel(public: PublicKey, up: int, down: int) -> None
     residues = ((opening.residues[0] + up) % public.n, (opening.residues[1] - down) % public.n, *opening.residues[2:])
     with pytest.raises(BadOpeningError):
         check_opening(public, ciphertexts, replace(opening, residues=residues))
+
+
+@pytest.mark.parametrize("what", ["residues", "randomness", "ciphertexts"])
+def test_errors_made_to_cancel_under_the_exponents_change_the_exponents(
+    public: PublicKey, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """So the hash must take in each of the three: under the right opening's exponents every one of these passes."""
+    n, (ciphertexts, opening) = public.n, opened(public, [5, 6])
+    seen = recorded_exponents(monkeypatch)
+    check_opening(public, ciphertexts, opening)
+    (one, other), residues, randomness = seen[0], opening.residues, opening.randomness
+    if what == "residues":
+        opening = replace(opening, residues=((residues[0] + other) % n, (residues[1] - one) % n))
+    if what == "randomness":
+        bent = (randomness[0] * pow(2, other, n) % n, randomness[1] * pow(2, -one, n) % n)
+        opening = replace(opening, randomness=bent)
+    if what == "ciphertexts":
+        ciphertexts = tuple(c * (1 + e * n) % n**2 for c, e in zip(ciphertexts, (other, -one), strict=True))
+    with pytest.raises(BadOpeningError):
+        check_opening(public, ciphertexts, opening)
+    # The attack itself is sound: it passes where the exponents stay.
+    monkeypatch.setattr(opening_module, "short_numbers", lambda *_: [one, other])
+    check_opening(public, ciphertexts, opening)
+
+
+def recorded_exponents(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    seen: list[list[int]] = []
+
+    def recording(start: bytes, count: int) -> list[int]:
+        seen.append(short_numbers(start, count))
+        return seen[-1]
+
+    monkeypatch.setattr(opening_module, "short_numbers", recording)
+    return seen
 
 
 def test_positions_cannot_be_exchanged(public: PublicKey) -> None:

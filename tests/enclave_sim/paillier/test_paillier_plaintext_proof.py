@@ -78,7 +78,7 @@ def test_the_length_that_protects_checks_too(long_primes: tuple[int, int]) -> No
     assert rejected(statement.but(ciphertexts=statement.ciphertexts[::-1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_bit_anywhere_is_rejected(data: st.DataObject, honest: Statement) -> None:
     proof, bits = honest.proof, honest.key.public.bits
@@ -209,6 +209,19 @@ def test_two_answers_to_one_commitment_reveal_the_plaintext(key: ThresholdKey, m
     first, second = (prove_plaintexts(key, 1, [plaintext], made, context) for context in (b"a", b"b"))
     (e_1,), (e_2,) = short_numbers(first.challenge, 1), short_numbers(second.challenge, 1)
     assert (first.response - second.response) * pow(e_1 - e_2, -1, key.n) % key.n == plaintext
+
+
+@pytest.mark.parametrize("count", [1, 4, 1000])
+def test_the_commitment_is_long_enough_to_hide_the_masks(
+    key: ThresholdKey, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """It drowns sum e_j a_j, which has 128 + 256 bits for each of `count` masks, by 128 bits."""
+    made = encrypt(key.public, [0] * count)
+    asked: list[int] = []
+    monkeypatch.setattr("secrets.randbits", lambda bits: asked.append(bits) or 1)  # type: ignore[func-returns-value]
+    prove_plaintexts(key, 1, [0] * count, made, b"job")
+    (bits,) = asked
+    assert count << (128 + 256) <= 1 << (bits - 128)
 
 
 def test_a_proof_hides_the_plaintexts_and_differs_every_time(key: ThresholdKey) -> None:

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enclave_sim.paillier import share_proof
+from enclave_sim.paillier.challenge import short_numbers
 from enclave_sim.paillier.dealer import deal
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.keys import BadCiphertextError, BadKeyError, KeyShare, ThresholdKey
@@ -82,7 +84,7 @@ def test_the_length_that_protects_checks_too(long_primes: tuple[int, int]) -> No
         statement.but(partials=(wrong,)).check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_part_names_its_party(data: st.DataObject, honest: Statement) -> None:
     n = honest.key.n
@@ -115,7 +117,49 @@ def test_a_cheater_who_proves_its_wrong_parts_itself_is_named(shared: Shared) ->
             check_partials(key, 2, ciphertexts, partials, proof, b"job")
 
 
-@settings(max_examples=60, deadline=None)
+def test_errors_made_to_cancel_under_the_exponents_change_the_exponents(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cheater that bends two parts so that the batch of the right ones would not notice."""
+    honest = prove(shared, 2, [1, 2])
+    key, share, n = honest.key, shared[1][1], honest.key.n
+    seen = recorded_exponents(monkeypatch)
+    honest.check()
+    one, other = seen[0]
+    bent = (honest.partials[0] * pow(4, other, n) % n, honest.partials[1] * pow(4, -one, n) % n)
+    cheat = honest.but(partials=bent)
+    for proof in (honest.proof, prove_partials(key, share, honest.ciphertexts, bent, b"job")):
+        with pytest.raises(WrongShareError):
+            cheat.but(proof=proof).check()
+    # The attack itself is sound: it passes where the exponents stay.
+    monkeypatch.setattr(share_proof, "short_numbers", lambda *_: [one, other])
+    cheat.but(proof=prove_partials(key, share, honest.ciphertexts, bent, b"job")).check()
+
+
+def test_the_exponents_depend_on_the_verification_key(
+    honest: Statement, primes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dealer in league with a party could else choose the key after the challenge."""
+    seen = recorded_exponents(monkeypatch)
+    honest.check()
+    other = deal(*primes, parties=5, threshold=3, epoch=0)[0].verification_keys
+    with pytest.raises(WrongShareError):
+        honest.but(key=replace(honest.key, verification_keys=other)).check()
+    assert seen[0] != seen[1]
+
+
+def recorded_exponents(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    seen: list[list[int]] = []
+
+    def recording(start: bytes, count: int) -> list[int]:
+        seen.append(short_numbers(start, count))
+        return seen[-1]
+
+    monkeypatch.setattr(share_proof, "short_numbers", recording)
+    return seen
+
+
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_one_wrong_bit_of_a_proof_is_rejected(data: st.DataObject, honest: Statement) -> None:
     proof = honest.proof
