@@ -23,6 +23,7 @@ from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import states
 from gateway.jobs.admission import Admission
+from gateway.jobs.approval import Approvals
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
@@ -112,7 +113,8 @@ class Scene:
         self.database = Database(folder / "gateway.db")
         self.nodes, feed = OneNode(), Feed()
         self.runner = Started(self.database, self.nodes, feed)
-        self.admission = Admission(self.database, self.nodes, self.runner, feed, auto_approve=False)
+        self.admission = Admission(self.database, self.nodes, self.runner, auto_approve=False)
+        self.approvals = Approvals(self.database, self.nodes, self.runner, feed)
         self.register(DATASET)
 
     def register(self, dataset: RegisteredDataset) -> None:
@@ -145,7 +147,7 @@ class Scene:
         approval = Approval(job=job.job, plan_hash=plan_hash(job.plan), operator_key=operator.caller.key)
         body = approval.SerializeToString(deterministic=True)
         signed = SignedApproval(body=body, signature=digests.sign(operator.key, digests.APPROVAL, body))
-        return asyncio.run(self.admission.approve(operator.caller, signed))
+        return asyncio.run(self.approvals.approve(operator.caller, signed))
 
     def spent(self) -> dict[str, int]:
         """Units of rho by account, where something was spent."""
