@@ -102,9 +102,8 @@ def main() -> None:
 async def _gateway(folder: Path) -> dict[str, list[Took]]:
     database, nodes, feed = Database(folder / "gateway.db"), AllConnected(), Feed()
     await database.run(catalogue.register, RegisteredDataset(_declaration(), bytes(32), _registration()))
-    admission = Admission(
-        database, nodes, NothingRuns(database, nodes, feed, Vectors(folder / "vectors")), feed, auto_approve=True
-    )
+    runner = NothingRuns(database, nodes, feed, Vectors(folder / "vectors"))
+    admission = Admission(database, nodes, runner, auto_approve=True)
     developer = Developer(admission)
     for number in range(EARLIER):
         await developer.submit(await developer.preview(number), number)

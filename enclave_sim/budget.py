@@ -10,7 +10,9 @@ namespace's limit is the first that the journal has for any of its datasets, and
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
@@ -25,24 +27,62 @@ def limit_of(declaration: DatasetDeclaration) -> Charge:
     return Charge(*zcdp.bought(declaration.budget_epsilon, declaration.budget_delta))
 
 
+@dataclass(frozen=True)
+class _Books:
+    """What a journal has about budgets; what each dataset spent is added up once, for all that ask for it.
+
+    Attributes:
+        limits: each limit that was recorded, with its dataset, in order.
+        spent: by dataset.
+        members: datasets, each with a namespace that a record of its says.
+    """
+
+    limits: list[tuple[str, Charge]]
+    spent: dict[str, Charge]
+    members: set[tuple[str, str]]
+
+    @classmethod
+    def read(cls, records: Iterable[Record]) -> _Books:
+        # Most records are about jobs alone.
+        entries = [(str(record["dataset"]), record) for record in records if "dataset" in record]
+        charges: dict[str, list[Record]] = defaultdict(list)
+        for dataset, record in entries:
+            if record["kind"] == "charge":
+                charges[dataset].append(record)
+        return cls(
+            [(dataset, _limit(record)) for dataset, record in entries if record["kind"] == "budget"],
+            {dataset: _spent(own) for dataset, own in charges.items()},
+            {(dataset, str(record["unit_namespace"])) for dataset, record in entries if "unit_namespace" in record},
+        )
+
+    def limits_of(self, datasets: set[str]) -> list[Charge]:
+        return [limit for dataset, limit in self.limits if dataset in datasets]
+
+    def spent_by(self, datasets: set[str]) -> Charge:
+        return sum((self.spent.get(dataset, Charge(0)) for dataset in datasets), Charge(0))
+
+    def budget_of(self, dataset: str) -> Filter | None:
+        limits = self.limits_of({dataset})
+        return Filter(limits[-1], self.spent_by({dataset})) if limits else None
+
+    def namespace_budget_of(self, declaration: DatasetDeclaration) -> Filter | None:
+        members = {dataset for dataset, namespace in self.members if namespace == declaration.unit_namespace}
+        members.add(declaration.dataset)
+        limits = self.limits_of(members)
+        return Filter(limits[0], self.spent_by(members)) if limits else None
+
+
 def budget_of(records: Iterable[Record], dataset: str) -> Filter | None:
     """The budget of `dataset` after all its charges; None before its first shard was sealed."""
-    own = [record for record in records if record.get("dataset") == dataset]
-    limits = _limits(own)
-    return Filter(limits[-1], _spent(own)) if limits else None
+    return _Books.read(records).budget_of(dataset)
 
 
-def namespace_budget_of(records: Sequence[Record], declaration: DatasetDeclaration) -> Filter | None:
+def namespace_budget_of(records: Iterable[Record], declaration: DatasetDeclaration) -> Filter | None:
     """The budget of the declaration's unit namespace; None before the first shard of any of its datasets.
 
     What its datasets spent before is spent here, even where it is above the limit.
     """
-    namespace = declaration.unit_namespace
-    members = {record["dataset"] for record in records if record.get("unit_namespace") == namespace}
-    members.add(declaration.dataset)
-    shared = [record for record in records if record.get("dataset") in members]
-    limits = _limits(shared)
-    return Filter(limits[0], _spent(shared)) if limits else None
+    return _Books.read(records).namespace_budget_of(declaration)
 
 
 def charged(budget: Filter | None, owner: str, charge: Charge) -> Filter:
@@ -61,8 +101,9 @@ def check_charge(records: Sequence[Record], declaration: DatasetDeclaration, cha
     """Raise Problem unless both the dataset's budget and its namespace's hold the charge in full."""
     _check_namespace(records, declaration)
     dataset, namespace = declaration.dataset, declaration.unit_namespace
-    charged(budget_of(records, dataset), f"the dataset {dataset}", charge)
-    charged(namespace_budget_of(records, declaration), f"the unit namespace {namespace}", charge)
+    books = _Books.read(records)
+    charged(books.budget_of(dataset), f"the dataset {dataset}", charge)
+    charged(books.namespace_budget_of(declaration), f"the unit namespace {namespace}", charge)
 
 
 def check_limit(records: Sequence[Record], declaration: DatasetDeclaration) -> Charge:
@@ -81,26 +122,22 @@ def check_limit(records: Sequence[Record], declaration: DatasetDeclaration) -> C
     return limit
 
 
-def _limits(records: Iterable[Record]) -> list[Charge]:
-    return [
-        Charge(int(record["limit"]), int(record.get("delta0_limit", 0)))
-        for record in records
-        if record["kind"] == "budget"
-    ]
+def _limit(record: Record) -> Charge:
+    return Charge(int(record["limit"]), int(record.get("delta0_limit", 0)))
 
 
-def _spent(records: Iterable[Record]) -> Charge:
-    charges = [record for record in records if record["kind"] == "charge"]
+def _spent(charges: Sequence[Record]) -> Charge:
     return Charge(
-        sum(int(record["rho_units"]) for record in charges),
-        sum(int(record.get("delta0_units", 0)) for record in charges),
+        sum([int(record["rho_units"]) for record in charges]),
+        sum([int(record.get("delta0_units", 0)) for record in charges]),
     )
 
 
 def is_recorded(records: Iterable[Record], declaration: DatasetDeclaration, limit: Charge) -> bool:
     """Whether the journal has this limit of the dataset, and its namespace."""
-    own = [record for record in records if record.get("dataset") == declaration.dataset]
-    return _limits(own)[-1:] == [limit] and any("unit_namespace" in record for record in own)
+    books = _Books.read(records)
+    is_named = any(dataset == declaration.dataset for dataset, _ in books.members)
+    return is_named and books.limits_of({declaration.dataset})[-1:] == [limit]
 
 
 def _check_namespace(records: Iterable[Record], declaration: DatasetDeclaration) -> None:

@@ -30,6 +30,7 @@ from gateway.api.jobs import JobService
 from gateway.api.nodes import NodeService
 from gateway.governance.callers import load_callers
 from gateway.jobs.admission import Admission
+from gateway.jobs.approval import Approvals
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.runner import Runner
@@ -54,12 +55,14 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     feed = Feed()
     nodes = Nodes(lambda hello: verify_hello(hello, ca_pem))
     runner = Runner(database, nodes, feed, Vectors(folder / "vectors"))
-    admission = Admission(database, nodes, runner, feed, auto_approve=settings["auto_approve"])
+    admission = Admission(database, nodes, runner, auto_approve=settings["auto_approve"])
+    approvals = Approvals(database, nodes, runner, feed)
     authentication = Authentication(load_callers(folder / "callers.json"))
 
     callers_server = grpc.aio.server(options=OPTIONS)
     add_DatasetServiceServicer_to_server(DatasetService(database, nodes, authentication), callers_server)
-    add_JobServiceServicer_to_server(JobService(database, admission, runner, feed, authentication), callers_server)
+    jobs = JobService(database, admission, approvals, runner, feed, authentication)
+    add_JobServiceServicer_to_server(jobs, callers_server)
     await _add_health_and_reflection(callers_server)
     nodes_server = grpc.aio.server(options=OPTIONS)
     add_NodeServiceServicer_to_server(NodeService(nodes), nodes_server)

@@ -11,8 +11,9 @@ from yingbi.api.v1.job_pb2_grpc import JobServiceServicer
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers, streams
 from gateway.governance.callers import Caller, Role, require
-from gateway.jobs import records
+from gateway.jobs import records, shown
 from gateway.jobs.admission import Admission
+from gateway.jobs.approval import Approvals
 from gateway.jobs.feed import Feed
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner
@@ -26,10 +27,17 @@ class JobService(JobServiceServicer):
     """Previews, jobs and approvals."""
 
     def __init__(
-        self, database: Database, admission: Admission, runner: Runner, feed: Feed, authentication: Authentication
+        self,
+        database: Database,
+        admission: Admission,
+        approvals: Approvals,
+        runner: Runner,
+        feed: Feed,
+        authentication: Authentication,
     ) -> None:
         self._database = database
         self._admission = admission
+        self._approvals = approvals
         self._runner = runner
         self._feed = feed
         self._authentication = authentication
@@ -59,7 +67,7 @@ class JobService(JobServiceServicer):
     @answers
     async def GetJob(self, request: messages.GetJobRequest, context: Context) -> messages.Job:
         record = await self._record(self._authentication.caller(context), request.job)
-        return await self._admission.describe(record)
+        return await self._database.run(shown.describe, record)
 
     @streams
     async def WatchJob(self, request: messages.WatchJobRequest, context: Context) -> AsyncIterator[messages.Job]:
@@ -72,7 +80,7 @@ class JobService(JobServiceServicer):
                 record = await self._record(caller, request.job)
                 if record.message.sequence > sequence:
                     sequence = record.message.sequence
-                    yield await self._admission.describe(record)
+                    yield await self._database.run(shown.describe, record)
                 if record.state in ENDED:
                     return
                 await changed.wait()
@@ -90,19 +98,20 @@ class JobService(JobServiceServicer):
     @answers
     async def CancelJob(self, request: messages.CancelJobRequest, context: Context) -> messages.Job:
         record = await self._record(self._authentication.caller(context), request.job)
-        return await self._admission.describe(await self._runner.cancel(record.job))
+        cancelled = await self._runner.cancel(record.job)
+        return await self._database.run(shown.describe, cancelled)
 
     @answers
     async def ApproveJob(self, request: messages.ApproveJobRequest, context: Context) -> messages.Job:
         caller = self._authentication.caller(context)
         require(caller, Role.OPERATOR)
-        return await self._admission.approve(caller, request.approval)
+        return await self._approvals.approve(caller, request.approval)
 
     @answers
     async def RefuseJob(self, request: messages.RefuseJobRequest, context: Context) -> messages.Job:
         caller = self._authentication.caller(context)
         require(caller, Role.OPERATOR)
-        return await self._admission.refuse(caller, request.job, request.reason)
+        return await self._approvals.refuse(caller, request.job, request.reason)
 
     async def _record(self, caller: Caller, job: str) -> JobRecord:
         """The job, if it is the caller's own or the caller an operator; another's does not exist for it."""

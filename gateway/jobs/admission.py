@@ -1,4 +1,4 @@
-"""From a developer's request to a job: preview, admit, approve, refuse. Nothing here touches data."""
+"""From a developer's request to a job: preview and admit. Nothing here touches data."""
 
 from __future__ import annotations
 
@@ -6,48 +6,38 @@ import asyncio
 import math
 import secrets
 from dataclasses import dataclass
-from functools import cached_property
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
-from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration
+from yingbi.api.v1.dataset_pb2 import Budget
 from yingbi.api.v1.job_pb2 import (
-    Approval,
     BatchJobs,
     BatchPreview,
     BatchQuery,
-    Failure,
     Job,
     Preview,
     Query,
-    SignedApproval,
     SignedAuthorization,
     SubmitBatchRequest,
     SubmitQueryRequest,
 )
-from yingbi.api.v1.plan_pb2 import Plan
 
-from enclave_sim.plan.canonical import encode, plan_hash
-from enclave_sim.plan.sensitivity import charge_of, is_first_stage
-from enclave_sim.privacy.accounting import Charge
+from enclave_sim.plan.canonical import encode
 from gateway.governance import grades
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
-from gateway.jobs import batches, records, states
-from gateway.jobs.feed import Feed
+from gateway.jobs import batches, records, shown, states
 from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
-from gateway.jobs.plans import RecentPlans
+from gateway.jobs.plans import Planned, RecentPlans, notes_of
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
-from gateway.planning.notes import clipping_notes
 from gateway.planning.query import Question
-from gateway.planning.stages import stage_notes
 from gateway.storage import catalogue
 from gateway.storage.database import Database
 
@@ -63,30 +53,25 @@ class _Known:
 
 
 @dataclass(frozen=True)
-class _Planned:
-    dataset: RegisteredDataset
-    budget: Budget
-    question: Question
+class _Asked:
+    """A request, and what its admission depends on beside the database."""
 
-    @property
-    def plan(self) -> Plan:
-        return self.question.plan
+    caller: Caller
+    request: SubmitQueryRequest
+    digest: bytes
+    auto_approve: bool
+    # Why nothing can be computed at present.
+    outage: Problem | None
 
-    @cached_property
-    def plan_bytes(self) -> bytes:
-        return encode(self.plan)
 
-    @cached_property
-    def plan_hash(self) -> bytes:
-        return plan_hash(self.plan_bytes)
+@dataclass(frozen=True)
+class _Decided:
+    """What became of a request: its job, as it is shown, and as the runner starts it where that is due."""
 
-    @cached_property
-    def charge(self) -> Charge:
-        return charge_of(self.plan)
-
-    @property
-    def notes(self) -> list[str]:
-        return _notes(self.plan, self.dataset.declaration)
+    job: Job
+    start: JobRecord | None = None
+    # What the caller is told instead of the job, which is recorded for all that.
+    refusal: Problem | None = None
 
 
 @dataclass(frozen=True)
@@ -96,31 +81,32 @@ class _PlannedBatch:
     batch: Batch
 
     @property
-    def parts(self) -> list[_Planned]:
+    def parts(self) -> list[Planned]:
         """Each plan as if it were asked for by itself."""
-        return [_Planned(self.dataset, self.budget, Question(plan)) for plan in self.batch.plans]
+        return [Planned(self.dataset, Question(plan)) for plan in self.batch.plans]
 
 
 class Admission:
     """Decides about requests; hands admitted jobs to the runner."""
 
-    def __init__(self, database: Database, nodes: Nodes, runner: Runner, feed: Feed, *, auto_approve: bool) -> None:
+    def __init__(self, database: Database, nodes: Nodes, runner: Runner, *, auto_approve: bool) -> None:
         self._database = database
         self._nodes = nodes
         self._runner = runner
-        self._feed = feed
         self._auto_approve = auto_approve
         self._plans = RecentPlans()
 
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
-        planned = self._plan(caller, query, await self._database.run(_known, caller, query.dataset, query.first_stage))
+        known = await self._database.run(_known, caller, query.dataset, query.first_stage)
+        planned = self._plan(caller, query, known)
+        _check_price(planned, known.budget)
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
         waits = grades.needs_approval(declaration.grade, auto_approve=self._auto_approve)
         return Preview(
             plan=planned.plan_bytes,
-            budget=planned.budget,
-            notes=[*planned.notes, *(_notes(outlook, declaration) if outlook else [])],
+            budget=known.budget,
+            notes=[*planned.notes, *(notes_of(outlook, declaration) if outlook else [])],
             state=states.WAITING if waits else states.PREVIEWED,
             outlook=b"" if outlook is None else encode(outlook),
         )
@@ -130,27 +116,8 @@ class Admission:
 
         The same request id with the same request is the same job.
         """
-        digest = _request_digest(request.query)
-        found = await self._database.run(_look_up, caller, request)
-        if isinstance(found, JobRecord):
-            return await self._earlier(found, digest)
-        known, is_released = found
-        planned = self._plan(caller, request.query, known)
-        _check_authorization(caller, request, planned)
-        new = _new_job(caller, request, planned, digest)
-        try:
-            record, budget = await self._decide(new, planned, is_released=is_released)
-        except IntegrityError:
-            # Its twin was recorded meanwhile. This one's transaction, with its charge, was rolled back.
-            earlier = await self._database.run(records.find_request, caller.name, new.request_id)
-            if earlier is None:
-                raise
-            return await self._earlier(earlier, digest)
-        if record.state == states.REFUSED:
-            raise limits.exceeded(budget, planned.charge.rho_units)
-        if record.state == states.QUEUED:
-            self._runner.start(record)
-        return _described(record, budget, planned.notes)
+        # A caller who goes away leaves no job that is charged and not started.
+        return await asyncio.shield(self._submit(caller, request))
 
     async def preview_batch(self, caller: Caller, asked: BatchQuery) -> BatchPreview:
         """The plans of questions that are planned together, their cost, and what is left; raises Problem."""
@@ -171,7 +138,7 @@ class Admission:
         digest, request_id = batches.request_digest(request.batch), batches.request_id_of(request)
         earlier = await self._database.run(batches.earlier, caller.name, request_id)
         if earlier:
-            return BatchJobs(jobs=[await self._earlier(record, digest) for record in earlier])
+            return await self._earlier(earlier, digest)
         planned = await self._plan_batch(caller, request.batch)
         news = _new_jobs(caller, request, planned, digest)
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
@@ -185,72 +152,45 @@ class Admission:
             earlier = await self._database.run(batches.earlier, caller.name, request_id)
             if not earlier:
                 raise _request_id_reused(f"The ids {request_id}/1, {request_id}/2 ... of the batch's plans") from error
-            return BatchJobs(jobs=[await self._earlier(record, digest) for record in earlier])
-        return BatchJobs(jobs=[await self.describe(record) for record in admitted])
+            return await self._earlier(earlier, digest)
+        return BatchJobs(jobs=await self._database.run(_describe_all, admitted))
 
-    async def approve(self, caller: Caller, signed: SignedApproval) -> Job:
-        """Let a waiting job run: reserves its budget now. Raises Problem."""
-        approval = Approval.FromString(signed.body)
-        record = await self._database.run(records.get, approval.job)
-        _check_approval(caller, signed, approval, record)
-        if await self._database.run(records.release, record.plan_hash):
-            record = await self._database.run(_approve_replayed, record)
-        else:
-            self._nodes.check_connected()
-            record = await self._database.run(_approve, record, signed)
-            if record.state == states.QUEUED:
-                self._runner.start(record)
-        self._feed.changed(record.job)
-        return await self.describe(record)
+    async def _submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
+        query = request.query
+        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._outage())
+        decided = await self._database.run(_decide, asked, self._previewed(caller, query))
+        while isinstance(decided, _Known):
+            # Planning takes longer than a transaction should; meanwhile the dataset may have changed again.
+            decided = await self._database.run(_decide, asked, self._plan(caller, query, decided))
+        if decided.start is not None:
+            self._runner.start(decided.start)
+        if decided.refusal is not None:
+            raise decided.refusal
+        return decided.job
 
-    async def refuse(self, caller: Caller, job: str, reason: str) -> Job:
-        """Refuse a waiting job; a reason is owed. Raises Problem."""
-        if not reason.strip():
-            raise Problem(Kind.MALFORMED, "reason", "A refusal carries its reason.", field="reason")
-        failure = Failure(code="refused", message=f"{caller.name} refused the job: {reason.strip()}")
-        record = await self._database.run(_refuse, job, failure)
-        self._feed.changed(job)
-        return await self.describe(record)
+    async def _earlier(self, earlier: list[JobRecord], digest: bytes) -> BatchJobs:
+        for record in earlier:
+            _check_same_request(record, digest)
+        return BatchJobs(jobs=await self._database.run(_describe_all, earlier))
 
-    async def describe(self, record: JobRecord) -> Job:
-        """The job as its developer sees it."""
+    def _previewed(self, caller: Caller, query: Query) -> Planned | None:
+        """The query's plan, if it was just previewed. A second stage's follows from a release: that is read first."""
+        if self._nodes.epoch is None or query.first_stage:
+            return None
+        return self._plans.kept(caller, query, len(self._nodes.epoch.holders))
 
-        def describe(connection: Connection) -> Job:
-            declaration = catalogue.find(connection, record.dataset).declaration
-            budget = ledger.budget(connection, declaration, record.organisation)
-            return _described(record, budget, _notes(Plan.FromString(record.plan), declaration))
-
-        return await self._database.run(describe)
-
-    async def _decide(self, new: NewJob, planned: _Planned, *, is_released: bool) -> tuple[JobRecord, Budget]:
-        """Replayed, waiting, queued and charged, or refused: the job as it was recorded, and the budget after it."""
-        if is_released:
-            return await self._database.run(_record, new, planned, states.SUCCEEDED)
-        self._nodes.check_connected()
-        _check_both_stages_fit(planned)
-        if grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve):
-            return await self._database.run(_record, new, planned, states.WAITING)
-        return await self._database.run(_admit, new, planned)
-
-    async def _earlier(self, record: JobRecord, digest: bytes) -> Job:
-        if record.request_digest != digest:
-            raise _request_id_reused(f"The request id (job {record.job})")
-        return await self.describe(record)
-
-    def _plan(self, caller: Caller, query: Query, known: _Known) -> _Planned:
+    def _plan(self, caller: Caller, query: Query, known: _Known) -> Planned:
         dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
         parties = len(self._epoch().holders)
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
-        question = self._plans.question(caller, query, dataset, parties)
+        planned = self._plans.question(caller, query, dataset, parties)
         if known.first_stage:
-            found = release_of(known.first_stage, caller, query, expected=question.plan)
-            question = self._plans.question(caller, query, dataset, parties, found)
-        if question.rho_units > limits.whole(budget):
-            raise limits.exceeded(budget, question.rho_units)
-        return _Planned(dataset, budget, question)
+            found = release_of(known.first_stage, caller, query, expected=planned.plan)
+            planned = self._plans.question(caller, query, dataset, parties, found)
+        return planned
 
     async def _plan_batch(self, caller: Caller, asked: BatchQuery) -> _PlannedBatch:
         known = await self._database.run(_known, caller, asked.dataset)
@@ -275,6 +215,13 @@ class Admission:
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
+
+    def _outage(self) -> Problem | None:
+        try:
+            self._nodes.check_connected()
+        except Problem as problem:
+            return problem
+        return None
 
 
 def _batch(asked: BatchQuery, dataset: RegisteredDataset, parties: int) -> Batch:
@@ -304,28 +251,36 @@ def _admit_all(connection: Connection, news: list[NewJob], planned: _PlannedBatc
     """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
     before = ledger.budget(connection, planned.dataset.declaration, news[0].organisation)
     admitted: list[JobRecord] = []
-    price = 0
+    price, fits = 0, True
     for new, part in zip(news, planned.parts, strict=True):
         if records.release(connection, new.plan_hash):
-            admitted.append(_record(connection, new, part, states.SUCCEEDED)[0])
+            admitted.append(records.create(connection, new, states.SUCCEEDED, replayed=True))
             continue
         price += part.charge.rho_units
-        record, _ = _record(connection, new, part, states.WAITING) if waits else _admit(connection, new, part)
-        admitted.append(record)
-    if any(record.state == states.REFUSED for record in admitted) or (waits and price > limits.left(before)):
+        if not waits:
+            catalogue.check_present(connection, planned.dataset)
+            fits &= ledger.reserve(connection, new.job, part.dataset.declaration, new.organisation, part.charge)
+        admitted.append(records.create(connection, new, states.WAITING if waits else states.QUEUED))
+    if not fits or (waits and price > limits.left(before)):
         raise limits.exceeded(before, price)
     return admitted
 
 
-def _notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
-    return stage_notes(plan) if is_first_stage(plan) else clipping_notes(plan, declaration)
+def _describe_all(connection: Connection, found: list[JobRecord]) -> list[Job]:
+    return [shown.describe(connection, record) for record in found]
 
 
-def _check_both_stages_fit(planned: _Planned) -> None:
+def _check_price(planned: Planned, budget: Budget) -> None:
+    """What the budget could not pay when nothing was spent is refused and not recorded."""
+    if planned.question.rho_units > limits.whole(budget):
+        raise limits.exceeded(budget, planned.question.rho_units)
+
+
+def _check_both_stages_fit(planned: Planned, budget: Budget) -> None:
     """A first stage is of no use to who cannot pay for the second."""
     price = planned.question.rho_units
-    if planned.question.outlook is not None and price > limits.left(planned.budget):
-        raise limits.exceeded(planned.budget, price)
+    if planned.question.outlook is not None and price > limits.left(budget):
+        raise limits.exceeded(budget, price)
 
 
 def _known(connection: Connection, caller: Caller, name: str, first_stage: str = "") -> _Known:
@@ -334,60 +289,52 @@ def _known(connection: Connection, caller: Caller, name: str, first_stage: str =
     return _Known(dataset, budget, records.get(connection, first_stage) if first_stage else None)
 
 
-def _look_up(connection: Connection, caller: Caller, request: SubmitQueryRequest) -> JobRecord | tuple[_Known, bool]:
-    """The job of an earlier request with this id; otherwise what planning needs, and whether there is a release."""
-    authorization = request.authorization
-    earlier = records.find_request(connection, caller.name, authorization.request_id)
+def _decide(connection: Connection, asked: _Asked, planned: Planned | None) -> _Decided | _Known:
+    """Find the job of an earlier request with this id, or record a new one: looked up and charged in one transaction.
+
+    So of a request that is sent twice at once, the later one finds the job of the other. Where `planned` is none, or
+    for another version of the dataset, nothing is recorded; what is returned is what planning needs.
+    """
+    request = asked.request
+    earlier = records.find_request(connection, asked.caller.name, request.authorization.request_id)
     if earlier is not None:
-        return earlier
-    is_released = records.release(connection, authorization.plan_hash) is not None
-    return _known(connection, caller, request.query.dataset, request.query.first_stage), is_released
+        _check_same_request(earlier, asked.digest)
+        return _Decided(shown.describe(connection, earlier))
+    known = _known(connection, asked.caller, request.query.dataset, request.query.first_stage)
+    if planned is None or planned.dataset != known.dataset:
+        return known
+    _check_price(planned, known.budget)
+    _check_authorization(asked.caller, request, planned)
+    return _record(connection, asked, planned, known.budget)
 
 
-def _record(connection: Connection, new: NewJob, planned: _Planned, state: states.State) -> tuple[JobRecord, Budget]:
-    """Record a job that is charged nothing now: it waits for approval, or is answered from an earlier release."""
-    record = records.create(connection, new, state, replayed=state == states.SUCCEEDED)
-    return record, ledger.budget(connection, planned.dataset.declaration, new.organisation)
-
-
-def _admit(connection: Connection, new: NewJob, planned: _Planned) -> tuple[JobRecord, Budget]:
-    """Charge and queue the job, or record why not: one transaction."""
-    catalogue.check_present(connection, planned.dataset)
+def _record(connection: Connection, asked: _Asked, planned: Planned, before: Budget) -> _Decided:
+    """Record the job: replayed, waiting, queued and charged, or refused."""
+    new = _new_job(asked.caller, asked.request, planned, asked.digest)
+    if records.release(connection, new.plan_hash) is not None:
+        replayed = records.create(connection, new, states.SUCCEEDED, replayed=True)
+        return _Decided(shown.with_budget(replayed, before, planned.notes))
+    if asked.outage is not None:
+        raise asked.outage
+    _check_both_stages_fit(planned, before)
     declaration = planned.dataset.declaration
-    reserved = ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge)
+    if grades.needs_approval(declaration.grade, auto_approve=asked.auto_approve):
+        waiting = records.create(connection, new, states.WAITING)
+        return _Decided(shown.with_budget(waiting, before, planned.notes))
+    if not ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge):
+        refusal = limits.exceeded(before, planned.charge.rho_units)
+        refused = records.create(connection, new, states.REFUSED, failure=records.failure_of(refusal))
+        return _Decided(shown.with_budget(refused, before, planned.notes), refusal=refusal)
+    queued = records.create(connection, new, states.QUEUED)
     budget = ledger.budget(connection, declaration, new.organisation)
-    if reserved:
-        return records.create(connection, new, states.QUEUED), budget
-    failure = _failure(limits.exceeded(budget, planned.charge.rho_units))
-    return records.create(connection, new, states.REFUSED, failure=failure), budget
-
-
-def _approve(connection: Connection, record: JobRecord, signed: SignedApproval) -> JobRecord:
-    """Charge and queue a waiting job, or refuse it and say why: one transaction."""
-    records.set_approval(connection, record.job, signed)
-    declaration = catalogue.find(connection, record.dataset).declaration
-    charge = charge_of(Plan.FromString(record.plan))
-    if ledger.reserve(connection, record.job, declaration, record.organisation, charge):
-        return records.move(connection, record.job, states.QUEUED)
-    budget = ledger.budget(connection, declaration, record.organisation)
-    failure = _failure(limits.exceeded(budget, charge.rho_units))
-    return records.move(connection, record.job, states.REFUSED, failure)
-
-
-def _approve_replayed(connection: Connection, record: JobRecord) -> JobRecord:
-    records.set_replayed(connection, record.job)
-    return records.move(connection, record.job, states.SUCCEEDED)
-
-
-def _refuse(connection: Connection, job: str, failure: Failure) -> JobRecord:
-    return records.move(connection, job, states.REFUSED, failure)
+    return _Decided(shown.with_budget(queued, budget, planned.notes), start=queued)
 
 
 def _request_digest(query: Query) -> bytes:
     return digests.digest("request", query.SerializeToString(deterministic=True))
 
 
-def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: _Planned) -> None:
+def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: Planned) -> None:
     authorization = request.authorization
     if authorization.plan_hash != planned.plan_hash:
         raise catalogue.changed()
@@ -399,18 +346,7 @@ def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: _
         raise Problem(Kind.MALFORMED, "request_id", "A request id has 1 to 200 characters.", field="request_id")
 
 
-def _check_approval(caller: Caller, signed: SignedApproval, approval: Approval, record: JobRecord) -> None:
-    if record.state != states.WAITING:
-        states.check_transition(record.job, record.state, states.QUEUED)
-    if approval.plan_hash != record.plan_hash:
-        raise Problem(Kind.CONFLICT, "other_plan", f"Job {record.job} has another plan than the one approved.")
-    if approval.operator_key != caller.key or not digests.is_signed(
-        caller.key, digests.APPROVAL, signed.body, signed.signature
-    ):
-        raise Problem(Kind.NOT_ALLOWED, "bad_signature", "The approval is not signed with this caller's key.")
-
-
-def _new_job(caller: Caller, request: SubmitQueryRequest, planned: _Planned, digest: bytes) -> NewJob:
+def _new_job(caller: Caller, request: SubmitQueryRequest, planned: Planned, digest: bytes) -> NewJob:
     body = request.authorization.SerializeToString(deterministic=True)
     return NewJob(
         job=f"job-{secrets.token_hex(6)}",
@@ -427,10 +363,9 @@ def _new_job(caller: Caller, request: SubmitQueryRequest, planned: _Planned, dig
     )
 
 
-def _described(record: JobRecord, budget: Budget, notes: list[str]) -> Job:
-    record.message.budget.CopyFrom(budget)
-    record.message.notes[:] = notes
-    return record.message
+def _check_same_request(record: JobRecord, digest: bytes) -> None:
+    if record.request_digest != digest:
+        raise _request_id_reused(f"The request id (job {record.job})")
 
 
 def _request_id_reused(what: str) -> Problem:
@@ -441,7 +376,3 @@ def _request_id_reused(what: str) -> Problem:
         field="request_id",
         hint="use a fresh request id for a new request",
     )
-
-
-def _failure(problem: Problem) -> Failure:
-    return Failure(code=problem.code, message=problem.message, hint=problem.hint or "")

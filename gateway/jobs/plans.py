@@ -1,25 +1,72 @@
 """The questions that were planned last: whoever asks has previewed the same one a moment ago.
 
-Planning is a pure function of the key here, so a kept plan is the plan that planning again would make.
+Planning is a pure function of the question, the dataset's version and the number of parties, so a kept plan is the
+plan that planning again would make.
 """
 
 from __future__ import annotations
 
-from yingbi.api.v1.job_pb2 import Query
+from dataclasses import dataclass
+from functools import cached_property
 
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.job_pb2 import Query
+from yingbi.api.v1.plan_pb2 import Plan
+
+from enclave_sim.plan.canonical import encode, plan_hash
+from enclave_sim.plan.sensitivity import charge_of, is_first_stage
+from enclave_sim.privacy.accounting import Charge
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
+from gateway.planning.notes import clipping_notes
 from gateway.planning.query import Question, plan_question
-from gateway.planning.stages import FirstStage
+from gateway.planning.stages import FirstStage, stage_notes
 
 KEPT = 32
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A question, planned for a version of a dataset, and what follows from that: worked out once, when needed."""
+
+    dataset: RegisteredDataset
+    question: Question
+
+    @property
+    def plan(self) -> Plan:
+        """What is run next."""
+        return self.question.plan
+
+    @cached_property
+    def plan_bytes(self) -> bytes:
+        """The plan's canonical bytes."""
+        return encode(self.plan)
+
+    @cached_property
+    def plan_hash(self) -> bytes:
+        """What the plan is signed by, 32 bytes."""
+        return plan_hash(self.plan_bytes)
+
+    @cached_property
+    def charge(self) -> Charge:
+        """What running the plan costs."""
+        return charge_of(self.plan)
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a developer is told about the plan."""
+        return notes_of(self.plan, self.dataset.declaration)
 
 
 class RecentPlans:
     """Plans questions, and keeps the last of them. Plans are read and never changed."""
 
     def __init__(self) -> None:
-        self._questions: dict[tuple[object, ...], Question] = {}
+        self._kept: dict[tuple[object, ...], Planned] = {}
+
+    def kept(self, caller: Caller, query: Query, parties: int, first_stage: FirstStage | None = None) -> Planned | None:
+        """The query as it was planned last, for whichever version of the dataset: whoever uses it compares that."""
+        return self._kept.get(_key(caller, query, parties, first_stage))
 
     def question(
         self,
@@ -28,24 +75,28 @@ class RecentPlans:
         dataset: RegisteredDataset,
         parties: int,
         first_stage: FirstStage | None = None,
-    ) -> Question:
+    ) -> Planned:
         """The query, planned; raises Problem.
 
         Each caller has plans of their own, or the time that a preview takes would tell what others asked.
         """
-        key = (
-            caller.name,
-            query.SerializeToString(deterministic=True),
-            dataset.declaration.SerializeToString(deterministic=True),
-            dataset.version,
-            parties,
-            first_stage,
-        )
-        found = self._questions.pop(key, None) or _plan(query, dataset, parties, first_stage)
-        self._questions[key] = found
-        if len(self._questions) > KEPT:
-            del self._questions[next(iter(self._questions))]
+        key = _key(caller, query, parties, first_stage)
+        found = self._kept.pop(key, None)
+        if found is None or found.dataset != dataset:
+            found = Planned(dataset, _plan(query, dataset, parties, first_stage))
+        self._kept[key] = found
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
         return found
+
+
+def notes_of(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
+    """What a developer is told about a plan, of a first stage or of an answer."""
+    return stage_notes(plan) if is_first_stage(plan) else clipping_notes(plan, declaration)
+
+
+def _key(caller: Caller, query: Query, parties: int, first_stage: FirstStage | None) -> tuple[object, ...]:
+    return caller.name, query.SerializeToString(deterministic=True), parties, first_stage
 
 
 def _plan(query: Query, dataset: RegisteredDataset, parties: int, first_stage: FirstStage | None) -> Question:

@@ -170,6 +170,11 @@ def store_release(connection: Connection, record: JobRecord, receipt: Receipt) -
         )
 
 
+def failure_of(problem: Problem) -> Failure:
+    """A problem, as the job that failed by it carries it."""
+    return Failure(code=problem.code, message=problem.message, hint=problem.hint or "")
+
+
 def _record(connection: Connection, row: Any) -> JobRecord:
     """`row` has the columns of `jobs` as attributes."""
     authorization = SignedAuthorization.FromString(row.authorization)

@@ -193,8 +193,7 @@ class Runner:
             await asyncio.sleep(0.2)
 
     async def _fail(self, job: str, problem: Problem) -> None:
-        failure = Failure(code=problem.code, message=problem.message, hint=problem.hint or "")
-        await self._database.run(_fail, job, failure)
+        await self._database.run(_fail, job, records.failure_of(problem))
 
 
 def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:

@@ -116,12 +116,15 @@ def _open(connection: Connection, limits: Mapping[Account, Charge]) -> int:
 def _charge(connection: Connection, job: str, against: Collection[Account], charge: Charge) -> bool:
     """All or nothing. The accounts come in one order for everybody, so that no two writers wait for each other."""
     rows = [{"job": job, **account._asdict(), **_amount(charge)} for account in against]
-    with connection.begin_nested() as together:
-        if connection.execute(_RESERVE, rows).rowcount != len(rows):
-            together.rollback()
-            return False
+    # As SQL: `begin_nested` would compile each savepoint anew, which takes longer than the charge.
+    connection.exec_driver_sql("SAVEPOINT charge")
+    fits = connection.execute(_RESERVE, rows).rowcount == len(rows)
+    if fits:
         connection.execute(_CHARGE, rows)
-    return True
+    else:
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT charge")
+    connection.exec_driver_sql("RELEASE SAVEPOINT charge")
+    return fits
 
 
 def _amount(charge: Charge) -> dict[str, int]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,8 +24,10 @@ from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import states
 from gateway.jobs.admission import Admission
+from gateway.jobs.approval import Approvals
 from gateway.jobs.feed import Feed
-from gateway.jobs.nodes import Nodes
+from gateway.jobs.nodes import Nodes, unavailable
+from gateway.jobs.plans import Planned, RecentPlans
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner
 from gateway.storage import catalogue
@@ -69,15 +72,18 @@ DATASET = RegisteredDataset(
 
 
 class OneNode(Nodes):
-    """A node that is connected; `meanwhile` happens between planning and admission."""
+    """A node that is connected, or away; `meanwhile` happens between preview and admission."""
 
     def __init__(self) -> None:
         super().__init__(lambda hello: KeyEpoch())
         self.epoch = KeyEpoch(holders=[KeyHolder(node="node-1", index=1)])
         self.meanwhile: Callable[[], object] = lambda: None
+        self.away = False
 
     def check_connected(self) -> KeyEpoch:
         self.meanwhile()
+        if self.away:
+            raise unavailable(["node-1"])
         assert self.epoch is not None
         return self.epoch
 
@@ -104,6 +110,16 @@ class Account:
         self.caller = Caller(name, role, "", public.hex(), organisation)
 
 
+def signed_request(account: Account, query: Query, plan: bytes, name: str) -> SubmitQueryRequest:
+    """The query, authorized with the account's key."""
+    authorization = Authorization(
+        plan_hash=plan_hash(plan), request_id=f"{account.caller.name}-{name}", developer_key=account.caller.key
+    )
+    body = authorization.SerializeToString(deterministic=True)
+    signature = digests.sign(account.key, digests.AUTHORIZATION, body)
+    return SubmitQueryRequest(query=query, authorization=authorization, signature=signature)
+
+
 class Scene:
     """A gateway's admission."""
 
@@ -112,7 +128,8 @@ class Scene:
         self.database = Database(folder / "gateway.db")
         self.nodes, feed = OneNode(), Feed()
         self.runner = Started(self.database, self.nodes, feed)
-        self.admission = Admission(self.database, self.nodes, self.runner, feed, auto_approve=False)
+        self.admission = Admission(self.database, self.nodes, self.runner, auto_approve=False)
+        self.approvals = Approvals(self.database, self.nodes, self.runner, feed)
         self.register(DATASET)
 
     def register(self, dataset: RegisteredDataset) -> None:
@@ -131,12 +148,7 @@ class Scene:
 
         async def ask() -> list[Job]:
             plan = (await self.admission.preview(account.caller, query)).plan
-            authorization = Authorization(
-                plan_hash=plan_hash(plan), request_id=f"{account.caller.name}-{name}", developer_key=account.caller.key
-            )
-            body = authorization.SerializeToString(deterministic=True)
-            signature = digests.sign(account.key, digests.AUTHORIZATION, body)
-            request = SubmitQueryRequest(query=query, authorization=authorization, signature=signature)
+            request = signed_request(account, query, plan, name)
             return await asyncio.gather(*[self.admission.submit(account.caller, request) for _ in range(times)])
 
         return asyncio.run(ask())
@@ -145,7 +157,7 @@ class Scene:
         approval = Approval(job=job.job, plan_hash=plan_hash(job.plan), operator_key=operator.caller.key)
         body = approval.SerializeToString(deterministic=True)
         signed = SignedApproval(body=body, signature=digests.sign(operator.key, digests.APPROVAL, body))
-        return asyncio.run(self.admission.approve(operator.caller, signed))
+        return asyncio.run(self.approvals.approve(operator.caller, signed))
 
     def spent(self) -> dict[str, int]:
         """Units of rho by account, where something was spent."""
@@ -265,15 +277,23 @@ def test_when_a_job_is_started_its_charge_is_in_the_database_s_files(
     found.close()
 
 
-def test_a_dataset_that_changes_between_plan_and_charge_charges_nothing(scene: Scene, ada: Account) -> None:
+@pytest.mark.parametrize("step", ["preview", "planning"])
+def test_a_dataset_that_changes_between_plan_and_charge_charges_nothing(
+    scene: Scene, ada: Account, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     """Else a share that was just lowered could be opened with its old limit."""
     lower = DatasetDeclaration()
     lower.CopyFrom(DATASET.declaration)
-    lower.budget_each_organisation_epsilon = 0.1
+    lower.budget_each_organisation_epsilon = 0.9
     newer = RegisteredDataset(lower, b"1" * 32, DATASET.registration)
-    scene.nodes.meanwhile = lambda: scene.database._thread.submit(
-        scene.database._transact, catalogue.register, (newer,)
-    ).result()
+
+    def register() -> None:
+        scene.database._thread.submit(scene.database._transact, catalogue.register, (newer,)).result()
+
+    if step == "preview":
+        scene.nodes.meanwhile = register
+    else:
+        _forget_previews(monkeypatch, then=register)
     with pytest.raises(Problem) as refusal:
         scene.submit(ada, "n", 0.5)
     assert refusal.value.code == "plan_changed"
@@ -281,8 +301,22 @@ def test_a_dataset_that_changes_between_plan_and_charge_charges_nothing(scene: S
     assert scene.runner.jobs == []
 
 
-def test_one_request_is_one_transaction_to_read_and_one_to_write(
-    scene: Scene, ada: Account, monkeypatch: pytest.MonkeyPatch
+def _forget_previews(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object] = lambda: None) -> None:
+    """As if others had previewed much meanwhile: `then` happens each time that a question is planned."""
+    plan = RecentPlans.question
+
+    def question(self: RecentPlans, *arguments: Any) -> Planned:
+        planned = plan(self, *arguments)
+        then()
+        return planned
+
+    monkeypatch.setattr(RecentPlans, "kept", lambda *_: None)
+    monkeypatch.setattr(RecentPlans, "question", question)
+
+
+@pytest.mark.parametrize(("remembered", "transactions"), [(True, [True]), (False, [False, True])])
+def test_a_request_is_one_transaction_after_its_preview_and_otherwise_one_more_to_read(
+    scene: Scene, ada: Account, monkeypatch: pytest.MonkeyPatch, remembered: bool, transactions: list[bool]
 ) -> None:
     """Each costs time, and each one that writes waits for the disk."""
     changed: list[bool] = []
@@ -302,8 +336,66 @@ def test_one_request_is_one_transaction_to_read_and_one_to_write(
         return int(raw.total_changes)
 
     scene.submit(ada, "warm", 0.1)
+    if not remembered:
+        _forget_previews(monkeypatch)
     monkeypatch.setattr(scene.database, "_transact", counting)
     scene.submit(ada, "n", 0.1)
     previewed, *submitted = changed
     assert not previewed
-    assert submitted == [False, True]
+    assert submitted == transactions
+
+
+def test_a_price_above_the_whole_budget_is_not_recorded_even_where_its_plan_is_kept(scene: Scene, ada: Account) -> None:
+    """Its preview was refused, and planned all the same: whoever knows the hash of the plan may still sign it."""
+    query = Query(dataset="visits", sql="SELECT COUNT(*) AS n FROM visits", epsilon=2.0)
+    with pytest.raises(Problem):
+        scene.preview(ada, query.sql, query.epsilon)
+    planned = scene.admission._plans.kept(ada.caller, query, parties=1)
+    assert planned is not None
+    with pytest.raises(Problem) as refusal:
+        asyncio.run(scene.admission.submit(ada.caller, signed_request(ada, query, planned.plan_bytes, "n")))
+    assert refusal.value.details["limit"] == "organisation"
+    assert not asyncio.run(scene.database.run(lambda connection: connection.execute(select(jobs)).all()))
+
+
+def test_a_kept_plan_is_not_charged_for_without_the_caller_s_signature(scene: Scene, ada: Account) -> None:
+    """A kept plan spares the planning and no check."""
+    forger = Account("ada", "college")
+    query = Query(dataset="visits", sql="SELECT COUNT(*) AS n FROM visits", epsilon=0.5)
+    plan = scene.preview(ada, query.sql, query.epsilon).plan
+    forged = signed_request(forger, query, plan, "n")
+    with pytest.raises(Problem) as refusal:
+        asyncio.run(scene.admission.submit(ada.caller, forged))
+    assert refusal.value.code == "bad_signature"
+    assert scene.spent() == {}
+
+
+def test_while_a_node_is_away_nothing_is_charged_and_an_earlier_job_is_still_told(scene: Scene, ada: Account) -> None:
+    """Also a plan that is kept is not charged for then."""
+    earlier = scene.submit(ada, "n", 0.2)
+    before = scene.spent()
+    scene.nodes.away = True
+    assert scene.submit(ada, "n", 0.2).job == earlier.job
+    with pytest.raises(Problem) as refusal:
+        scene.submit(ada, "n2", 0.2)
+    assert refusal.value.code == "node_unavailable"
+    assert scene.spent() == before
+
+
+def test_a_caller_who_goes_away_leaves_no_job_that_is_charged_and_not_started(scene: Scene, ada: Account) -> None:
+    query = Query(dataset="visits", sql="SELECT COUNT(*) AS n FROM visits", epsilon=0.5)
+    request = signed_request(ada, query, scene.preview(ada, query.sql, query.epsilon).plan, "n")
+    started = asyncio.Event()
+    scene.runner.then = started.set
+
+    async def ask_and_leave() -> None:
+        asking = asyncio.create_task(scene.admission.submit(ada.caller, request))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait_for(started.wait(), 10)
+        assert asking.cancelled()
+
+    asyncio.run(ask_and_leave())
+    assert len(scene.runner.jobs) == 1
+    assert scene.spent() != {}

@@ -35,7 +35,6 @@ from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import records, states
 from gateway.jobs.admission import Admission
-from gateway.jobs.feed import Feed
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
 from gateway.storage import catalogue
@@ -81,7 +80,6 @@ class Gateway:
             self.database,
             MadeUpNodes(),  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
-            Feed(),
             auto_approve=False,
         )
         self.register(b"1" * 32)
