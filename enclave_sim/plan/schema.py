@@ -23,9 +23,10 @@ MAX_VALUES = 100_000
 MAX_UNITS = 10**9
 MAX_ROWS_PER_UNIT = 2**20
 MAX_EXACT_INTEGER = 2**53
-DEFAULT_LENGTH = 256
+DEFAULT_LENGTH, LISTED_LENGTH = 256, 64
+"""UTF-8 bytes of a text where nothing is declared; the second where the column's values are."""
 MAX_LENGTH = 2**16
-"""UTF-8 bytes of a text, where nothing is declared and at most."""
+"""UTF-8 bytes of a text."""
 LONGEST_CHARACTER = 4
 """UTF-8 bytes."""
 LEAST_UNIT_BYTES = 2**14
@@ -72,7 +73,7 @@ def max_length(column: ColumnDeclaration) -> int:
     """UTF-8 bytes that a text of the column has at most, once it is sealed."""
     if column.HasField("max_length"):
         return column.max_length
-    return max(DEFAULT_LENGTH, _least_length(column))
+    return max(LISTED_LENGTH if column.values else DEFAULT_LENGTH, _least_length(column))
 
 
 def unit_bytes(column: ColumnDeclaration, rows: int) -> int:

@@ -58,11 +58,14 @@ COUNTED_ROWS = 1000
 MAX_TEXT = 2**20
 """UTF-8 bytes of one text that is put together: an engine holds those of many rows at a time."""
 
-READING = 3
-"""Steps for each byte of a column, wherever it is named: to decrypt, to decompress and to hand over."""
+UNSEALING = 2
+"""Steps for each stored byte of a column, wherever it is named: to decrypt and to decompress."""
 
-KEEPING = 8
-"""Steps for each byte of what a projection, a key, an order or a measure is made of: to hash, to compare, to copy."""
+KEEPING = 4
+"""Steps for each byte of what a projection, a key or a measure is made of: to hash, to compare, to copy."""
+
+ORDERING = 8
+"""Steps for each byte of what rows are ranked by."""
 
 _NUMBER_BYTES = 20
 """Bytes of a number, a date or a truth value as a text."""
@@ -93,6 +96,8 @@ class Text:
     """Of one row, at most."""
     together: int = 0
     """Of all rows of one unit, at most."""
+    sealed: int = 0
+    """Of a stored column, which has to be unsealed where it is named: as `together`, no row being repeated."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +164,10 @@ class TextWorkError(PlanError):
         self.work, self.most = work, MAX_WORK
 
 
-def kept_work(expression: Expression, over: Rows) -> int:
-    """Steps for computing an expression over the rows of a relation, and for grouping, ordering or choosing by it."""
+def kept_work(expression: Expression, over: Rows, steps: int = KEEPING) -> int:
+    """Steps for computing an expression over the rows of a relation, and so many for each byte of what it is."""
     text, work = _of(expression, over)
-    return work + KEEPING * text.together
+    return work + steps * text.together
 
 
 def rows_of(relation: Relation, declaration: DatasetDeclaration) -> Rows:
@@ -182,7 +187,8 @@ def rows_of(relation: Relation, declaration: DatasetDeclaration) -> Rows:
             return _aggregation(relation, declaration)
         case "unit_ranking":
             below = rows_of(relation.unit_ranking.input, declaration)
-            return Rows(below.rows, below.texts, below.work + _kept(_expressions(relation.unit_ranking), below))
+            work = _kept(_expressions(relation.unit_ranking), below, ORDERING)
+            return Rows(below.rows, below.texts, below.work + work)
         case "unit_join":
             return _join(relation, declaration)
         case other:
@@ -192,11 +198,11 @@ def rows_of(relation: Relation, declaration: DatasetDeclaration) -> Rows:
 def _scan(name: str, declaration: DatasetDeclaration) -> Rows:
     table = next(table for table in declaration.tables if table.name == name)
     rows = min(table.max_rows_per_unit, COUNTED_ROWS)
-    texts = {
-        column.name: Text(max_length(column), unit_bytes(column, rows))
-        for column in table.columns
-        if column.type == COLUMN_TYPE_STRING and not is_unit(column)
-    }
+    texts = {}
+    for column in table.columns:
+        if column.type == COLUMN_TYPE_STRING and not is_unit(column):
+            together = unit_bytes(column, rows)
+            texts[column.name] = Text(max_length(column), together, together)
     return Rows(rows, texts, 0)
 
 
@@ -228,7 +234,8 @@ def _join(relation: Relation, declaration: DatasetDeclaration) -> Rows:
 def _repeated(rows: Rows, kept: int, times: int) -> dict[str, Text]:
     """The texts of one side, of which a unit keeps so many rows, each with so many of the other side."""
     return {
-        name: Text(text.longest, min(text.together, kept * text.longest) * times) for name, text in rows.texts.items()
+        name: Text(text.longest, min(text.together, kept * text.longest) * times, text.sealed)
+        for name, text in rows.texts.items()
     }
 
 
@@ -237,12 +244,12 @@ def _texts(named: Mapping[str, Expression], over: Rows) -> dict[str, Text]:
     return {name: text for name, text in found.items() if text != _NO_TEXT}
 
 
-def _kept(expressions: Iterable[Expression], over: Rows) -> int:
-    return sum(kept_work(each, over) for each in expressions)
+def _kept(expressions: Iterable[Expression], over: Rows, steps: int = KEEPING) -> int:
+    return sum(kept_work(each, over, steps) for each in expressions)
 
 
 def _expressions(message: Message) -> Iterator[Expression]:
-    """The outermost expressions in a message, those of relations in it excepted; whatever they are in, none is left out."""
+    """The outermost expressions in a message, whatever they are in; but for those of relations in it."""
     for field, content in message.ListFields():
         if field.message_type is None or field.message_type in _NOT_WALKED:
             continue
@@ -253,12 +260,12 @@ def _expressions(message: Message) -> Iterator[Expression]:
                 yield from _expressions(part)
 
 
-def _of(expression: Expression, over: Rows) -> tuple[Text, int]:  # noqa: PLR0911 - one for each kind
+def _of(expression: Expression, over: Rows) -> tuple[Text, int]:  # noqa: PLR0911, PLR0912 - one for each kind
     """The text that an expression is, and the steps for computing it."""
     match expression.WhichOneof("kind"):
         case "column":
             text = over.texts.get(expression.column.name, _NO_TEXT)
-            return text, READING * text.together
+            return Text(text.longest, text.together), text.together + UNSEALING * text.sealed
         case "literal":
             return _constant([expression.literal], over), 0
         case "call":

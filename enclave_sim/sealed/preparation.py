@@ -1,4 +1,4 @@
-"""Make a provider's rows ready to scan: no identifiers, sorted by a secret unit code, NaN as NULL, texts of bounded length.
+"""Make a provider's rows ready to scan: no identifiers, sorted by a secret unit code, NaN as NULL, no endless texts.
 
 Within a unit rows are in a secret random order, so "a unit's first k rows" is a random choice of k.
 
@@ -188,7 +188,7 @@ def _check_unit_bytes(
     # In doubles, exactly: there are no 2^53 bytes.
     if len(codes) and np.bincount(codes, lengths).max() > most:
         raise IngestError(
-            "too_much_text",
+            "texts_too_long",
             f"The table {table.name} has a unit whose texts in {column.name} have more than {most:,} bytes together.",
             field=f"tables.{table.name}.columns.{column.name}",
             hint=f"declare a larger max_length of {column.name}, or a larger max_rows_per_unit",

@@ -20,7 +20,8 @@ def compile_term(scope: Scope, node: exp.Expr) -> Term:
     """The meaning of an expression over the columns of a scope, NULL alone excepted.
 
     Raises:
-        Problem: with position, for whatever cannot be asked; "too_complex" and "too_much_text" for more than a plan holds.
+        Problem: with position, for whatever cannot be asked; "too_complex" and "too_much_text" for more than a
+            plan holds.
     """
     term = Compiler(scope, compile_node).term(node)
     _check_size(scope, node, term.expression)

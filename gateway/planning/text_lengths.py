@@ -7,7 +7,14 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_STRING, Expression, Plan
 
 from enclave_sim.plan.errors import PlanError
-from enclave_sim.plan.text_work import TextWorkError, check_expression_work, kept_work, require_work, rows_of, total_work
+from enclave_sim.plan.text_work import (
+    TextWorkError,
+    check_expression_work,
+    kept_work,
+    require_work,
+    rows_of,
+    total_work,
+)
 from gateway.planning.compiler import too_complex
 from gateway.planning.scope import Scope
 from gateway.planning.sql import Source

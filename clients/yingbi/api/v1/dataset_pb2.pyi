@@ -171,8 +171,9 @@ class ColumnDeclaration(_message.Message):
     constant_per_unit: _builtins.bool
     """All rows of a unit have one value, NULL being one: other data is not sealed. So groups by it are disjoint by unit."""
     max_length: _builtins.int
-    """Of a string column: UTF-8 bytes of one text; what is longer is cut when it is sealed. All texts of a unit in the
-    column have at most max_rows_per_unit times as many. Absent: 256, or 4 more than the longest of `values`.
+    """Of a string column: UTF-8 bytes of one text; what is longer is cut when it is sealed. A unit has at most
+    max_rows_per_unit times as many in the column, and in any case 2^14. Absent: 256; where there are `values` 64, or 4
+    more than the longest of them.
     """
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Value]: ...
