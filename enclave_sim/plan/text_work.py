@@ -357,4 +357,5 @@ def _pattern_steps(pattern: Pattern) -> int:
     a place of the text a part is compared up to its end. Without _ it is looked for much faster.
     """
     parts = pattern.pattern.split("%")
-    return 12 + 5 * max(len(part.encode()) if "_" in part else 0 for part in parts)
+    lengths = [(len(part.encode()), "_" in part) for part in parts]
+    return 6 + max(5 * length if has_any else length // 64 for length, has_any in lengths)
