@@ -49,7 +49,7 @@ from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.relations import max_rows_bound
 from enclave_sim.plan.schema import LONGEST_CHARACTER, is_unit, max_length, unit_bytes
 
-MAX_WORK = 10_000_000
+MAX_WORK = 8_000_000
 """Steps for the texts of one unit."""
 
 COUNTED_ROWS = 1000

@@ -177,7 +177,8 @@ def cut(values: pa.ChunkedArray, most: int) -> pa.ChunkedArray:
     if not pc.any(long).as_py():
         return values
     beginnings = [text.encode()[:most].decode(errors="ignore") for text in values.filter(long).to_pylist()]
-    return pc.replace_with_mask(values.combine_chunks(), long.combine_chunks(), pa.array(beginnings, pa.string()))
+    shorter = pc.replace_with_mask(values.combine_chunks(), long.combine_chunks(), pa.array(beginnings, pa.string()))
+    return pa.chunked_array([shorter])
 
 
 def _check_unit_bytes(
