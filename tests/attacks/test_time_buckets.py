@@ -197,7 +197,7 @@ MULTIPLIED = of_one_text(" OR ".join(f"LOWER(UPPER({COPIES} || '{number}')) = 'b
 def test_a_question_that_multiplies_one_persons_text_is_refused() -> None:
     with pytest.raises(Problem) as caught:
         MULTIPLIED.plan()
-    assert (caught.value.code, caught.value.position) == ("too_much_text", "1:41")
+    assert (caught.value.code, caught.value.position) == ("too_much_text", "1:35")
 
 
 def test_without_the_bound_on_the_work_it_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
