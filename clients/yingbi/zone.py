@@ -186,4 +186,6 @@ def _column_json(column: dataset_pb2.ColumnDeclaration) -> dict[str, object]:
         parts["required"] = True
     if column.constant_per_unit:
         parts["constant_per_unit"] = True
+    if column.HasField("max_length"):
+        parts["max_length"] = column.max_length
     return parts

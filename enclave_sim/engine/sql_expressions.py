@@ -178,7 +178,9 @@ class Values:
         # NULL among the values would make others unknown; NaN, which stands for it, is no value.
         values = [self._constant(value) for value in membership.values if scalar(value) is not None]
         if values:
-            return self._around("(", membership.operand, f" IN ({', '.join(values)}))")
+            # By name, as DuckDB makes comparisons with each of a few values, and computes the operand for each.
+            operand = self._named(membership.operand)
+            return _Sql(f"({operand.text} IN ({', '.join(values)}))", operand.layer)
         if membership.values:
             return self._around("(CASE WHEN ", membership.operand, " IS NULL THEN NULL ELSE false END)")
         return _Sql("false", 0, short=True)

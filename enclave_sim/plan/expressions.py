@@ -1,8 +1,7 @@
 """Types and size of the expressions of a plan.
 
 Every accepted expression has a value or is NULL for every row: no operator fails or overflows (the proto says
-what each does instead), and none runs long. Times and sizes are bounded by the expression and by the lengths of
-stored strings: only concatenation makes a string longer, and what it may put together is bounded too.
+what each does instead), and none runs long: what all expressions of a plan do with texts is bounded by `text_work`.
 
 A look-up is an expression like any other: its entries are constants of the plan, so what it makes of a row is a
 function of that row and of what is public. A join with a public table thus moves no row from one unit to another
@@ -38,7 +37,6 @@ from enclave_sim.plan.size import MAX_DEPTH, check_size
 __all__ = [
     "MAX_DEPTH",
     "MAX_NODES",
-    "MAX_PIECES",
     "MAX_POSITION",
     "MAX_STRING_BYTES",
     "Trait",
@@ -54,13 +52,6 @@ MAX_NODES = 4000
 MAX_STRING_BYTES = 1000
 """UTF-8 length of a string constant or a pattern."""
 
-MAX_PIECES = 64
-"""Stored or constant strings that one string is put together from.
-
-Without a bound each of a chain of projections could double a string, and whether a job runs out of memory would
-depend on a row.
-"""
-
 MAX_POSITION = 2**31 - 1
 """Start or length of a substring: beyond any string, and within the ranges that engines compute with."""
 
@@ -72,8 +63,6 @@ class Trait:
     """What is known of a column or an expression before a row is seen."""
 
     type: ColumnType.ValueType
-    pieces: int = 1
-    """Stored or constant strings that it consists of at most; 1 for what is no string."""
 
 
 def result_type(expression: Expression, columns: Mapping[str, ColumnType.ValueType], path: str) -> ColumnType.ValueType:
@@ -221,7 +210,7 @@ class _Checker:
         if conditional.HasField("otherwise"):
             results.append(self.check(conditional.otherwise, f"{path}.otherwise"))
         _require_one_type(results, path)
-        return Trait(results[0].type, max(result.pieces for result in results))
+        return results[0]
 
     def _call(self, call: Call, path: str) -> Trait:
         operands = [self.check(operand, f"{path}.operands[{index}]") for index, operand in enumerate(call.operands)]
@@ -229,12 +218,7 @@ class _Checker:
         if call.function == Call.FUNCTION_SUBSTRING:
             _require_literal(call.operands[1], 1, f"{path}.operands[1]")
             _require_literal(call.operands[2], 0, f"{path}.operands[2]")
-        if result != COLUMN_TYPE_STRING:
-            return Trait(result)
-        pieces = [operand.pieces for operand in operands]
-        total = sum(pieces) if call.function == Call.FUNCTION_CONCATENATE else max(pieces)
-        require(total <= MAX_PIECES, path, f"puts together more than {MAX_PIECES} strings")
-        return Trait(result, total)
+        return Trait(result)
 
 
 def _require_type(trait: Trait, wanted: int, path: str) -> None:

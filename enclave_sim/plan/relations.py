@@ -212,8 +212,7 @@ def _measure(measure: UnitMeasure, below: Mapping[str, Trait], path: str) -> Tra
     if measure.HasField("filter"):
         check_condition(measure.filter, below, f"{path}.filter")
     result = measured(measure.function, None if argument is None else argument.type, path)
-    # The least or greatest string is one of the argument's; every other result is no string.
-    return Trait(result, argument.pieces if argument is not None and result == argument.type else 1)
+    return Trait(result)
 
 
 def _named(named: Sequence[NamedExpression], below: Mapping[str, Trait], path: str) -> _Columns:

@@ -23,6 +23,14 @@ MAX_VALUES = 100_000
 MAX_UNITS = 10**9
 MAX_ROWS_PER_UNIT = 2**20
 MAX_EXACT_INTEGER = 2**53
+DEFAULT_LENGTH, LISTED_LENGTH = 256, 64
+"""UTF-8 bytes of a text where nothing is declared; the second where the column's values are."""
+MAX_LENGTH = 2**16
+"""UTF-8 bytes of a text."""
+LONGEST_CHARACTER = 4
+"""UTF-8 bytes."""
+LEAST_UNIT_BYTES = 2**14
+"""UTF-8 bytes that a unit's texts in one column may have together, whatever is declared."""
 RESERVED_PREFIX = "_yingbi"
 LANGUAGES = ("en", "zh")
 
@@ -68,6 +76,18 @@ def check_curious(declaration: DatasetDeclaration, providers: int) -> None:
         "curious_providers",
         f"must be below the number of provider nodes, {providers}: at least one noise share stays unknown",
     )
+
+
+def max_length(column: ColumnDeclaration) -> int:
+    """UTF-8 bytes that a text of the column has at most, once it is sealed."""
+    if column.HasField("max_length"):
+        return column.max_length
+    return max(LISTED_LENGTH if column.values else DEFAULT_LENGTH, _least_length(column))
+
+
+def unit_bytes(column: ColumnDeclaration, rows: int) -> int:
+    """UTF-8 bytes that a unit's texts in the column have together at most, `rows` being those that it may have."""
+    return max(LEAST_UNIT_BYTES, rows * max_length(column))
 
 
 def check_declaration(declaration: DatasetDeclaration) -> None:
@@ -157,6 +177,7 @@ def _check_column(column: ColumnDeclaration, privacy_unit: str, path: str) -> No
     )
     _check_values(column, f"{path}.values")
     _check_bounds(column, path)
+    _check_length(column, path)
 
 
 def _check_unit(column: ColumnDeclaration, path: str) -> None:
@@ -165,6 +186,7 @@ def _check_unit(column: ColumnDeclaration, path: str) -> None:
     _require(not column.HasField("lower"), f"{path}.lower", "a privacy unit has no bounds")
     _require(not column.HasField("upper"), f"{path}.upper", "a privacy unit has no bounds")
     _require(not column.required, f"{path}.required", "a privacy unit is never missing")
+    _require(not column.HasField("max_length"), f"{path}.max_length", "a privacy unit is never cut")
     _require(not column.constant_per_unit, f"{path}.constant_per_unit", "a privacy unit is always one value")
 
 
@@ -207,6 +229,28 @@ def _check_bound(column: ColumnDeclaration, path: str, bound: float) -> None:
             path,
             f"the bounds of an int64 column are whole numbers within ±2^53, not {bound!r}",
         )
+
+
+def _check_length(column: ColumnDeclaration, path: str) -> None:
+    """A text that is cut must not become a declared value: cut at a character, it is up to 3 bytes below the limit."""
+    if column.type != COLUMN_TYPE_STRING:
+        _require(not column.HasField("max_length"), f"{path}.max_length", "only string columns have a max_length")
+        return
+    least = _least_length(column)
+    _require(least <= MAX_LENGTH, f"{path}.values", f"a value has at most {MAX_LENGTH - LONGEST_CHARACTER:,} bytes")
+    if column.HasField("max_length"):
+        _require(
+            least <= column.max_length <= MAX_LENGTH,
+            f"{path}.max_length",
+            f"must be from {least:,} to {MAX_LENGTH:,} bytes, not {column.max_length:,}"
+            + ("; 4 more than the longest of its values" if column.values else ""),
+        )
+
+
+def _least_length(column: ColumnDeclaration) -> int:
+    """What `max_length` may be at least."""
+    longest = max((len(value.string_value.encode()) for value in column.values), default=0)
+    return longest + LONGEST_CHARACTER
 
 
 def _check_one_unit_type(declaration: DatasetDeclaration) -> None:

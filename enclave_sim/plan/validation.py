@@ -5,6 +5,7 @@ number of parties, and the engine:
 
 - every row of the relation belongs to one unit and is made of that unit's stored rows (`relations`);
 - every expression is total, so nothing in the rows can make a job fail (`expressions`);
+- what a unit's texts can add to the time that it takes is bounded (`text_work`);
 - the sensitivities follow from the clipping bounds (`sensitivity`), the prices from σ
   (`enclave_sim.privacy.gaussian`);
 - group keys, ranges and bounds are constants of the plan, and so public;
@@ -36,6 +37,7 @@ from enclave_sim.plan.sensitivity import (
 )
 from enclave_sim.plan.size import check_look_ups
 from enclave_sim.plan.statistics import MAX_STATISTICS, check_statistic
+from enclave_sim.plan.text_work import check_text_work
 from enclave_sim.privacy.clipping import MAX_JOINT_NORM, MAX_UNIT_ROWS
 
 __all__ = ["PlanError", "check_plan"]
@@ -74,6 +76,7 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     _check_clipping(plan)
     _check_statistics(plan, columns)
     check_key_selection(plan, columns)
+    check_text_work(plan, declaration)
     _check_slots(plan, declaration)
     _check_guarantee(plan)
     check_answer(plan)

@@ -8,8 +8,16 @@ from yingbi.api.problem import Kind, Problem
 class IngestError(Problem):
     """The shard was not sealed, and nothing of it is on disk. `field` is a YAML path of the declaration."""
 
-    def __init__(self, code: str, message: str, *, field: str | None = None, kind: Kind = Kind.MALFORMED) -> None:
-        super().__init__(kind, code, message, field=field)
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        hint: str | None = None,
+        kind: Kind = Kind.MALFORMED,
+    ) -> None:
+        super().__init__(kind, code, message, field=field, hint=hint)
 
 
 class SealedFileError(Problem):

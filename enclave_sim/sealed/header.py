@@ -28,7 +28,8 @@ from yingbi.api.digests import DECLARATION, digest
 from enclave_sim.sealed.errors import SealedFileError
 
 HEADER_FILE = "header"
-FORMAT = 1
+FORMAT = 2
+"""Since 2 texts are no longer than is declared (`preparation`)."""
 SALT_BYTES = 32
 WRAPPING_KEY_BYTES = 32
 _MAC_HEX = 64

@@ -1,6 +1,11 @@
-"""Make a provider's rows ready to scan: no identifiers, sorted by a secret unit code, NaN as NULL.
+"""Make a provider's rows ready to scan: no identifiers, sorted by a secret unit code, NaN as NULL, no endless texts.
 
 Within a unit rows are in a secret random order, so "a unit's first k rows" is a random choice of k.
+
+What one unit's texts can add to the time of a question is bounded by what is declared (`plan.text_work`), so their
+length has to be: no text has more bytes than its column's `max_length`, and what is longer is cut, at a character; all
+texts of a unit in one column have at most `unit_bytes` together, and more is refused, since no cut would leave such a
+unit's rows what they are.
 """
 
 from __future__ import annotations
@@ -15,14 +20,12 @@ from numpy.typing import NDArray
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import ColumnType
 
+from enclave_sim.plan.schema import MAX_LENGTH, max_length, unit_bytes
 from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
 from enclave_sim.sealed.errors import IngestError
 from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema, attributes, unit_column
 
 Codes = NDArray[np.int64]
-
-MAX_TEXT_BYTES = 2**16
-"""UTF-8 length of a stored string."""
 
 
 def prepare(declaration: DatasetDeclaration, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -65,11 +68,11 @@ def _check_table(declared: TableDeclaration, table: pa.Table) -> None:
             field=where,
         )
     _check_content(declared.name, table)
-    _check_texts(declared.name, table)
     for column in attributes(declared):
         if column.required:
             _check_required(declared.name, column, table[column.name])
     unit = unit_column(declared).name
+    _check_unit_texts(declared.name, unit, table[unit])
     if table[unit].null_count:
         row = pc.index(table[unit].is_null(), True).as_py() + 1
         raise IngestError(
@@ -92,18 +95,14 @@ def _check_content(name: str, table: pa.Table) -> None:
         ) from None
 
 
-def _check_texts(name: str, table: pa.Table) -> None:
-    """Refuse what is too long to be put together many times within an engine's memory: no query may fail for it."""
-    for column in table.column_names:
-        if table[column].type != pa.string():
-            continue
-        longest = pc.max(pc.binary_length(table[column])).as_py() or 0
-        if longest > MAX_TEXT_BYTES:
-            raise IngestError(
-                "text_too_long",
-                f"The table {name} has a text in {column} that is longer than {MAX_TEXT_BYTES:,} bytes.",
-                field=f"tables.{name}.columns.{column}",
-            )
+def _check_unit_texts(name: str, unit: str, values: pa.ChunkedArray) -> None:
+    """Refuse the name of a unit that is longer than any text: it cannot be cut, or two units might be one."""
+    if values.type == pa.string() and (pc.max(pc.binary_length(values)).as_py() or 0) > MAX_LENGTH:
+        raise IngestError(
+            "text_too_long",
+            f"The table {name} has a privacy unit in {unit} that is longer than {MAX_LENGTH:,} bytes.",
+            field=f"tables.{name}.columns.{unit}",
+        )
 
 
 def _check_required(name: str, column: ColumnDeclaration, values: pa.ChunkedArray) -> None:
@@ -160,6 +159,9 @@ def _prepare_table(declared: TableDeclaration, table: pa.Table, codes: Codes) ->
         values = table[column.name]
         if column.type == ColumnType.COLUMN_TYPE_FLOAT64:
             values = _without_nan(values)
+        if column.type == ColumnType.COLUMN_TYPE_STRING:
+            values = cut(values, max_length(column))
+            _check_unit_bytes(declared, column, values, codes)
         if column.constant_per_unit:
             _check_constant(declared.name, column.name, values, codes, order)
         if column.type == ColumnType.COLUMN_TYPE_STRING and column.values:
@@ -167,6 +169,31 @@ def _prepare_table(declared: TableDeclaration, table: pa.Table, codes: Codes) ->
         columns[column.name] = values
     # A table anew, so that no metadata of the sender (as pandas' index) is stored.
     return pa.table(columns).take(pa.array(order)).combine_chunks()
+
+
+def cut(values: pa.ChunkedArray, most: int) -> pa.ChunkedArray:
+    """Texts with at most so many bytes, what is longer being cut at the end of a character."""
+    long = pc.fill_null(pc.greater(pc.binary_length(values), most), False)
+    if not pc.any(long).as_py():
+        return values
+    beginnings = [text.encode()[:most].decode(errors="ignore") for text in values.filter(long).to_pylist()]
+    shorter = pc.replace_with_mask(values.combine_chunks(), long.combine_chunks(), pa.array(beginnings, pa.string()))
+    return pa.chunked_array([shorter])
+
+
+def _check_unit_bytes(
+    table: TableDeclaration, column: ColumnDeclaration, values: pa.ChunkedArray, codes: Codes
+) -> None:
+    lengths = pc.fill_null(pc.binary_length(values), 0).to_numpy()
+    most = unit_bytes(column, table.max_rows_per_unit)
+    # In doubles, exactly: there are no 2^53 bytes.
+    if len(codes) and np.bincount(codes, lengths).max() > most:
+        raise IngestError(
+            "texts_too_long",
+            f"The table {table.name} has a unit whose texts in {column.name} have more than {most:,} bytes together.",
+            field=f"tables.{table.name}.columns.{column.name}",
+            hint=f"declare a larger max_length of {column.name}, or a larger max_rows_per_unit",
+        )
 
 
 def _check_constant(name: str, column: str, values: pa.ChunkedArray, codes: Codes, order: Codes) -> None:

@@ -49,9 +49,10 @@ _TITLE_KEYS = ("en", "zh")
 _BUDGET_KEYS = ("epsilon", "delta", "each_organisation")
 _EACH_ORGANISATION_KEYS = ("epsilon",)
 _TABLE_KEYS = ("file", "max_rows_per_unit", "columns")
-_COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required", "constant_per_unit")
+_COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required", "constant_per_unit", "max_length")
 _TYPES = {name: column_type for column_type, name in values.TYPE_NAMES.items()}
 _MAX_WHOLE = 2**63 - 1
+_MAX_LENGTH = 2**32 - 1
 
 _Content = TypeVar("_Content")
 
@@ -150,6 +151,9 @@ def _column(name: str, entry: Entry) -> ColumnDeclaration:
         column.required = True
     if _optional(entry, "constant_per_unit", _truth):
         column.constant_per_unit = True
+    length = _optional(entry, "max_length", lambda member: _whole(member, _MAX_LENGTH))
+    if length is not None:
+        column.max_length = length
     return column
 
 

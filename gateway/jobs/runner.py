@@ -2,6 +2,9 @@
 
 Every step may be repeated with the same result, so a restarted gateway simply begins again: nodes send the
 contribution they stored, open the total they bound, and sign the same receipt. Vectors pass through files.
+
+Once a job is charged, whatever becomes of it is told at a point of the time grid (`schedule`), a failure like a
+release: otherwise the time of a failure would tell what the grid hides. Before that no node has looked at a row.
 """
 
 from __future__ import annotations
@@ -92,18 +95,18 @@ class Runner:
                 record = await self._begin(record)
             limit = schedule.deadline(cells(Plan.FromString(record.plan)))
             receipt = await asyncio.wait_for(self._compute(record, epoch), limit)
-            elapsed = time.monotonic() - started
-            await asyncio.sleep(schedule.next_point(elapsed) - elapsed)
+            await _next_point(started)
             await self._database.run(_succeed, record, receipt)
         except Problem as problem:
-            await self._fail(record.job, problem)
+            await self._fail(record, problem, started)
         except TimeoutError:
-            await self._fail(record.job, Problem(Kind.FAILED, "deadline", "The nodes did not finish in time."))
+            await self._fail(record, Problem(Kind.FAILED, "deadline", "The nodes did not finish in time."), started)
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("job %s failed", record.job)
-            await self._fail(record.job, Problem(Kind.FAILED, "internal", "The gateway failed; its log says why."))
+            problem = Problem(Kind.FAILED, "internal", "The gateway failed; its log says why.")
+            await self._fail(record, problem, started)
         finally:
             self._vectors.remove(record.job)
             self._running.pop(record.job, None)
@@ -192,8 +195,16 @@ class Runner:
                 )
             await asyncio.sleep(0.2)
 
-    async def _fail(self, job: str, problem: Problem) -> None:
-        await self._database.run(_fail, job, records.failure_of(problem))
+    async def _fail(self, record: JobRecord, problem: Problem, started: float) -> None:
+        if record.state != states.QUEUED:
+            await _next_point(started)
+        await self._database.run(_fail, record.job, records.failure_of(problem))
+
+
+async def _next_point(started: float) -> None:
+    """Wait for the next point of the grid that began at `started`."""
+    elapsed = time.monotonic() - started
+    await asyncio.sleep(schedule.next_point(elapsed) - elapsed)
 
 
 def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""When a release becomes visible: at the next point of a time grid, so that running time tells little. Pure.
+"""When the end of a job that was charged is seen: at the next point of a time grid, so that time tells little. Pure.
 
 The grid has steps of 50 ms up to one second and of 5 % above (design, section 4).
 """

@@ -11,6 +11,7 @@ from gateway.planning.compiler import Compiler, too_complex
 from gateway.planning.functions import compile_node
 from gateway.planning.literals import unwrapped
 from gateway.planning.scope import Scope, Term
+from gateway.planning.text_lengths import refuse_long_texts
 
 __all__ = ["Term", "compile_condition", "compile_term"]
 
@@ -19,7 +20,8 @@ def compile_term(scope: Scope, node: exp.Expr) -> Term:
     """The meaning of an expression over the columns of a scope, NULL alone excepted.
 
     Raises:
-        Problem: with position, for whatever cannot be asked; "too_complex" for more than a plan holds.
+        Problem: with position, for whatever cannot be asked; "too_complex" and "too_much_text" for more than a
+            plan holds.
     """
     term = Compiler(scope, compile_node).term(node)
     _check_size(scope, node, term.expression)
@@ -43,3 +45,4 @@ def _check_size(scope: Scope, node: exp.Expr, expression: Expression) -> None:
         result_type(expression, scope.columns(), "expression")
     except PlanError as error:
         raise too_complex(scope, node) from error
+    refuse_long_texts(scope, node, expression)

@@ -38,6 +38,7 @@ from gateway.planning.selection import Shown, ShownKey
 from gateway.planning.sql import parse_select
 from gateway.planning.stages import FirstStage
 from gateway.planning.statistics import Chooser, share_budget
+from gateway.planning.text_lengths import refuse_much_text
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,7 @@ def draft_of(asked: Asked, setting: Setting) -> Plan:
         presentation=presentation,
     )
     refuse_size(plan, keys.groups)
+    refuse_much_text(scope, asked.select, plan)
     return plan
 
 

@@ -16,17 +16,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, TableDeclaration
+from yingbi.api.v1.plan_pb2 import ColumnType
 
+from enclave_sim.plan.schema import max_length
 from gateway.zone import data_files
 from gateway.zone.data_files import place, place_within
 
 _ROW = "_yingbi_row"  # No column is declared with this prefix.
 
 
-def check_table(table: TableDeclaration, path: Path, unit: str, max_units: int) -> None:
+def check_table(table: TableDeclaration, path: Path, unit: str, max_units: int) -> list[str]:
     """Read a table's file once, in batches, and keep none of its rows.
 
     What is kept for columns that are constant_per_unit is one entry a unit, for at most `max_units` units.
+
+    Returns:
+        What the provider should know, and nobody else: how many texts of each column are longer than `max_length`, and
+        so will be cut when they are sealed.
 
     Raises:
         Problem: "data_file" for what is not of the declared type; "unit_missing", "missing_value", "not_constant",
@@ -34,10 +40,17 @@ def check_table(table: TableDeclaration, path: Path, unit: str, max_units: int) 
     """
     absent = [_Absent(column.name) for column in table.columns if column.required or column.name == unit]
     constant = _Constant(unit, [column for column in table.columns if column.constant_per_unit], max_units)
+    long = [
+        _Long(column)
+        for column in table.columns
+        if column.type == ColumnType.COLUMN_TYPE_STRING and column.name != unit
+    ]
     rows = 0
     for batch in data_files.batches(path, table):
         for each in absent:
             each.look(batch.column(each.column), rows, empty_text=each.column == unit)
+        for column in long:
+            column.look(batch.column(column.name), rows)
         differing = constant.look(batch, rows) if constant.columns else None
         if differing is not None:
             raise _not_constant(path, table, unit, differing)
@@ -45,6 +58,7 @@ def check_table(table: TableDeclaration, path: Path, unit: str, max_units: int) 
     for each in absent:
         if each.rows:
             raise _absent(path, table, each, unit)
+    return [_cut(path, column) for column in long if column.rows]
 
 
 def too_many_units(max_units: int) -> Problem:
@@ -95,6 +109,29 @@ def _absent(path: Path, table: TableDeclaration, absent: _Absent, unit: str) -> 
         return Problem(Kind.MALFORMED, "unit_missing", said, field=field, hint=hint)
     said, hint = f"{said}, which is declared as required.", "mend the data, or drop required: true"
     return Problem(Kind.REFUSED, "missing_value", said, field=field, hint=hint)
+
+
+class _Long:
+    """The texts of a column that are longer than it has room for."""
+
+    def __init__(self, column: ColumnDeclaration) -> None:
+        self.name, self.most = column.name, max_length(column)
+        self.rows = self.first = 0
+
+    def look(self, values: pa.Array, before: int) -> None:
+        longer = pc.fill_null(pc.greater(pc.binary_length(values), self.most), False)
+        count = longer.true_count
+        if count and not self.rows:
+            self.first = before + pc.index(longer, True).as_py()
+        self.rows += count
+
+
+def _cut(path: Path, column: _Long) -> str:
+    count = f"{column.rows:,} rows, of which this is the first, have" if column.rows > 1 else "1 row has"
+    return (
+        f"{place(path, column.first)}: {count} a longer text in {column.name} than {column.most:,} bytes, its "
+        "max_length; what is beyond is cut"
+    )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def _add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], N
     say("checking")
     for table in metadata.declaration.tables:
         unit, max_units = metadata.declaration.privacy_unit, metadata.declaration.max_units
-        check_table(table, metadata.files[table.name], unit, max_units)
+        for note in check_table(table, metadata.files[table.name], unit, max_units):
+            say(note)
     with ExitStack() as stack:
         nodes = [stack.enter_context(_NodeStream.open(folder, name)) for name in folder.node_names]
         ingest_id = secrets.token_bytes(16)

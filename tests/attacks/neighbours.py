@@ -24,7 +24,7 @@ from yingbi.api.v1.plan_pb2 import (
 
 from enclave_sim.engine.protocol import OpenTable, never
 from enclave_sim.plan.releases import releases
-from enclave_sim.plan.schema import check_declaration, is_unit
+from enclave_sim.plan.schema import DEFAULT_LENGTH, check_declaration, is_unit
 from enclave_sim.plan.sensitivity import groups, width
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 from gateway.planning.query import plan_query
@@ -65,8 +65,10 @@ EXTREMES: dict[str, dict[str, Sequence[Any]]] = {
 """What rows of each table may hold."""
 
 
-def clinic(*, max_units: int = 100_000, max_visits: int = MAX_VISITS) -> DatasetDeclaration:
-    """People's visits and laboratory results."""
+def clinic(
+    *, max_units: int = 100_000, max_visits: int = MAX_VISITS, note_length: int = DEFAULT_LENGTH
+) -> DatasetDeclaration:
+    """People's visits and laboratory results; `note_length` is in bytes."""
     column, attribute = ColumnDeclaration, ColumnDeclaration.ROLE_ATTRIBUTE
     wards = [Value(string_value=name) for name in ("north", "south", "east")]
     codes = [Value(string_value=name) for name in ("a", "b")]
@@ -77,7 +79,7 @@ def clinic(*, max_units: int = 100_000, max_visits: int = MAX_VISITS) -> Dataset
         column(name="age", type=COLUMN_TYPE_INT64, role=attribute, lower=0, upper=100),
         column(name="stay", type=COLUMN_TYPE_INT64, role=attribute),
         column(name="night", type=COLUMN_TYPE_BOOL, role=attribute),
-        column(name="note", type=COLUMN_TYPE_STRING, role=attribute),
+        column(name="note", type=COLUMN_TYPE_STRING, role=attribute, max_length=note_length),
         column(name="day", type=COLUMN_TYPE_DATE, role=attribute),
         column(name="seen", type=COLUMN_TYPE_TIMESTAMP, role=attribute),
     ]

@@ -19,13 +19,13 @@ from yingbi.api.problem import Kind, Problem
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.reference_engine import ReferenceEngine
 from enclave_sim.plan.relations import MAX_JOINED_ROWS
+from enclave_sim.plan.schema import MAX_LENGTH
 from enclave_sim.plan.sensitivity import cells
-from enclave_sim.sealed.errors import IngestError
-from enclave_sim.sealed.preparation import MAX_TEXT_BYTES, prepare
+from enclave_sim.plan.text_work import MAX_TEXT
+from enclave_sim.sealed.preparation import prepare
 from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema
 from tests.attacks.neighbours import (
     BOTTOM,
-    CLINIC,
     INFINITY,
     NAN,
     TOP,
@@ -33,6 +33,7 @@ from tests.attacks.neighbours import (
     Row,
     Tables,
     asked,
+    clinic,
     lies,
     tables_of,
     vector,
@@ -262,20 +263,14 @@ def test_what_leaves_the_enclaves_has_one_shape_and_one_price(two: Trio, number:
 
 
 def test_no_stored_text_is_long_enough_to_exhaust_the_engine() -> None:
-    """64 of them are put together in one row: a longer one is refused when it is brought, before any question."""
-    note = "a" * MAX_TEXT_BYTES
-    brought = {
-        table.name: pa.table({name: [None] * 0 for name in arrow_schema(table).names}, schema=arrow_schema(table))
-        for table in CLINIC.tables
-    }
-    row = {name: [None] for name in arrow_schema(CLINIC.tables[0]).names} | {"person": [1], "note": [note]}
-    brought["visits"] = pa.table(row, schema=arrow_schema(CLINIC.tables[0]))
-    stored = prepare(CLINIC, brought)
-    row["note"] = [note + "a"]
-    brought["visits"] = pa.table(row, schema=arrow_schema(CLINIC.tables[0]))
-    with pytest.raises(IngestError, match="longer than"):
-        prepare(CLINIC, brought)
-    length = call("length", call("concatenate", *["note:string"] * 64))
+    """As many are put together as a plan may: a longer one is cut when it is brought, before any question."""
+    longest = clinic(note_length=MAX_LENGTH)
+    brought = {table.name: arrow_schema(table).empty_table() for table in longest.tables}
+    visits = arrow_schema(longest.tables[0])
+    row = {name: [None] for name in visits.names} | {"person": [1], "note": ["a" * (MAX_LENGTH + 1)]}
+    stored = prepare(longest, {**brought, "visits": pa.table(row, schema=visits)})
+    assert stored["visits"]["note"].to_pylist() == ["a" * MAX_LENGTH]
+    length = call("length", call("concatenate", *["note:string"] * (MAX_TEXT // MAX_LENGTH)))
     question = plan(bounded_sum(length, 0, 1, 0, 1))
     DuckDBEngine(memory_limit="64MB").contribution(question, opener(stored))
 

@@ -157,6 +157,7 @@ def _facts(dataset: Dataset, column: ColumnDeclaration) -> list[str]:
     else:
         facts = []
     said = [", ".join(facts)] if facts else []
+    said += [f"up to {column.max_length:,} bytes"] if column.HasField("max_length") else []
     return [*said, *(mark for mark, holds in marks.items() if holds)] or ["nothing declared"]
 
 

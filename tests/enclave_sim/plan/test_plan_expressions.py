@@ -23,7 +23,7 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.plan.errors import PlanError
-from enclave_sim.plan.expressions import MAX_NODES, MAX_PIECES, Trait, check_expression, result_type
+from enclave_sim.plan.expressions import MAX_NODES, result_type
 from enclave_sim.plan.functions import OF_ONE_TYPE, SIGNATURES
 
 B, I, F = COLUMN_TYPE_BOOL, COLUMN_TYPE_INT64, COLUMN_TYPE_FLOAT64  # noqa: E741
@@ -227,18 +227,3 @@ def test_an_expression_has_a_largest_size() -> None:
     assert type_of(expression) == B
     expression.disjunction.operands.append(operands[0])
     assert refused(expression) == "x"
-
-
-def test_strings_are_put_together_from_a_bounded_number() -> None:
-    join = Call.FUNCTION_CONCATENATE
-    longest = call(join, *[column(S)] * (MAX_PIECES - 1), column(S))
-    assert check_expression(longest, {"s": Trait(S)}, "x") == Trait(S, MAX_PIECES)
-    assert refused(call(join, longest, column(S))) == "x.call"
-    # Also where it is the column that was put together, and where the long one is one of several.
-    with pytest.raises(PlanError, match="puts together"):
-        check_expression(call(join, column(S), column(S)), {"s": Trait(S, MAX_PIECES)}, "x")
-    either = read("conditional { branches { condition { $b } result { $s } } }")
-    either.conditional.otherwise.CopyFrom(longest)
-    assert refused(call(join, either, column(S))) == "x.call"
-    # What is no string any more does not grow.
-    assert check_expression(call(Call.FUNCTION_LENGTH, longest), {"s": Trait(S)}, "x") == Trait(I)

@@ -29,7 +29,7 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.plan.errors import PlanError
-from enclave_sim.plan.expressions import MAX_NODES, Trait, check_expression, result_type
+from enclave_sim.plan.expressions import MAX_NODES, result_type
 from enclave_sim.plan.size import MAX_ENTRIES, MAX_ENTRY_BYTES, MAX_LOOK_UPS
 from enclave_sim.plan.validation import check_plan
 
@@ -119,12 +119,6 @@ def test_a_bad_look_up_is_refused(path: str, text: str) -> None:
     with pytest.raises(PlanError) as caught:
         type_of(text)
     assert caught.value.path == f"x.look_up.{path}"
-
-
-def test_what_was_looked_up_is_one_piece_of_a_string_whatever_the_key_was() -> None:
-    """Or a look-up could undo the bound on strings that are put together."""
-    expression = read('$s type: COLUMN_TYPE_STRING entries { key { string_value: "a" } value { string_value: "b" } }')
-    assert check_expression(expression, {"s": Trait(COLUMN_TYPE_STRING, 64)}, "x") == Trait(COLUMN_TYPE_STRING, 1)
 
 
 def look_up(entries: int, text: str = "", first: int = 0) -> Expression:

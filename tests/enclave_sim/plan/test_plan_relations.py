@@ -270,28 +270,6 @@ def test_relations_have_a_largest_size(make: Callable[[int], Relation], fits: in
         columns(make(too_large))
 
 
-def test_strings_do_not_grow_from_projection_to_projection() -> None:
-    def doubled(below: Relation, times: int) -> Relation:
-        for _ in range(times):
-            twice = text_format.Parse(
-                f"call {{ function: FUNCTION_CONCATENATE operands {{ {NOTE} }} operands {{ {NOTE} }} }}", Expression()
-            )
-            named = NamedExpression(name="note", expression=twice)
-            below = Relation(projection=Projection(input=below, columns=[named]))
-        return below
-
-    columns(doubled(read(VISITS), 6))
-    with pytest.raises(PlanError, match="puts together"):
-        columns(doubled(read(VISITS), 7))
-    longest = text_format.Parse(
-        f"name: 'note' function: FUNCTION_MAXIMUM argument {{ {NOTE} }}", UnitAggregation().measures.add()
-    )
-    aggregated = Relation(unit_aggregation=UnitAggregation(input=doubled(read(VISITS), 4), measures=[longest]))
-    columns(doubled(aggregated, 2))
-    with pytest.raises(PlanError, match="puts together"):
-        columns(doubled(aggregated, 3))
-
-
 def test_the_tables_of_a_relation_are_known() -> None:
     assert scans(read(join())) == {"visits", "patients"}
     assert scans(read(aggregation(""))) == {"visits"}

@@ -9,7 +9,7 @@ import pytest
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_BOOL, COLUMN_TYPE_INT64, COLUMN_TYPE_STRING
 
-from enclave_sim.plan.schema import DeclarationError, check_declaration, find_column, find_table
+from enclave_sim.plan.schema import DeclarationError, check_declaration, find_column, find_table, max_length, unit_bytes
 
 Change = Callable[[DatasetDeclaration], Any]
 
@@ -81,6 +81,30 @@ WRONG: dict[str, tuple[str, Change]] = {
         lambda d: setattr(column(d, "id"), "constant_per_unit", True),
     ),
     "bounds on the unit": ("tables.visits.columns.id.lower", lambda d: setattr(column(d, "id"), "lower", 1.0)),
+    "a length of the unit": (
+        "tables.visits.columns.id.max_length",
+        lambda d: setattr(column(d, "id"), "max_length", 9),
+    ),
+    "a length of numbers": (
+        "tables.visits.columns.days.max_length",
+        lambda d: setattr(column(d, "days"), "max_length", 9),
+    ),
+    "texts beyond 64 KiB": (
+        "tables.visits.columns.note.max_length",
+        lambda d: setattr(column(d, "note"), "max_length", 2**16 + 1),
+    ),
+    "texts without room for a character": (
+        "tables.visits.columns.note.max_length",
+        lambda d: setattr(column(d, "note"), "max_length", 3),
+    ),
+    "a length at which a longer text is cut to a value": (
+        "tables.visits.columns.ward.max_length",
+        lambda d: setattr(column(d, "ward"), "max_length", 8),
+    ),
+    "a value that leaves no room for another text": (
+        "tables.visits.columns.ward.values",
+        lambda d: column(d, "ward").values.add(string_value="a" * (2**16 - 3)),
+    ),
     "a column without type": ("tables.visits.columns.note.type", lambda d: column(d, "note").ClearField("type")),
     "two columns of one name": (
         "tables.visits.columns.WARD",
@@ -134,3 +158,16 @@ def test_the_unit_has_one_type_in_all_tables(declaration: DatasetDeclaration) ->
     declaration.tables.append(other)
     with pytest.raises(DeclarationError, match="one type in all tables"):
         check_declaration(declaration)
+
+
+def test_texts_have_a_length_where_none_is_declared(declaration: DatasetDeclaration) -> None:
+    assert [max_length(column(declaration, name)) for name in ("note", "ward")] == [256, 64]
+    column(declaration, "ward").values.add(string_value="a" * 100)
+    column(declaration, "note").max_length = 4
+    check_declaration(declaration)
+    assert [max_length(column(declaration, name)) for name in ("note", "ward")] == [4, 104]
+
+
+def test_a_unit_may_have_some_text_whatever_is_declared(declaration: DatasetDeclaration) -> None:
+    note = column(declaration, "note")
+    assert [unit_bytes(note, rows) for rows in (1, 64, 65)] == [2**14, 2**14, 65 * 256]

@@ -4,11 +4,14 @@ import math
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.api.v1.plan_pb2 import Value
 
 from enclave_sim.sealed import preparation
 from enclave_sim.sealed.errors import IngestError
-from enclave_sim.sealed.preparation import prepare
+from enclave_sim.sealed.preparation import cut, prepare
 from enclave_sim.sealed.schema import UNIT_COLUMN
 
 from .clinic import Source
@@ -199,3 +202,57 @@ def test_text_that_is_not_utf8_is_refused_and_not_quoted(source: Source) -> None
     error = refusal(source)
     assert error.code == "invalid_data"
     assert error.__cause__ is None
+
+
+def attribute(source: Source, table: int, name: str) -> ColumnDeclaration:
+    return next(column for column in source.declaration.tables[table].columns if column.name == name)
+
+
+def test_a_longer_text_is_cut_at_the_end_of_a_character(source: Source) -> None:
+    attribute(source, 1, "ward").max_length = 8
+    set_column(source, "visits", "ward", pa.array(["12345678", "影壁影壁", "1234567é", "é" * 9, "", None] * 50))
+    stored = prepare(source.declaration, source.tables)["visits"]["ward"].to_pylist()
+    assert {text: stored.count(text) for text in stored} == dict.fromkeys(
+        ["12345678", "影壁", "1234567", "éééé", "", None], 50
+    )
+
+
+@given(st.lists(st.text(max_size=12), min_size=1), st.integers(4, 12))
+def test_what_is_cut_is_the_longest_beginning_that_fits(texts: list[str], most: int) -> None:
+    for text, found in zip(texts, cut(pa.chunked_array([texts], pa.string()), most).to_pylist(), strict=True):
+        assert text.startswith(found)
+        assert len(found.encode()) <= most
+        assert found == text or len(text[: len(found) + 1].encode()) > most
+
+
+def test_what_is_constant_is_compared_as_it_is_stored(source: Source) -> None:
+    ward = attribute(source, 1, "ward")
+    ward.max_length, ward.constant_per_unit = 4, True
+    set_column(source, "visits", "ward", pa.array([f"same, but for {number}" for number in range(300)]))
+    prepare(source.declaration, source.tables)
+    ward.max_length = 64
+    assert refusal(source).code == "not_constant"
+
+
+def test_a_unit_with_more_text_than_declared_is_refused(source: Source) -> None:
+    """However many rows it is in: each of the 50 units has six."""
+    ward = attribute(source, 1, "ward")
+    ward.max_length = 3000
+    source.declaration.tables[1].max_rows_per_unit = 6
+    set_column(source, "visits", "ward", pa.array(["a" * 3000] * 300))
+    prepare(source.declaration, source.tables)
+    source.declaration.tables[1].max_rows_per_unit = 5
+    error = refusal(source)
+    assert (error.code, error.field) == ("texts_too_long", "tables.visits.columns.ward")
+    # Up to 2^14 bytes are always fine.
+    set_column(source, "visits", "ward", pa.array(["a" * 2730] * 300))
+    prepare(source.declaration, source.tables)
+
+
+def test_the_name_of_a_unit_is_never_cut(source: Source) -> None:
+    ids = [f"{'p' * 300}{id}" for id in source.tables["visits"]["id"].to_pylist()]
+    set_column(source, "visits", "id", pa.array(ids))
+    source.declaration.max_units = 100
+    prepare(source.declaration, source.tables)
+    set_column(source, "visits", "id", pa.array(["p" * (2**16 + 1)] * 300))
+    assert refusal(source).code == "text_too_long"

@@ -251,6 +251,7 @@ def test_rows_that_are_refused_leave_no_folder(source: Source, tmp_path: Path) -
 
 def test_large_tables_come_in_several_row_groups(source: Source, tmp_path: Path) -> None:
     count = 200_000
+    source.declaration.tables[1].max_rows_per_unit = count
     visits = source.tables["visits"]
     source.tables["visits"] = visits.take(pa.array([number % 300 for number in range(count)]))
     folder = seal_shard(tmp_path, source.declaration_bytes, source.tables, KEY).folder

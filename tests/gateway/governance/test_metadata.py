@@ -73,6 +73,14 @@ def test_the_example_is_read(tmp_path: Path) -> None:
     assert not has_bounds(column(metadata, "test"))
 
 
+def test_the_length_of_texts_is_read_and_may_be_left_out(tmp_path: Path) -> None:
+    assert not column(read(tmp_path, NAFLD), "test").HasField("max_length")
+    said = read(tmp_path, NAFLD.replace("values: [hdl,", "max_length: 200, values: [hdl,"))
+    assert column(said, "test").max_length == 200
+    with pytest.raises(Problem, match=r"tables.labs.columns.test.max_length: must be from 14 to 65,536 bytes, not 13"):
+        read(tmp_path, NAFLD.replace("values: [hdl,", "max_length: 13, values: [hdl,"))
+
+
 def test_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     metadata = read(tmp_path, NAFLD)
     assert [to_python(v) for v in column(metadata, "test").values] == ["hdl", "yes", "on", "1", "2024-01-31"]

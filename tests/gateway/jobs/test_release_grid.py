@@ -1,4 +1,4 @@
-"""An outside caller hears of a release at points of a time grid only, whatever the nodes took."""
+"""An outside caller hears of the end of a charged job at points of a time grid only, whatever the nodes took."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
-from yingbi.api.v1.job_pb2 import Job, SignedAuthorization
+from yingbi.api.v1.job_pb2 import Failure, Job, SignedAuthorization
 from yingbi.api.v1.receipt_pb2 import Receipt
 
 from gateway.aggregation.vectors import Vectors
@@ -66,46 +67,66 @@ class Clock:
 
 
 class Recorded:
-    """A database that keeps when a job succeeded and nothing else."""
+    """A database that keeps when a job ended, and how."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.succeeded: list[float] = []
+        self.ended: list[tuple[str, float]] = []
+        self.failures: list[Failure] = []
 
-    async def run(self, step: Callable[..., Any], *_: object) -> None:
-        assert step.__name__ == "_succeed", step
-        self.succeeded.append(self._clock())
+    async def run(self, step: Callable[..., Any], *given: object) -> JobRecord | None:
+        if step.__name__ == "_begin":
+            return job(states.RUNNING)
+        self.ended.append((step.__name__, self._clock()))
+        self.failures += [each for each in given if isinstance(each, Failure)]
+        return None
 
 
 class Computing(Runner):
-    """Its nodes answer after so many seconds."""
+    """Its nodes connect at once, or not at all, and answer after so many seconds, or fail after them."""
 
-    def __init__(self, database: Recorded, clock: Clock, takes: float) -> None:
+    def __init__(
+        self, database: Recorded, clock: Clock, takes: float, failure: BaseException | None, connects: bool
+    ) -> None:
         vectors = Vectors(Path(tempfile.mkdtemp()) / "vectors")
         super().__init__(database, None, Feed(), vectors)  # type: ignore[arg-type]
-        self._clock, self._takes = clock, takes
+        self._clock, self._takes, self._failure, self._connects = clock, takes, failure, connects
 
     async def _all_connected(self, patience: float) -> KeyEpoch:
+        if not self._connects:
+            await self._clock.sleep(self._takes)
+            raise LOST
         return KeyEpoch()
 
     async def _compute(self, record: JobRecord, epoch: KeyEpoch) -> Receipt:
         await self._clock.sleep(self._takes)
+        if self._failure is not None:
+            raise self._failure
         return Receipt()
 
 
-def released_after(takes: float, monkeypatch: pytest.MonkeyPatch) -> float:
-    """When the job of a computation that takes so long is seen to succeed."""
+LOST = Problem(Kind.UNAVAILABLE, "node_lost", "Lost while the job ran: node-2.", hint="start the node again")
+
+
+def ended_after(
+    takes: float,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException | None = None,
+    connects: bool = True,
+    state: str = states.RUNNING,
+) -> tuple[float, Recorded]:
+    """When the job of a computation that takes so long is seen to end."""
     clock = Clock()
     monkeypatch.setattr("gateway.jobs.runner.time.monotonic", clock)
     monkeypatch.setattr("gateway.jobs.runner.asyncio.sleep", clock.sleep)
     monkeypatch.setattr(schedule, "deadline", lambda cells: None)
     database, started = Recorded(clock), clock()
-    asyncio.run(Computing(database, clock, takes)._run(running(), patience=1))
-    (when,) = database.succeeded
-    return when - started
+    asyncio.run(Computing(database, clock, takes, failure, connects)._run(job(state), patience=1))
+    ((_, when),) = database.ended
+    return when - started, database
 
 
-def running() -> JobRecord:
+def job(state: str) -> JobRecord:
     return JobRecord(
         job="job-1",
         developer="ada",
@@ -117,7 +138,7 @@ def running() -> JobRecord:
         authorization=SignedAuthorization(),
         approval=None,
         registration=RegisterDatasetRequest(),
-        state=states.RUNNING,
+        state=state,
         message=Job(job="job-1"),
     )
 
@@ -130,4 +151,39 @@ def test_neighbours_whose_times_differ_within_a_step_are_released_alike(
 ) -> None:
     for each in takes:
         with monkeypatch.context() as patch:
-            assert released_after(each, patch) == pytest.approx(point)
+            when, database = ended_after(each, patch)
+            assert (when, database.ended[0][0]) == (pytest.approx(point), "_succeed")
+
+
+FAILURES: dict[str, BaseException] = {
+    "computation_failed": Problem(Kind.FAILED, "computation_failed", "node-1: The computation failed."),
+    "node_lost": LOST,
+    "deadline": TimeoutError(),
+    "internal": RuntimeError(),
+}
+
+
+@pytest.mark.parametrize("state", [states.QUEUED, states.RUNNING])
+@pytest.mark.parametrize("code", FAILURES)
+def test_a_failure_after_the_charge_is_told_when_a_release_would_be(
+    code: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queued job is charged before its nodes are asked; one that is taken up again was charged before."""
+    released, _ = ended_after(0.307, monkeypatch)
+    failed, database = ended_after(0.341, monkeypatch, FAILURES[code], state=state)
+    assert (failed, released) == (pytest.approx(0.35), pytest.approx(0.35))
+    assert [(how, failure.code) for (how, _), failure in zip(database.ended, database.failures, strict=True)] == [
+        ("_fail", code)
+    ]
+
+
+def test_who_lost_a_node_is_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, database = ended_after(16.1, monkeypatch, LOST)
+    (failure,) = database.failures
+    assert (failure.message, failure.hint) == (LOST.message, LOST.hint)
+
+
+def test_a_failure_before_the_charge_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No node was asked for anything: there is nothing to hide, and the caller may ask again."""
+    when, _ = ended_after(0.307, monkeypatch, connects=False, state=states.QUEUED)
+    assert when == pytest.approx(0.307)

@@ -187,3 +187,14 @@ def test_the_place_of_a_row_is_the_line_that_it_begins_in(
     path.write_text(text, encoding="utf-8", newline="")
     assert [place(path, row) for row in range(len(notes))] == [f"care.csv:{line}" for line in lines]
     assert sum(batch.num_rows for batch in batches(path, TABLE)) == len(notes)
+
+
+def test_texts_that_will_be_cut_are_counted_and_told(tmp_path: Path) -> None:
+    """To who brings the rows, and with the place of the first: nothing of them is shown."""
+    long = "é" * 129
+    path = write(tmp_path, HEADER + FIRST + f"x,p2,1,30,,m\nx,p3,1,30,,{long}\nx,p4,1,30,,{long}\n")
+    (said,) = check_table(TABLE, path, "person", 10)
+    assert said == (
+        f"{path.name}:6: 2 rows, of which this is the first, have a longer text in sex than 256 bytes, its max_length; "
+        "what is beyond is cut"
+    )

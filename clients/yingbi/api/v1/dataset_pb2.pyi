@@ -166,6 +166,7 @@ class ColumnDeclaration(_message.Message):
     UPPER_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     CONSTANT_PER_UNIT_FIELD_NUMBER: _builtins.int
+    MAX_LENGTH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     type: _plan_pb2.ColumnType.ValueType
     role: Global___ColumnDeclaration.Role.ValueType
@@ -175,6 +176,11 @@ class ColumnDeclaration(_message.Message):
     """No value is missing: data with NULL or NaN here is not sealed. So COUNT(*) and COUNT(x) are one number."""
     constant_per_unit: _builtins.bool
     """All rows of a unit have one value, NULL being one: other data is not sealed. So groups by it are disjoint by unit."""
+    max_length: _builtins.int
+    """Of a string column: UTF-8 bytes of one text; what is longer is cut when it is sealed. A unit has at most
+    max_rows_per_unit times as many in the column, and in any case 2^14. Absent: 256; where there are `values` 64, or 4
+    more than the longest of them.
+    """
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Value]: ...
     def __init__(
@@ -188,17 +194,22 @@ class ColumnDeclaration(_message.Message):
         upper: _builtins.float | None = ...,
         required: _builtins.bool = ...,
         constant_per_unit: _builtins.bool = ...,
+        max_length: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_max_length", b"_max_length", "_upper", b"_upper", "lower", b"lower", "max_length", b"max_length", "upper", b"upper"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "constant_per_unit", b"constant_per_unit", "lower", b"lower", "name", b"name", "required", b"required", "role", b"role", "type", b"type", "upper", b"upper", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_max_length", b"_max_length", "_upper", b"_upper", "constant_per_unit", b"constant_per_unit", "lower", b"lower", "max_length", b"max_length", "name", b"name", "required", b"required", "role", b"role", "type", b"type", "upper", b"upper", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
     _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
+    _WhichOneofReturnType__max_length: _TypeAlias = _typing.Literal["max_length"]  # noqa: Y015
+    _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
     _WhichOneofReturnType__upper: _TypeAlias = _typing.Literal["upper"]  # noqa: Y015
     _WhichOneofArgType__upper: _TypeAlias = _typing.Literal["_upper", b"_upper"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lower) -> _WhichOneofReturnType__lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
 
