@@ -34,9 +34,9 @@ on the wall. {cores} cores, shared with other work: trust processor time before 
 
 *Packed* puts {slots} values in slots of {slot_bits} bits into one plaintext, as Yingbi does; the other libraries were
 given the same packed integers. Unpacked is one value a ciphertext. *Add* is the sum of all {parties} vectors, a value
-of the sum. *Bytes sent* are one provider's. *Opens with*: Yingbi's key exists only as shares, of which {threshold} open:
-a part of each of three nodes (*a node*), then joining them (*the rest*); the other libraries decrypt with a whole
-key, which is less work and which somebody must hold. *Timed* is on how many values: as many as encrypt in about
+of the sum. *Bytes sent* are one provider's. *Opens with*: Yingbi's key exists only as shares, of which {threshold}
+open: a part of each of three nodes (*a node*), then joining them (*the rest*); the other libraries decrypt with a
+whole key, which is less work and which somebody must hold. *Timed* is on how many values: as many as encrypt in about
 {seconds:g} s of processor time. Each time is the fastest of three; tables that are made once and kept are not in it.
 What was opened was compared with the sum.
 
