@@ -9,11 +9,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-from benchmarks.peers.catalogue import Peer
+from typing import Protocol
 
 INSTALL_SECONDS = 900
 _READY = "ready"
+
+
+class Needing(Protocol):
+    """What is run in an environment of its own: `script` with `requirements`, on a machine that has `needs`."""
+
+    @property
+    def script(self) -> str: ...
+
+    @property
+    def requirements(self) -> tuple[str, ...]: ...
+
+    @property
+    def needs(self) -> str | None: ...
 
 
 class NotInstalledError(Exception):
@@ -25,7 +37,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yingbi" / "peers"
 
 
-def python_for(peer: Peer, folder: Path) -> Path:
+def python_for(peer: Needing, folder: Path) -> Path:
     """A Python that has what `peer` requires, made under `folder` if it is not there yet. Raises NotInstalledError."""
     if peer.needs and shutil.which(peer.needs) is None:
         raise NotInstalledError(f"needs {peer.needs}, which is not on this machine")

@@ -7,6 +7,7 @@ import os
 import signal
 import statistics
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def tried(peer: Peer, task: Task, truth: Truth, environments: Path, seconds: flo
     asked, answered = Path(task.scratch) / f"{peer.script}.task", Path(task.scratch) / f"{peer.script}.result"
     asked.write_text(json.dumps(asdict(task)))
     program = [str(SCRIPTS / f"{peer.script}.py")] if peer.requirements else ["-m", f"benchmarks.peers.{peer.script}"]
-    failure = _run([str(python), *program, str(asked), str(answered)], seconds)
+    failure = run_script([str(python), *program, str(asked), str(answered)], seconds)
     if not answered.exists():
         return Outcome(peer, failure=failure or "wrote no answer")
     result = json.loads(answered.read_text())
@@ -94,9 +95,12 @@ def errors_of(runs: list[list[list[float]]], truth: Truth) -> Errors:
     return Errors(*(100 * float(error) for error in np.sqrt(squares)))
 
 
-def _run(command: list[str], seconds: float) -> str | None:
-    """Why it failed, in a line; None if it did not. A script that takes too long is killed with its children."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+def run_script(command: list[str], seconds: float, more: Mapping[str, str] | None = None) -> str | None:
+    """Why it failed, in a line; None if it did not. A script that takes too long is killed with its children.
+
+    `more` is added to the environment, which else is this one's.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(more or {})
     process = subprocess.Popen(
         command,
         cwd=ROOT,

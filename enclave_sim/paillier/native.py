@@ -176,13 +176,18 @@ def _loaded() -> ctypes.CDLL:
     return library
 
 
+def declare(library: ctypes.CDLL) -> None:
+    """What the functions of powers.c take."""
+    library.powers_of.argtypes = [*_MODULUS, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _ARRAY]
+    library.powers_table.argtypes = [*_MODULUS, _ARRAY, _INTEGER, _INTEGER, _ARRAY]
+    library.powers_of_fixed.argtypes = [*_MODULUS, _ARRAY, *[_INTEGER] * 4, _ARRAY, _ARRAY]
+    library.powers_buckets.argtypes = [*_MODULUS, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _INTEGER, _INTEGER, _ARRAY]
+
+
 @cache
 def _library() -> ctypes.CDLL | None:
     library = load(LIBRARY, SOURCE, "powers_source")
     if library is None or not library.powers_supported():
         return None
-    library.powers_of.argtypes = [*_MODULUS, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _ARRAY]
-    library.powers_table.argtypes = [*_MODULUS, _ARRAY, _INTEGER, _INTEGER, _ARRAY]
-    library.powers_of_fixed.argtypes = [*_MODULUS, _ARRAY, *[_INTEGER] * 4, _ARRAY, _ARRAY]
-    library.powers_buckets.argtypes = [*_MODULUS, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _INTEGER, _INTEGER, _ARRAY]
+    declare(library)
     return library

@@ -243,9 +243,9 @@ KERNEL static void select_power(int64_t limbs, const Vector *table, uint64_t dig
         Vector kept[TOGETHER] = {_mm512_setzero_si512()};
         for (int64_t entry = 0; entry < POWER_ENTRIES; entry++) {
             __mmask8 mask = _mm512_cmpeq_epi64_mask(chosen, _mm512_set1_epi64(entry));
-            for (int64_t place = 0; place < TOGETHER; place++) {
-                Vector read = surely_read(table[entry * limbs + limb + place]);
-                kept[place] = _mm512_mask_mov_epi64(kept[place], mask, read);
+            for (int64_t next = 0; next < TOGETHER; next++) {
+                Vector read = surely_read(table[entry * limbs + limb + next]);
+                kept[next] = _mm512_mask_mov_epi64(kept[next], mask, read);
             }
         }
         memcpy(out + limb, kept, sizeof kept);
@@ -342,12 +342,12 @@ KERNEL static void select_entry(int64_t limbs, const uint64_t *entries, int64_t 
     Vector chosen = _mm512_loadu_si512(digits);
     for (int64_t limb = 0; limb < limbs; limb += TOGETHER) {
         Vector kept[TOGETHER] = {_mm512_setzero_si512()};
-        for (int64_t digit = 0; digit < 1 << width; digit++) {
-            __mmask8 mask = _mm512_cmpeq_epi64_mask(chosen, _mm512_set1_epi64(digit));
-            const uint64_t *entry = entries + digit * limbs + limb;
-            for (int64_t place = 0; place < TOGETHER; place++) {
-                Vector read = surely_read(_mm512_set1_epi64((int64_t)entry[place]));
-                kept[place] = _mm512_mask_mov_epi64(kept[place], mask, read);
+        for (int64_t place = 0; place < 1 << width; place++) {
+            __mmask8 mask = _mm512_cmpeq_epi64_mask(chosen, _mm512_set1_epi64(place));
+            const uint64_t *entry = entries + place * limbs + limb;
+            for (int64_t next = 0; next < TOGETHER; next++) {
+                Vector read = surely_read(_mm512_set1_epi64((int64_t)entry[next]));
+                kept[next] = _mm512_mask_mov_epi64(kept[next], mask, read);
             }
         }
         memcpy(out + limb, kept, sizeof kept);
