@@ -105,8 +105,8 @@ class Runner:
             raise
         except Exception:
             log.exception("job %s failed", record.job)
-            problem = Problem(Kind.FAILED, "internal", "The gateway failed; its log says why.")
-            await self._fail(record, problem, started)
+            internal = Problem(Kind.FAILED, "internal", "The gateway failed; its log says why.")
+            await self._fail(record, internal, started)
         finally:
             self._vectors.remove(record.job)
             self._running.pop(record.job, None)
