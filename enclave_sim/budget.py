@@ -90,7 +90,8 @@ def _limits(records: Iterable[Record]) -> list[Charge]:
 
 
 def _spent(records: Iterable[Record]) -> Charge:
-    charges = [record for record in records if record["kind"] == "charge"]
+    # Carried: what others charged before this node joined; see `enclave_sim.standing`.
+    charges = [record for record in records if record["kind"] in ("charge", "carried")]
     return Charge(
         sum(int(record["rho_units"]) for record in charges),
         sum(int(record.get("delta0_units", 0)) for record in charges),

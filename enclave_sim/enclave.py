@@ -15,6 +15,7 @@ from enclave_sim.engine.protocol import Engine
 from enclave_sim.identity import Identity
 from enclave_sim.job_files import JobFiles
 from enclave_sim.journal import Journal
+from enclave_sim.key_epochs import take
 from enclave_sim.key_share import unseal_share
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey
 
@@ -42,7 +43,8 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     """Everything an enclave holds, from its node's folder.
 
     Raises EvidenceError, InvalidTag, JournalError, OSError: an enclave whose key epoch, share or journal
-    does not verify does not start, nor does one that runs other code than the key was dealt to.
+    does not verify does not start, nor does one that runs other code than the key was dealt to, or that has been in
+    a later key epoch.
     """
     backend = SimulatedBackend.load(folder / "platform")
     identity = Identity.of(backend)
@@ -50,6 +52,13 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     epoch = verify_key_epoch(signed_epoch, ca_pem)
     _check_holders(epoch, identity, backend.measurement())
     sealed = SealedKeyShare.FromString((folder / "key_share.pb").read_bytes())
+    key_share = unseal_share(identity, sealed.ciphertext, signed_epoch.body)
+    journal = Journal(folder / "journal", backend.derive_key("journal"))
+    try:
+        take(journal, epoch, signed_epoch.body, _read(folder / "standing.pb"))
+    except BaseException:
+        journal.close()
+        raise
     (folder / "shards").mkdir(exist_ok=True)
     return Enclave(
         node=backend.name,
@@ -63,13 +72,18 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
             threshold=epoch.threshold,
             epoch=epoch.epoch,
         ),
-        key_share=unseal_share(identity, sealed.ciphertext, signed_epoch.body),
-        journal=Journal(folder / "journal", backend.derive_key("journal")),
+        key_share=key_share,
+        journal=journal,
         files=JobFiles(folder / "jobs"),
         shards=folder / "shards",
         wrapping_key=backend.derive_key("sealed storage"),
         engine=DuckDBEngine(),
     )
+
+
+def _read(path: Path) -> bytes:
+    """A file that a zone's first key epoch does not have."""
+    return path.read_bytes() if path.exists() else b""
 
 
 def _check_holders(epoch: KeyEpoch, identity: Identity, measurement: bytes) -> None:

@@ -44,6 +44,7 @@ from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
 from enclave_sim.engine.protocol import Cancelled, OpenTable
 from enclave_sim.journal import Record
+from enclave_sim.key_epochs import check_begun_here
 from enclave_sim.key_release import release_keys
 from enclave_sim.paillier.encryption import UnequalLengthsError, add, encrypt
 from enclave_sim.paillier.keys import ThresholdKey
@@ -75,6 +76,8 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     charge = _record(enclave, "charge", job)
     if charge and charge["plan_hash"] != plan_hash(task.plan).hex():
         raise _refused("other_plan", f"Job {job} was started with another plan.")
+    if charge:
+        check_begun_here(enclave.epoch, job, charge)
     _check_not_cancelled(enclave, job)
     if _record(enclave, "contribution", job):
         return _own_contribution(enclave, job)
@@ -240,6 +243,7 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
         {
             "kind": "charge",
             "job": job,
+            "key_epoch": enclave.epoch.epoch,
             "dataset": declaration.dataset,
             "unit_namespace": declaration.unit_namespace,
             "rho_units": charge.rho_units,
@@ -368,6 +372,7 @@ def _started(enclave: Enclave, job: str) -> Record:
     charge = _record(enclave, "charge", job)
     if charge is None:
         raise _refused("not_started", f"This enclave contributed nothing to job {job}.")
+    check_begun_here(enclave.epoch, job, charge)
     return charge
 
 
