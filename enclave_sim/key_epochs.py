@@ -66,9 +66,7 @@ def check_successor(request: KeyCeremonyRequest, enclaves: list[EvidenceBody], c
     if not staying:
         raise EvidenceError("nobody who holds the present key would hold the next: it would forget what was spent")
     digest = digests.digest(digests.STANDING, request.standing)
-    check_covers(
-        _standing(request.standing, digest), _standing(request.previous_standing, previous.standing_digest)
-    )
+    check_covers(_standing(request.standing, digest), _standing(request.previous_standing, previous.standing_digest))
     return digest
 
 

@@ -35,7 +35,7 @@ from enclave_sim.plan.sensitivity import charge_of, is_first_stage
 from enclave_sim.privacy.accounting import Charge
 from gateway.governance import grades
 from gateway.governance.callers import Caller
-from gateway.governance.registration import RegisteredDataset
+from gateway.governance.registration import RegisteredDataset, check_roster
 from gateway.jobs import batches, records, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.first_stages import release_of
@@ -196,7 +196,8 @@ class Admission:
         if await self._database.run(records.release, record.plan_hash):
             record = await self._database.run(_approve_replayed, record)
         else:
-            self._nodes.check_connected()
+            epoch = self._nodes.check_connected()
+            check_roster(record.dataset, record.registration.SerializeToString(), epoch)
             record = await self._database.run(_approve, record, signed)
             if record.state == states.QUEUED:
                 self._runner.start(record)
@@ -240,7 +241,7 @@ class Admission:
     def _plan(self, caller: Caller, query: Query, known: _Known) -> _Planned:
         dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
-        parties = len(self._epoch().holders)
+        parties = self._parties(dataset)
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
@@ -256,7 +257,7 @@ class Admission:
         known = await self._database.run(_known, caller, asked.dataset)
         dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
-        parties = len(self._epoch().holders)
+        parties = self._parties(dataset)
         if zcdp.MAX_EPSILON < asked.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
@@ -272,6 +273,12 @@ class Admission:
             if record.state == states.QUEUED:
                 self._runner.start(record)
         return admitted
+
+    def _parties(self, dataset: RegisteredDataset) -> int:
+        """How many nodes hold the key; raises Problem where the dataset was added with others."""
+        epoch = self._epoch()
+        check_roster(dataset.declaration.dataset, dataset.registration, epoch)
+        return len(epoch.holders)
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()

@@ -45,6 +45,10 @@ class Nodes:
         self.signed_epoch: SignedKeyEpoch | None = None
         self.epoch: KeyEpoch | None = None
 
+    def expect(self, signed: SignedKeyEpoch, epoch: KeyEpoch) -> None:
+        """Which key epoch the nodes are to be in that connect."""
+        self.signed_epoch, self.epoch = signed, epoch
+
     async def next_task(self, name: str, run: str, hello: Hello, wait_seconds: float) -> Task:
         """The node's next task, or an empty one after `wait_seconds`; raises Problem or EvidenceError."""
         node = self._welcome(name, run, hello)

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
+from yingbi.api.evidence import roster_digest
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import Failure
@@ -23,6 +24,7 @@ from yingbi.api.v1.receipt_pb2 import Receipt
 from enclave_sim.plan.sensitivity import cells
 from gateway.aggregation.total import check_shares, total_digest
 from gateway.evidence.receipts import assemble
+from gateway.governance.registration import fits
 from gateway.jobs import records, schedule, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes, first_failure
@@ -81,6 +83,7 @@ class Runner:
         started = time.monotonic()
         try:
             epoch = await self._all_connected(patience)
+            _check_same_nodes(record, epoch)
             if record.state == states.QUEUED:
                 record = await self._begin(record)
             limit = schedule.deadline(cells(Plan.FromString(record.plan)))
@@ -170,6 +173,23 @@ class Runner:
     async def _fail(self, job: str, problem: Problem) -> None:
         failure = Failure(code=problem.code, message=problem.message, hint=problem.hint or "")
         await self._database.run(_fail, job, failure)
+
+
+def _check_same_nodes(record: JobRecord, epoch: KeyEpoch) -> None:
+    """Raise Problem where a node joined or left since the job was asked for. A new key alone is the enclaves' to judge.
+
+    They refuse what they began under another key, and begin what none of them did.
+    """
+    if fits(record.registration.SerializeToString(), roster_digest(epoch)):
+        return
+    began = record.state == states.RUNNING
+    price = "Its budget stays spent, since data may have been unsealed." if began else "Nothing was charged."
+    raise Problem(
+        Kind.FAILED,
+        "other_epoch",
+        f"A node joined or left while the job was under way. {price}",
+        hint="the dataset has to be added again before it is asked again",
+    )
 
 
 def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:
