@@ -36,7 +36,7 @@ def hold(dealer: Path, ca_file: Path, make_request: Callable[[], KeyCeremonyRequ
     for file in dealer.iterdir():
         file.unlink()
     dealer.rmdir()
-    return KeyCeremonyResult.FromString(_unframe(output))
+    return KeyCeremonyResult.FromString(_unframe(output)[0])
 
 
 def write(folder: ZoneFolder, result: KeyCeremonyResult, standing: bytes = b"") -> None:
@@ -73,34 +73,28 @@ def shown(folder: ZoneFolder) -> dict[str, object]:
     }
 
 
-def evidence(node: Path) -> Evidence:
-    """What the enclave of the node in this folder shows of itself; raises Problem."""
-    return Evidence.FromString(_asked(node, "enclave_sim.show_evidence"))
-
-
-def standing(node: Path) -> Standing:
-    """What the journal of the enclave of the node in this folder says is spent; raises Problem."""
-    return Standing.FromString(_asked(node, "enclave_sim.show_standing"))
-
-
-def _asked(node: Path, program: str) -> bytes:
+def ask(node: Path) -> tuple[Evidence, Standing]:
+    """What the enclave of the node in this folder shows of itself, and what is spent by its journal; raises Problem."""
     done = subprocess.run(
-        [sys.executable, "-m", program, str(node / "enclave")],
+        [sys.executable, "-m", "enclave_sim.show_evidence", str(node / "enclave")],
         capture_output=True,
         check=False,
         stdin=subprocess.DEVNULL,
     )
     if done.returncode != 0:
         raise Problem(Kind.FAILED, "enclave", f"The enclave of {node.name} failed: {_last_line(done.stderr)}")
-    return _unframe(done.stdout)
+    shown, rest = _unframe(done.stdout)
+    return Evidence.FromString(shown), Standing.FromString(_unframe(rest)[0])
 
 
 def _frame(payload: bytes) -> bytes:
     return len(payload).to_bytes(8, "big") + payload
 
 
-def _unframe(data: bytes) -> bytes:
-    return data[8 : 8 + int.from_bytes(data[:8], "big")]
+def _unframe(data: bytes) -> tuple[bytes, bytes]:
+    """The first frame's payload, and what follows it."""
+    end = 8 + int.from_bytes(data[:8], "big")
+    return data[8:end], data[end:]
 
 
 def _last_line(text: bytes) -> str:

@@ -140,7 +140,7 @@ def write_dealer(folder: ZoneFolder, attestation_root: Authority) -> Path:
 
 
 def _first_request(folder: ZoneFolder, names: list[str]) -> KeyCeremonyRequest:
-    return KeyCeremonyRequest(epoch=1, enclaves=[ceremony.evidence(folder.node(name)) for name in names])
+    return KeyCeremonyRequest(epoch=1, enclaves=[ceremony.ask(folder.node(name))[0] for name in names])
 
 
 def _write_profile(folder: ZoneFolder, role: str, token: str, measurement: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -110,23 +110,25 @@ def _change(folder: ZoneFolder, names: list[str], new: str | None, say: Say) -> 
 def _request(folder: ZoneFolder, staged: ZoneFolder, names: list[str], new: str | None) -> KeyCeremonyRequest:
     """What the dealer needs: the present epoch, who is to hold the next, and what is spent."""
     present = ceremony.present(folder)
-    staying = [name for name in names if name != new]
-    enclaves = [ceremony.evidence((staged if name == new else folder).node(name)) for name in names]
+    enclaves, standings = zip(
+        *(ceremony.ask((staged if name == new else folder).node(name)) for name in names), strict=True
+    )
     _check_code(folder, enclaves)
-    previous = folder.node(staying[0]) / "enclave" / "standing.pb"
+    staying = next(name for name in names if name != new)
+    previous = folder.node(staying) / "enclave" / "standing.pb"
     before = previous.read_bytes() if previous.exists() else b""
     # The earlier standing too: a node that joined in an epoch that never ran has not written it down yet.
-    standings = [Standing.FromString(before), *(ceremony.standing(folder.node(name)) for name in staying)]
+    spent = merged([Standing.FromString(before), *standings], secrets.token_bytes(16))
     return KeyCeremonyRequest(
         epoch=KeyEpoch.FromString(present.body).epoch + 1,
         enclaves=enclaves,
         previous=present,
         previous_standing=before,
-        standing=merged(standings, secrets.token_bytes(16)).SerializeToString(deterministic=True),
+        standing=spent.SerializeToString(deterministic=True),
     )
 
 
-def _check_code(folder: ZoneFolder, enclaves: list[Evidence]) -> None:
+def _check_code(folder: ZoneFolder, enclaves: Sequence[Evidence]) -> None:
     """The reference value in the profiles is that of all epochs: a new one would disown the receipts of the earlier."""
     known = json.loads(folder.profile(ROLES[0]).read_text())["measurement"]
     try:

@@ -159,7 +159,7 @@ class Zone:
         self.is_taken = True
         for journal in self.journals.values():
             check_covers(self.standing, standing_of(journal))
-            journal += taken_over(self.standing, journal)
+            journal.extend(taken_over(self.standing, journal))
 
     def ask(self, name: str, rho: int, reached: int) -> None:
         """A job that is released where every holder charges it, after the first `reached` of them have."""
