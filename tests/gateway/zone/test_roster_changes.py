@@ -16,10 +16,13 @@ from yingbi.api.v1.attestation_pb2 import Evidence, KeyCeremonyRequest, KeyCerem
 from yingbi.api.v1.standing_pb2 import Standing
 
 from enclave_sim.attestation.simulated import SimulatedBackend
+from enclave_sim.budget import budget_of
 from enclave_sim.ceremony import hold_ceremony
 from enclave_sim.enclave import load_enclave
 from enclave_sim.identity import Identity
+from enclave_sim.journal import Journal, Record
 from enclave_sim.paillier.dealer import generate_safe_prime
+from enclave_sim.privacy.accounting import Charge, Filter
 from enclave_sim.show_evidence import _standing
 from gateway.zone import ceremony, init, processes, roster, swap
 from gateway.zone.folder import ZoneFolder
@@ -140,6 +143,25 @@ def test_nodes_come_and_go_and_no_name_is_given_twice(zone: ZoneFolder) -> None:
     assert ceremony.shown(zone)["ceremony"] == "trusted dealer"
     assert not (zone.authority / "dealer").exists()
     assert json.loads(zone.settings_file.read_text())["auto_approve"] is True
+
+
+def test_a_zone_of_newcomers_alone_knows_what_was_spent(zone: ZoneFolder) -> None:
+    """Even where none of them ever ran beside one who had seen it."""
+    budget: Record = {"kind": "budget", "dataset": "visits", "unit_namespace": "visits", "limit": 100}
+    charge: Record = {"kind": "charge", "dataset": "visits", "unit_namespace": "visits", "rho_units": 70, "job": "j"}
+    for name in zone.node_names:
+        backend = SimulatedBackend.load(zone.node(name) / "enclave" / "platform")
+        journal = Journal(zone.node(name) / "enclave" / "journal", backend.derive_key("journal"))
+        journal.append(budget)
+        journal.append(charge)
+        journal.close()
+    assert roster.add_node(zone, silent) == "node-3"
+    roster.remove_node(zone, "node-1", silent)
+    roster.remove_node(zone, "node-2", silent)
+    enclave = load_enclave(zone.node("node-3") / "enclave", zone.ca_file.read_bytes())
+    enclave.journal.close()
+    assert enclave.epoch.threshold == 1
+    assert budget_of(enclave.journal.records, "visits") == Filter(Charge(100), Charge(70))
 
 
 @pytest.mark.parametrize(
