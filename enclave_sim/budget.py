@@ -47,7 +47,8 @@ class _Books:
         entries = [(str(record["dataset"]), record) for record in records if "dataset" in record]
         charges: dict[str, list[Record]] = defaultdict(list)
         for dataset, record in entries:
-            if record["kind"] == "charge":
+            # Carried: what others charged before this node joined; see `enclave_sim.standing`.
+            if record["kind"] in ("charge", "carried"):
                 charges[dataset].append(record)
         return cls(
             [(dataset, _limit(record)) for dataset, record in entries if record["kind"] == "budget"],

@@ -29,6 +29,7 @@ from enclave_sim.attestation.measurement import measure
 from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Identity
+from enclave_sim.key_epochs import check_successor
 from enclave_sim.key_share import seal_share
 from enclave_sim.paillier.dealer import deal, generate_modulus
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
@@ -42,15 +43,18 @@ def hold_ceremony(
 ) -> KeyCeremonyResult:
     """Deal a key over the modulus of `primes` to the enclaves in `request`, in their order.
 
-    Raises EvidenceError where an enclave's evidence does not verify or it runs other code than the dealer.
+    Raises EvidenceError where an enclave's evidence does not verify or it runs other code than the dealer, and where
+    the key epoch does not follow the one before it.
     """
     enclaves = [_checked(evidence, ca_pem) for evidence in request.enclaves]
+    standing_digest = check_successor(request, enclaves, ca_pem)
     key, shares = deal(*primes, parties=len(enclaves), threshold=request.threshold, epoch=request.epoch)
     body = KeyEpoch(
         epoch=request.epoch,
         modulus=key.n.to_bytes((key.n.bit_length() + 7) // 8, "big"),
         threshold=request.threshold,
         ceremony=CEREMONY,
+        standing_digest=standing_digest,
         holders=[
             KeyHolder(
                 node=enclave.node,

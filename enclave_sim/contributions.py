@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yingbi.api import digests
+from yingbi.api.evidence import roster_digest
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import ShardRegistration, SignedShardRegistration
@@ -43,6 +44,7 @@ class DatasetVersion:
 def dataset_version(shards: Sequence[SignedShardRegistration], epoch: KeyEpoch) -> DatasetVersion:
     """The version that these shards make; raises Problem unless there is one from every holder, signed."""
     bodies = [ShardRegistration.FromString(shard.body) for shard in shards]
+    roster = roster_digest(epoch)
     if [body.node for body in bodies] != [holder.node for holder in epoch.holders]:
         raise Problem(Kind.REFUSED, "bad_shards", "A dataset version has one shard from each key holder.")
     for shard, body, holder in zip(shards, bodies, epoch.holders, strict=True):
@@ -50,6 +52,9 @@ def dataset_version(shards: Sequence[SignedShardRegistration], epoch: KeyEpoch) 
             raise Problem(Kind.REFUSED, "bad_shards", f"The shard of {body.node} is not signed by its enclave.")
     if len({(body.dataset, body.declaration_digest, body.ingest_id) for body in bodies}) != 1:
         raise Problem(Kind.REFUSED, "bad_shards", "The shards are of different datasets, declarations or ingests.")
+    if any(body.roster != roster for body in bodies):
+        # Those of the nodes that stayed would pass for a whole version without the rows of the one that left.
+        raise Problem(Kind.REFUSED, "bad_shards", "The shards were sealed with other nodes than the key's holders.")
     return DatasetVersion(
         version=digests.digest_all(digests.DATASET_VERSION, (shard.body for shard in shards)),
         dataset=bodies[0].dataset,
@@ -70,13 +75,11 @@ def manifest_of(
         raise Problem(Kind.REFUSED, "bad_contributions", f"The total needs {len(epoch.holders)} contributions.")
     for contribution, holder in zip(contributions, epoch.holders, strict=True):
         body = ContributionBody.FromString(contribution.signed.body)
-        if (body.node, body.job, body.plan_hash, body.key_epoch) != (
-            holder.node,
-            job,
-            plan_hash,
-            epoch.epoch,
-        ):
-            raise _bad(holder.node, "belongs to another job, plan, node or key epoch")
+        if (body.node, body.job, body.plan_hash) != (holder.node, job, plan_hash):
+            raise _bad(holder.node, "belongs to another job, plan or node")
+        if body.key_epoch != epoch.epoch:
+            said = f"was made under key epoch {body.key_epoch}, and this is {epoch.epoch}"
+            raise _bad(holder.node, said, "other_epoch")
         signature = contribution.signed.signature
         if not digests.is_signed(holder.signing_key, digests.CONTRIBUTION, contribution.signed.body, signature):
             raise _bad(holder.node, "is not signed by its enclave")
@@ -91,5 +94,5 @@ def manifest_of(
     )
 
 
-def _bad(node: str, reason: str) -> Problem:
-    return Problem(Kind.REFUSED, "bad_contributions", f"The contribution of {node} {reason}.")
+def _bad(node: str, reason: str, code: str = "bad_contributions") -> Problem:
+    return Problem(Kind.REFUSED, code, f"The contribution of {node} {reason}.")

@@ -15,12 +15,13 @@ from enclave_sim.engine.protocol import Engine
 from enclave_sim.identity import Identity
 from enclave_sim.job_files import JobFiles
 from enclave_sim.journal import Journal
-from enclave_sim.key_epoch import key_of
+from enclave_sim.key_epochs import take
 from enclave_sim.key_share import unseal_share
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey
 from enclave_sim.paillier.masks import MaskPool
 from enclave_sim.paillier.modulus_proof import ModulusProof, check_modulus
 from enclave_sim.paillier.share_proof import check_share
+from enclave_sim.shared_key import key_of
 
 # Ciphertexts that can be made at once; the rest takes a few milliseconds each.
 PREPARED_MASKS = 256
@@ -50,7 +51,8 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     """Everything an enclave holds, from its node's folder.
 
     Raises EvidenceError, InvalidTag, JournalError, OSError: an enclave whose key epoch, share or journal
-    does not verify does not start, nor does one that runs other code than the key was dealt to.
+    does not verify does not start, nor does one that runs other code than the key was dealt to, or that has been in
+    a later key epoch.
     """
     backend = SimulatedBackend.load(folder / "platform")
     identity = Identity.of(backend)
@@ -63,6 +65,12 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     check_modulus(key.n, ModulusProof(roots), key.public.bits)
     share = unseal_share(identity, sealed.ciphertext, signed_epoch.body)
     check_share(key, share)
+    journal = Journal(folder / "journal", backend.derive_key("journal"))
+    try:
+        take(journal, epoch, signed_epoch.body, _read(folder / "standing.pb"))
+    except BaseException:
+        journal.close()
+        raise
     (folder / "shards").mkdir(exist_ok=True)
     return Enclave(
         node=backend.name,
@@ -73,12 +81,17 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
         key=key,
         key_share=share,
         masks=MaskPool(key.public, PREPARED_MASKS),
-        journal=Journal(folder / "journal", backend.derive_key("journal")),
+        journal=journal,
         files=JobFiles(folder / "jobs"),
         shards=folder / "shards",
         wrapping_key=backend.derive_key("sealed storage"),
         engine=DuckDBEngine(),
     )
+
+
+def _read(path: Path) -> bytes:
+    """A file that a zone's first key epoch does not have."""
+    return path.read_bytes() if path.exists() else b""
 
 
 def _check_holders(epoch: KeyEpoch, identity: Identity, measurement: bytes) -> None:

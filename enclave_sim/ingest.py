@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 from yingbi.api import digests
+from yingbi.api.evidence import roster_digest
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ShardRegistration, SignedShardRegistration
 from yingbi.api.v1.job_pb2 import Failure
@@ -70,6 +71,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         declaration_digest=digests.digest(digests.DECLARATION, request.declaration),
         commitment=sealed.commitment,
         ingest_id=request.ingest_id,
+        roster=roster_digest(enclave.epoch),
     ).SerializeToString(deterministic=True)
     return SignedShardRegistration(body=body, signature=enclave.identity.sign(digests.SHARD, body))
 

@@ -11,6 +11,7 @@ from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.enclave import Enclave
 from enclave_sim.journal import Record
+from enclave_sim.key_epochs import check_begun_here
 from enclave_sim.plan.canonical import decode, plan_hash
 
 JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
@@ -39,6 +40,7 @@ def started(enclave: Enclave, job: str) -> Record:
     charge = find_record(enclave, "charge", job)
     if charge is None:
         raise refused("not_started", f"This enclave contributed nothing to job {job}.")
+    check_begun_here(enclave.epoch, job, charge)
     return charge
 
 

@@ -35,6 +35,7 @@ from enclave_sim.job_records import (
     was_cancelled,
 )
 from enclave_sim.journal import Record
+from enclave_sim.key_epochs import check_begun_here
 from enclave_sim.key_release import release_keys
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.paillier.encryption import encrypt
@@ -59,6 +60,8 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     charge = find_record(enclave, "charge", job)
     if charge and charge["plan_hash"] != plan_hash(task.plan).hex():
         raise refused("other_plan", f"Job {job} was started with another plan.")
+    if charge:
+        check_begun_here(enclave.epoch, job, charge)
     check_not_cancelled(enclave, job)
     if find_record(enclave, "contribution", job):
         return own_contribution(enclave, job)
@@ -152,6 +155,7 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
         {
             "kind": "charge",
             "job": job,
+            "key_epoch": enclave.epoch.epoch,
             "dataset": declaration.dataset,
             "unit_namespace": declaration.unit_namespace,
             "rho_units": charge.rho_units,

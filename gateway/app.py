@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import dataset_pb2, job_pb2
-from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
 from yingbi.api.v1.dataset_pb2_grpc import add_DatasetServiceServicer_to_server
 from yingbi.api.v1.job_pb2_grpc import add_JobServiceServicer_to_server
 from yingbi.api.v1.node_pb2 import Hello
@@ -53,7 +53,9 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     ca_pem = (folder / "ca.crt").read_bytes()
     database = Database(folder / "gateway.db")
     feed = Feed()
-    nodes = Nodes(lambda hello: verify_hello(hello, ca_pem))
+    signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
+    nodes = Nodes(lambda hello: verify_hello(hello, ca_pem, signed_epoch))
+    nodes.expect(signed_epoch, verify_key_epoch(signed_epoch, ca_pem))
     runner = Runner(database, nodes, feed, Vectors(folder / "vectors"))
     admission = Admission(database, nodes, runner, auto_approve=settings["auto_approve"])
     approvals = Approvals(database, nodes, runner, feed)
@@ -79,8 +81,8 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     database.close()
 
 
-def verify_hello(hello: Hello, ca_pem: bytes) -> KeyEpoch:
-    """The key epoch that a node shows, if its enclave is one of the epoch's holders; raises Problem."""
+def verify_hello(hello: Hello, ca_pem: bytes, present: SignedKeyEpoch) -> KeyEpoch:
+    """The zone's present key epoch, if the node shows it and its enclave is one of the holders; raises Problem."""
     try:
         body = verify_evidence(hello.evidence, ca_pem)
         epoch = verify_key_epoch(hello.key_epoch, ca_pem)
@@ -89,6 +91,10 @@ def verify_hello(hello: Hello, ca_pem: bytes) -> KeyEpoch:
     holders = {(holder.node, holder.signing_key) for holder in epoch.holders}
     if (body.node, body.signing_key) not in holders or body.node != hello.node:
         raise Problem(Kind.NOT_ALLOWED, "bad_evidence", f"{hello.node} is no holder of the key epoch it shows.")
+    if hello.key_epoch.body != present.body:
+        number = KeyEpoch.FromString(present.body).epoch
+        said = f"{hello.node} is in key epoch {epoch.epoch}, which is not the zone's present one, {number}."
+        raise Problem(Kind.NOT_ALLOWED, "other_epoch", said)
     return epoch
 
 

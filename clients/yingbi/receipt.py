@@ -135,7 +135,8 @@ def key_epoch_is_dealt(dossier: Dossier, trust: Trust) -> Check:
         raise _bad("key_epoch", f"The key epoch's threshold {epoch.threshold} fits no {len(indexes)} holders.")
     return Check(
         "key epoch",
-        f"{epoch.epoch}, signed by the dealer's enclave; {epoch.threshold} of {len(indexes)} holders open",
+        f"{epoch.epoch}, made by a {epoch.ceremony or 'dealer'} and signed by its enclave; "
+        f"{epoch.threshold} of {len(indexes)} holders open",
     )
 
 

@@ -110,6 +110,11 @@ class Dataset:
         return self.message.version.hex()
 
     @property
+    def needs_adding_again(self) -> bool:
+        """A node joined or left since: nothing can be asked before an operator adds the dataset again."""
+        return self.message.needs_adding_again
+
+    @property
     def budget(self) -> Budget:
         """As it was when the dataset was fetched."""
         return Budget.of(self.message.budget)
@@ -155,6 +160,7 @@ class Dataset:
             "units_disjoint": declared.units_disjoint,
             "curious_providers": declared.curious_providers,
             "version": self.version,
+            **({"needs_adding_again": True} if self.needs_adding_again else {}),
             "budget": {"epsilon": declared.budget_epsilon, **self.budget.to_json()},
             "tables": [
                 {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from google.protobuf.empty_pb2 import Empty
+from yingbi.api.evidence import roster_digest
 from yingbi.api.v1 import dataset_pb2 as messages
 from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceServicer
 
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
 from gateway.governance.callers import Role, require
-from gateway.governance.registration import check_registration
+from gateway.governance.registration import check_registration, fits
 from gateway.jobs.nodes import Nodes
 from gateway.storage import catalogue
 from gateway.storage.database import Database
@@ -44,9 +45,17 @@ class DatasetService(DatasetServiceServicer):
         self, request: messages.ListDatasetsRequest, context: Context
     ) -> messages.ListDatasetsResponse:
         caller = self._authentication.caller(context)
-        return messages.ListDatasetsResponse(datasets=await self._database.run(catalogue.list_all, caller.spends_as))
+        found = await self._database.run(catalogue.list_all, caller.spends_as)
+        return messages.ListDatasetsResponse(datasets=map(self._marked, found))
 
     @answers
     async def GetDataset(self, request: messages.GetDatasetRequest, context: Context) -> messages.Dataset:
         caller = self._authentication.caller(context)
-        return await self._database.run(catalogue.show, request.dataset, caller.spends_as)
+        return self._marked(await self._database.run(catalogue.show, request.dataset, caller.spends_as))
+
+    def _marked(self, dataset: messages.Dataset) -> messages.Dataset:
+        """Whether the nodes are still those that it was added with is not the catalogue's to know."""
+        epoch = self._nodes.epoch
+        registration = messages.RegisterDatasetRequest(shards=dataset.shards).SerializeToString()
+        dataset.needs_adding_again = epoch is not None and not fits(registration, roster_digest(epoch))
+        return dataset

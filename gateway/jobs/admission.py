@@ -28,7 +28,7 @@ from yingbi.api.v1.job_pb2 import (
 from enclave_sim.plan.canonical import encode
 from gateway.governance import grades
 from gateway.governance.callers import Caller
-from gateway.governance.registration import RegisteredDataset
+from gateway.governance.registration import RegisteredDataset, check_roster
 from gateway.jobs import batches, records, shown, states
 from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
@@ -182,7 +182,7 @@ class Admission:
     def _plan(self, caller: Caller, query: Query, known: _Known) -> Planned:
         dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
-        parties = len(self._epoch().holders)
+        parties = self._parties(dataset)
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
@@ -196,7 +196,7 @@ class Admission:
         known = await self._database.run(_known, caller, asked.dataset)
         dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
-        parties = len(self._epoch().holders)
+        parties = self._parties(dataset)
         if zcdp.MAX_EPSILON < asked.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
@@ -212,6 +212,12 @@ class Admission:
             if record.state == states.QUEUED:
                 self._runner.start(record)
         return admitted
+
+    def _parties(self, dataset: RegisteredDataset) -> int:
+        """How many nodes hold the key; raises Problem where the dataset was added with others."""
+        epoch = self._epoch()
+        check_roster(dataset.declaration.dataset, dataset.registration, epoch)
+        return len(epoch.holders)
 
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()

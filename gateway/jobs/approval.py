@@ -10,6 +10,7 @@ from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.sensitivity import charge_of
 from gateway.governance.callers import Caller
+from gateway.governance.registration import check_roster
 from gateway.jobs import records, shown, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
@@ -37,7 +38,8 @@ class Approvals:
         if await self._database.run(records.release, record.plan_hash):
             record = await self._database.run(_approve_replayed, record)
         else:
-            self._nodes.check_connected()
+            epoch = self._nodes.check_connected()
+            check_roster(record.dataset, record.registration.SerializeToString(), epoch)
             record = await self._database.run(_approve, record, signed)
             if record.state == states.QUEUED:
                 self._runner.start(record)

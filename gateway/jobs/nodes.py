@@ -72,6 +72,10 @@ class Nodes:
         self.signed_epoch: SignedKeyEpoch | None = None
         self.epoch: KeyEpoch | None = None
 
+    def expect(self, signed: SignedKeyEpoch, epoch: KeyEpoch) -> None:
+        """Which key epoch the nodes are to be in that connect."""
+        self.signed_epoch, self.epoch = signed, epoch
+
     async def next_task(self, name: str, request: NextTaskRequest, wait_seconds: float) -> Task:
         """The next message for the node, or an empty one after `wait_seconds`; raises Problem or EvidenceError."""
         node = self._welcome(name, request.run, request.hello)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from sqlalchemy import Connection
+from yingbi.api.evidence import roster_digest
 from yingbi.api.parts import sign_tasks
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
@@ -25,13 +26,14 @@ from yingbi.api.v1.node_pb2 import CancelTask, ContributeTask, Contribution, Tas
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import Decryption, Receipt
 
-from enclave_sim.key_epoch import key_of
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.sensitivity import cells
+from enclave_sim.shared_key import key_of
 from gateway.aggregation.total import Partials, add_up, open_tasks, open_with
 from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import assemble
+from gateway.governance.registration import fits
 from gateway.jobs import records, schedule, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Messages, Nodes, Take, first_failure, no_take
@@ -91,6 +93,7 @@ class Runner:
         started = time.monotonic()
         try:
             epoch = await self._all_connected(patience)
+            _check_same_nodes(record, epoch)
             if record.state == states.QUEUED:
                 record = await self._begin(record)
             limit = schedule.deadline(cells(Plan.FromString(record.plan)))
@@ -205,6 +208,23 @@ async def _next_point(started: float) -> None:
     """Wait for the next point of the grid that began at `started`."""
     elapsed = time.monotonic() - started
     await asyncio.sleep(schedule.next_point(elapsed) - elapsed)
+
+
+def _check_same_nodes(record: JobRecord, epoch: KeyEpoch) -> None:
+    """Raise Problem where a node joined or left since the job was asked for. A new key alone is the enclaves' to judge.
+
+    They refuse what they began under another key, and begin what none of them did.
+    """
+    if fits(record.registration.SerializeToString(), roster_digest(epoch)):
+        return
+    began = record.state == states.RUNNING
+    price = "Its budget stays spent, since data may have been unsealed." if began else "Nothing was charged."
+    raise Problem(
+        Kind.FAILED,
+        "other_epoch",
+        f"A node joined or left while the job was under way. {price}",
+        hint="the dataset has to be added again before it is asked again",
+    )
 
 
 def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
+from yingbi.api.problem import Kind, Problem
 
 from gateway.zone.folder import ZoneFolder
 
 AUTO_APPROVE_WARNING = (
     "warning: --auto-approve lets every plan run without an operator's approval; for demonstrations and scripts only"
 )
+
+ADD_AGAIN = "Every dataset must be added again (`yingbi dataset add`); what was spent stays spent."
 
 # Of the server extra. Not imported here, since that takes longer than most commands.
 SERVER_PACKAGES = ("alembic", "duckdb", "gmpy2", "numpy", "opendp", "phe", "pyarrow", "sqlalchemy", "sqlglot")
@@ -38,11 +41,12 @@ class Host(Protocol):
 
 
 def register(host: Any) -> None:
-    """Add init, up, down, status and `dataset add` to `host`, a Host; raises ImportError without the server extra."""
+    """Add the commands that run a zone to `host`, a Host; raises ImportError without the server extra."""
     missing = [name for name in SERVER_PACKAGES if find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(f"not installed: {', '.join(missing)}")
     _register_processes(host)
+    _register_nodes(host)
     _register_data(host)
 
 
@@ -88,13 +92,15 @@ def _register_processes(host: Host) -> None:
 
     @host.app.command()
     def status(folder: Folder) -> None:
-        """Show where the gateway listens and which processes run."""
-        from gateway.zone import processes
+        """Show where the gateway listens, which processes run, and which key they hold."""
+        from gateway.zone import ceremony, processes
 
-        present = processes.status(ZoneFolder.existing(folder))
+        zone = ZoneFolder.existing(folder)
+        present = processes.status(zone)
         document = {
             "gateway": present.gateway,
             "processes": [{"role": one.role, "name": one.name, "pid": one.pid} for one in present.processes],
+            "key": ceremony.shown(zone),
         }
         host.show(document, json.dumps(document, indent=1))
 
@@ -114,6 +120,67 @@ def _stay(zone: ZoneFolder, host: Host) -> None:
         host.say("stopping")
     finally:
         processes.stop(zone)
+
+
+def _register_nodes(host: Host) -> None:
+    node = typer.Typer(help="Add or remove a provider node, or renew the key; the zone is down.")
+    host.app.add_typer(node, name="node")
+
+    @node.command()
+    def add(folder: Folder) -> None:
+        """Make one more provider node. All datasets must be added again."""
+        from gateway.zone import roster
+
+        zone = ZoneFolder.existing(folder)
+        added = roster.add_node(zone, host.say)
+        _show_epoch(host, zone, {"added": added}, f"{added} has joined. {ADD_AGAIN}")
+
+    @node.command()
+    def remove(
+        folder: Folder,
+        name: Annotated[str, typer.Argument(metavar="NAME", help="As `yingbi status` shows it.")],
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    ) -> None:
+        """Go on without a provider node. All datasets must be added again."""
+        from gateway.zone import roster
+
+        zone = ZoneFolder.existing(folder)
+        roster.check_removable(zone, name)
+        if not yes:
+            _confirm(f"{name}'s rows leave every dataset, and {name} cannot come back. {ADD_AGAIN} Remove it?")
+        roster.remove_node(zone, name, host.say)
+        left = f"{name} has left; {zone.node(name)} stays and may be deleted. {ADD_AGAIN}"
+        _show_epoch(host, zone, {"removed": name}, left)
+
+    @node.command()
+    def rekey(folder: Folder) -> None:
+        """Make a new key for the same nodes. Datasets stay."""
+        from gateway.zone import roster
+
+        zone = ZoneFolder.existing(folder)
+        roster.rekey(zone, host.say)
+        _show_epoch(host, zone, {}, "Datasets stay as they are.")
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise Problem(
+            Kind.MALFORMED, "not_confirmed", question.rpartition(" Remove")[0], field="--yes", hint="confirm with --yes"
+        )
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    if not agreed:
+        raise Problem(Kind.REFUSED, "not_confirmed", "Nothing was changed.")
+
+
+def _show_epoch(host: Host, zone: ZoneFolder, done: dict[str, str], text: str) -> None:
+    from gateway.zone import ceremony
+
+    key = ceremony.shown(zone)
+    epoch = f"Key epoch {key['epoch']}, made by a {key['ceremony']}."
+    host.show({**done, "key": key}, f"{text} {epoch} Next: yingbi up {zone.root}")
 
 
 def _register_data(host: Host) -> None:

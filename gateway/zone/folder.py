@@ -1,11 +1,12 @@
 """What lies where in a zone's folder.
 
-authority/            the keys of the zone's CA and of the simulated attestation root; read by `init` only
+authority/            the keys of the zone's CA and of the simulated attestation root; read by `init` and `node` only
 gateway/              what the gateway's process reads and writes, and nothing else of the zone
 nodes/NAME/           one provider node: its certificate, its enclave's files, the socket for rows
 profiles/ROLE.json    how to reach the zone as that role; holds a token
 run/                  which processes run, and where the gateway listens
 logs/
+change/               new files on their way to their places; see `gateway.zone.swap`
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ class ZoneFolder:
     def node_names(self) -> list[str]:
         """The provider nodes, in the order of their key indexes."""
         return [str(name) for name in json.loads(self.settings_file.read_text())["nodes"]]
+
+    @property
+    def named(self) -> int:
+        """How many nodes there have been: no name is given twice, since certificates outlast a node."""
+        settings = json.loads(self.settings_file.read_text())
+        return int(settings.get("named", len(settings["nodes"])))
 
     @property
     def authority(self) -> Path:

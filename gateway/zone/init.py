@@ -5,24 +5,23 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi.api import credentials
 from yingbi.api.evidence import DEALER, verify_evidence
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.attestation_pb2 import Evidence, KeyCeremonyRequest, KeyCeremonyResult
+from yingbi.api.v1.attestation_pb2 import KeyCeremonyRequest
 
 from gateway.governance.callers import Caller, Role, save_callers
+from gateway.zone import ceremony
 from gateway.zone.authority import Authority, certificate_der, certificate_pem, key_pem
 from gateway.zone.folder import ROLES, ZoneFolder, write_private
 
-MODULUS_BITS = 3072
 MAX_NODES = 50
-CEREMONY_SECONDS = 600
+ANNOUNCED = f"key ceremony: a dealer's enclave makes a {ceremony.MODULUS_BITS}-bit key and seals a share to each node"
 
 
 def make_zone(path: Path, nodes: int, *, auto_approve: bool, say: Callable[[str], None]) -> ZoneFolder:
@@ -39,10 +38,12 @@ def make_zone(path: Path, nodes: int, *, auto_approve: bool, say: Callable[[str]
     tokens = {role: secrets.token_urlsafe(32) for role in ROLES}
     _write_gateway(folder, authority, tokens, auto_approve=auto_approve)
     for name in names:
-        _write_node(folder, name, authority, attestation_root, tokens, auto_approve=auto_approve)
-    _write_platform(folder.authority / DEALER, DEALER, attestation_root)
-    say(f"key ceremony: a dealer's enclave makes a {MODULUS_BITS}-bit key and seals a share to each node")
-    measurement = _hold_ceremony(folder, names)
+        write_node(folder, name, authority, attestation_root, tokens, auto_approve=auto_approve)
+    dealer = write_dealer(folder, attestation_root)
+    say(ANNOUNCED)
+    request = cache(lambda: _first_request(folder, names))
+    ceremony.write(folder, ceremony.hold(dealer, folder.ca_file, request))
+    measurement = verify_evidence(request().enclaves[0], folder.ca_file.read_bytes()).measurement.hex()
     for role, token in tokens.items():
         _write_profile(folder, role, token, measurement)
     folder.settings_file.write_text(json.dumps({"nodes": names, "auto_approve": auto_approve}))
@@ -90,7 +91,7 @@ def _write_gateway(folder: ZoneFolder, authority: Authority, tokens: dict[str, s
     (folder.gateway / "gateway.json").write_text(json.dumps({"auto_approve": auto_approve}))
 
 
-def _write_node(
+def write_node(
     folder: ZoneFolder,
     name: str,
     authority: Authority,
@@ -99,6 +100,10 @@ def _write_node(
     *,
     auto_approve: bool,
 ) -> None:
+    """One provider node: its certificate, its enclave's platform, and whose signatures the enclave accepts.
+
+    `tokens` are those of the developer and the operator, by role.
+    """
     node = folder.node(name)
     _write_tls(node, name, authority, server=False)
     _write_platform(node / "enclave" / "platform", name, attestation_root)
@@ -127,44 +132,15 @@ def _write_platform(target: Path, name: str, attestation_root: Authority) -> Non
     write_private(target / "root.der", certificate_der(attestation_root.certificate))
 
 
-def _hold_ceremony(folder: ZoneFolder, names: list[str]) -> str:
-    """Deal the key; returns the measurement of the zone's enclaves, hexadecimal."""
-    dealer_folder = folder.authority / DEALER
-    command = [sys.executable, "-m", "enclave_sim.ceremony", str(dealer_folder), str(folder.ca_file)]
-    dealer = subprocess.Popen(
-        [*command, "--bits", str(MODULUS_BITS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        evidence = [_evidence(folder.node(name)) for name in names]
-        request = KeyCeremonyRequest(
-            epoch=1, threshold=len(names) // 2 + 1, modulus_bits=MODULUS_BITS, enclaves=evidence
-        )
-        output, errors = dealer.communicate(_frame(request.SerializeToString()), timeout=CEREMONY_SECONDS)
-    finally:
-        dealer.kill()
-    if dealer.returncode != 0:
-        raise Problem(Kind.FAILED, "key_ceremony", f"The key ceremony failed: {_last_line(errors)}")
-    result = KeyCeremonyResult.FromString(_unframe(output))
-    for share in result.shares:
-        target = folder.node(share.node) / "enclave"
-        write_private(target / "key_epoch.pb", result.key_epoch.SerializeToString())
-        write_private(target / "key_share.pb", share.SerializeToString())
-    for file in dealer_folder.iterdir():
-        file.unlink()
-    dealer_folder.rmdir()
-    return verify_evidence(evidence[0], folder.ca_file.read_bytes()).measurement.hex()
+def write_dealer(folder: ZoneFolder, attestation_root: Authority) -> Path:
+    """The platform of a dealer's enclave, for one ceremony; returns its folder."""
+    target = folder.authority / DEALER
+    _write_platform(target, DEALER, attestation_root)
+    return target
 
 
-def _evidence(node: Path) -> Evidence:
-    shown = subprocess.run(
-        [sys.executable, "-m", "enclave_sim.show_evidence", str(node / "enclave")],
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    if shown.returncode != 0:
-        raise Problem(Kind.FAILED, "enclave", f"The enclave of {node.name} failed: {_last_line(shown.stderr)}")
-    return Evidence.FromString(_unframe(shown.stdout))
+def _first_request(folder: ZoneFolder, names: list[str]) -> KeyCeremonyRequest:
+    return KeyCeremonyRequest(epoch=1, enclaves=[ceremony.ask(folder.node(name))[0] for name in names])
 
 
 def _write_profile(folder: ZoneFolder, role: str, token: str, measurement: str) -> None:
@@ -181,16 +157,3 @@ def _write_profile(folder: ZoneFolder, role: str, token: str, measurement: str) 
 
 def _public_key(token: str) -> str:
     return credentials.signing_key(token).public_key().public_bytes_raw().hex()
-
-
-def _frame(payload: bytes) -> bytes:
-    return len(payload).to_bytes(8, "big") + payload
-
-
-def _unframe(data: bytes) -> bytes:
-    return data[8 : 8 + int.from_bytes(data[:8], "big")]
-
-
-def _last_line(text: bytes) -> str:
-    lines = text.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no reason given"

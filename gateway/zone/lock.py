@@ -11,6 +11,9 @@ from yingbi.api.problem import Kind, Problem
 
 from gateway.zone.folder import ZoneFolder
 
+# `yingbi node` holds the lock of `up`: it changes what `up` would start.
+_SAID = {"up": "`yingbi up` or `yingbi node`", "dataset add": "`yingbi dataset add`"}
+
 
 @contextmanager
 def only_one(folder: ZoneFolder, command: str) -> Iterator[None]:
@@ -33,5 +36,5 @@ def _take(descriptor: int, folder: ZoneFolder, command: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Problem(
-            Kind.REFUSED, "busy", f"Another `yingbi {command}` is at work in {folder.root}.", hint="wait for it to end"
+            Kind.REFUSED, "busy", f"Another {_SAID[command]} is at work in {folder.root}.", hint="wait for it to end"
         ) from error

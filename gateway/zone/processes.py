@@ -22,7 +22,7 @@ from google.protobuf.empty_pb2 import Empty
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceStub
 
-from gateway.zone import client
+from gateway.zone import client, swap
 from gateway.zone.folder import ROLES, ZoneFolder
 from gateway.zone.lock import only_one
 
@@ -86,6 +86,7 @@ def _start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[
             Kind.REFUSED, "already_up", f"The zone in {folder.root} is running.", hint=f"yingbi down {folder.root}"
         )
     stop(folder)
+    finish_change(folder, say)
     folder.run.mkdir(exist_ok=True)
     folder.logs.mkdir(exist_ok=True)
     (folder.run / "addresses.json").unlink(missing_ok=True)
@@ -101,6 +102,12 @@ def _start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[
         stop(folder)
         raise
     return addresses["gateway"]
+
+
+def finish_change(folder: ZoneFolder, say: Callable[[str], None]) -> None:
+    """Complete a change of the zone's nodes or key that was killed in the middle. Nothing of the zone may run."""
+    if swap.finish(folder):
+        say("completed a change of the zone's nodes or key that was interrupted")
 
 
 def stop(folder: ZoneFolder) -> list[ZoneProcess]:

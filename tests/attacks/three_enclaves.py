@@ -76,6 +76,8 @@ from gateway.zone.authority import Authority, certificate_pem
 from gateway.zone.init import _write_platform
 
 NODES = ("node-1", "node-2", "node-3")
+# A platform that holds no share of the first key.
+SPARE = "node-4"
 THRESHOLD = 2
 DELTA = 1e-7
 MAX_ROWS = 4
@@ -393,7 +395,7 @@ def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
     ca = Authority.new("test CA")
     root = ca.subordinate("test attestation root")
     trio = Trio(folder, certificate_pem(ca.certificate), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
-    for name in NODES:
+    for name in (*NODES, SPARE):
         _write_platform(folder / name / "platform", name, root)
         _write_policy(folder / name, trio.developer, trio.operator, auto_approve=False)
     _write_platform(folder / DEALER, DEALER, root)

@@ -28,6 +28,8 @@ RECEIPT = "receipt"
 EVIDENCE = "evidence"
 BATCH = "batch"
 KEY_EPOCH = "key-epoch"
+ROSTER = "roster"
+STANDING = "standing"
 
 
 def digest(domain: str, *parts: bytes) -> bytes:

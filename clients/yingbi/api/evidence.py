@@ -54,6 +54,12 @@ def verify_key_epoch(signed: SignedKeyEpoch, ca_pem: bytes) -> KeyEpoch:
     return _parsed(KeyEpoch, signed.body)
 
 
+def roster_digest(epoch: KeyEpoch) -> bytes:
+    """Who holds the key, in order: the same for epochs of the same enclaves, whatever their modulus."""
+    parts = (part for holder in epoch.holders for part in (holder.node.encode(), holder.signing_key))
+    return digests.digest_all(digests.ROSTER, parts)
+
+
 def _platform_certificate(evidence: Evidence, ca_pem: bytes) -> x509.Certificate:
     authority = x509.load_pem_x509_certificate(ca_pem)
     try:

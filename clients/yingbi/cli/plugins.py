@@ -17,6 +17,7 @@ _ZONE_COMMANDS = {
     "up": "Start a zone's gateway and nodes.",
     "down": "Stop a detached zone.",
     "status": "Say which processes of a zone run.",
+    "node": "Add or remove a zone's node, or renew its key.",
 }
 _ZONE_DATASET_COMMANDS = {"add": "Prepare, seal and register a dataset."}
 _ANY = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -59,6 +60,7 @@ def server_extra_missing(command: str) -> Problem:
 def _stand_in(app: typer.Typer, commands: dict[str, str]) -> None:
     taken = {command.name for command in app.registered_commands}
     taken |= {command.callback.__name__ for command in app.registered_commands if command.callback}
+    taken |= {group.name for group in app.registered_groups}
     for name, help_text in commands.items():
         if name not in taken:
             app.command(name, help=help_text, context_settings=_ANY)(_missing(name))

@@ -107,7 +107,7 @@ def datasets(datasets: Sequence[Dataset]) -> RenderableType:
         [
             (
                 dataset.name,
-                _title(dataset),
+                f"{_title(dataset)} (needs adding again)" if dataset.needs_adding_again else _title(dataset),
                 str(dataset.declaration.grade),
                 dataset.budget.left_words(),
             )
@@ -123,6 +123,8 @@ def dataset(dataset: Dataset) -> RenderableType:
         Text(f"grade {declared.grade} · one {declared.privacy_unit} is protected as a whole · {dataset.budget}"),
         *_dim([f"source: {declared.source}", f"version {dataset.version[:16]}…"]),
     ]
+    if dataset.needs_adding_again:
+        parts.append(Text("a node joined or left: nothing can be asked before it is added again", style="red"))
     for table in declared.tables:
         rows = []
         for column, facts in zip(table.columns, _columns(dataset, table.name), strict=True):

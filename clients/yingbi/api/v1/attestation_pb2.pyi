@@ -98,12 +98,15 @@ class KeyEpoch(_message.Message):
     HOLDERS_FIELD_NUMBER: _builtins.int
     CEREMONY_FIELD_NUMBER: _builtins.int
     MODULUS_PROOF_FIELD_NUMBER: _builtins.int
+    STANDING_DIGEST_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     modulus: _builtins.bytes
     """Paillier modulus, big-endian."""
     threshold: _builtins.int
     ceremony: _builtins.str
     """"trusted dealer": one attested enclave made the key and dealt the shares."""
+    standing_digest: _builtins.bytes
+    """SHA-256 of the serialized Standing that the holders take over; empty in a zone's first epoch."""
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyHolder]: ...
     @_builtins.property
@@ -121,10 +124,11 @@ class KeyEpoch(_message.Message):
         holders: _abc.Iterable[Global___KeyHolder] | None = ...,
         ceremony: _builtins.str = ...,
         modulus_proof: _abc.Iterable[_builtins.bytes] | None = ...,
+        standing_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceremony", b"ceremony", "epoch", b"epoch", "holders", b"holders", "modulus", b"modulus", "modulus_proof", b"modulus_proof", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ceremony", b"ceremony", "epoch", b"epoch", "holders", b"holders", "modulus", b"modulus", "modulus_proof", b"modulus_proof", "standing_digest", b"standing_digest", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -222,11 +226,22 @@ class KeyCeremonyRequest(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     MODULUS_BITS_FIELD_NUMBER: _builtins.int
     ENCLAVES_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_STANDING_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     threshold: _builtins.int
     modulus_bits: _builtins.int
+    previous_standing: _builtins.bytes
+    standing: _builtins.bytes
     @_builtins.property
     def enclaves(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]: ...
+    @_builtins.property
+    def previous(self) -> Global___SignedKeyEpoch:
+        """Of every epoch but a zone's first: the one before it, the serialized Standing that came with that (empty for the
+        first), and the one to come with this.
+        """
+
     def __init__(
         self,
         *,
@@ -234,10 +249,13 @@ class KeyCeremonyRequest(_message.Message):
         threshold: _builtins.int = ...,
         modulus_bits: _builtins.int = ...,
         enclaves: _abc.Iterable[Global___Evidence] | None = ...,
+        previous: Global___SignedKeyEpoch | None = ...,
+        previous_standing: _builtins.bytes = ...,
+        standing: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["previous", b"previous"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enclaves", b"enclaves", "epoch", b"epoch", "modulus_bits", b"modulus_bits", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enclaves", b"enclaves", "epoch", b"epoch", "modulus_bits", b"modulus_bits", "previous", b"previous", "previous_standing", b"previous_standing", "standing", b"standing", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -226,6 +226,7 @@ class ShardRegistration(_message.Message):
     DECLARATION_DIGEST_FIELD_NUMBER: _builtins.int
     COMMITMENT_FIELD_NUMBER: _builtins.int
     INGEST_ID_FIELD_NUMBER: _builtins.int
+    ROSTER_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     dataset: _builtins.str
     declaration_digest: _builtins.bytes
@@ -236,6 +237,8 @@ class ShardRegistration(_message.Message):
     """16 random bytes, the same for all shards of one ingest: shards of two ingests are no version together,
     since a unit that moved between providers would be in it twice.
     """
+    roster: _builtins.bytes
+    """SHA-256 over the holders of the key when the shard was sealed, in order: with other nodes it is no part of a version."""
     def __init__(
         self,
         *,
@@ -244,10 +247,11 @@ class ShardRegistration(_message.Message):
         declaration_digest: _builtins.bytes = ...,
         commitment: _builtins.bytes = ...,
         ingest_id: _builtins.bytes = ...,
+        roster: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "dataset", b"dataset", "declaration_digest", b"declaration_digest", "ingest_id", b"ingest_id", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "dataset", b"dataset", "declaration_digest", b"declaration_digest", "ingest_id", b"ingest_id", "node", b"node", "roster", b"roster"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,7 +288,10 @@ class Dataset(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    NEEDS_ADDING_AGAIN_FIELD_NUMBER: _builtins.int
     version: _builtins.bytes
+    needs_adding_again: _builtins.bool
+    """A node joined or left since: nothing can be asked before the dataset is added again. What was spent stays spent."""
     @_builtins.property
     def declaration(self) -> Global___DatasetDeclaration: ...
     @_builtins.property
@@ -298,10 +305,11 @@ class Dataset(_message.Message):
         version: _builtins.bytes = ...,
         shards: _abc.Iterable[Global___SignedShardRegistration] | None = ...,
         budget: Global___Budget | None = ...,
+        needs_adding_again: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "declaration", b"declaration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "declaration", b"declaration", "shards", b"shards", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "declaration", b"declaration", "needs_adding_again", b"needs_adding_again", "shards", b"shards", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
