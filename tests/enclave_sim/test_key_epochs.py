@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from yingbi.api.evidence import DEALER, EvidenceError, roster_digest
@@ -112,14 +113,9 @@ def test_another_epoch_of_the_same_number_keeps_it_from_starting(
     twin = request(trio)
     rekey(trio, other_primes)
     trio.close()
-    install(trio, twin, deal_again(trio, twin, safe_primes))
+    install(trio, twin, deal(trio, twin, safe_primes))
     with pytest.raises(EvidenceError, match="another one of that number"):
         load_enclave(trio.folder / NODES[0], trio.ca_pem)
-
-
-def deal_again(trio: Trio, asked: KeyCeremonyRequest, primes: tuple[int, int]) -> KeyCeremonyResult:
-    """The enclaves being stopped."""
-    return deal(trio, asked, primes)
 
 
 def test_a_job_begun_under_the_old_key_is_refused_at_every_step_and_stays_spent(
@@ -224,28 +220,33 @@ def test_added_again_the_dataset_is_answered_and_has_what_was_left(joined: Trio)
 
 def test_the_dealer_follows_the_epoch_before(trio: Trio, other_primes: tuple[int, int]) -> None:
     """No epoch is left out, none is founded twice, and somebody stays who knows what was spent."""
+    rekey(trio, other_primes)
+    before = (trio.folder / NODES[0] / "standing.pb").read_bytes()
+
+    def after(names: Sequence[str] = NODES, epoch: int = 3, **changes: bytes | SignedKeyEpoch | None) -> None:
+        asked = request(trio, names, epoch=epoch)
+        asked.previous_standing = before
+        for name, value in changes.items():
+            asked.ClearField(name)  # type: ignore[arg-type]
+            if isinstance(value, bytes):
+                setattr(asked, name, value)
+        assert deal(trio, asked, other_primes).shares
+
+    after()
     forgets = standing(trio)
     del forgets.datasets[:]
-    rekey(trio, other_primes)
-    wrong = {
-        "skipped": request(trio, epoch=4),
-        "repeated": request(trio, epoch=2),
-        "first": KeyCeremonyRequest(epoch=2, threshold=2, enclaves=request(trio).enclaves),
-        "first with a standing": KeyCeremonyRequest(
-            epoch=1, threshold=2, enclaves=request(trio).enclaves, standing=request(trio).standing
-        ),
-        "nobody stays": request(trio, [SPARE], epoch=3),
-        "another standing before": request(trio, epoch=3),
+    wrong: dict[str, dict[str, Any]] = {
+        "is not followed by 4": {"epoch": 4},
+        "is not followed by 2": {"epoch": 2},
+        "key epoch 3 follows none": {"previous": None},
+        "key epoch 1 follows none": {"epoch": 1, "previous": None},
+        "forget what was spent": {"names": [SPARE]},
+        "not the one that the key epoch names": {"previous_standing": b""},
+        "leaves out visits": {"standing": forgets.SerializeToString()},
     }
-    for asked in wrong.values():
-        with pytest.raises(EvidenceError):
-            deal(trio, asked, other_primes)
-    after = request(trio, epoch=3)
-    after.previous_standing = (trio.folder / NODES[0] / "standing.pb").read_bytes()
-    assert deal(trio, after, other_primes).shares
-    after.standing = forgets.SerializeToString(deterministic=True)
-    with pytest.raises(EvidenceError, match="leaves out visits"):
-        deal(trio, after, other_primes)
+    for message, changes in wrong.items():
+        with pytest.raises(EvidenceError, match=message):
+            after(**changes)
 
 
 def test_the_roster_is_who_and_not_which_key(trio: Trio, other_primes: tuple[int, int]) -> None:
