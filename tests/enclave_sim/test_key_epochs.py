@@ -13,7 +13,7 @@ from yingbi.api.v1.node_pb2 import Hello, OpenTask, SignTask
 from yingbi.api.v1.receipt_pb2 import ContributionBody
 from yingbi.api.v1.standing_pb2 import Standing
 
-from enclave_sim import jobs
+from enclave_sim import jobs, opening
 from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.budget import budget_of
 from enclave_sim.ceremony import hold_ceremony
@@ -124,13 +124,13 @@ def test_a_job_begun_under_the_old_key_is_refused_at_every_step_and_stays_spent(
     """Neither its stored ciphertexts nor fresh ones: a second noise for one charge would be a second release."""
     task = trio.task(trio.plan())
     contributions = trio.contribute("job-1", task)
-    shares = trio.open("job-1", contributions)
+    opened = trio.opened("job-1", trio.open("job-1", contributions))
     spent = trio.spent()
     rekey(trio, other_primes)
     for enclave in trio.enclaves:
         assert refusal(jobs.contribute, enclave, "job-1", task, never) == "other_epoch"
-        assert refusal(jobs.open_total, enclave, "job-1", OpenTask(contributions=contributions)) == "other_epoch"
-        assert refusal(jobs.sign_receipt, enclave, "job-1", SignTask(shares=shares)) == "other_epoch"
+        assert refusal(opening.open_total, enclave, "job-1", OpenTask(contributions=contributions)) == "other_epoch"
+        assert refusal(opening.sign_receipt, enclave, "job-1", SignTask(opened=opened)) == "other_epoch"
     assert trio.spent() == spent
 
 
@@ -142,7 +142,7 @@ def test_a_contribution_of_the_old_epoch_is_in_no_total_of_the_new(trio: Trio, o
     late = jobs.contribute(trio.enclaves[2], "job-1", task, never)
     assert ContributionBody.FromString(late.signed.body).key_epoch == 2
     total = OpenTask(contributions=[*begun, late])
-    assert refusal(jobs.open_total, trio.enclaves[2], "job-1", total) == "other_epoch"
+    assert refusal(opening.open_total, trio.enclaves[2], "job-1", total) == "other_epoch"
 
 
 def test_a_standing_that_forgets_a_charge_is_not_taken(trio: Trio, other_primes: tuple[int, int]) -> None:

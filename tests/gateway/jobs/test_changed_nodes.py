@@ -18,6 +18,7 @@ from yingbi.api.v1.dataset_pb2 import (
 )
 from yingbi.api.v1.job_pb2 import BatchQuery, Job
 
+from gateway.aggregation.vectors import Vectors
 from gateway.governance.callers import Role
 from gateway.jobs import records, runner, states
 from gateway.jobs.feed import Feed
@@ -88,7 +89,7 @@ def resumed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "RECONNECT_SECONDS", 0.01)
 
     async def resume() -> None:
-        again = Runner(scene.database, scene.nodes, Feed())
+        again = Runner(scene.database, scene.nodes, Feed(), Vectors(scene.folder / "vectors"))
         await again.resume()
         await asyncio.gather(*again._running.values())
 
