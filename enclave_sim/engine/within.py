@@ -8,7 +8,7 @@ and G = the number of groups with n_g > 0:
   less. No statistic has a value beyond n_g rows in group g, so they are at most S · 256 · V for S statistics;
 - COUNT(DISTINCT unit) is not where G <= max_groups.
 
-What this finds within is within; the units that it does not find are clipped by `per_unit`, whether they are over or not.
+What this finds within is within. All other units are clipped by `per_unit`, whether they are over or not.
 """
 
 from __future__ import annotations

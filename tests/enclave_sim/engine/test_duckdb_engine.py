@@ -115,7 +115,7 @@ def test_sums_do_not_wrap_over_many_parts() -> None:
 
 @pytest.mark.parametrize("groups", [[[0, 1], [1, 2]], [[5], [1]], [[1, 3], [2, 4]], [[1], [], [2]]])
 def test_row_groups_that_share_a_unit_are_refused(groups: list[list[int]]) -> None:
-    """Else the rest of one in both would be clipped as another unit, and it would count for more than the plan allows."""
+    """Else the rest of one would be clipped as another unit, and it would count for more than the plan allows."""
     tables = Groups([pa.table({UNIT_COLUMN: pa.array(units, pa.int32())}) for units in groups])
     with pytest.raises(EngineError, match="row group"):
         DuckDBEngine().contribution(plan(ROW_COUNT), lambda *_: tables)
