@@ -12,7 +12,7 @@
 #define OUT_OF_RANGE 1
 #define CHUNK 1024
 
-/* Compiled twice where that is possible: for any processor, and for those with wide registers. The numbers are the same. */
+/* Compiled for any processor, and where that is possible also for those with wide registers. The numbers are the same. */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_THIS_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
 #else

@@ -42,8 +42,7 @@ ROWS = st.lists(
 
 def asked(statistics: Sequence[Statistic], max_rows: int = 1, max_groups: int = 1, joint_norm: int = 0) -> Plan:
     by = [key("g:int64", *range(GROUPS))]
-    bounds = {"max_rows": max_rows, "max_groups": max_groups, "joint_norm": joint_norm}
-    return plan(*statistics, by=by, fraction_bits=16, **bounds)
+    return plan(*statistics, by=by, max_rows=max_rows, max_groups=max_groups, joint_norm=joint_norm, fraction_bits=16)
 
 
 def batch(units: Sequence[int], codes: NDArray[np.integer[Any]], inputs: Sequence[Input]) -> Batch:
@@ -53,7 +52,10 @@ def batch(units: Sequence[int], codes: NDArray[np.integer[Any]], inputs: Sequenc
 
 def both(question: Plan, rows: Batch) -> list[int]:
     total, others = add_up_within(question, rows)
-    return (total if others is None else total + clipped_cells(question, others)).tolist()
+    if others is not None:
+        total += clipped_cells(question, others)
+    cells: list[int] = total.tolist()
+    return cells
 
 
 @settings(max_examples=300)
