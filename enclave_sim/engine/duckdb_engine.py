@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
-import numpy as np
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.engine.per_unit import UnitSums, clipped_cells
 from enclave_sim.engine.plan_reading import key_question, unit_keys_of
 from enclave_sim.engine.protocol import Cancelled, OpenTable, Scalar, UnitKeys, never
 from enclave_sim.engine.query import QueriedRows
-from enclave_sim.engine.scan import Stored, Tables, parts, tables_of
+from enclave_sim.engine.scan import Load, Stored, Tables, loads, tables_of
 from enclave_sim.engine.scanned import ScannedRows, is_scanned
+from enclave_sim.engine.within import add_up_within
 from enclave_sim.plan.sensitivity import cells
 from enclave_sim.privacy.clipping import Integers
 
@@ -30,7 +30,7 @@ _Work: TypeAlias = Callable[[Stored], Integers]
 PART_ROWS = 1 << 18
 """Rows that DuckDB evaluates at a time."""
 SCANNED_ROWS = 1 << 19
-"""Rows that are taken at a time as they are stored: half of a row group, so that both workers have one."""
+"""Rows that are taken at a time as they are stored: a row group and more."""
 BATCH_ROWS = 1 << 16
 """Rows that are added up at a time where units are sorted: few enough to stay in the processor's cache."""
 
@@ -48,7 +48,7 @@ class DuckDBEngine:
         tables = tables_of(plan, open_table)
         write, rows = (_scanned_work, SCANNED_ROWS) if is_scanned(plan) else (_queried_work, PART_ROWS)
         work, sums = write(plan, tables, self._memory_limit), UnitSums(plan)
-        given = _Given(parts(tables, open_table, rows), cancelled)
+        given = _Given(loads(tables, open_table, rows), cancelled)
         with ThreadPoolExecutor(self._workers) as workers:
             working = [workers.submit(_add_up, plan, work, given) for _ in range(self._workers)]
         for each in working:
@@ -62,23 +62,24 @@ class DuckDBEngine:
         rows = QueriedRows(asked, tables, self._memory_limit)
         units: list[int] = []
         keys: list[tuple[Scalar, ...]] = []
-        for part in parts(tables, open_table, PART_ROWS):
+        for load in loads(tables, open_table, PART_ROWS):
             _stop_if(cancelled)
-            of_part, values = rows.keys(part)
-            units += of_part
-            keys += values
+            for part in load():
+                of_part, values = rows.keys(part)
+                units += of_part
+                keys += values
         return unit_keys_of(units, keys)
 
 
 class _Given:
-    """The parts of the rows, for several workers: who is free reads the next one, and works on what it just read."""
+    """The loads of the rows, for several workers: who is free takes the next one, reads it, and works on it."""
 
-    def __init__(self, given: Iterator[Stored], cancelled: Callable[[], bool]) -> None:
+    def __init__(self, given: Iterator[Load], cancelled: Callable[[], bool]) -> None:
         self._given, self._cancelled = given, cancelled
         self._lock, self._is_stopped = threading.Lock(), False
 
-    def next(self) -> Stored | None:
-        """The next part, None after the last one; raises Cancelled, and what reading raises."""
+    def next(self) -> Load | None:
+        """The next load, None after the last one; raises Cancelled, and what opening a table raises."""
         with self._lock:
             if self._is_stopped:
                 return None
@@ -90,7 +91,7 @@ class _Given:
                 raise
 
     def stop(self) -> None:
-        """Give no further part."""
+        """Give no further load."""
         with self._lock:
             self._is_stopped = True
 
@@ -98,8 +99,9 @@ class _Given:
 def _add_up(plan: Plan, work: _Work, given: _Given) -> UnitSums:
     sums = UnitSums(plan)
     try:
-        while (part := given.next()) is not None:
-            sums.add(work(part))
+        while (load := given.next()) is not None:
+            for part in load():
+                sums.add(work(part))
     except BaseException:
         given.stop()
         raise
@@ -112,8 +114,8 @@ def _scanned_work(plan: Plan, tables: Tables, memory_limit: str) -> _Work:
     batch_rows = max(BATCH_ROWS, 2 * cells(plan))
 
     def work(part: Stored) -> Integers:
-        total = np.zeros(cells(plan), np.int64)
-        for batch in rows.batch(part).split(batch_rows):
+        total, others = add_up_within(plan, rows.batch(part))
+        for batch in others.split(batch_rows) if others else ():
             total += clipped_cells(plan, batch)
         return total
 

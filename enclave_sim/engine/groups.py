@@ -54,11 +54,12 @@ class Groups:
 
     def where(self, kept: NDArray[np.bool_]) -> Groups:
         """The same, and none for rows that are not kept."""
-        return Groups(np.where(kept, self.codes, len(self.numbers)), np.append(self.numbers, -1))
+        none = np.array(len(self.numbers), np.min_scalar_type(len(self.numbers)))
+        return Groups(np.where(kept, self.codes, none), np.append(self.numbers, -1))
 
-    def slice(self, start: int, stop: int) -> Groups:
-        """Those of the rows from `start` up to `stop`."""
-        return Groups(self.codes[start:stop], self.numbers)
+    def part(self, rows: slice | Integers) -> Groups:
+        """Those of some of the rows."""
+        return Groups(self.codes[rows], self.numbers)
 
 
 class GroupNumbers:
@@ -70,7 +71,7 @@ class GroupNumbers:
     def of(self, keys: Sequence[pa.ChunkedArray], rows: int) -> Groups:
         """The groups; `keys` are the values of the plan's keys in each row."""
         if not keys:
-            return Groups(np.zeros(rows, np.int64), np.zeros(1, np.int64))
+            return Groups(np.zeros(rows, np.uint8), np.zeros(1, np.int64))
         first = _places(keys[0], self._values[0])
         if len(keys) == 1:
             return first
@@ -123,7 +124,7 @@ def _coded(column: pa.ChunkedArray, values: pa.Array) -> Groups:
     codes = pa.chunked_array([chunk.indices for chunk in column.chunks])
     if not codes.null_count:
         return Groups(to_numpy(codes), places)
-    return Groups(to_numpy(pc.fill_null(codes, len(places))), np.append(places, -1))
+    return Groups(to_numpy(pc.fill_null(codes.cast(pa.int64()), len(places))), np.append(places, -1))
 
 
 def _near(column: pa.ChunkedArray, values: pa.Array, lowest: int, highest: int) -> Groups:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from yingbi.api.v1.plan_pb2 import Statistic
 
+from enclave_sim.engine import native
 from enclave_sim.engine.per_unit import Input, NormInput, RowInput
 from enclave_sim.engine.plan_reading import term
 from enclave_sim.engine.scan import to_numpy
@@ -79,11 +80,17 @@ def present(column: pa.ChunkedArray) -> RowInput:
     """Which values of a column there are; None for all."""
     if pa.types.is_floating(column.type):
         values = to_numpy(column)
-        # NaN is the greatest of all that it is among.
-        return ~np.isnan(values) if len(values) and np.isnan(values.max()) else None
+        return ~np.isnan(values) if _has_nan(values) else None
     if pa.types.is_dictionary(column.type):
         return to_numpy(pc.is_valid(column.cast(column.type.value_type)))
     return to_numpy(column.is_valid()) if column.null_count else None
+
+
+def _has_nan(values: NDArray[np.float64]) -> bool:
+    if native.is_there():
+        return native.has_nan(np.ascontiguousarray(values))
+    # NaN is the greatest of all that it is among.
+    return bool(len(values) and np.isnan(values.max()))
 
 
 def _norm_keys(statistic: Statistic, columns: Sequence[pa.ChunkedArray], rows: int) -> Integers:

@@ -7,6 +7,9 @@ the one beside it is not used. It is part of the enclave's measurement, being co
 from __future__ import annotations
 
 import ctypes
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,10 @@ LIBRARY = Path(__file__).with_name("rows.so")
 
 _INTEGER, _DOUBLE, _ARRAY = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 _CELLS = {np.dtype(np.uint8): "rows_cells_1", np.dtype(np.int32): "rows_cells_4", np.dtype(np.int64): "rows_cells_8"}
+
+
+_CODE_BYTES = {np.dtype(np.uint8): 1, np.dtype(np.uint16): 2, np.dtype(np.int32): 4, np.dtype(np.int64): 8}
+_UNIT_BYTES = {np.dtype(np.int32): 4, np.dtype(np.int64): 8}
 
 
 def is_there() -> bool:
@@ -82,6 +89,75 @@ def squares(table: Integers, units: int) -> Integers:
     return found
 
 
+@dataclass(frozen=True)
+class GroupedRows:
+    """Rows' codes, `group_of` each code, and the number of groups, which itself stands for none."""
+
+    codes: NDArray[Any]
+    group_of: Integers
+    groups: int
+
+    def units_over(
+        self, units: NDArray[Any], most_squares: int, most_groups: int, *, is_counted: bool
+    ) -> tuple[Integers, Integers]:
+        """Which units have groups whose squared numbers of rows add up to more, or rows in more groups, than this.
+
+        Args:
+            units: int32 or int64, ascending.
+            is_counted: whether the others are counted by group.
+
+        Returns:
+            Of each such unit, where its rows start and stop, a row of two; and how many of all others have rows in
+            each group, or 0 where that was not asked for.
+
+        Raises:
+            EngineError: a code or group is out of range, or units descend.
+        """
+        _check_lengths(units, self.codes)
+        own, present = np.zeros(self.groups + 1, np.int64), np.zeros(self.groups + 1, np.int64)
+        # Units that are over have more rows than the root of the squares, or than groups.
+        most_rows = min(math.isqrt(most_squares), most_groups)
+        over: Integers = np.empty(2 * (len(units) // (most_rows + 1)), np.int64)
+        found = _INTEGER()
+        function = self._function(f"rows_units_{_UNIT_BYTES[units.dtype]}")
+        tables = _at(own), _at(present) if is_counted else None, len(over), _at(over), ctypes.addressof(found)
+        _check(function(len(units), _at(units), *self._places(), most_rows, most_squares, most_groups, *tables))
+        return over[: 2 * found.value].reshape(-1, 2), present[:-1]
+
+    def count(self, mask: NDArray[np.bool_] | None, spans: Integers) -> Integers:
+        """How many rows each group has, of those in a span where the mask is true, if any. Raises EngineError."""
+        if mask is not None:
+            _check_lengths(self.codes, mask)
+        table: Integers = np.zeros(self.groups + 1, np.int64)
+        function = self._function("rows_group_count")
+        at = None if mask is None else _at(mask)
+        _check(function(len(self.codes), *self._places(), len(spans), _at(spans), at, _at(table)))
+        return table[:-1]
+
+    def add_steps(self, statistic: BoundedSum, term: Floats, fraction_bits: int, spans: Integers) -> Integers:
+        """What `terms.steps` are in each group, added up, of the rows in a span. Raises EngineError."""
+        _check_lengths(self.codes, term)
+        table: Integers = np.zeros(self.groups + 1, np.int64)
+        divisor, factor = scale_of(statistic, fraction_bits)
+        bounds = statistic.lower, statistic.upper, statistic.centre, divisor, factor
+        top = 1 << fraction_bits
+        function = self._function("rows_group_sum")
+        _check(function(len(term), *self._places(), len(spans), _at(spans), _at(term), *bounds, top, _at(table)))
+        return table[:-1]
+
+    def _function(self, name: str) -> Callable[..., int]:
+        function: Callable[..., int] = getattr(_loaded(), f"{name}_{_CODE_BYTES[self.codes.dtype]}")
+        return function
+
+    def _places(self) -> tuple[int, int, int, int]:
+        return _at(self.codes), len(self.group_of), _at(self.group_of), self.groups
+
+
+def has_nan(term: Floats) -> bool:
+    """Whether one of them is NaN."""
+    return bool(_loaded().rows_have_nan(len(term), _at(term)))
+
+
 def _check(failed: int) -> None:
     if failed:
         raise EngineError("a row's unit, group or cell is out of range")
@@ -112,10 +188,20 @@ def _library() -> ctypes.CDLL | None:
     library = load(LIBRARY, SOURCE, "rows_source")
     if library is None:
         return None
+    grouped = [_ARRAY, _INTEGER, _ARRAY, _INTEGER]
+    for code in _CODE_BYTES.values():
+        for unit in _UNIT_BYTES.values():
+            getattr(library, f"rows_units_{unit}_{code}").argtypes = [
+                *(_INTEGER, _ARRAY, *grouped, _INTEGER, _INTEGER, _INTEGER, _ARRAY, _ARRAY, _INTEGER, _ARRAY, _ARRAY)
+            ]
+        spans = [_INTEGER, *grouped, _INTEGER, _ARRAY]
+        getattr(library, f"rows_group_sum_{code}").argtypes = [*spans, _ARRAY, *[_DOUBLE] * 5, _INTEGER, _ARRAY]
+        getattr(library, f"rows_group_count_{code}").argtypes = [*spans, _ARRAY, _ARRAY]
     for name in _CELLS.values():
         getattr(library, name).argtypes = [
             *(_INTEGER, _ARRAY, _INTEGER, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _ARRAY, _INTEGER, _ARRAY)
         ]
+    library.rows_have_nan.argtypes = [_INTEGER, _ARRAY]
     library.rows_count.argtypes = [_INTEGER, _ARRAY, _ARRAY, _INTEGER, _ARRAY]
     library.rows_squares.argtypes = [_INTEGER, _INTEGER, _ARRAY, _ARRAY]
     library.rows_sum.argtypes = [_INTEGER, _ARRAY, _ARRAY, *[_DOUBLE] * 5, _INTEGER, _INTEGER, _ARRAY]

@@ -6,10 +6,11 @@ Rows come in batches that have all rows of their units, so a batch's units are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from yingbi.api.v1.plan_pb2 import Plan, RangeCounts, Statistic, UnitNorms
 
 from enclave_sim.engine.entries import Booleans, Entries, Floats, Numbers, entries_of, sum_at, whole
@@ -51,10 +52,10 @@ _NONE = np.zeros(0, np.int64)
 class Batch:
     """Rows, with all rows of their units, in any order.
 
-    `units` are int64; `inputs` has one for each statistic of the plan.
+    `units` are int32 or int64; `inputs` has one for each statistic of the plan.
     """
 
-    units: Integers
+    units: NDArray[np.signedinteger]
     groups: Groups
     inputs: Sequence[Input]
     is_sorted: bool = False
@@ -66,22 +67,28 @@ class Batch:
         while len(self.units) - start > rows + rows // 2:
             stop = int(np.searchsorted(self.units, self.units[start + rows]))
             if stop > start:
-                yield self._slice(start, stop)
+                yield self._part(slice(start, stop))
             start, rows = (stop, rows) if stop > start else (start, 2 * rows)
-        yield self._slice(start, len(self.units))
+        yield self._part(slice(start, len(self.units)))
 
-    def _slice(self, start: int, stop: int) -> Batch:
+    def of_spans(self, spans: Integers) -> Batch:
+        """The rows in these spans: pairs of where a unit's rows start and stop. Units get numbers from 0."""
+        lengths = spans[:, 1] - spans[:, 0]
+        rows = np.repeat(spans[:, 0] - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+        return replace(self._part(rows), units=np.repeat(np.arange(len(spans)), lengths))
+
+    def _part(self, rows: slice | Integers) -> Batch:
         # Inputs that are one stay one.
-        slices = {id(of_rows): _part(of_rows, start, stop) for of_rows in self.inputs}
-        inputs = [slices[id(of_rows)] for of_rows in self.inputs]
-        return Batch(self.units[start:stop], self.groups.slice(start, stop), inputs, is_sorted=True)
+        parts = {id(of_rows): _part(of_rows, rows) for of_rows in self.inputs}
+        inputs = [parts[id(of_rows)] for of_rows in self.inputs]
+        return Batch(self.units[rows], self.groups.part(rows), inputs, is_sorted=True)
 
 
-def _part(of_rows: Input, start: int, stop: int) -> Input:
+def _part(of_rows: Input, rows: slice | Integers) -> Input:
     if isinstance(of_rows, NormInput):
-        vector = tuple(None if each is None else each[start:stop] for each in of_rows.vector)
-        return NormInput(of_rows.keys[start:stop], vector)
-    return None if of_rows is None else of_rows[start:stop]
+        vector = tuple(None if each is None else each[rows] for each in of_rows.vector)
+        return NormInput(of_rows.keys[rows], vector)
+    return None if of_rows is None else of_rows[rows]
 
 
 class UnitSums:
@@ -123,7 +130,8 @@ class _Clipped:
     def __init__(self, plan: Plan, batch: Batch) -> None:
         self._clipping, self._fraction_bits = plan.clipping, plan.fraction_bits
         self._groups, self._groups_of_rows = groups(plan), batch.groups
-        self._entries: Entries = entries_of(batch.units, batch.groups, self._groups, is_sorted=batch.is_sorted)
+        units = batch.units.astype(np.int64, copy=False)
+        self._entries: Entries = entries_of(units, batch.groups, self._groups, is_sorted=batch.is_sorted)
         self._rows = whole(self._entries.add_up(None))
         squares = self._entries.squares_by_unit(self._rows)
         # ⌈√x⌉ > C just where x > C². Norms of other units are not needed, and left at 0.

@@ -14,8 +14,26 @@ from enclave_sim.privacy.clipping import Integers
 Scalar: TypeAlias = bool | int | float | str | None
 """A value of a row or a plan; a date as days and a timestamp as microseconds since 1970; NULL as None."""
 
-OpenTable: TypeAlias = Callable[[str, Sequence[str]], pa.Table | pa.RecordBatchReader]
-"""(table, columns) to rows sorted by `sealed.schema.UNIT_COLUMN`, fewer than 2^24 of each unit.
+
+class RowGroups(Protocol):
+    """Rows of a stored table in groups that several threads may read at once; no unit's rows are in two of them."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of every group."""
+        ...
+
+    def __len__(self) -> int:
+        """How many groups there are."""
+        ...
+
+    def read(self, group: int, /) -> pa.RecordBatch:
+        """The rows of one group, by units, which are above all of the group before."""
+        ...
+
+
+OpenTable: TypeAlias = Callable[[str, Sequence[str]], pa.Table | RowGroups]
+"""(table, columns) to rows sorted by `sealed.schema.UNIT_COLUMN`, int32 or int64, fewer than 2^24 of each unit.
 
 Strings may be dictionary encoded. Raises LookupError for a column that the table does not have. The reference
 engine takes tables only.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.engine.database import Query
@@ -34,7 +35,7 @@ class QueriedRows:
     def batch(self, tables: Stored) -> Batch:
         """The rows over these tables, in any order; raises EngineError."""
         columns = self.query.run(tables)
-        units, rows = to_numpy(columns[0]), len(columns[0])
+        units, rows = to_numpy(columns[0]).astype(np.int64, copy=False), len(columns[0])
         inputs = Inputs(columns, rows)
         of_statistics = [
             inputs.of(statistic, places) for statistic, places in zip(self._plan.statistics, self._places, strict=True)

@@ -39,7 +39,7 @@ Tables: TypeAlias = Mapping[str, Rows]
 
 def stored(name: str, columns: Sequence[str], open_table: OpenTable) -> Rows:
     """These columns of a table."""
-    table = open_table(name, [UNIT_COLUMN, *columns])
+    table: pa.Table = open_table(name, [UNIT_COLUMN, *columns])
     data = {column: _scalars(table[column]) for column in columns}
     of_units: dict[int, list[Row]] = {}
     for position, unit in enumerate(table[UNIT_COLUMN].to_pylist()):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 from numpy.typing import NDArray
 from yingbi.api.v1.plan_pb2 import ColumnType, Plan
 
 from enclave_sim.engine.plan_reading import Types, tables_read
-from enclave_sim.engine.protocol import EngineError, OpenTable
+from enclave_sim.engine.protocol import EngineError, OpenTable, RowGroups
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 
 PHYSICAL_TYPES: Mapping[ColumnType.ValueType, pa.DataType] = {
@@ -61,6 +63,8 @@ class StoredRows:
 Tables = Mapping[str, TableColumns]
 Stored = Mapping[str, StoredRows]
 """Both by the tables' names in the plan."""
+Load: TypeAlias = Callable[[], Iterator[Stored]]
+"""Reads some rows when it is called, and gives them in parts. For one call, from any thread."""
 
 
 def tables_of(plan: Plan, open_table: OpenTable) -> Tables:
@@ -71,18 +75,50 @@ def tables_of(plan: Plan, open_table: OpenTable) -> Tables:
     }
 
 
-def parts(tables: Tables, open_table: OpenTable, rows: int) -> Iterator[Stored]:
-    """The tables' rows in parts that each have all rows of their units, and about `rows` of the longest table.
+def loads(tables: Tables, open_table: OpenTable, rows: int) -> Iterator[Load]:
+    """What reads the tables' rows, in parts that each have all rows of their units.
 
-    A table that is alone is read as it comes; several are read whole. Raises EngineError where a shard's types
-    are not the plan's.
+    A table that is alone and comes in row groups is read group by group, by whoever calls the load; what else there
+    is, is read whole, and cut into parts of about `rows` of the longest table. Raises EngineError where a shard's
+    types are not the plan's, as loads do, and where a unit's rows are in two groups.
     """
-    if len(tables) > 1:
-        yield from _slices({name: _stored(_whole(name, tables, open_table), tables[name]) for name in tables}, rows)
-        return
-    for name, columns in tables.items():
-        for table in _together(_of_whole_units(_opened(name, columns, open_table)), rows):
-            yield from _slices({name: _stored(table, columns)}, rows)
+    opened = {name: open_table(name, [UNIT_COLUMN, *columns.types]) for name, columns in tables.items()}
+    if len(opened) == 1:
+        for name, groups in opened.items():
+            if not isinstance(groups, pa.Table) and len(groups):
+                read = _GroupReader(name, groups, tables[name], rows)
+                yield from (partial(read, group) for group in range(len(groups)))
+                return
+    whole = {name: _stored(_whole(each), tables[name]) for name, each in opened.items()}
+    for part in _slices(whole, rows):
+        yield partial(iter, (part,))
+
+
+class _GroupReader:
+    """Reads row groups, and sees that none shares a unit with the next: of a unit in both the rest would be clipped
+    as another one's, and it would count for more than the plan allows."""
+
+    def __init__(self, name: str, groups: RowGroups, columns: TableColumns, rows: int) -> None:
+        self._name, self._groups, self._columns, self._rows = name, groups, columns, rows
+        self._lock = threading.Lock()
+        self._spans: dict[int, tuple[int, int]] = {}
+
+    def __call__(self, group: int) -> Iterator[Stored]:
+        """The parts of one row group; may be called by several threads at once, once for each group."""
+        stored = _stored(pa.Table.from_batches([self._groups.read(group)]), self._columns)
+        if len(self._groups) > 1:
+            self._check(group, stored)
+        yield from _slices({self._name: stored}, self._rows)
+
+    def _check(self, group: int, stored: StoredRows) -> None:
+        if not len(stored.units):
+            raise EngineError("a row group has no rows")
+        span = stored.units[0].as_py(), stored.units[-1].as_py()
+        with self._lock:
+            self._spans[group] = span
+            before, after = self._spans.get(group - 1), self._spans.get(group + 1)
+        if (before and before[1] >= span[0]) or (after and span[1] >= after[0]):
+            raise EngineError("row groups share a unit")
 
 
 def _slices(tables: Stored, rows: int) -> Iterator[Stored]:
@@ -97,52 +133,10 @@ def _slices(tables: Stored, rows: int) -> Iterator[Stored]:
     yield {name: table.slice(starts[name], len(table.units)) for name, table in tables.items()}
 
 
-def _whole(name: str, tables: Tables, open_table: OpenTable) -> pa.Table:
-    return pa.concat_tables(_opened(name, tables[name], open_table))
-
-
-def _opened(name: str, columns: TableColumns, open_table: OpenTable) -> Iterator[pa.Table]:
-    opened = open_table(name, [UNIT_COLUMN, *columns.types])
+def _whole(opened: pa.Table | RowGroups) -> pa.Table:
     if isinstance(opened, pa.Table):
-        yield opened
-        return
-    # It may have no batch at all.
-    yield opened.schema.empty_table()
-    for batch in opened:
-        yield pa.Table.from_batches([batch])
-
-
-def _of_whole_units(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, cut between units."""
-    held: pa.Table | None = None
-    for table in tables:
-        if held is None or not held.num_rows:
-            held = table
-            continue
-        if not table.num_rows:
-            continue
-        units, following = held[UNIT_COLUMN], table[UNIT_COLUMN][0].as_py()
-        if units[-1].as_py() != following:
-            yield held
-            held = table
-            continue
-        start = _first_row(units, following)
-        yield held.slice(0, start)
-        held = pa.concat_tables([held.slice(start), table])
-    if held is not None:
-        yield held
-
-
-def _together(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of about so many rows, or more."""
-    waiting: list[pa.Table] = []
-    for table in tables:
-        waiting.append(table)
-        if sum(map(len, waiting)) > rows // 2:
-            yield pa.concat_tables(waiting)
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting)
+        return opened
+    return pa.Table.from_batches([opened.read(group) for group in range(len(opened))], opened.schema)
 
 
 def _stored(table: pa.Table, columns: TableColumns) -> StoredRows:

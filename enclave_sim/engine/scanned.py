@@ -50,7 +50,7 @@ class ScannedRows:
         columns = {name: stored.rows[own] for name, own in self._names.items()}
         computed = self._computed.run(tables, len(units))
         groups = self._groups(columns, computed, len(units))
-        return Batch(units, groups, self._inputs(columns, Inputs(computed, len(units))))
+        return Batch(units, groups, self._inputs(columns, Inputs(computed, len(units))), is_sorted=True)
 
     def _groups(self, columns: _Columns, computed: Sequence[pa.ChunkedArray], rows: int) -> Groups:
         places = iter(self._computed.keys)

@@ -5,16 +5,16 @@ file and, by the prefix, the file's place in the shard: pages cannot be moved wi
 A key encrypts one file only.
 
 Rows are laid out to be read fast, and so that the time this takes does not tell what they are: numbers are not
-compressed beyond Parquet's own dictionaries and run lengths; NULL among float64, which have no NaN, is NaN; of a
-dictionary encoded text column the file has the indices, and its schema's metadata the dictionary. Row groups end
-where a unit does.
+compressed beyond Parquet's own dictionaries and run lengths; units are int32; NULL among float64, which have no NaN,
+is NaN; of a dictionary encoded text column the file has the indices, unsigned and little-endian, in as many bytes as
+they need, and its schema's metadata the dictionary. Row groups end where a unit does.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
+from enclave_sim.sealed.schema import UNIT_COLUMN
+
 KEY_BYTES = 32
-ROW_GROUP_ROWS = 1 << 20
+ROW_GROUP_ROWS = 1 << 19
 _DICTIONARY = "dictionary of "
+_NARROW: Sequence[pa.DataType] = (pa.uint8(), pa.uint16())
+"""Types of indices that Parquet has none of, and that are stored as so many bytes; wider ones are int32."""
 
 
 def write_encrypted(table: pa.Table, path: Path, key: bytes, aad_prefix: bytes) -> None:
@@ -41,6 +45,7 @@ def write_encrypted(table: pa.Table, path: Path, key: bytes, aad_prefix: bytes) 
         rows.schema,
         compression=compression,
         write_statistics=False,
+        use_dictionary=[field.name for field in rows.schema if not pa.types.is_fixed_size_binary(field.type)],
         data_page_version="2.0",
         encryption_properties=properties,
     ) as writer:
@@ -54,36 +59,54 @@ def read_encrypted(path: Path, columns: Sequence[str], key: bytes, aad_prefix: b
     Raises OSError or pa.ArrowException where the file does not decrypt or is no such file, and LookupError
     where it has no such column.
     """
-    with _opened(path, columns, key, aad_prefix) as file:
-        rows = file.read(columns=list(columns)).select(list(columns))
-        return _as_declared(_with_dictionaries(rows, _dictionaries(file.schema_arrow, columns)))
+    rows = EncryptedRows(path, columns, key, aad_prefix)
+    batches = [rows.read(group) for group in range(len(rows))]
+    return _as_declared(pa.Table.from_batches(batches, rows.schema))
 
 
-def stream_encrypted(path: Path, columns: Sequence[str], key: bytes, aad_prefix: bytes) -> Iterator[pa.RecordBatch]:
-    """The same, decrypted as it is asked for, each batch with rows from one row group; the first has none.
+class EncryptedRows:
+    """The named columns of a file, in that order, by row groups, which several threads may read at once.
 
-    As they are laid out: NULL among float64 is NaN, and some texts are dictionary encoded, NULL by an index of its
-    own. Raises what `read_encrypted` does, all but LookupError at any batch.
+    As they are laid out: units are int32, NULL among float64 is NaN, and some texts are dictionary encoded, NULL by
+    an index of its own. No unit is in two row groups. All raise what `read_encrypted` does, LookupError only the
+    constructor.
     """
-    with _opened(path, columns, key, aad_prefix) as file:
-        schema = file.schema_arrow
-        dictionaries = _dictionaries(schema, columns)
-        empty = pa.schema([schema.field(name) for name in columns]).empty_table()
-        yield _one_batch(_with_dictionaries(empty, dictionaries))
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=list(columns), use_threads=False).select(list(columns))
-            if len(rows):
-                yield _one_batch(_with_dictionaries(rows, dictionaries))
 
-
-@contextmanager
-def _opened(path: Path, columns: Sequence[str], key: bytes, aad_prefix: bytes) -> Iterator[pq.ParquetFile]:
-    properties = pe.create_decryption_properties(key, aad_prefix=aad_prefix)
-    with pq.ParquetFile(path, decryption_properties=properties, pre_buffer=False) as file:
-        missing = set(columns).difference(file.schema_arrow.names)
+    def __init__(self, path: Path, columns: Sequence[str], key: bytes, aad_prefix: bytes) -> None:
+        self._path, self._columns, self._key, self._aad_prefix = path, list(columns), key, aad_prefix
+        self._of_thread = threading.local()
+        file = self._file()
+        stored = file.schema_arrow
+        missing = set(columns).difference(stored.names)
         if missing:
             raise LookupError(f"no column {sorted(missing)}")
-        yield file
+        self._groups: int = file.num_row_groups
+        self._dictionaries = _dictionaries(stored, columns)
+        fields = [stored.field(name) for name in columns]
+        self.schema = pa.schema([_coded_field(each, self._dictionaries.get(each.name)) for each in fields])
+
+    def __len__(self) -> int:
+        return self._groups
+
+    def read(self, group: int) -> pa.RecordBatch:
+        """The rows of one row group, decrypted now; no other column is."""
+        rows = self._file().read_row_group(group, columns=self._columns, use_threads=False)
+        columns = []
+        for name in self._columns:
+            chunks = rows[name]
+            # To combine one chunk would copy it.
+            column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+            dictionary = self._dictionaries.get(name)
+            columns.append(column if dictionary is None else _coded(column, dictionary))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _file(self) -> pq.ParquetFile:
+        """This thread's own, as a file's decryption has a state."""
+        if not hasattr(self._of_thread, "file"):
+            properties = pe.create_decryption_properties(self._key, aad_prefix=self._aad_prefix)
+            self._of_thread.file = pq.ParquetFile(self._path, decryption_properties=properties, pre_buffer=False)
+        file: pq.ParquetFile = self._of_thread.file
+        return file
 
 
 def _laid_out(table: pa.Table) -> pa.Table:
@@ -93,7 +116,9 @@ def _laid_out(table: pa.Table) -> pa.Table:
         column = values
         if pa.types.is_dictionary(field.type):
             whole = values.combine_chunks()
-            column, metadata[_DICTIONARY + field.name] = whole.indices, _to_bytes(whole.dictionary)
+            column, metadata[_DICTIONARY + field.name] = _indices(whole), _to_bytes(whole.dictionary)
+        elif place == 0:
+            column = values.cast(pa.int32())
         elif pa.types.is_floating(field.type):
             column = pc.fill_null(values, float("nan"))
         required = place == 0 or column is not values
@@ -109,39 +134,49 @@ def _dictionaries(schema: pa.Schema, columns: Sequence[str]) -> dict[str, pa.Arr
     return {name: _from_bytes(dictionary) for name, dictionary in found.items() if dictionary is not None}
 
 
-def _with_dictionaries(rows: pa.Table, dictionaries: Mapping[str, pa.Array]) -> pa.Table:
-    columns = {}
-    for name in rows.column_names:
-        column = rows[name]
-        if name in dictionaries:
-            column = _coded(column, dictionaries[name])
-        columns[name] = column
-    return pa.table(columns)
+def _index_type(dictionary: pa.Array) -> pa.DataType:
+    """Of indices of a dictionary that is this long."""
+    fitting = (each for each in _NARROW if len(dictionary) <= 1 << each.bit_width)
+    return next(fitting, pa.int32())
 
 
-def _coded(indices: pa.ChunkedArray, dictionary: pa.Array) -> pa.ChunkedArray:
+def _indices(texts: pa.DictionaryArray) -> pa.Array:
+    kind, rows = _index_type(texts.dictionary), len(texts)
+    indices = texts.indices.cast(kind)
+    if kind not in _NARROW:
+        return indices
+    # Without an offset, which buffers do not know of.
+    together = pa.concat_arrays([indices])
+    return pa.Array.from_buffers(pa.binary(kind.bit_width // 8), rows, [None, together.buffers()[1]])
+
+
+def _coded(stored: pa.Array, dictionary: pa.Array) -> pa.DictionaryArray:
+    kind = _index_type(dictionary)
+    if kind in _NARROW:
+        stored = pa.Array.from_buffers(kind, len(stored), [None, stored.buffers()[1]], offset=stored.offset)
     # Not looked through for indices that are out of range: the file is authentic, and was written from such an array.
-    chunks = [pa.DictionaryArray.from_arrays(chunk, dictionary, safe=False) for chunk in indices.chunks]
-    return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
+    return pa.DictionaryArray.from_arrays(stored, dictionary, safe=False)
+
+
+def _coded_field(stored: pa.Field, dictionary: pa.Array | None) -> pa.Field:
+    if dictionary is None:
+        return stored
+    return pa.field(stored.name, pa.dictionary(_index_type(dictionary), pa.string()), nullable=stored.nullable)
 
 
 def _as_declared(table: pa.Table) -> pa.Table:
-    """With NULL for NaN, and texts as they are."""
+    """With NULL for NaN, units as int64, and texts as they are."""
     columns = {}
     for name in table.column_names:
         column = table[name]
-        if pa.types.is_dictionary(column.type):
+        if name == UNIT_COLUMN:
+            column = column.cast(pa.int64())
+        elif pa.types.is_dictionary(column.type):
             column = column.cast(pa.string())
         elif pa.types.is_floating(column.type):
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         columns[name] = column
     return pa.table(columns)
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    # To combine one chunk would copy it.
-    columns = [column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in table.columns]
-    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
 def _to_bytes(dictionary: pa.Array) -> bytes:

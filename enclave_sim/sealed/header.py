@@ -3,7 +3,7 @@
 The file `header` is one line of canonical JSON (sorted keys, no spaces, ASCII) and one line with its
 HMAC-SHA256 in hexadecimal, both ended by a newline:
 
-    {"declaration": base64, "format": 1, "salt": hex,
+    {"declaration": base64, "format": 2, "salt": hex,
      "tables": [{"data_key": hex, "file": name, "name": name, "sha256": hex}, ...]}
 
 `declaration` is the serialized DatasetDeclaration; `tables` are in its order. `data_key` is the table's
@@ -29,7 +29,10 @@ from enclave_sim.sealed.errors import SealedFileError
 
 HEADER_FILE = "header"
 FORMAT = 2
-"""Since 2 texts are no longer than is declared (`preparation`)."""
+"""Of the header and of the files that it names; how these are laid out is said in `encrypted_parquet`.
+
+Since 2 texts are no longer than is declared (`preparation`).
+"""
 SALT_BYTES = 32
 WRAPPING_KEY_BYTES = 32
 _MAC_HEX = 64
@@ -112,7 +115,8 @@ def decode_header(data: bytes, wrapping_key: bytes) -> ShardHeader:
         raise SealedFileError(HEADER_FILE, "was changed, or is under another wrapping key")
     document = json.loads(line)
     if document["format"] != FORMAT:
-        raise SealedFileError(HEADER_FILE, "has a format that this version cannot read")
+        reason = f"is of format {document['format']}, and this version reads format {FORMAT} only"
+        raise SealedFileError(HEADER_FILE, reason)
     return ShardHeader(
         declaration=base64.b64decode(document["declaration"]),
         salt=bytes.fromhex(document["salt"]),

@@ -11,7 +11,7 @@ from yingbi.api.v1.plan_pb2 import ColumnType
 from enclave_sim.plan.schema import is_unit
 
 UNIT_COLUMN = "_yingbi_unit"
-"""Takes the privacy unit's place at rest: int64 codes from 0, dense over the shard, rows sorted by it."""
+"""Takes the privacy unit's place at rest: codes from 0 to below 2^31, dense over the shard, rows sorted by it."""
 
 ARROW_TYPES: Mapping[ColumnType.ValueType, pa.DataType] = {
     ColumnType.COLUMN_TYPE_BOOL: pa.bool_(),

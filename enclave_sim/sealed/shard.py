@@ -22,7 +22,7 @@ from yingbi.api.digests import DECLARATION, digest
 from yingbi.api.problem import Kind
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 
-from enclave_sim.sealed.encrypted_parquet import KEY_BYTES, read_encrypted, stream_encrypted, write_encrypted
+from enclave_sim.sealed.encrypted_parquet import KEY_BYTES, EncryptedRows, read_encrypted, write_encrypted
 from enclave_sim.sealed.errors import IngestError, SealedFileError
 from enclave_sim.sealed.header import (
     HEADER_FILE,
@@ -100,16 +100,30 @@ def open_table(shard_folder: Path, table: str, columns: Sequence[str], wrapping_
         return read_encrypted(shard_folder / sealed.file, columns, key, prefix)
 
 
-def stream_table(shard_folder: Path, table: str, columns: Sequence[str], wrapping_key: bytes) -> pa.RecordBatchReader:
-    """The same as `open_table`, but decrypted as it is read, so that rows need not fit in memory at once.
+class SealedRows:
+    """Columns of a sealed table by row groups, each decrypted when it is read; several threads may read at once."""
 
-    Every check of `open_table` is made before the first row, and decrypting authenticates each page besides:
-    SealedFileError may come with any batch, for a file that changed since.
+    def __init__(self, sealed: SealedTable, rows: EncryptedRows) -> None:
+        self._sealed, self._rows = sealed, rows
+        self.schema: pa.Schema = rows.schema
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, group: int) -> pa.RecordBatch:
+        """One row group's rows; raises SealedFileError, for a file that changed since it was opened."""
+        with _decrypting(self._sealed):
+            return self._rows.read(group)
+
+
+def stream_table(shard_folder: Path, table: str, columns: Sequence[str], wrapping_key: bytes) -> SealedRows:
+    """The same rows as `open_table`, as they are laid out (`EncryptedRows`); they need not fit in memory at once.
+
+    Every check of `open_table` is made before the first row, and decrypting authenticates each page besides.
     """
     sealed, key, prefix = _checked_table(shard_folder, table, wrapping_key)
-    batches = _guarded(sealed, stream_encrypted(shard_folder / sealed.file, columns, key, prefix))
-    first = next(batches)
-    return pa.RecordBatchReader.from_batches(first.schema, batches)
+    with _decrypting(sealed):
+        return SealedRows(sealed, EncryptedRows(shard_folder / sealed.file, columns, key, prefix))
 
 
 def _checked_table(shard_folder: Path, table: str, wrapping_key: bytes) -> tuple[SealedTable, bytes, bytes]:
@@ -119,11 +133,6 @@ def _checked_table(shard_folder: Path, table: str, wrapping_key: bytes) -> tuple
     _check_file(shard_folder / sealed.file, sealed.sha256)
     key = unwrap_data_key(wrapping_key, sealed)
     return sealed, key, aad_prefix(header.salt, header.declaration_digest, table)
-
-
-def _guarded(sealed: SealedTable, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    with _decrypting(sealed):
-        yield from batches
 
 
 @contextmanager

@@ -128,7 +128,8 @@ class Adding:
 
     def contribution(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> list[int]:
         """See `Engine`; for `SUM` alone."""
-        return [self._total(np.clip(open_table("visits", ["x"])["x"].to_numpy(), 0, 1))]
+        visits: pa.Table = open_table("visits", ["x"])
+        return [self._total(np.clip(visits["x"].to_numpy(), 0, 1))]
 
 
 def _wrapping(values: NDArray[np.float64]) -> int:

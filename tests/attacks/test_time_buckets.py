@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
+import pyarrow as pa
 import pytest
 from yingbi.api.problem import Problem
 from yingbi.api.v1.plan_pb2 import Plan
@@ -131,7 +132,8 @@ class SlowOnOne:
 
     def contribution(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> list[int]:
         """See `Engine`."""
-        if VICTIM in open_table("visits", [UNIT_COLUMN])[UNIT_COLUMN].to_pylist():
+        visits: pa.Table = open_table("visits", [UNIT_COLUMN])
+        if VICTIM in visits[UNIT_COLUMN].to_pylist():
             end = time.process_time() + 0.03
             while time.process_time() < end:
                 pass

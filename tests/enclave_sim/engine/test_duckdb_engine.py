@@ -1,6 +1,8 @@
 """DuckDB is locked in, a job can be cancelled, no message carries a value, and no way of running a plan changes it."""
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -29,21 +31,42 @@ TABLE = drawn("unit | k:int64\n0 | 5\n1 | 6\n")
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-def in_batches(case: Case, rows: int) -> OpenTable:
-    """As from a sealed shard: batches of so many rows, texts dictionary encoded in each by itself."""
+@dataclass(frozen=True)
+class Groups:
+    """As from a sealed shard: units are int32, and texts dictionary encoded in each group by itself."""
 
-    def open_table(name: str, columns: Sequence[str]) -> pa.RecordBatchReader:
-        table = case.tables[name].select(list(columns))
-        parts = [_encoded(table.slice(start, rows)) for start in range(0, len(table), rows)] or [_encoded(table)]
-        batches = [batch for part in parts for batch in part.to_batches()]
-        return pa.RecordBatchReader.from_batches(parts[0].schema, batches)
+    groups: Sequence[pa.Table]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.groups[0].schema
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def read(self, group: int, /) -> pa.RecordBatch:
+        columns = [column.combine_chunks() for column in self.groups[group].columns]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def in_groups(case: Case, rows: int) -> OpenTable:
+    """Row groups that end with the unit that has the n-th row."""
+
+    def open_table(name: str, columns: Sequence[str]) -> Groups | pa.Table:
+        table = case.tables[name]
+        units = table[UNIT_COLUMN].to_numpy()
+        starts = sorted({int(np.searchsorted(units, units[row])) for row in range(0, len(units), rows)})
+        bounds = itertools.pairwise([*starts, len(units)])
+        parts = [_encoded(table.slice(start, stop - start)) for start, stop in bounds]
+        return Groups([part.select(list(columns)) for part in parts]) if parts else table.select(list(columns))
 
     return open_table
 
 
 def _encoded(table: pa.Table) -> pa.Table:
     columns = [each.dictionary_encode() if each.type == pa.string() else each for each in table.columns]
-    return pa.table(dict(zip(table.column_names, columns, strict=True)))
+    encoded = pa.table(dict(zip(table.column_names, columns, strict=True)))
+    return encoded.set_column(0, UNIT_COLUMN, encoded[UNIT_COLUMN].cast(pa.int32()))
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
@@ -56,7 +79,7 @@ def test_small_parts_of_a_stream_and_sparse_sums_give_the_same_cells(case: Case,
         if sparse:
             patch.setattr(entries, "_DENSE_ENTRIES", 0)
             patch.setattr(entries, "_DENSE_SHARE", 0)
-        assert DuckDBEngine().contribution(case.asked, in_batches(case, rows + 1)) == expected
+        assert DuckDBEngine().contribution(case.asked, in_groups(case, rows + 1)) == expected
 
 
 @pytest.mark.parametrize("parts", [1, 7])
@@ -88,6 +111,14 @@ def test_sums_do_not_wrap_over_many_parts() -> None:
     for _ in range(21):
         sums.add(np.array([-(2**62)], np.int64))
     assert sums.vector() == [-11 * 2**62]
+
+
+@pytest.mark.parametrize("groups", [[[0, 1], [1, 2]], [[5], [1]], [[1, 3], [2, 4]], [[1], [], [2]]])
+def test_row_groups_that_share_a_unit_are_refused(groups: list[list[int]]) -> None:
+    """Else the rest of one would be clipped as another unit, and it would count for more than the plan allows."""
+    tables = Groups([pa.table({UNIT_COLUMN: pa.array(units, pa.int32())}) for units in groups])
+    with pytest.raises(EngineError, match="row group"):
+        DuckDBEngine().contribution(plan(ROW_COUNT), lambda *_: tables)
 
 
 def test_a_cancelled_job_has_no_contribution(engine: Engine) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from yingbi.api.digests import DECLARATION, digest
 
+from enclave_sim.sealed import header as header_module
 from enclave_sim.sealed import shard as shard_module
 from enclave_sim.sealed.errors import IngestError, SealedFileError
 from enclave_sim.sealed.header import HEADER_FILE
@@ -137,6 +138,18 @@ def test_case_and_space_in_the_header_count_too(sealed: SealedShard) -> None:
     for changed in (original.upper(), original + b"\n", original[:-1], b" " + original, b"", b"{}"):
         path.write_bytes(changed)
         assert refusal(sealed.folder).file == HEADER_FILE
+
+
+def test_a_shard_of_the_format_before_is_refused_by_its_number(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are laid out otherwise: they would not be read for what they are."""
+    with monkeypatch.context() as patch:
+        patch.setattr(header_module, "FORMAT", 1)
+        older = source.seal(tmp_path)
+    with pytest.raises(SealedFileError, match="is of format 1, and this version reads format 2 only") as caught:
+        open_table(older.folder, "visits", ["n"], KEY)
+    assert "add the dataset again" in str(caught.value.hint)
 
 
 def test_a_flip_after_the_first_opening_is_found_as_well(sealed: SealedShard) -> None:

@@ -1,6 +1,8 @@
-"""Rows of a sealed table as they are decrypted: the same as all at once, with the same checks."""
+"""Rows of a sealed table by row groups, as they are decrypted: the same as all at once, with the same checks."""
 
 import math
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,15 @@ from yingbi.api.v1.plan_pb2 import Value
 from enclave_sim.sealed import encrypted_parquet, shard
 from enclave_sim.sealed.errors import SealedFileError
 from enclave_sim.sealed.schema import UNIT_COLUMN
-from enclave_sim.sealed.shard import open_table, stream_table
+from enclave_sim.sealed.shard import SealedRows, open_table, stream_table
 
 from .clinic import CANARY, KEY, Source
 
 COLUMNS = ["ward", UNIT_COLUMN, "n", "x", "well", "day", "at"]
+
+
+def read_all(rows: SealedRows) -> pa.Table:
+    return pa.Table.from_batches([rows.read(group) for group in range(len(rows))], rows.schema)
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +39,17 @@ def test_a_stream_has_the_rows_of_the_table_with_nan_for_null(source: Source, tm
     if declared:
         declare_wards(source)
     sealed = source.seal(tmp_path)
-    streamed = stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all().to_pydict()
+    streamed = read_all(stream_table(sealed.folder, "visits", COLUMNS, KEY)).to_pydict()
     table = open_table(sealed.folder, "visits", COLUMNS, KEY).to_pydict()
     assert len(table["x"]) == 300
     assert [None if math.isnan(x) else x for x in streamed.pop("x")] == table.pop("x")
     assert streamed == table
 
 
-def test_no_unit_is_in_two_batches(source: Source, tmp_path: Path) -> None:
+def test_no_unit_is_in_two_row_groups(source: Source, tmp_path: Path) -> None:
     sealed = source.seal(tmp_path)
-    batches = [batch for batch in stream_table(sealed.folder, "visits", [UNIT_COLUMN], KEY) if len(batch)]
-    units = [set(batch.column(0).to_pylist()) for batch in batches]
+    rows = stream_table(sealed.folder, "visits", [UNIT_COLUMN], KEY)
+    units = [set(rows.read(group).column(0).to_pylist()) for group in range(len(rows))]
     assert len(units) > 5
     assert sum(len(each) for each in units) == len(set().union(*units)) == 50
 
@@ -65,7 +71,7 @@ def test_a_table_without_rows_streams_its_schema(source: Source, tmp_path: Path)
         source.tables[name] = table.schema.empty_table()
     declare_wards(source)
     sealed = source.seal(tmp_path)
-    streamed = stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all()
+    streamed = read_all(stream_table(sealed.folder, "visits", COLUMNS, KEY))
     assert (streamed.num_rows, streamed.column_names) == (0, COLUMNS)
 
 
@@ -91,4 +97,32 @@ def test_a_page_that_changes_after_the_check_does_not_decrypt(
     file.write_bytes(data)
     monkeypatch.setattr(shard, "_check_file", lambda *_: None)
     with pytest.raises(SealedFileError, match="does not decrypt"):
-        stream_table(sealed.folder, "visits", COLUMNS, KEY).read_all()
+        read_all(stream_table(sealed.folder, "visits", COLUMNS, KEY))
+
+
+def test_row_groups_are_read_by_several_threads_and_in_any_order(source: Source, tmp_path: Path) -> None:
+    declare_wards(source)
+    sealed = source.seal(tmp_path)
+    rows = stream_table(sealed.folder, "visits", COLUMNS, KEY)
+    order = [*range(len(rows))][::-1] * 5
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(rows.read, order))
+    expected = [rows.read(group) for group in range(len(rows))]
+    assert len(expected) > 5
+    without_nan = [name for name in COLUMNS if name != "x"]
+    for group, batch in zip(order, read, strict=True):
+        assert batch.select(without_nan).equals(expected[group].select(without_nan))
+
+
+@pytest.mark.parametrize("others", [0, 252, 253, 65_532, 65_533])
+def test_indices_of_any_width_come_back(source: Source, tmp_path: Path, others: int) -> None:
+    """Three texts and NULL are in the rows, beside declared ones: up to 256 and 65,536 fit one byte and two."""
+    declared = [f"w{number}" for number in range(others)]
+    ward = next(column for column in source.declaration.tables[1].columns if column.name == "ward")
+    ward.values.extend([Value(string_value=text) for text in declared])
+    raw = source.tables["visits"]
+    texts = [f"w{others - 1}" if others and row % 2 else raw["ward"][row].as_py() for row in range(len(raw))]
+    source.tables["visits"] = raw.set_column(raw.schema.get_field_index("ward"), "ward", pa.array(texts, pa.string()))
+    sealed = source.seal(tmp_path)
+    found = open_table(sealed.folder, "visits", ["ward"], KEY)["ward"].to_pylist()
+    assert Counter(found) == Counter(texts)
