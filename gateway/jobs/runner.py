@@ -98,8 +98,8 @@ class Runner:
             raise
         except Exception:
             log.exception("job %s failed", record.job)
-            problem = Problem(Kind.FAILED, "internal", "The gateway failed; its log says why.")
-            await self._fail(record, problem, started)
+            unknown = Problem(Kind.FAILED, "internal", "The gateway failed; its log says why.")
+            await self._fail(record, unknown, started)
         finally:
             self._running.pop(record.job, None)
             self._feed.changed(record.job)

@@ -72,7 +72,7 @@ def test_no_texts_of_a_unit_are_longer_than_what_is_known_of_them_before_a_row_i
     for rows in made.rows.of_units.values():
         assert len(rows) <= known.rows
         for name in made.rows.columns:
-            lengths = [len(row[name].encode()) for row in rows if isinstance(row[name], str)]
+            lengths = [len(value.encode()) for row in rows if isinstance(value := row[name], str)]
             text = known.texts.get(name, Text())
             assert max(lengths, default=0) <= text.longest
             assert sum(lengths) <= text.together

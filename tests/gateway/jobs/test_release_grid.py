@@ -109,7 +109,7 @@ def ended_after(
     monkeypatch: pytest.MonkeyPatch,
     failure: BaseException | None = None,
     connects: bool = True,
-    state: str = states.RUNNING,
+    state: Job.State.ValueType = states.RUNNING,
 ) -> tuple[float, Recorded]:
     """When the job of a computation that takes so long is seen to end."""
     clock = Clock()
@@ -122,7 +122,7 @@ def ended_after(
     return when - started, database
 
 
-def job(state: str) -> JobRecord:
+def job(state: Job.State.ValueType) -> JobRecord:
     return JobRecord(
         job="job-1",
         developer="ada",
@@ -148,7 +148,8 @@ def test_neighbours_whose_times_differ_within_a_step_are_released_alike(
     for each in takes:
         with monkeypatch.context() as patch:
             when, database = ended_after(each, patch)
-            assert (when, database.ended[0][0]) == (pytest.approx(point), "_succeed")
+            assert when == pytest.approx(point)
+            assert database.ended[0][0] == "_succeed"
 
 
 FAILURES: dict[str, BaseException] = {
@@ -162,12 +163,12 @@ FAILURES: dict[str, BaseException] = {
 @pytest.mark.parametrize("state", [states.QUEUED, states.RUNNING])
 @pytest.mark.parametrize("code", FAILURES)
 def test_a_failure_after_the_charge_is_told_when_a_release_would_be(
-    code: str, state: str, monkeypatch: pytest.MonkeyPatch
+    code: str, state: Job.State.ValueType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queued job is charged before its nodes are asked; one that is taken up again was charged before."""
     released, _ = ended_after(0.307, monkeypatch)
     failed, database = ended_after(0.341, monkeypatch, FAILURES[code], state=state)
-    assert (failed, released) == (pytest.approx(0.35), pytest.approx(0.35))
+    assert [failed, released] == pytest.approx([0.35, 0.35])
     assert [(how, failure.code) for (how, _), failure in zip(database.ended, database.failures, strict=True)] == [
         ("_fail", code)
     ]
