@@ -24,6 +24,7 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner
 from gateway.jobs.schedule import GROWTH, STEP_SECONDS, next_point
+from gateway.jobs.states import State
 
 seconds = st.floats(0, 100_000)
 
@@ -113,7 +114,7 @@ def ended_after(
     monkeypatch: pytest.MonkeyPatch,
     failure: BaseException | None = None,
     connects: bool = True,
-    state: states.State = states.RUNNING,
+    state: State = states.RUNNING,
 ) -> tuple[float, Recorded]:
     """When the job of a computation that takes so long is seen to end."""
     clock = Clock()
@@ -126,7 +127,7 @@ def ended_after(
     return when - started, database
 
 
-def job(state: states.State) -> JobRecord:
+def job(state: State) -> JobRecord:
     return JobRecord(
         job="job-1",
         developer="ada",
@@ -167,7 +168,7 @@ FAILURES: dict[str, BaseException] = {
 @pytest.mark.parametrize("state", [states.QUEUED, states.RUNNING])
 @pytest.mark.parametrize("code", FAILURES)
 def test_a_failure_after_the_charge_is_told_when_a_release_would_be(
-    code: str, state: states.State, monkeypatch: pytest.MonkeyPatch
+    code: str, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queued job is charged before its nodes are asked; one that is taken up again was charged before."""
     released, _ = ended_after(0.307, monkeypatch)
