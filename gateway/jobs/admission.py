@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration
 from yingbi.api.v1.job_pb2 import (
@@ -48,7 +51,7 @@ from gateway.planning.batch import Batch, plan_batch
 from gateway.planning.notes import clipping_notes
 from gateway.planning.query import Question
 from gateway.planning.stages import stage_notes
-from gateway.storage import catalogue
+from gateway.storage import agreements, catalogue
 from gateway.storage.database import Database
 
 
@@ -60,6 +63,8 @@ class _Known:
     budget: Budget
     # The job that the query names as its first stage.
     first_stage: JobRecord | None
+    # What the query is asked under.
+    agreement: Agreement | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class _Planned:
     dataset: RegisteredDataset
     budget: Budget
     question: Question
+    agreement: Agreement | None
 
     @property
     def plan(self) -> Plan:
@@ -94,17 +100,29 @@ class _PlannedBatch:
     dataset: RegisteredDataset
     budget: Budget
     batch: Batch
+    agreement: Agreement | None
 
     @property
     def parts(self) -> list[_Planned]:
         """Each plan as if it were asked for by itself."""
-        return [_Planned(self.dataset, self.budget, Question(plan)) for plan in self.batch.plans]
+        return [_Planned(self.dataset, self.budget, Question(plan), self.agreement) for plan in self.batch.plans]
 
 
 class Admission:
     """Decides about requests; hands admitted jobs to the runner."""
 
-    def __init__(self, database: Database, nodes: Nodes, runner: Runner, feed: Feed, *, auto_approve: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        nodes: Nodes,
+        runner: Runner,
+        feed: Feed,
+        *,
+        auto_approve: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` tells what agreements' terms are compared with: seconds since 1970."""
+        self._clock = clock
         self._database = database
         self._nodes = nodes
         self._runner = runner
@@ -114,7 +132,8 @@ class Admission:
 
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
-        planned = self._plan(caller, query, await self._database.run(_known, caller, query.dataset, query.first_stage))
+        known = await self._database.run(_known, caller, query, self._clock())
+        planned = self._plan(caller, query, known)
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
         waits = grades.needs_approval(declaration.grade, auto_approve=self._auto_approve)
         return Preview(
@@ -123,6 +142,7 @@ class Admission:
             notes=[*planned.notes, *(_notes(outlook, declaration) if outlook else [])],
             state=states.WAITING if waits else states.PREVIEWED,
             outlook=b"" if outlook is None else encode(outlook),
+            agreement=_id_of(planned.agreement),
         )
 
     async def submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
@@ -131,7 +151,7 @@ class Admission:
         The same request id with the same request is the same job.
         """
         digest = _request_digest(request.query)
-        found = await self._database.run(_look_up, caller, request)
+        found = await self._database.run(_look_up, caller, request, self._clock())
         if isinstance(found, JobRecord):
             return await self._earlier(found, digest)
         known, is_released = found
@@ -154,13 +174,14 @@ class Admission:
 
     async def preview_batch(self, caller: Caller, asked: BatchQuery) -> BatchPreview:
         """The plans of questions that are planned together, their cost, and what is left; raises Problem."""
-        planned = await self._plan_batch(caller, asked)
+        planned = await self._plan_batch(caller, asked, asked.agreement)
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         return batches.preview_of(
             planned.batch,
             planned.dataset.declaration,
             budget=planned.budget,
             state=states.WAITING if waits else states.PREVIEWED,
+            agreement=_id_of(planned.agreement),
         )
 
     async def submit_batch(self, caller: Caller, request: SubmitBatchRequest) -> BatchJobs:
@@ -172,7 +193,8 @@ class Admission:
         earlier = await self._database.run(batches.earlier, caller.name, request_id)
         if earlier:
             return BatchJobs(jobs=[await self._earlier(record, digest) for record in earlier])
-        planned = await self._plan_batch(caller, request.batch)
+        signed = request.batch.agreement or request.plans[0].authorization.agreement
+        planned = await self._plan_batch(caller, request.batch, signed)
         news = _new_jobs(caller, request, planned, digest)
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         if not await self._database.run(_all_released, news):
@@ -194,10 +216,10 @@ class Admission:
         record = await self._database.run(records.get, approval.job)
         _check_approval(caller, signed, approval, record)
         if await self._database.run(records.release, record.plan_hash):
-            record = await self._database.run(_approve_replayed, record)
+            record = await self._database.run(_approve_replayed, record, self._clock())
         else:
             self._nodes.check_connected()
-            record = await self._database.run(_approve, record, signed)
+            record = await self._database.run(_approve, record, signed, self._clock())
             if record.state == states.QUEUED:
                 self._runner.start(record)
         self._feed.changed(record.job)
@@ -217,7 +239,8 @@ class Admission:
 
         def describe(connection: Connection) -> Job:
             declaration = catalogue.find(connection, record.dataset).declaration
-            budget = ledger.budget(connection, declaration, record.organisation)
+            agreement = agreements.find(connection, record.agreement)
+            budget = ledger.budget(connection, declaration, record.organisation, agreement)
             return _described(record, budget, _notes(Plan.FromString(record.plan), declaration))
 
         return await self._database.run(describe)
@@ -250,10 +273,11 @@ class Admission:
             question = self._plans.question(caller, query, dataset, parties, found)
         if question.rho_units > limits.whole(budget):
             raise limits.exceeded(budget, question.rho_units)
-        return _Planned(dataset, budget, question)
+        return _Planned(dataset, budget, question, known.agreement)
 
-    async def _plan_batch(self, caller: Caller, asked: BatchQuery) -> _PlannedBatch:
-        known = await self._database.run(_known, caller, asked.dataset)
+    async def _plan_batch(self, caller: Caller, asked: BatchQuery, agreement: str) -> _PlannedBatch:
+        query = Query(dataset=asked.dataset, agreement=agreement)
+        known = await self._database.run(_known, caller, query, self._clock())
         dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
         parties = len(self._epoch().holders)
@@ -264,7 +288,7 @@ class Admission:
         batch = await asyncio.to_thread(_batch, asked, dataset, parties)
         if batch.rho_units > limits.whole(budget):
             raise limits.exceeded(budget, batch.rho_units)
-        return _PlannedBatch(dataset, budget, batch)
+        return _PlannedBatch(dataset, budget, batch, known.agreement)
 
     async def _start_all(self, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
         admitted = await self._database.run(_admit_all, news, planned, waits)
@@ -302,18 +326,19 @@ def _all_released(connection: Connection, news: list[NewJob]) -> bool:
 
 def _admit_all(connection: Connection, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
     """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
-    before = ledger.budget(connection, planned.dataset.declaration, news[0].organisation)
+    before = ledger.budget(connection, planned.dataset.declaration, news[0].organisation, planned.agreement)
     admitted: list[JobRecord] = []
-    price = 0
+    price = uses = 0
     for new, part in zip(news, planned.parts, strict=True):
         if records.release(connection, new.plan_hash):
             admitted.append(_record(connection, new, part, states.SUCCEEDED)[0])
             continue
-        price += part.charge.rho_units
+        price, uses = price + part.charge.rho_units, uses + 1
         record, _ = _record(connection, new, part, states.WAITING) if waits else _admit(connection, new, part)
         admitted.append(record)
-    if any(record.state == states.REFUSED for record in admitted) or (waits and price > limits.left(before)):
-        raise limits.exceeded(before, price)
+    unpaid = uses > 0 and not limits.holds(before, price, uses)
+    if any(record.state == states.REFUSED for record in admitted) or (waits and unpaid):
+        raise limits.exceeded(before, price, uses)
     return admitted
 
 
@@ -324,57 +349,80 @@ def _notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
 def _check_both_stages_fit(planned: _Planned) -> None:
     """A first stage is of no use to who cannot pay for the second."""
     price = planned.question.rho_units
-    if planned.question.outlook is not None and price > limits.left(planned.budget):
-        raise limits.exceeded(planned.budget, price)
+    if planned.question.outlook is not None and not limits.holds(planned.budget, price, uses=2):
+        raise limits.exceeded(planned.budget, price, uses=2)
 
 
-def _known(connection: Connection, caller: Caller, name: str, first_stage: str = "") -> _Known:
-    dataset = catalogue.find(connection, name)
-    budget = ledger.budget(connection, dataset.declaration, caller.spends_as)
-    return _Known(dataset, budget, records.get(connection, first_stage) if first_stage else None)
+def _known(connection: Connection, caller: Caller, query: Query, now: float) -> _Known:
+    dataset = catalogue.find(connection, query.dataset)
+    declaration, organisation = dataset.declaration, caller.spends_as
+    agreement = agreements.chosen(connection, declaration, organisation, query.agreement, now)
+    budget = ledger.budget(connection, declaration, organisation, agreement)
+    return _Known(dataset, budget, records.get(connection, query.first_stage) if query.first_stage else None, agreement)
 
 
-def _look_up(connection: Connection, caller: Caller, request: SubmitQueryRequest) -> JobRecord | tuple[_Known, bool]:
+def _look_up(
+    connection: Connection, caller: Caller, request: SubmitQueryRequest, now: float
+) -> JobRecord | tuple[_Known, bool]:
     """The job of an earlier request with this id; otherwise what planning needs, and whether there is a release."""
     authorization = request.authorization
     earlier = records.find_request(connection, caller.name, authorization.request_id)
     if earlier is not None:
         return earlier
     is_released = records.release(connection, authorization.plan_hash) is not None
-    return _known(connection, caller, request.query.dataset, request.query.first_stage), is_released
+    query = Query(
+        dataset=request.query.dataset,
+        first_stage=request.query.first_stage,
+        agreement=request.query.agreement or authorization.agreement,
+    )
+    return _known(connection, caller, query, now), is_released
 
 
 def _record(connection: Connection, new: NewJob, planned: _Planned, state: states.State) -> tuple[JobRecord, Budget]:
     """Record a job that is charged nothing now: it waits for approval, or is answered from an earlier release."""
     record = records.create(connection, new, state, replayed=state == states.SUCCEEDED)
-    return record, ledger.budget(connection, planned.dataset.declaration, new.organisation)
+    return record, ledger.budget(connection, planned.dataset.declaration, new.organisation, planned.agreement)
 
 
 def _admit(connection: Connection, new: NewJob, planned: _Planned) -> tuple[JobRecord, Budget]:
     """Charge and queue the job, or record why not: one transaction."""
     catalogue.check_present(connection, planned.dataset)
     declaration = planned.dataset.declaration
-    reserved = ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge)
-    budget = ledger.budget(connection, declaration, new.organisation)
+    reserved = ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge, planned.agreement)
+    budget = ledger.budget(connection, declaration, new.organisation, planned.agreement)
     if reserved:
         return records.create(connection, new, states.QUEUED), budget
     failure = _failure(limits.exceeded(budget, planned.charge.rho_units))
     return records.create(connection, new, states.REFUSED, failure=failure), budget
 
 
-def _approve(connection: Connection, record: JobRecord, signed: SignedApproval) -> JobRecord:
+def _approve(connection: Connection, record: JobRecord, signed: SignedApproval, now: float) -> JobRecord:
     """Charge and queue a waiting job, or refuse it and say why: one transaction."""
     records.set_approval(connection, record.job, signed)
+    if ended := _ended(connection, record, now):
+        return ended
     declaration = catalogue.find(connection, record.dataset).declaration
+    agreement = agreements.find(connection, record.agreement)
     charge = charge_of(Plan.FromString(record.plan))
-    if ledger.reserve(connection, record.job, declaration, record.organisation, charge):
+    if ledger.reserve(connection, record.job, declaration, record.organisation, charge, agreement):
         return records.move(connection, record.job, states.QUEUED)
-    budget = ledger.budget(connection, declaration, record.organisation)
+    budget = ledger.budget(connection, declaration, record.organisation, agreement)
     failure = _failure(limits.exceeded(budget, charge.rho_units))
     return records.move(connection, record.job, states.REFUSED, failure)
 
 
-def _approve_replayed(connection: Connection, record: JobRecord) -> JobRecord:
+def _ended(connection: Connection, record: JobRecord, now: float) -> JobRecord | None:
+    """The waiting job, refused, where its agreement ended while it waited."""
+    try:
+        agreements.check_still_in_force(connection, record.agreement, now)
+    except Problem as problem:
+        return records.move(connection, record.job, states.REFUSED, _failure(problem))
+    return None
+
+
+def _approve_replayed(connection: Connection, record: JobRecord, now: float) -> JobRecord:
+    if ended := _ended(connection, record, now):
+        return ended
     records.set_replayed(connection, record.job)
     return records.move(connection, record.job, states.SUCCEEDED)
 
@@ -395,6 +443,15 @@ def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: _
     signed = digests.is_signed(caller.key, digests.AUTHORIZATION, body, request.signature)
     if not signed or authorization.developer_key != caller.key:
         raise Problem(Kind.NOT_ALLOWED, "bad_signature", "The request is not signed with this caller's key.")
+    if authorization.agreement != _id_of(planned.agreement):
+        raise Problem(
+            Kind.CONFLICT,
+            "agreement_differs",
+            f"The request is signed for {authorization.agreement or 'no agreement'}, and would be under"
+            f" {_id_of(planned.agreement) or 'none'}.",
+            field="agreement",
+            hint="preview and ask again",
+        )
     if not 1 <= len(authorization.request_id) <= 200:
         raise Problem(Kind.MALFORMED, "request_id", "A request id has 1 to 200 characters.", field="request_id")
 
@@ -424,7 +481,12 @@ def _new_job(caller: Caller, request: SubmitQueryRequest, planned: _Planned, dig
         plan_hash=planned.plan_hash,
         authorization=SignedAuthorization(body=body, signature=request.signature),
         registration=planned.dataset.registration,
+        agreement=_id_of(planned.agreement),
     )
+
+
+def _id_of(agreement: Agreement | None) -> str:
+    return "" if agreement is None else agreement.agreement
 
 
 def _described(record: JobRecord, budget: Budget, notes: list[str]) -> Job:

@@ -28,6 +28,7 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes, first_failure
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
+from gateway.storage import agreements
 from gateway.storage.database import Database
 
 log = logging.getLogger("gateway.jobs")
@@ -41,7 +42,9 @@ RECONNECT_SECONDS = 120.0
 class Runner:
     """Runs admitted jobs, several at a time."""
 
-    def __init__(self, database: Database, nodes: Nodes, feed: Feed) -> None:
+    def __init__(self, database: Database, nodes: Nodes, feed: Feed, clock: Callable[[], float] = time.time) -> None:
+        """`clock` tells what agreements' terms are compared with: seconds since 1970."""
+        self._clock = clock
         self._database = database
         self._nodes = nodes
         self._feed = feed
@@ -102,8 +105,8 @@ class Runner:
             self._feed.changed(record.job)
 
     async def _begin(self, record: JobRecord) -> JobRecord:
-        """The charge becomes final here, before any node can unseal data for the plan."""
-        begun = await self._database.run(_begin, record.job)
+        """The charge becomes final here, before any node can unseal data for the plan; raises Problem."""
+        begun = await self._database.run(_begin, record, self._clock())
         self._feed.changed(record.job)
         return begun
 
@@ -178,9 +181,11 @@ def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:
     return {names[(first + step) % len(names)] for step in range(threshold)}
 
 
-def _begin(connection: Connection, job: str) -> JobRecord:
-    ledger.spend(connection, job)
-    return records.move(connection, job, states.RUNNING)
+def _begin(connection: Connection, record: JobRecord, now: float) -> JobRecord:
+    """A job may have waited for nodes, or for a gateway that was down, beyond the end of its agreement."""
+    agreements.check_still_in_force(connection, record.agreement, now)
+    ledger.spend(connection, record.job)
+    return records.move(connection, record.job, states.RUNNING)
 
 
 def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> None:
