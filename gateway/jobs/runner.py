@@ -42,9 +42,11 @@ RECONNECT_SECONDS = 120.0
 class Runner:
     """Runs admitted jobs, several at a time."""
 
-    def __init__(self, database: Database, nodes: Nodes, feed: Feed, clock: Callable[[], float] = time.time) -> None:
-        """`clock` tells what agreements' terms are compared with: seconds since 1970."""
-        self._clock = clock
+    def __init__(
+        self, database: Database, nodes: Nodes, feed: Feed, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        """`wall_clock` tells what agreements' terms are compared with: seconds since 1970."""
+        self._wall_clock = wall_clock
         self._database = database
         self._nodes = nodes
         self._feed = feed
@@ -106,7 +108,7 @@ class Runner:
 
     async def _begin(self, record: JobRecord) -> JobRecord:
         """The charge becomes final here, before any node can unseal data for the plan; raises Problem."""
-        begun = await self._database.run(_begin, record, self._clock())
+        begun = await self._database.run(_begin, record, self._wall_clock())
         self._feed.changed(record.job)
         return begun
 
