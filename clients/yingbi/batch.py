@@ -25,7 +25,15 @@ from yingbi.api.views import viewed
 from yingbi.budget import Budget
 from yingbi.display import answer_rows, average_sentences, forecast_rows, plain_table
 from yingbi.jobs import Answer, Job, Progress
-from yingbi.query import Query, authorize, check_parameters, check_price, forecast_json, not_what_was_asked
+from yingbi.query import (
+    Query,
+    authorize,
+    check_agreement,
+    check_parameters,
+    check_price,
+    forecast_json,
+    not_what_was_asked,
+)
 from yingbi.transport import Gateway
 
 
@@ -335,6 +343,7 @@ def _cancelled(job: Job) -> Job:
 
 def _check(preview: BatchPreview, asked: job_pb2.BatchQuery) -> None:
     """A gateway plans; whoever pays checks that all of it is theirs, at the price they named for all of it."""
+    check_agreement(asked.agreement, preview.message.agreement)
     plans, questions = preview.plans, preview.message.questions
     if len(questions) != len(asked.sql):
         raise not_what_was_asked(f"is for {len(questions)} questions, not {len(asked.sql)}")

@@ -14,11 +14,17 @@ from client_gateway import FakeGateway, serving  # type: ignore[import-not-found
 from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.agreement_pb2 import Agreement, RegisteredAgreement
 from yingbi.api.v1.dataset_pb2 import AgreementBudget as Message
 from yingbi.api.v1.dataset_pb2 import Budget as BudgetMessage
 from yingbi.budget import Budget
 from yingbi.cli.main import main
+
+from tests.clients.test_client_batch import COUNT, OTHER
+from tests.clients.test_client_batch import MadeUpGateway as BatchGateway
+from tests.clients.test_client_stages import MadeUpGateway as StagedGateway
+from tests.clients.test_client_stages import question
 
 SQL = "SELECT sex, COUNT(*) AS n FROM patients GROUP BY sex"
 ASK = ["sql", "clinic", SQL, "--epsilon", "1"]
@@ -100,6 +106,61 @@ def test_a_preview_under_another_agreement_than_the_named_one_is_not_signed(gate
         zone.dataset("clinic").sql(SQL, agreement="falls").run(epsilon=1, progress=False)
     assert (caught.value.kind, caught.value.code) == (Kind.BAD_EVIDENCE, "plan_differs")
     assert gateway.signed == []
+
+
+class TwoStages(StagedGateway):
+    """Says of each preview in turn which agreement it is under."""
+
+    def __init__(self, *under: str) -> None:
+        super().__init__()
+        self.under, self.named = list(under), list[str]()
+
+    def preview_query(self, query: job_pb2.Query) -> job_pb2.Preview:
+        preview = super().preview_query(query)
+        self.named.append(query.agreement)
+        preview.agreement = self.under[min(len(self.named), len(self.under)) - 1]
+        return preview
+
+
+def test_both_stages_of_a_question_are_under_one_agreement() -> None:
+    gateway = TwoStages("falls")
+    question(gateway).run(1.0)
+    assert {each.authorization.agreement for each in gateway.requests} == {"falls"}
+    assert (gateway.named[0], gateway.named[-1]) == ("", "falls")
+
+
+def test_a_second_stage_under_another_agreement_is_not_asked() -> None:
+    """Previewed, planned at the submission, and previewed again: the third is the second stage's."""
+    gateway = TwoStages("falls", "falls", "burns")
+    with pytest.raises(Problem) as caught:
+        question(gateway).run(1.0)
+    assert caught.value.code == "plan_differs"
+    assert [each.authorization.agreement for each in gateway.requests] == ["falls"]
+
+
+class Together(BatchGateway):
+    """Says that every batch is under `falls`."""
+
+    def preview_batch(self, asked: job_pb2.BatchQuery) -> job_pb2.BatchPreview:
+        preview = super().preview_batch(asked)
+        preview.agreement = "falls"
+        return preview
+
+
+@pytest.mark.parametrize("named", ["", "falls", "burns"])
+def test_every_plan_of_a_batch_is_signed_for_its_agreement(named: str) -> None:
+    gateway = Together()
+    queries = [yingbi.Query("clinic", sql, gateway, agreement=named) for sql in (COUNT, OTHER)]  # type: ignore[arg-type]
+    batch = yingbi.Batch(tuple(queries), gateway)  # type: ignore[arg-type]
+    if named == "burns":
+        with pytest.raises(Problem, match="not under burns"):
+            batch.submit(1.0)
+        assert gateway.requests == []
+        return
+    batch.submit(1.0)
+    (request,) = gateway.requests
+    assert request.batch.agreement == named
+    assert [plan.authorization.agreement for plan in request.plans] == ["falls", "falls"]
 
 
 def test_questions_of_a_batch_are_under_one_agreement(gateway: FakeGateway) -> None:
