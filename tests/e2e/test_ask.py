@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from yingbi import connect
+from yingbi.api.problem import Problem
 
 from tests.zones import VISITS, Zone, visits, write_dataset
 
@@ -272,6 +274,8 @@ def test_a_dataset_is_asked_under_an_agreement_as_often_as_it_says(zone: Zone, t
         (tmp_path / f"{name}.yaml").write_text(AGREEMENT.format(name=name, starts=starts, uses=uses))
         added = zone.fetch("agreement", "add", tmp_path / f"{name}.yaml")
         assert (added["agreement"], added["budget"]["max_uses"]) == (name, uses)
+    with connect(folder=zone.root) as developer, pytest.raises(Problem, match="needs the role operator"):
+        developer.add_agreement(tmp_path / "once.yaml")
     preview = zone.fetch(*ask, "--preview")
     assert (preview["budget"]["agreement"]["agreement"], preview["budget"]["agreement"]["uses"]) == ("once", 0)
     assert zone.problem(3, *ask, "--agreement", "later")["code"] == "agreement_not_begun"
