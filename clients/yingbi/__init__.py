@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from yingbi.agreements import Agreement
     from yingbi.api.problem import Problem
     from yingbi.batch import Batch
     from yingbi.jobs import Answer, Job
@@ -21,9 +22,22 @@ if TYPE_CHECKING:
     from yingbi.receipt import Receipt
     from yingbi.zone import Dataset, Zone, connect
 
-__all__ = ["Answer", "Batch", "Dataset", "Job", "Preview", "Problem", "Query", "Receipt", "Zone", "connect"]
+__all__ = [
+    "Agreement",
+    "Answer",
+    "Batch",
+    "Dataset",
+    "Job",
+    "Preview",
+    "Problem",
+    "Query",
+    "Receipt",
+    "Zone",
+    "connect",
+]
 
 _HOMES = {
+    "Agreement": "yingbi.agreements",
     "Answer": "yingbi.jobs",
     "Batch": "yingbi.batch",
     "Dataset": "yingbi.zone",

@@ -25,7 +25,15 @@ from yingbi.api.views import viewed
 from yingbi.budget import Budget
 from yingbi.display import answer_rows, average_sentences, forecast_rows, plain_table
 from yingbi.jobs import Answer, Job, Progress
-from yingbi.query import Query, authorize, check_parameters, check_price, forecast_json, not_what_was_asked
+from yingbi.query import (
+    Query,
+    authorize,
+    check_agreement,
+    check_parameters,
+    check_price,
+    forecast_json,
+    not_what_was_asked,
+)
 from yingbi.transport import Gateway
 
 
@@ -78,7 +86,7 @@ class BatchPreview:
     @property
     def excess(self) -> str:
         """That the price is more than is left, in words; empty where it is not."""
-        return self.budget.excess_words(self.rho_units)
+        return self.budget.excess_words(self.rho_units, len(self.plans))
 
     def questions_of(self, plan: int) -> list[int]:
         """Which questions a plan is for, by their places in the batch."""
@@ -205,6 +213,8 @@ class Batch:
             raise _unfit("A batch has no question.", "name some: zone.batch([dataset.sql(...), ...])")
         if len({query.dataset for query in self.queries}) > 1:
             raise _unfit("The questions of a batch are about several datasets.", "make one batch for each dataset")
+        if len({query.agreement for query in self.queries}) > 1:
+            raise _unfit("The questions of a batch are under several agreements.", "make one batch for each agreement")
         if any(query.bounds != "declared" for query in self.queries):
             raise _unfit("Questions of a batch have no first stage, which bounds='auto' needs.", "ask it by itself")
         if any(query.lookups for query in self.queries):
@@ -263,7 +273,14 @@ class Batch:
         hashes = [digests.digest(digests.PLAN, plan) for plan in preview.message.plans]
         set_of_plans = digests.digest_all(digests.BATCH, hashes)
         signed = [
-            authorize(token, plan, f"{request_id}/{number}", batch=request_id, batch_digest=set_of_plans)
+            authorize(
+                token,
+                plan,
+                f"{request_id}/{number}",
+                preview.message.agreement,
+                batch=request_id,
+                batch_digest=set_of_plans,
+            )
             for number, plan in enumerate(preview.message.plans, 1)
         ]
         plans = [job_pb2.AuthorizedPlan(authorization=body, signature=signature) for body, signature in signed]
@@ -280,7 +297,10 @@ class Batch:
 
     def _message(self, epsilon: float, delta: float | None) -> job_pb2.BatchQuery:
         sql = [query.sql for query in self.queries]
-        return job_pb2.BatchQuery(dataset=self.queries[0].dataset, sql=sql, epsilon=epsilon, delta=delta)
+        first = self.queries[0]
+        return job_pb2.BatchQuery(
+            dataset=first.dataset, sql=sql, epsilon=epsilon, delta=delta, agreement=first.agreement
+        )
 
 
 def answers_json(answers: list[Answer]) -> dict[str, object]:
@@ -323,6 +343,7 @@ def _cancelled(job: Job) -> Job:
 
 def _check(preview: BatchPreview, asked: job_pb2.BatchQuery) -> None:
     """A gateway plans; whoever pays checks that all of it is theirs, at the price they named for all of it."""
+    check_agreement(asked.agreement, preview.message.agreement)
     plans, questions = preview.plans, preview.message.questions
     if len(questions) != len(asked.sql):
         raise not_what_was_asked(f"is for {len(questions)} questions, not {len(asked.sql)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Context, Decimal
 
 from yingbi.api import zcdp
@@ -27,6 +28,63 @@ class Share:
 
 
 @dataclass(frozen=True)
+class AgreementBudget:
+    """What may be spent under an agreement, as epsilon at its own delta, and how often."""
+
+    message: dataset_pb2.AgreementBudget
+
+    @property
+    def agreement(self) -> str:
+        """The agreement's id."""
+        return self.message.agreement
+
+    @property
+    def left(self) -> int:
+        """In units of 10^-12 of rho."""
+        return max(self.message.limit_rho_units - self.message.spent_rho_units, 0)
+
+    @property
+    def spent_epsilon(self) -> float:
+        return zcdp.asked_epsilon(self.message.spent_rho_units, self.message.delta)
+
+    @property
+    def remaining_epsilon(self) -> float:
+        return zcdp.asked_epsilon(self.left, self.message.delta)
+
+    @property
+    def uses_left(self) -> int | None:
+        """How many more jobs; None where nothing limits them."""
+        return self.message.max_uses - self.message.uses if self.message.HasField("max_uses") else None
+
+    @property
+    def expires(self) -> datetime:
+        """From then on nothing can be asked under it."""
+        return self.message.expires.ToDatetime(tzinfo=UTC)
+
+    def allows(self, uses: int) -> bool:
+        """Whether so many more jobs can be charged."""
+        return self.uses_left is None or uses <= self.uses_left
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "agreement": self.agreement,
+            "epsilon": self.message.epsilon,
+            "spent_epsilon": self.spent_epsilon,
+            "remaining_epsilon": self.remaining_epsilon,
+            "delta": self.message.delta,
+            "uses": self.message.uses,
+            "max_uses": self.message.max_uses if self.message.HasField("max_uses") else None,
+            "expires": self.expires.isoformat(),
+        }
+
+    def __str__(self) -> str:
+        words = f"{self.spent_epsilon:.3g} of {self.message.epsilon:g} spent, {self.remaining_epsilon:.3g} left"
+        if self.uses_left is not None:
+            words += f", {self.uses_left:,} of {self.message.max_uses:,} uses left"
+        return f"agreement {self.agreement}: {words}"
+
+
+@dataclass(frozen=True)
 class Budget:
     """A budget of zero-concentrated differential privacy, in units of 10^-12 of rho, shown as epsilon.
 
@@ -41,6 +99,8 @@ class Budget:
     shared: Share | None = None
     # What the caller's organisation may spend on the dataset, where that is limited.
     own: Share | None = None
+    # That of the agreement that a request is under.
+    agreement: AgreementBudget | None = None
 
     @classmethod
     def of(cls, message: dataset_pb2.Budget) -> Budget:
@@ -56,6 +116,7 @@ class Budget:
             Share(own.organisation, own.limit_rho_units, own.spent_rho_units)
             if message.HasField("organisation")
             else None,
+            AgreementBudget(message.agreement) if message.HasField("agreement") else None,
         )
 
     @property
@@ -70,7 +131,7 @@ class Budget:
     @property
     def can_be_charged(self) -> int:
         """What every account still holds."""
-        return min([self.left, *(share.left for share in (self.shared, self.own) if share)])
+        return min([self.left, *(share.left for share in (self.shared, self.own, self.agreement) if share)])
 
     @property
     def dataset_remaining_epsilon(self) -> float:
@@ -79,11 +140,14 @@ class Budget:
 
     @property
     def remaining_epsilon(self) -> float:
-        """What can still be asked for: never more than the namespace and the organisation have left."""
+        """What can still be asked for: never more than namespace, organisation and agreement have left."""
         return self._epsilon_of(self.can_be_charged)
 
-    def excess_words(self, rho_units: int) -> str:
-        """Of a price: empty where it can be paid, else that it cannot, and what could be asked."""
+    def excess_words(self, rho_units: int, uses: int = 1) -> str:
+        """Of a price for so many jobs: empty where it can be paid, else that it cannot, and what could be asked."""
+        if self.agreement is not None and not self.agreement.allows(uses):
+            few = f"has {self.agreement.uses_left} of the {uses} uses that it takes" if uses > 1 else "has no use left"
+            return f"more than is left: agreement {self.agreement.agreement} {few}"
         if rho_units <= self.can_be_charged:
             return ""
         most = _rounded_down(self.remaining_epsilon)
@@ -107,13 +171,15 @@ class Budget:
             "delta": self.delta,
             **({"namespace": self.namespace} if self.namespace else {}),
             **({"organisation": self.organisation} if self.organisation else {}),
+            **({"agreement": self.agreement.to_json()} if self.agreement else {}),
         }
 
     def __str__(self) -> str:
         spent, left = self.spent_epsilon, self.dataset_remaining_epsilon
         words = f"budget: ε {spent:.3g} of {self.epsilon:g} spent, ε {left:.3g} left (δ = {self.delta:g})"
         shared = f"unit namespace {self.shared.owner}" if self.shared else ""
-        return words + self._words(shared, self.shared) + self._words("your organisation", self.own)
+        words += self._words(shared, self.shared) + self._words("your organisation", self.own)
+        return f"{words}; {self.agreement}" if self.agreement else words
 
     def left_words(self) -> str:
         """`94.7 of 100`, and the same of the other accounts that a charge is against."""

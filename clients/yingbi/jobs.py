@@ -186,6 +186,7 @@ class Job:
             "created": self.created.isoformat() if self.created else None,
             "request_id": message.request_id,
             "developer": message.developer or None,
+            **({"agreement": message.agreement} if message.agreement else {}),
             "progress": message.progress or None,
             "replayed": message.replayed,
             "failure": {"code": failure.code, "message": failure.message, "hint": failure.hint or None}

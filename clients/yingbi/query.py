@@ -108,7 +108,7 @@ class Preview:
     @property
     def excess(self) -> str:
         """That the price is more than is left, in words; empty where it is not."""
-        return self.budget.excess_words(self.rho_units)
+        return self.budget.excess_words(self.rho_units, len(self._plans))
 
     def to_json(self) -> dict[str, object]:
         plan = self.plan
@@ -168,6 +168,8 @@ class Query:
     """Public tables that the SQL may join with; see `lookups.look_up_tables`."""
     lookup_files: Mapping[str, Path] = field(default_factory=dict, repr=False, compare=False)
     """Where those of CSV files come from, by name: for messages."""
+    agreement: str = ""
+    """The agreement to ask under; empty: none, or the only one where the dataset requires one."""
 
     def __post_init__(self) -> None:
         if self.bounds not in ("declared", "auto"):
@@ -235,6 +237,8 @@ class Query:
         first = self._submit(preview, question, request_id + stages.REQUEST_SUFFIX)
         first = _finished(first.wait(progress) if wait else _soon(first), preview, request_id)
         question.first_stage = first.id
+        # Both stages are asked under one agreement.
+        question.agreement = preview.message.agreement
         second = self._preview(question, first)
         return replace(self._submit(second, question, request_id, first), first_stage=first)
 
@@ -245,6 +249,7 @@ class Query:
             preview = Preview(self.gateway.preview_query(question))
         except Problem as problem:
             raise with_lines(problem, self.lookup_files) from None
+        check_agreement(question.agreement, preview.message.agreement)
         _check_plan(preview, self.dataset, question.epsilon, delta)
         if first is not None:
             _check_second_stage(preview, first)
@@ -262,21 +267,29 @@ class Query:
         return self._sign_and_submit(again, question, request_id)
 
     def _sign_and_submit(self, preview: Preview, question: job_pb2.Query, request_id: str) -> Job:
-        authorization, signature = authorize(self.gateway.profile.token, preview.message.plan, request_id)
+        authorization, signature = authorize(
+            self.gateway.profile.token, preview.message.plan, request_id, preview.message.agreement
+        )
         request = job_pb2.SubmitQueryRequest(query=question, authorization=authorization, signature=signature)
         return Job(self.gateway.submit_query(request), self.gateway)
 
     def _message(self, epsilon: float, delta: float | None) -> job_pb2.Query:
         auto = self.bounds == "auto"
         return job_pb2.Query(
-            dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta, auto_bounds=auto, lookups=self.lookups
+            dataset=self.dataset,
+            sql=self.sql,
+            epsilon=epsilon,
+            delta=delta,
+            auto_bounds=auto,
+            lookups=self.lookups,
+            agreement=self.agreement,
         )
 
 
 def authorize(
-    token: str, plan: bytes, request_id: str, *, batch: str = "", batch_digest: bytes = b""
+    token: str, plan: bytes, request_id: str, agreement: str = "", *, batch: str = "", batch_digest: bytes = b""
 ) -> tuple[job_pb2.Authorization, bytes]:
-    """A developer's authorization of exactly this plan at its price, and its signature.
+    """A developer's authorization of exactly this plan at its price, under this agreement, and its signature.
 
     A plan of a batch has the batch's own request id and the digest of its plans, or one set of them could be mixed
     with another that was signed for the same batch.
@@ -291,6 +304,7 @@ def authorize(
         developer_key=key.public_key().public_bytes_raw(),
         batch=batch,
         batch_digest=batch_digest,
+        agreement=agreement,
     )
     body = authorization.SerializeToString(deterministic=True)
     return authorization, digests.sign(key, digests.AUTHORIZATION, body)
@@ -348,6 +362,12 @@ def check_parameters(epsilon: float, delta: float | None) -> None:
         raise Problem(
             Kind.MALFORMED, error.field, message[:1].upper() + message[1:] + ".", field=error.field
         ) from error
+
+
+def check_agreement(named: str, found: str) -> None:
+    """Refuse a preview under another agreement than the one that was named; where none was, the gateway says which."""
+    if named and found != named:
+        raise not_what_was_asked(f"is under {found or 'no agreement'}, not under {named}")
 
 
 def _check_plan(preview: Preview, dataset: str, epsilon: float, delta: float | None) -> None:

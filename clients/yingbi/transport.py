@@ -15,7 +15,14 @@ from grpc_status import rpc_status
 
 from yingbi.api import credentials
 from yingbi.api.problem import Kind, Problem, kind_of_status
-from yingbi.api.v1 import dataset_pb2, dataset_pb2_grpc, job_pb2, job_pb2_grpc
+from yingbi.api.v1 import (
+    agreement_pb2,
+    agreement_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+)
 from yingbi.profile import Profile
 
 Request = TypeVar("Request")
@@ -36,6 +43,7 @@ class Gateway:
         self._channel = _channel(self.address, profile.ca_pem)
         self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
+        self._agreements = agreement_pb2_grpc.AgreementServiceStub(self._channel)
 
     def __enter__(self) -> Gateway:
         return self
@@ -54,6 +62,17 @@ class Gateway:
 
     def get_dataset(self, name: str) -> dataset_pb2.Dataset:
         return self._call(self._datasets.GetDataset, dataset_pb2.GetDatasetRequest(dataset=name))
+
+    def register_agreement(self, file: str, document: bytes) -> agreement_pb2.RegisteredAgreement:
+        request = agreement_pb2.RegisterAgreementRequest(file=file, document=document)
+        return self._call(self._agreements.RegisterAgreement, request)
+
+    def list_agreements(self, dataset: str = "") -> list[agreement_pb2.RegisteredAgreement]:
+        answer = self._call(self._agreements.ListAgreements, agreement_pb2.ListAgreementsRequest(dataset=dataset))
+        return list(answer.agreements)
+
+    def get_agreement(self, name: str) -> agreement_pb2.RegisteredAgreement:
+        return self._call(self._agreements.GetAgreement, agreement_pb2.GetAgreementRequest(agreement=name))
 
     def preview_query(self, query: job_pb2.Query) -> job_pb2.Preview:
         return self._call(self._jobs.PreviewQuery, job_pb2.PreviewQueryRequest(query=query))

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from yingbi import profile
+from yingbi.agreements import Agreement, document_of
 from yingbi.answer import to_json, to_python
 from yingbi.api.v1 import dataset_pb2, plan_pb2
 from yingbi.batch import Batch
@@ -77,6 +78,18 @@ class Zone:
         """Questions to one dataset that are planned together and asked at one price; nothing is asked yet."""
         return Batch(tuple(queries), self._gateway)
 
+    def agreements(self, dataset: str = "") -> list[Agreement]:
+        """Those of the caller's organisation, about one dataset or all; an operator sees everybody's."""
+        return [Agreement(message) for message in self._gateway.list_agreements(dataset)]
+
+    def agreement(self, name: str) -> Agreement:
+        return Agreement(self._gateway.get_agreement(name))
+
+    def add_agreement(self, file: str | Path) -> Agreement:
+        """Register the agreement that a YAML or JSON file describes, as an operator."""
+        path = Path(file)
+        return Agreement(self._gateway.register_agreement(path.name, document_of(path)))
+
     def jobs(self) -> list[Job]:
         """The caller's jobs; an operator sees everybody's."""
         return [Job(message, self._gateway) for message in self._gateway.list_jobs()]
@@ -119,19 +132,28 @@ class Dataset:
         """As it was when the dataset was fetched."""
         return Budget.of(self.message.budget)
 
-    def sql(self, text: str, bounds: Bounds = "declared", *, lookups: Mapping[str, Rows] | None = None) -> Query:
+    def sql(
+        self,
+        text: str,
+        bounds: Bounds = "declared",
+        *,
+        lookups: Mapping[str, Rows] | None = None,
+        agreement: str | None = None,
+    ) -> Query:
         """A question; nothing is asked yet.
 
         Args:
             bounds: "auto" finds the clipping bound privately, in a first stage, for a twentieth of the price.
             lookups: public tables by the names that the SQL joins them by: a frame, a list of dictionaries, or the
                 path of a CSV file. They are sent in the clear, and what is used of them is in the receipt.
+            agreement: the id of the agreement to ask under. Where the dataset requires one, your organisation's only
+                one need not be named.
 
         Raises:
             Problem: a look-up is no table of values.
         """
         given = lookups or {}
-        return Query(self.name, text, self.gateway, bounds, look_up_tables(given), files_of(given))
+        return Query(self.name, text, self.gateway, bounds, look_up_tables(given), files_of(given), agreement or "")
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
         """Made-up rows of the same schema, for trying things out: from the declaration alone, never from data.
@@ -158,6 +180,7 @@ class Dataset:
             "unit_namespace": declared.unit_namespace or self.name,
             "max_units": declared.max_units,
             "units_disjoint": declared.units_disjoint,
+            "agreements_required": declared.agreements_required,
             "curious_providers": declared.curious_providers,
             "version": self.version,
             **({"needs_adding_again": True} if self.needs_adding_again else {}),

@@ -6,10 +6,9 @@ The file's form is checked here, with the line of every mistake; what a dataset 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from yingbi.api.problem import nearest
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
@@ -27,7 +26,17 @@ from enclave_sim.plan import values
 from enclave_sim.plan.schema import DeclarationError
 from enclave_sim.privacy.gaussian import MAX_PARTIES
 from gateway.governance.declarations import check_declared
-from gateway.governance.yaml_tree import Entry, child_path, read_tree
+from gateway.governance.yaml_fields import check_keys as _check_keys
+from gateway.governance.yaml_fields import entry_at as _entry_at
+from gateway.governance.yaml_fields import mapping as _mapping
+from gateway.governance.yaml_fields import member as _member
+from gateway.governance.yaml_fields import optional as _optional
+from gateway.governance.yaml_fields import real as _real
+from gateway.governance.yaml_fields import shown as _shown
+from gateway.governance.yaml_fields import text as _text
+from gateway.governance.yaml_fields import truth as _truth
+from gateway.governance.yaml_fields import whole as _whole
+from gateway.governance.yaml_tree import Entry, read_tree
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -43,6 +52,7 @@ _DATASET_KEYS = (
     "units_disjoint",
     "curious_providers",
     "budget",
+    "agreements_required",
     "tables",
 )
 _TITLE_KEYS = ("en", "zh")
@@ -53,8 +63,6 @@ _COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required", "constan
 _TYPES = {name: column_type for column_type, name in values.TYPE_NAMES.items()}
 _MAX_WHOLE = 2**63 - 1
 _MAX_LENGTH = 2**32 - 1
-
-_Content = TypeVar("_Content")
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ def _dataset(root: Entry) -> DatasetDeclaration:
         budget_epsilon=_real(_member(budget, "epsilon")),
         budget_delta=_real(_member(budget, "delta")),
         budget_each_organisation_epsilon=_optional(budget, "each_organisation", _each_organisation),
+        agreements_required=_optional(root, "agreements_required", _truth) or False,
         tables=[_table(name, entry) for name, entry in _mapping(_member(root, "tables")).items()],
     )
 
@@ -223,87 +232,3 @@ def _data_file(entry: Entry, folder: Path) -> Path:
     if not found:
         raise entry.problem(f"there is no file {_shown(name)} in {folder}", "Paths are relative to the YAML file.")
     return path.resolve()
-
-
-def _check_keys(entry: Entry, known: tuple[str, ...]) -> None:
-    for key, part in _mapping(entry).items():
-        if key not in known:
-            near = nearest(key, list(known))
-            hint = f"Did you mean {near}?" if near else None
-            raise part.problem(f"the key is not known; accepted are {', '.join(known)}", hint)
-
-
-def _member(entry: Entry, key: str) -> Entry:
-    members = _mapping(entry)
-    if key not in members:
-        raise entry.missing(key, "the key is missing")
-    return members[key]
-
-
-def _optional(entry: Entry, key: str, read: Callable[[Entry], _Content]) -> _Content | None:
-    member = _mapping(entry).get(key)
-    return None if member is None else read(member)
-
-
-def _mapping(entry: Entry) -> dict[str, Entry]:
-    if not isinstance(entry.content, dict):
-        raise entry.problem(f"must be keys with values, not {_shown(entry.content)}")
-    return entry.content
-
-
-def _text(entry: Entry) -> str:
-    if not isinstance(entry.content, str):
-        is_scalar = entry.content is not None and not isinstance(entry.content, dict | list)
-        hint = "Write it in quotes." if is_scalar else None
-        raise entry.problem(f"must be a string, not {_shown(entry.content)}", hint)
-    return entry.content
-
-
-def _whole(entry: Entry, most: int) -> int:
-    content = entry.content
-    if isinstance(content, bool) or not isinstance(content, int):
-        raise entry.problem(f"must be a whole number, not {_shown(content)}")
-    if not 0 <= content <= most:
-        raise entry.problem(f"must be a whole number up to {most:,}, not {_shown(content)}")
-    return content
-
-
-def _real(entry: Entry) -> float:
-    content = entry.content
-    if isinstance(content, bool) or not isinstance(content, int | float):
-        raise entry.problem(f"must be a number, not {_shown(content)}")
-    try:
-        number = float(content)
-    except OverflowError as error:
-        raise entry.problem("the number is too large") from error
-    if isinstance(content, int) and int(number) != content:
-        raise entry.problem(f"no float64 is exactly {_shown(content)}; use a number within ±2^53")
-    return number
-
-
-def _truth(entry: Entry) -> bool:
-    if not isinstance(entry.content, bool):
-        raise entry.problem(f"must be true or false, not {_shown(entry.content)}")
-    return entry.content
-
-
-def _entry_at(root: Entry, path: str) -> Entry:
-    """The entry at a path of keys, or one of that path at the place of its nearest parent."""
-    entry, walked = root, ""
-    for key in path.split("."):
-        walked = child_path(walked, key)
-        if not isinstance(entry.content, dict) or key not in entry.content:
-            return Entry(root.file, path, entry.line, entry.column, None)
-        entry = entry.content[key]
-    return entry
-
-
-def _shown(content: object) -> str:
-    if content is None:
-        return "nothing"
-    if isinstance(content, dict):
-        return "keys with values"
-    if isinstance(content, list):
-        return "a list"
-    text = str(content).lower() if isinstance(content, bool) else str(content)
-    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -75,20 +75,28 @@ def read_tree(path: Path) -> Entry:
     Raises:
         Problem: the file cannot be read, or is no single YAML document that follows the rules above.
     """
-    text = _read_text(path)
+    return tree_of(path.name, _read_text(path), "a dataset")
+
+
+def tree_of(file: str, text: str, subject: str) -> Entry:
+    """The document that `text` is; `file` is what errors call it, and `subject` what it must describe.
+
+    Raises:
+        Problem: it is no single YAML document that follows the rules above.
+    """
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = str(error.problem or error.context or "it cannot be read")
-        raise problem_at(path.name, line, column, "", f"this is not YAML: {said}", None) from error
+        raise problem_at(file, line, column, "", f"this is not YAML: {said}", None) from error
     except (YAMLError, ValueError, RecursionError, AttributeError, IndexError, KeyError, TypeError) as error:
         said = str(error).splitlines()[0] if str(error) else "it cannot be read"
-        raise problem_at(path.name, 1, 1, "", f"this is not YAML: {said}", None) from error
+        raise problem_at(file, 1, 1, "", f"this is not YAML: {said}", None) from error
     if root is None:
-        raise problem_at(path.name, 1, 1, "", "the file is empty; it must describe a dataset", None)
-    return _Builder(path.name).entry(root, "")
+        raise problem_at(file, 1, 1, "", f"the file is empty; it must describe {subject}", None)
+    return _Builder(file).entry(root, "")
 
 
 def _read_text(path: Path) -> str:
@@ -101,13 +109,18 @@ def _read_text(path: Path) -> str:
         raise Problem(
             Kind.MALFORMED, "metadata", f"{path}: the file cannot be read: {reason}.", field="file", hint=hint
         ) from error
-    if len(data) > MAX_BYTES:
-        raise problem_at(path.name, 1, 1, "", f"the file has more than {MAX_BYTES:,} bytes", None)
+    return decoded(path.name, data, MAX_BYTES)
+
+
+def decoded(file: str, data: bytes, most: int) -> str:
+    """The text of a document of at most `most` bytes; raises Problem."""
+    if len(data) > most:
+        raise problem_at(file, 1, 1, "", f"the file has more than {most:,} bytes", None)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise problem_at(path.name, line, 1, "", "the text is not UTF-8", "Save the file as UTF-8.") from error
+        raise problem_at(file, line, 1, "", "the text is not UTF-8", "Save the file as UTF-8.") from error
 
 
 class _Builder:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import Budget
 from yingbi.api.v1.job_pb2 import (
@@ -38,7 +41,7 @@ from gateway.jobs.runner import Runner
 from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
 from gateway.planning.query import Question
-from gateway.storage import catalogue
+from gateway.storage import agreements, catalogue
 from gateway.storage.database import Database
 
 
@@ -50,6 +53,8 @@ class _Known:
     budget: Budget
     # The job that the query names as its first stage.
     first_stage: JobRecord | None
+    # What the query is asked under.
+    agreement: Agreement | None
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,20 @@ class _Asked:
     request: SubmitQueryRequest
     digest: bytes
     auto_approve: bool
+    # What agreements' terms are compared with: seconds since 1970.
+    now: float
     # Why nothing can be computed at present.
     outage: Problem | None
+
+    @property
+    def sought(self) -> Query:
+        """What is looked up for it. Where the query names no agreement, the one that was signed is meant."""
+        query = self.request.query
+        return Query(
+            dataset=query.dataset,
+            first_stage=query.first_stage,
+            agreement=query.agreement or self.request.authorization.agreement,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,7 @@ class _PlannedBatch:
     dataset: RegisteredDataset
     budget: Budget
     batch: Batch
+    agreement: Agreement | None
 
     @property
     def parts(self) -> list[Planned]:
@@ -89,7 +107,17 @@ class _PlannedBatch:
 class Admission:
     """Decides about requests; hands admitted jobs to the runner."""
 
-    def __init__(self, database: Database, nodes: Nodes, runner: Runner, *, auto_approve: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        nodes: Nodes,
+        runner: Runner,
+        *,
+        auto_approve: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` tells what agreements' terms are compared with: seconds since 1970."""
+        self._clock = clock
         self._database = database
         self._nodes = nodes
         self._runner = runner
@@ -98,7 +126,7 @@ class Admission:
 
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
-        known = await self._database.run(_known, caller, query.dataset, query.first_stage)
+        known = await self._database.run(_known, caller, query, self._clock())
         planned = self._plan(caller, query, known)
         _check_price(planned, known.budget)
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
@@ -109,6 +137,7 @@ class Admission:
             notes=[*planned.notes, *(notes_of(outlook, declaration) if outlook else [])],
             state=states.WAITING if waits else states.PREVIEWED,
             outlook=b"" if outlook is None else encode(outlook),
+            agreement=_id_of(known.agreement),
         )
 
     async def submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
@@ -121,13 +150,14 @@ class Admission:
 
     async def preview_batch(self, caller: Caller, asked: BatchQuery) -> BatchPreview:
         """The plans of questions that are planned together, their cost, and what is left; raises Problem."""
-        planned = await self._plan_batch(caller, asked)
+        planned = await self._plan_batch(caller, asked, asked.agreement)
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         return batches.preview_of(
             planned.batch,
             planned.dataset.declaration,
             budget=planned.budget,
             state=states.WAITING if waits else states.PREVIEWED,
+            agreement=_id_of(planned.agreement),
         )
 
     async def submit_batch(self, caller: Caller, request: SubmitBatchRequest) -> BatchJobs:
@@ -139,7 +169,8 @@ class Admission:
         earlier = await self._database.run(batches.earlier, caller.name, request_id)
         if earlier:
             return await self._earlier(earlier, digest)
-        planned = await self._plan_batch(caller, request.batch)
+        signed = request.batch.agreement or request.plans[0].authorization.agreement
+        planned = await self._plan_batch(caller, request.batch, signed)
         news = _new_jobs(caller, request, planned, digest)
         waits = grades.needs_approval(planned.dataset.declaration.grade, auto_approve=self._auto_approve)
         if not await self._database.run(_all_released, news):
@@ -157,7 +188,7 @@ class Admission:
 
     async def _submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
         query = request.query
-        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._outage())
+        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage())
         decided = await self._database.run(_decide, asked, self._previewed(caller, query))
         while isinstance(decided, _Known):
             # Planning takes longer than a transaction should; meanwhile the dataset may have changed again.
@@ -192,8 +223,9 @@ class Admission:
             planned = self._plans.question(caller, query, dataset, parties, found)
         return planned
 
-    async def _plan_batch(self, caller: Caller, asked: BatchQuery) -> _PlannedBatch:
-        known = await self._database.run(_known, caller, asked.dataset)
+    async def _plan_batch(self, caller: Caller, asked: BatchQuery, agreement: str) -> _PlannedBatch:
+        query = Query(dataset=asked.dataset, agreement=agreement)
+        known = await self._database.run(_known, caller, query, self._clock())
         dataset, budget = known.dataset, known.budget
         grades.check_grade(dataset.declaration.grade)
         parties = self._parties(dataset)
@@ -204,7 +236,7 @@ class Admission:
         batch = await asyncio.to_thread(_batch, asked, dataset, parties)
         if batch.rho_units > limits.whole(budget):
             raise limits.exceeded(budget, batch.rho_units)
-        return _PlannedBatch(dataset, budget, batch)
+        return _PlannedBatch(dataset, budget, batch, known.agreement)
 
     async def _start_all(self, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
         admitted = await self._database.run(_admit_all, news, planned, waits)
@@ -245,8 +277,8 @@ def _new_jobs(caller: Caller, request: SubmitBatchRequest, planned: _PlannedBatc
     requests = batches.single_requests(request, planned.batch)
     pairs = list(zip(requests, planned.parts, strict=True))
     for single, part in pairs:
-        _check_authorization(caller, single, part)
-    return [_new_job(caller, single, part, digest) for single, part in pairs]
+        _check_authorization(caller, single, part, planned.agreement)
+    return [_new_job(caller, single, part, planned.agreement, digest) for single, part in pairs]
 
 
 def _all_released(connection: Connection, news: list[NewJob]) -> bool:
@@ -255,20 +287,21 @@ def _all_released(connection: Connection, news: list[NewJob]) -> bool:
 
 def _admit_all(connection: Connection, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
     """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
-    before = ledger.budget(connection, planned.dataset.declaration, news[0].organisation)
+    declaration, agreement = planned.dataset.declaration, planned.agreement
+    before = ledger.budget(connection, declaration, news[0].organisation, agreement)
     admitted: list[JobRecord] = []
-    price, fits = 0, True
+    price, uses, fits = 0, 0, True
     for new, part in zip(news, planned.parts, strict=True):
         if records.release(connection, new.plan_hash):
             admitted.append(records.create(connection, new, states.SUCCEEDED, replayed=True))
             continue
-        price += part.charge.rho_units
+        price, uses = price + part.charge.rho_units, uses + 1
         if not waits:
             catalogue.check_present(connection, planned.dataset)
-            fits &= ledger.reserve(connection, new.job, part.dataset.declaration, new.organisation, part.charge)
+            fits &= ledger.reserve(connection, new.job, declaration, new.organisation, part.charge, agreement)
         admitted.append(records.create(connection, new, states.WAITING if waits else states.QUEUED))
-    if not fits or (waits and price > limits.left(before)):
-        raise limits.exceeded(before, price)
+    if not fits or (waits and uses > 0 and not limits.holds(before, price, uses)):
+        raise limits.exceeded(before, price, uses)
     return admitted
 
 
@@ -285,38 +318,42 @@ def _check_price(planned: Planned, budget: Budget) -> None:
 def _check_both_stages_fit(planned: Planned, budget: Budget) -> None:
     """A first stage is of no use to who cannot pay for the second."""
     price = planned.question.rho_units
-    if planned.question.outlook is not None and price > limits.left(budget):
-        raise limits.exceeded(budget, price)
+    if planned.question.outlook is not None and not limits.holds(budget, price, uses=2):
+        raise limits.exceeded(budget, price, uses=2)
 
 
-def _known(connection: Connection, caller: Caller, name: str, first_stage: str = "") -> _Known:
-    dataset = catalogue.find(connection, name)
-    budget = ledger.budget(connection, dataset.declaration, caller.spends_as)
-    return _Known(dataset, budget, records.get(connection, first_stage) if first_stage else None)
+def _known(connection: Connection, caller: Caller, query: Query, now: float) -> _Known:
+    dataset = catalogue.find(connection, query.dataset)
+    declaration, organisation = dataset.declaration, caller.spends_as
+    agreement = agreements.chosen(connection, declaration, organisation, query.agreement, now)
+    budget = ledger.budget(connection, declaration, organisation, agreement)
+    return _Known(dataset, budget, records.get(connection, query.first_stage) if query.first_stage else None, agreement)
 
 
 def _decide(connection: Connection, asked: _Asked, planned: Planned | None) -> _Decided | _Known:
     """Find the job of an earlier request with this id, or record a new one: looked up and charged in one transaction.
 
     So of a request that is sent twice at once, the later one finds the job of the other. Where `planned` is none, or
-    for another version of the dataset, nothing is recorded; what is returned is what planning needs.
+    for another version of the dataset, nothing is recorded; what is returned is what planning needs. What is planned
+    says nothing of agreements: which one is charged is chosen here, whatever the plan was previewed under.
     """
     request = asked.request
     earlier = records.find_request(connection, asked.caller.name, request.authorization.request_id)
     if earlier is not None:
         _check_same_request(earlier, asked.digest)
         return _Decided(shown.describe(connection, earlier))
-    known = _known(connection, asked.caller, request.query.dataset, request.query.first_stage)
+    known = _known(connection, asked.caller, asked.sought, asked.now)
     if planned is None or planned.dataset != known.dataset:
         return known
     _check_price(planned, known.budget)
-    _check_authorization(asked.caller, request, planned)
-    return _record(connection, asked, planned, known.budget)
+    _check_authorization(asked.caller, request, planned, known.agreement)
+    return _record(connection, asked, planned, known)
 
 
-def _record(connection: Connection, asked: _Asked, planned: Planned, before: Budget) -> _Decided:
+def _record(connection: Connection, asked: _Asked, planned: Planned, known: _Known) -> _Decided:
     """Record the job: replayed, waiting, queued and charged, or refused."""
-    new = _new_job(asked.caller, asked.request, planned, asked.digest)
+    before, agreement = known.budget, known.agreement
+    new = _new_job(asked.caller, asked.request, planned, agreement, asked.digest)
     if records.release(connection, new.plan_hash) is not None:
         replayed = records.create(connection, new, states.SUCCEEDED, replayed=True)
         return _Decided(shown.with_budget(replayed, before, planned.notes))
@@ -327,12 +364,12 @@ def _record(connection: Connection, asked: _Asked, planned: Planned, before: Bud
     if grades.needs_approval(declaration.grade, auto_approve=asked.auto_approve):
         waiting = records.create(connection, new, states.WAITING)
         return _Decided(shown.with_budget(waiting, before, planned.notes))
-    if not ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge):
+    if not ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge, agreement):
         refusal = limits.exceeded(before, planned.charge.rho_units)
         refused = records.create(connection, new, states.REFUSED, failure=records.failure_of(refusal))
         return _Decided(shown.with_budget(refused, before, planned.notes), refusal=refusal)
     queued = records.create(connection, new, states.QUEUED)
-    budget = ledger.budget(connection, declaration, new.organisation)
+    budget = ledger.budget(connection, declaration, new.organisation, agreement)
     return _Decided(shown.with_budget(queued, budget, planned.notes), start=queued)
 
 
@@ -340,7 +377,9 @@ def _request_digest(query: Query) -> bytes:
     return digests.digest("request", query.SerializeToString(deterministic=True))
 
 
-def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: Planned) -> None:
+def _check_authorization(
+    caller: Caller, request: SubmitQueryRequest, planned: Planned, agreement: Agreement | None
+) -> None:
     authorization = request.authorization
     if authorization.plan_hash != planned.plan_hash:
         raise catalogue.changed()
@@ -348,11 +387,22 @@ def _check_authorization(caller: Caller, request: SubmitQueryRequest, planned: P
     signed = digests.is_signed(caller.key, digests.AUTHORIZATION, body, request.signature)
     if not signed or authorization.developer_key != caller.key:
         raise Problem(Kind.NOT_ALLOWED, "bad_signature", "The request is not signed with this caller's key.")
+    if authorization.agreement != _id_of(agreement):
+        raise Problem(
+            Kind.CONFLICT,
+            "agreement_differs",
+            f"The request is signed for {authorization.agreement or 'no agreement'}, and would be under"
+            f" {_id_of(agreement) or 'none'}.",
+            field="agreement",
+            hint="preview and ask again",
+        )
     if not 1 <= len(authorization.request_id) <= 200:
         raise Problem(Kind.MALFORMED, "request_id", "A request id has 1 to 200 characters.", field="request_id")
 
 
-def _new_job(caller: Caller, request: SubmitQueryRequest, planned: Planned, digest: bytes) -> NewJob:
+def _new_job(
+    caller: Caller, request: SubmitQueryRequest, planned: Planned, agreement: Agreement | None, digest: bytes
+) -> NewJob:
     body = request.authorization.SerializeToString(deterministic=True)
     return NewJob(
         job=f"job-{secrets.token_hex(6)}",
@@ -366,7 +416,12 @@ def _new_job(caller: Caller, request: SubmitQueryRequest, planned: Planned, dige
         plan_hash=planned.plan_hash,
         authorization=SignedAuthorization(body=body, signature=request.signature),
         registration=planned.dataset.registration,
+        agreement=_id_of(agreement),
     )
+
+
+def _id_of(agreement: Agreement | None) -> str:
+    return "" if agreement is None else agreement.agreement
 
 
 def _check_same_request(record: JobRecord, digest: bytes) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from sqlalchemy import Connection
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
@@ -17,14 +20,18 @@ from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger, limits
-from gateway.storage import catalogue
+from gateway.storage import agreements, catalogue
 from gateway.storage.database import Database
 
 
 class Approvals:
     """Carries out operators' decisions; hands approved jobs to the runner."""
 
-    def __init__(self, database: Database, nodes: Nodes, runner: Runner, feed: Feed) -> None:
+    def __init__(
+        self, database: Database, nodes: Nodes, runner: Runner, feed: Feed, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` tells what agreements' terms are compared with: seconds since 1970."""
+        self._clock = clock
         self._database = database
         self._nodes = nodes
         self._runner = runner
@@ -36,11 +43,11 @@ class Approvals:
         record = await self._database.run(records.get, approval.job)
         _check_approval(caller, signed, approval, record)
         if await self._database.run(records.release, record.plan_hash):
-            record = await self._database.run(_approve_replayed, record)
+            record = await self._database.run(_approve_replayed, record, self._clock())
         else:
             epoch = self._nodes.check_connected()
             check_roster(record.dataset, record.registration.SerializeToString(), epoch)
-            record = await self._database.run(_approve, record, signed)
+            record = await self._database.run(_approve, record, signed, self._clock())
             if record.state == states.QUEUED:
                 self._runner.start(record)
         self._feed.changed(record.job)
@@ -56,19 +63,33 @@ class Approvals:
         return await self._database.run(shown.describe, record)
 
 
-def _approve(connection: Connection, record: JobRecord, signed: SignedApproval) -> JobRecord:
+def _approve(connection: Connection, record: JobRecord, signed: SignedApproval, now: float) -> JobRecord:
     """Charge and queue a waiting job, or refuse it and say why: one transaction."""
     records.set_approval(connection, record.job, signed)
+    if ended := _ended(connection, record, now):
+        return ended
     declaration = catalogue.find(connection, record.dataset).declaration
+    agreement = agreements.find(connection, record.agreement)
     charge = charge_of(Plan.FromString(record.plan))
-    if ledger.reserve(connection, record.job, declaration, record.organisation, charge):
+    if ledger.reserve(connection, record.job, declaration, record.organisation, charge, agreement):
         return records.move(connection, record.job, states.QUEUED)
-    budget = ledger.budget(connection, declaration, record.organisation)
+    budget = ledger.budget(connection, declaration, record.organisation, agreement)
     failure = records.failure_of(limits.exceeded(budget, charge.rho_units))
     return records.move(connection, record.job, states.REFUSED, failure)
 
 
-def _approve_replayed(connection: Connection, record: JobRecord) -> JobRecord:
+def _ended(connection: Connection, record: JobRecord, now: float) -> JobRecord | None:
+    """The waiting job, refused, where its agreement ended while it waited."""
+    try:
+        agreements.check_still_in_force(connection, record.agreement, now)
+    except Problem as problem:
+        return records.move(connection, record.job, states.REFUSED, records.failure_of(problem))
+    return None
+
+
+def _approve_replayed(connection: Connection, record: JobRecord, now: float) -> JobRecord:
+    if ended := _ended(connection, record, now):
+        return ended
     records.set_replayed(connection, record.job)
     return records.move(connection, record.job, states.SUCCEEDED)
 

@@ -20,7 +20,9 @@ from gateway.planning.batch import Batch
 from gateway.planning.notes import clipping_notes
 
 
-def preview_of(batch: Batch, declaration: DatasetDeclaration, *, budget: Budget, state: State) -> BatchPreview:
+def preview_of(
+    batch: Batch, declaration: DatasetDeclaration, *, budget: Budget, state: State, agreement: str = ""
+) -> BatchPreview:
     """What the developer is shown; nothing was computed on data."""
     questions = [
         job_pb2.BatchQuestion(
@@ -30,7 +32,8 @@ def preview_of(batch: Batch, declaration: DatasetDeclaration, *, budget: Budget,
         )
         for question in batch.questions
     ]
-    return BatchPreview(plans=[encode(plan) for plan in batch.plans], questions=questions, budget=budget, state=state)
+    plans = [encode(plan) for plan in batch.plans]
+    return BatchPreview(plans=plans, questions=questions, budget=budget, state=state, agreement=agreement)
 
 
 def plan_request_id(request_id: str, plan: int) -> str:
@@ -84,6 +87,7 @@ def single_requests(request: SubmitBatchRequest, batch: Batch) -> list[SubmitQue
                 dataset=asked.dataset,
                 sql=";\n".join(asked.sql[index].strip().rstrip(";") for index in batch.asked_of(plan)),
                 epsilon=asked.epsilon,
+                agreement=asked.agreement,
             ),
             authorization=authorized.authorization,
             signature=authorized.signature,

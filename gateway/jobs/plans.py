@@ -1,7 +1,7 @@
 """The questions that were planned last: whoever asks has previewed the same one a moment ago.
 
 Planning is a pure function of the question, the dataset's version and the number of parties, so a kept plan is the
-plan that planning again would make.
+plan that planning again would make. What it is asked under is no part of it, and is looked up for each request.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ class NewJob:
     authorization: SignedAuthorization
     # The dataset version that the plan names.
     registration: bytes
+    # The id of the agreement that it is asked under; empty: under none.
+    agreement: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class JobRecord:
     registration: RegisterDatasetRequest
     state: State
     message: Job
+    agreement: str = ""
 
 
 # Made once: to build a statement takes longer than to execute it.
@@ -71,6 +74,7 @@ def create(
         "job": new.job,
         "developer": new.developer,
         "organisation": new.organisation,
+        "agreement": new.agreement,
         "request_id": new.request_id,
         "request_digest": new.request_digest,
         "dataset": new.dataset,
@@ -188,6 +192,7 @@ def _record(connection: Connection, row: Any) -> JobRecord:
         replayed=bool(row.replayed),
         sequence=row.sequence,
         developer=row.developer,
+        agreement=row.agreement,
         batch=Authorization.FromString(authorization.body).batch,
         failure=Failure.FromString(row.failure) if row.failure else None,
         progress=states.name_of(row.state),
@@ -208,4 +213,5 @@ def _record(connection: Connection, row: Any) -> JobRecord:
         registration=RegisterDatasetRequest.FromString(row.registration),
         state=row.state,
         message=message,
+        agreement=row.agreement,
     )

@@ -39,6 +39,7 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Messages, Nodes, Take, first_failure, no_take
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
+from gateway.storage import agreements
 from gateway.storage.database import Database
 
 log = logging.getLogger("gateway.jobs")
@@ -52,7 +53,17 @@ RECONNECT_SECONDS = 120.0
 class Runner:
     """Runs admitted jobs, several at a time."""
 
-    def __init__(self, database: Database, nodes: Nodes, feed: Feed, vectors: Vectors) -> None:
+    def __init__(
+        self,
+        database: Database,
+        nodes: Nodes,
+        feed: Feed,
+        vectors: Vectors,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`wall_clock` tells what agreements' terms are compared with: seconds since 1970."""
+        self._wall_clock = wall_clock
         self._database = database
         self._vectors = vectors
         self._nodes = nodes
@@ -116,8 +127,8 @@ class Runner:
             self._feed.changed(record.job)
 
     async def _begin(self, record: JobRecord) -> JobRecord:
-        """The charge becomes final here, before any node can unseal data for the plan."""
-        begun = await self._database.run(_begin, record.job)
+        """The charge becomes final here, before any node can unseal data for the plan; raises Problem."""
+        begun = await self._database.run(_begin, record, self._wall_clock())
         self._feed.changed(record.job)
         return begun
 
@@ -233,9 +244,11 @@ def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:
     return {names[(first + step) % len(names)] for step in range(threshold)}
 
 
-def _begin(connection: Connection, job: str) -> JobRecord:
-    ledger.spend(connection, job)
-    return records.move(connection, job, states.RUNNING)
+def _begin(connection: Connection, record: JobRecord, now: float) -> JobRecord:
+    """A job may have waited for nodes, or for a gateway that was down, beyond the end of its agreement."""
+    agreements.check_still_in_force(connection, record.agreement, now)
+    ledger.spend(connection, record.job)
+    return records.move(connection, record.job, states.RUNNING)
 
 
 def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> None:

@@ -12,13 +12,14 @@ from yingbi.api.v1.plan_pb2 import Plan
 from gateway.jobs.plans import notes_of
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
-from gateway.storage import catalogue
+from gateway.storage import agreements, catalogue
 
 
 def describe(connection: Connection, record: JobRecord) -> Job:
     """The job, with the budget as it stands. One step of the caller's transaction."""
     declaration = catalogue.find(connection, record.dataset).declaration
-    budget = ledger.budget(connection, declaration, record.organisation)
+    agreement = agreements.find(connection, record.agreement)
+    budget = ledger.budget(connection, declaration, record.organisation, agreement)
     return with_budget(record, budget, notes_of(Plan.FromString(record.plan), declaration))
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 
 from enclave_sim.privacy.accounting import Charge
@@ -43,6 +44,11 @@ def organisations_of(declaration: DatasetDeclaration) -> str:
     return f"{declaration.dataset}/"
 
 
+def of_agreement(agreement: Agreement) -> Account:
+    """What may be spent under an agreement."""
+    return Account("agreement", agreement.agreement)
+
+
 def limit(declaration: DatasetDeclaration) -> Charge:
     """The declared budget, for all together."""
     return _bought(declaration.budget_epsilon, declaration.budget_delta)
@@ -58,12 +64,21 @@ def limit_of_each(declaration: DatasetDeclaration) -> Charge:
     return _bought(declaration.budget_each_organisation_epsilon, declaration.budget_delta)
 
 
-def charged(declaration: DatasetDeclaration, organisation: str) -> dict[Account, Charge]:
+def limit_of_agreement(agreement: Agreement) -> Charge:
+    """What the agreement declares that may be spent under it."""
+    return _bought(agreement.budget_epsilon, agreement.budget_delta)
+
+
+def charged(
+    declaration: DatasetDeclaration, organisation: str, agreement: Agreement | None = None
+) -> dict[Account, Charge]:
     """The accounts that a charge is against, with the limit that each is opened with."""
+    under = {} if agreement is None else {of_agreement(agreement): limit_of_agreement(agreement)}
     return {
         of_dataset(declaration): limit(declaration),
         of_namespace(declaration): limit(declaration),
         of_organisation(declaration, organisation): limit_of_each(declaration),
+        **under,
     }
 
 

@@ -1,9 +1,10 @@
 """The ledger of privacy budgets. Every function is one step of the caller's transaction.
 
 A charge is against several accounts at once: the dataset's, that of its unit namespace, which all datasets about the
-same people share, and the organisation's that asks: all hold it, or nothing is charged. It is `reserved` when a job is
-admitted and `spent` before its plan is sent to any node; only a reserved one is ever refunded, to the accounts that it
-was against. The enclaves keep their own copy of the first two and refuse beyond it, whatever stands here.
+same people share, the organisation's that asks, and that of the agreement which it asks under: all hold it, and the
+agreement has a use left, or nothing is charged. It is `reserved` when a job is admitted and `spent` before its plan is
+sent to any node; only a reserved one is ever refunded, and its use, to the accounts that it was against. The enclaves
+keep their own copy of the first two and refuse beyond it, whatever stands here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from collections.abc import Collection, Mapping
 from importlib import resources
 
 from sqlalchemy import Connection, Row, TextClause, text
-from yingbi.api.v1.dataset_pb2 import Budget, DatasetDeclaration, NamespaceBudget, OrganisationBudget
+from yingbi.api.v1.agreement_pb2 import Agreement
+from yingbi.api.v1.dataset_pb2 import (
+    AgreementBudget,
+    Budget,
+    DatasetDeclaration,
+    NamespaceBudget,
+    OrganisationBudget,
+)
 
 from enclave_sim.privacy.accounting import Charge
 from gateway.ledger import accounts
@@ -30,7 +38,9 @@ _LOWER_ORGANISATIONS = _statement("lower_organisations")
 _RESERVE = _statement("reserve")
 _CHARGE = _statement("charge")
 _SPEND = _statement("spend")
-_REFUND = (_statement("refund"), _statement("refunded"))
+_REFUND = (_statement("refund_use"), _statement("refund"), _statement("refunded"))
+_USE = _statement("use")
+_FIND_AGREEMENT = _statement("find_agreement")
 
 
 def set_limits(connection: Connection, declaration: DatasetDeclaration) -> None:
@@ -46,10 +56,36 @@ def set_limits(connection: Connection, declaration: DatasetDeclaration) -> None:
     connection.execute(_LOWER_ORGANISATIONS, each)
 
 
-def budget(connection: Connection, declaration: DatasetDeclaration, organisation: str | None = None) -> Budget:
+def open_agreement(connection: Connection, agreement: Agreement) -> None:
+    """Open a new agreement's account."""
+    _open(connection, {accounts.of_agreement(agreement): accounts.limit_of_agreement(agreement)})
+
+
+def agreement_budget(connection: Connection, agreement: Agreement) -> AgreementBudget:
+    """What may be spent under a registered agreement, as it stands."""
+    row = connection.execute(_FIND_AGREEMENT, {"agreement": agreement.agreement}).one()
+    return AgreementBudget(
+        agreement=agreement.agreement,
+        limit_rho_units=row.limit_rho_units,
+        spent_rho_units=row.spent_rho_units,
+        epsilon=agreement.budget_epsilon,
+        delta=agreement.budget_delta,
+        uses=row.uses,
+        max_uses=agreement.max_uses if agreement.HasField("max_uses") else None,
+        expires=agreement.expires,
+    )
+
+
+def budget(
+    connection: Connection,
+    declaration: DatasetDeclaration,
+    organisation: str | None = None,
+    agreement: Agreement | None = None,
+) -> Budget:
     """The dataset's budget as it stands, and its namespace's where it differs.
 
-    That of `organisation` is told where the dataset limits what one may spend.
+    That of `organisation` is told where the dataset limits what one may spend, and that of `agreement` where one is
+    given.
 
     Raises KeyError for a dataset without a budget.
     """
@@ -77,23 +113,31 @@ def budget(connection: Connection, declaration: DatasetDeclaration, organisation
         )
     if organisation is not None and declaration.HasField("budget_each_organisation_epsilon"):
         message.organisation.CopyFrom(_organisation(found.get("organisation"), declaration, organisation))
+    if agreement is not None:
+        message.agreement.CopyFrom(agreement_budget(connection, agreement))
     return message
 
 
 def reserve(
-    connection: Connection, job: str, declaration: DatasetDeclaration, organisation: str, charge: Charge
+    connection: Connection,
+    job: str,
+    declaration: DatasetDeclaration,
+    organisation: str,
+    charge: Charge,
+    agreement: Agreement | None = None,
 ) -> bool:
     """Charge `job` to all its accounts, or return False where one does not hold it: then nothing changed.
 
     Args:
         declaration: the dataset's present one, as this transaction sees it.
         organisation: who asks.
+        agreement: what it asks under; one of its uses is counted.
     """
-    limits = accounts.charged(declaration, organisation)
-    if _charge(connection, job, limits, charge):
+    limits = accounts.charged(declaration, organisation, agreement)
+    if _charge(connection, job, limits, charge, agreement):
         return True
     # An organisation's first charge finds no account.
-    return _open(connection, limits) > 0 and _charge(connection, job, limits, charge)
+    return _open(connection, limits) > 0 and _charge(connection, job, limits, charge, agreement)
 
 
 def spend(connection: Connection, job: str) -> None:
@@ -113,18 +157,25 @@ def _open(connection: Connection, limits: Mapping[Account, Charge]) -> int:
     return connection.execute(_OPEN, rows).rowcount
 
 
-def _charge(connection: Connection, job: str, against: Collection[Account], charge: Charge) -> bool:
+def _charge(
+    connection: Connection, job: str, against: Collection[Account], charge: Charge, agreement: Agreement | None
+) -> bool:
     """All or nothing. The accounts come in one order for everybody, so that no two writers wait for each other."""
     rows = [{"job": job, **account._asdict(), **_amount(charge)} for account in against]
     # As SQL: `begin_nested` would compile each savepoint anew, which takes longer than the charge.
     connection.exec_driver_sql("SAVEPOINT charge")
-    fits = connection.execute(_RESERVE, rows).rowcount == len(rows)
+    fits = connection.execute(_RESERVE, rows).rowcount == len(rows) and _use(connection, agreement)
     if fits:
         connection.execute(_CHARGE, rows)
     else:
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT charge")
     connection.exec_driver_sql("RELEASE SAVEPOINT charge")
     return fits
+
+
+def _use(connection: Connection, agreement: Agreement | None) -> bool:
+    """Count one use, or return False where none is left."""
+    return agreement is None or connection.execute(_USE, {"agreement": agreement.agreement}).rowcount == 1
 
 
 def _amount(charge: Charge) -> dict[str, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.dataset_pb2 import Budget
+from yingbi.api.v1.dataset_pb2 import AgreementBudget, Budget
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,21 @@ def left(budget: Budget) -> int:
     return min(limit.left for limit in _limits(budget))
 
 
-def exceeded(budget: Budget, rho_units: int) -> Problem:
-    """The refusal of a price in units of rho: which limit says no, and what can still be asked."""
+def uses_left(budget: Budget) -> float:
+    """How many more jobs the agreement allows; infinite where nothing limits them."""
+    own = budget.agreement
+    return own.max_uses - own.uses if own.HasField("max_uses") else math.inf
+
+
+def holds(budget: Budget, rho_units: int, uses: int = 1) -> bool:
+    """Whether a price in units of rho, for so many jobs, can still be paid."""
+    return rho_units <= left(budget) and uses <= uses_left(budget)
+
+
+def exceeded(budget: Budget, rho_units: int, uses: int = 1) -> Problem:
+    """The refusal of a price in units of rho, for so many jobs: which limit says no, and what can still be asked."""
+    if uses > uses_left(budget):
+        return _used_up(budget.agreement, uses)
     least = left(budget)
     if rho_units <= least:
         return Problem(
@@ -55,6 +69,20 @@ def exceeded(budget: Budget, rho_units: int) -> Problem:
         field="epsilon",
         hint=f"ask with --epsilon {remaining * 0.999:.3g} or less" if remaining > 0 else "the budget is used up",
         details={"remaining_epsilon": f"{remaining:.6g}", "limit": kind},
+    )
+
+
+def _used_up(own: AgreementBudget, uses: int) -> Problem:
+    rest = own.max_uses - own.uses
+    left = f"{rest} {'is' if rest == 1 else 'are'} left" if rest else "none is left"
+    wanted = f", and this takes {uses}, one for each job" if uses > 1 else ""
+    return Problem(
+        Kind.BUDGET,
+        "agreement_used_up",
+        f"Agreement {own.agreement} allows {own.max_uses:,} uses; {left}{wanted}.",
+        field="agreement",
+        hint="ask the zone's operator for a new agreement",
+        details={"limit": "uses"},
     )
 
 
@@ -97,6 +125,17 @@ def _limits(budget: Budget) -> list[_Limit]:
                 own.spent_rho_units,
                 "one organisation may spend on the dataset",
                 f"the organisation {own.organisation} has left of what each may spend on the dataset",
+            )
+        )
+    if budget.HasField("agreement"):
+        under = budget.agreement
+        limits.append(
+            _Limit(
+                "agreement",
+                under.limit_rho_units,
+                under.spent_rho_units,
+                f"the whole budget of agreement {under.agreement}",
+                f"agreement {under.agreement} has left",
             )
         )
     return limits

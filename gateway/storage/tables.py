@@ -38,6 +38,7 @@ datasets = Table(
 #   dataset       the dataset's
 #   namespace     that of the unit namespace
 #   organisation  DATASET/ORGANISATION: what one organisation may spend on one dataset
+#   agreement     the agreement's: what may be spent under it
 accounts = Table(
     "accounts",
     metadata,
@@ -74,6 +75,8 @@ jobs = Table(
     Column("developer", String(63), nullable=False),
     # The developer's, when the job was asked for: its accounts are charged.
     Column("organisation", String(63), nullable=False, server_default=""),
+    # What it was asked under; empty: under none.
+    Column("agreement", String(63), nullable=False, server_default=""),
     Column("request_id", String(200), nullable=False),
     # What was asked, so that one request id never stands for two requests.
     Column("request_digest", LargeBinary(32), nullable=False),
@@ -90,6 +93,21 @@ jobs = Table(
     Column("failure", LargeBinary),
     Column("replayed", Integer, nullable=False),
     UniqueConstraint("developer", "request_id", name="one_job_a_request"),
+)
+
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("agreement", String(63), primary_key=True),
+    Column("dataset", String(63), nullable=False),
+    Column("organisation", String(63), nullable=False),
+    # A serialized Agreement; what else is here is for searching and counting.
+    Column("terms", LargeBinary, nullable=False),
+    # Jobs that were charged under it.
+    Column("uses", BigInteger, nullable=False),
+    Column("max_uses", BigInteger),
+    Column("registered", Float, nullable=False),
+    CheckConstraint("uses >= 0 AND (max_uses IS NULL OR uses <= max_uses)", name="uses_are_within_their_limit"),
 )
 
 releases = Table(

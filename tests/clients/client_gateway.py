@@ -16,12 +16,24 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from yingbi.api import credentials, digests, zcdp
-from yingbi.api.v1 import dataset_pb2, dataset_pb2_grpc, job_pb2, job_pb2_grpc, plan_pb2
+from yingbi.api.v1 import (
+    agreement_pb2,
+    agreement_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    plan_pb2,
+)
 
 BEARERS = {f"Bearer {credentials.bearer(f'{role}-token')}": role for role in ("developer", "operator")}
 
 
-class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServiceServicer):
+class FakeGateway(
+    job_pb2_grpc.JobServiceServicer,
+    dataset_pb2_grpc.DatasetServiceServicer,
+    agreement_pb2_grpc.AgreementServiceServicer,
+):
     """Answers every question with the same table. Attributes say how it misbehaves."""
 
     def __init__(self, zone: Any) -> None:
@@ -36,6 +48,11 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
         self.holds = False
         self.watched: list[int] = []
         self.approvals: list[job_pb2.SignedApproval] = []
+        self.agreements: list[agreement_pb2.RegisteredAgreement] = []
+        self.documents: list[tuple[str, bytes]] = []
+        # What a preview says that a request is under; None: what the request names.
+        self.previews_under: str | None = None
+        self.signed: list[job_pb2.Authorization] = []
 
     def budget(self) -> dataset_pb2.Budget:
         return dataset_pb2.Budget(
@@ -50,6 +67,21 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
 
     def RegisterDataset(self, request: Any, context: Any) -> NoReturn:
         raise NotImplementedError
+
+    def RegisterAgreement(self, request: Any, context: Any) -> agreement_pb2.RegisteredAgreement:
+        if self._role(context) != "operator":
+            _abort(context, "PERMISSION_DENIED", "not_allowed", "Only an operator adds agreements.")
+        self.documents.append((request.file, request.document))
+        return self.agreements[-1]
+
+    def ListAgreements(self, request: Any, context: Any) -> agreement_pb2.ListAgreementsResponse:
+        self._role(context)
+        about = [each for each in self.agreements if request.dataset in ("", each.agreement.dataset)]
+        return agreement_pb2.ListAgreementsResponse(agreements=about)
+
+    def GetAgreement(self, request: Any, context: Any) -> agreement_pb2.RegisteredAgreement:
+        self._role(context)
+        return next(each for each in self.agreements if each.agreement.agreement == request.agreement)
 
     def PreviewBatch(self, request: Any, context: Any) -> NoReturn:
         raise NotImplementedError
@@ -76,7 +108,9 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
         plan.CopyFrom(self.plan)
         if self.changes_plan:
             plan.dataset_version = bytes([self.changes_plan]) * 32
-        return job_pb2.Preview(plan=_bytes(plan), budget=self.budget(), notes=["ages are clipped to 0..100"])
+        under = request.query.agreement if self.previews_under is None else self.previews_under
+        notes = ["ages are clipped to 0..100"]
+        return job_pb2.Preview(plan=_bytes(plan), budget=self.budget(), notes=notes, agreement=under)
 
     def SubmitQuery(self, request: Any, context: Any) -> job_pb2.Job:
         self._role(context)
@@ -86,6 +120,7 @@ class FakeGateway(job_pb2_grpc.JobServiceServicer, dataset_pb2_grpc.DatasetServi
         if self.changes_plan:
             self.changes_plan -= 1
             _abort(context, "ABORTED", "plan_changed", "The dataset changed since the preview.")
+        self.signed.append(authorization)
         assert authorization.plan_hash == digests.digest(digests.PLAN, _bytes(self.plan))
         assert authorization.rho_units == sum(each.rho_units for each in self.plan.statistics)
         assert authorization.delta == self.plan.delta
@@ -222,6 +257,7 @@ def serving(zone: Any) -> Iterator[tuple[FakeGateway, str]]:
     server = grpc.server(ThreadPoolExecutor(4))
     job_pb2_grpc.add_JobServiceServicer_to_server(gateway, server)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(gateway, server)
+    agreement_pb2_grpc.add_AgreementServiceServicer_to_server(gateway, server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, identity.pem.encode())]))
     server.start()
     try:

@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from yingbi import connect
+from yingbi.api.problem import Problem
 
 from tests.zones import VISITS, Zone, visits, write_dataset
 
@@ -249,3 +251,44 @@ def test_an_organisation_spends_what_each_may_and_not_the_whole_budget(zone: Zon
     assert refused["remaining_epsilon"] == pytest.approx(share["remaining_epsilon"], rel=1e-4)
     raised = write_dataset(tmp_path / "more", metadata, {"visits": visits()})
     assert zone.call("dataset", "add", zone.root, raised, "--json").problem(3)["code"] == "budget_raised"
+
+
+AGREEMENT = """
+agreement: {name}
+dataset: agreed
+organisation: developer
+purpose: "which clinic needs more staff"
+starts: {starts}
+expires: 2999-12-31
+budget: {{epsilon: 5, delta: 1.0e-7}}
+max_uses: {uses}
+"""
+
+
+def test_a_dataset_is_asked_under_an_agreement_as_often_as_it_says(zone: Zone, tmp_path: Path) -> None:
+    metadata = VISITS.format(name="agreed", grade=2, epsilon=10.0) + "agreements_required: true\n"
+    zone.add(tmp_path, metadata, {"visits": visits()})
+    ask = ["sql", "agreed", "SELECT COUNT(*) AS n FROM visits", "--epsilon", "1"]
+    assert zone.problem(3, *ask)["code"] == "agreement_needed"
+    for name, starts, uses in (("once", "2026-01-01", 1), ("later", "2999-01-01T00:00+08:00", 9)):
+        (tmp_path / f"{name}.yaml").write_text(AGREEMENT.format(name=name, starts=starts, uses=uses))
+        added = zone.fetch("agreement", "add", tmp_path / f"{name}.yaml")
+        assert (added["agreement"], added["budget"]["max_uses"]) == (name, uses)
+    with connect(folder=zone.root) as developer, pytest.raises(Problem, match="needs the role operator"):
+        developer.add_agreement(tmp_path / "once.yaml")
+    preview = zone.fetch(*ask, "--preview")
+    assert (preview["budget"]["agreement"]["agreement"], preview["budget"]["agreement"]["uses"]) == ("once", 0)
+    assert zone.problem(3, *ask, "--agreement", "later")["code"] == "agreement_not_begun"
+    answer = zone.fetch(*ask, "--agreement", "once")
+    assert abs(answer["rows"][0][0] - 600) <= 6 * answer["std_errors"][0][0]
+    assert answer["budget"]["agreement"]["uses"] == 1
+    assert zone.fetch(*ask)["replayed"]
+    spent = zone.spent("agreed")
+    assert zone.problem(3, *ask[:2], "SELECT COUNT(pain) FROM visits", *ask[3:])["code"] == "agreement_used_up"
+    assert zone.spent("agreed") == spent
+    shown = zone.fetch("budget", "agreed")["agreements"]
+    assert [(each["agreement"], each["uses"]) for each in shown] == [("later", 0), ("once", 1)]
+    bad = tmp_path / "once.yaml"
+    bad.write_text(bad.read_text().replace("max_uses: 1", "max_uses: none"))
+    problem = zone.problem(2, "agreement", "add", bad)
+    assert (problem["code"], problem["field"], problem["position"]) == ("metadata", "max_uses", "9:1")

@@ -32,6 +32,10 @@ DatasetName = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 ReceiptFile = Annotated[
     Path | None, typer.Option("--save-receipt", metavar="F", help="Write the receipt to this file.")
 ]
+AgreementName = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="The agreement to ask under; by default your only one, where one is required."),
+]
 CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="F", help="Write the table to this file.")]
 
 
@@ -141,6 +145,7 @@ def sql(
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="A public table, in CSV, that the SQL joins with; sent in the clear."),
     ] = None,
+    agreement: AgreementName = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job and leave.")] = False,
     save_receipt: ReceiptFile = None,
     csv: CsvFile = None,
@@ -160,7 +165,7 @@ def sql(
         )
     text = sys.stdin.read() if query == "-" else query
     with session.zone() as zone:
-        question = zone.dataset(name).sql(text, cast("Bounds", bounds), lookups=lookups)
+        question = zone.dataset(name).sql(text, cast("Bounds", bounds), lookups=lookups, agreement=agreement)
         if preview:
             foreseen = question.preview(price, given_delta)
             from yingbi.cli import render
@@ -189,6 +194,7 @@ def batch(
     request_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
     ] = None,
+    agreement: AgreementName = None,
 ) -> None:
     """Ask several questions at one price: what two of them need is measured once."""
     from yingbi.cli import render
@@ -207,7 +213,7 @@ def batch(
         )
     with session.zone() as zone, _positions_in_file(statements):
         dataset = zone.dataset(name)
-        asked = zone.batch(dataset.sql(statement.text) for statement in statements)
+        asked = zone.batch(dataset.sql(statement.text, agreement=agreement) for statement in statements)
         if preview:
             foreseen = asked.preview(price, given_delta)
             session.terminal.show(foreseen.to_json(), render.batch_preview(foreseen))
@@ -274,9 +280,12 @@ def budget(context: typer.Context, name: DatasetName) -> None:
     """Say what of a dataset's privacy budget is spent and left."""
     session = _session(context)
     with session.zone() as zone:
-        found = zone.dataset(name)
+        found, agreements = zone.dataset(name), zone.agreements(name)
     document = {"dataset": found.name, "epsilon": found.budget.epsilon, **found.budget.to_json()}
-    session.terminal.show(document, f"{found.name}: {found.budget}")
+    if agreements:
+        document["agreements"] = [each.budget.to_json() for each in agreements]
+    under = [f"{each.budget}, until {each.expires:%Y-%m-%d %H:%M} UTC" for each in agreements]
+    session.terminal.show(document, "\n".join([f"{found.name}: {found.budget}", *under]))
 
 
 def verify(

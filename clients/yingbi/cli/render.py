@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from yingbi.agreements import Agreement
 from yingbi.answer import Column, to_json, to_python
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.batch import BatchPreview
-from yingbi.display import answer_rows, average_sentences, forecast_rows
+from yingbi.display import MISSING, answer_rows, average_sentences, forecast_rows
 from yingbi.jobs import Answer, Job
 from yingbi.query import Preview
 from yingbi.receipt import Check
@@ -139,6 +141,35 @@ def dataset(dataset: Dataset) -> RenderableType:
     return Group(*parts)
 
 
+def agreements(agreements: Sequence[Agreement]) -> RenderableType:
+    if not agreements:
+        return Text("no agreements yet", style="dim")
+    texts, numbers = ("agreement", "dataset", "organisation", "expires"), ("ε left", "uses left")
+    return grid(
+        [*((name, False) for name in texts), *((name, True) for name in numbers)],
+        [
+            (
+                each.id,
+                each.dataset,
+                each.organisation,
+                _moment(each.expires),
+                f"{each.budget.remaining_epsilon:.3g} of {each.budget.message.epsilon:g}",
+                MISSING if each.budget.uses_left is None else f"{each.budget.uses_left:,}",
+            )
+            for each in agreements
+        ],
+    )
+
+
+def agreement(agreement: Agreement) -> RenderableType:
+    return Group(
+        Text(f"{agreement.id} – {agreement.organisation} about {agreement.dataset}", style="bold"),
+        Text(f"purpose: {agreement.purpose}"),
+        Text(f"from {_moment(agreement.starts)} until {_moment(agreement.expires)}"),
+        Text(str(agreement.budget)),
+    )
+
+
 def check(check: Check) -> Text:
     return Text.assemble(("✓ ", "green"), (check.name, "bold"), f"  {check.finding}")
 
@@ -185,6 +216,10 @@ def _header(columns: Sequence[Column]) -> list[tuple[str, bool]]:
 def _title(dataset: Dataset) -> str:
     title = dataset.declaration.title
     return title.get("en") or title.get("zh") or ""
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def _dim(lines: Iterable[str]) -> list[Text]:

@@ -81,6 +81,15 @@ def test_the_length_of_texts_is_read_and_may_be_left_out(tmp_path: Path) -> None
         read(tmp_path, NAFLD.replace("values: [hdl,", "max_length: 13, values: [hdl,"))
 
 
+def test_agreements_are_required_only_where_the_metadata_says_so(tmp_path: Path) -> None:
+    assert not read(tmp_path, NAFLD).declaration.agreements_required
+    assert not read(tmp_path, NAFLD + "agreements_required: false\n").declaration.agreements_required
+    assert read(tmp_path, NAFLD + "agreements_required: true\n").declaration.agreements_required
+    with pytest.raises(Problem) as caught:
+        read(tmp_path, NAFLD + "agreements_required: 1\n")
+    assert caught.value.field == "agreements_required"
+
+
 def test_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     metadata = read(tmp_path, NAFLD)
     assert [to_python(v) for v in column(metadata, "test").values] == ["hdl", "yes", "on", "1", "2024-01-31"]

@@ -141,6 +141,13 @@ def test_jobs_belong_to_an_organisation_of_their_developer_s_name(second: Path) 
     assert found == {job: developer for job, (developer, *_) in JOBS.items()}
 
 
+def test_jobs_of_before_there_were_agreements_were_asked_under_none(second: Path) -> None:
+    def read(connection: Connection) -> set[str]:
+        return {row.agreement for row in connection.execute(select(jobs))}
+
+    assert run(second, read) == [{""}]
+
+
 def test_the_oldest_database_gives_each_namespace_its_first_dataset_s_budget_and_all_that_was_spent(
     tmp_path: Path,
 ) -> None:

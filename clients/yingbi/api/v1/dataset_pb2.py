@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yingbi.api.v1 import attestation_pb2 as yingbi_dot_api_dot_v1_dot_attestation__pb2
 from yingbi.api.v1 import plan_pb2 as yingbi_dot_api_dot_v1_dot_plan__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1byingbi/api/v1/dataset.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x18yingbi/api/v1/plan.proto\"\xe4\x03\n\x12\x44\x61tasetDeclaration\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12;\n\x05title\x18\x03 \x03(\x0b\x32,.yingbi.api.v1.DatasetDeclaration.TitleEntry\x12\r\n\x05grade\x18\x04 \x01(\r\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x14\n\x0cprivacy_unit\x18\x06 \x01(\t\x12\x16\n\x0eunit_namespace\x18\x07 \x01(\t\x12\x11\n\tmax_units\x18\x08 \x01(\x04\x12\x16\n\x0eunits_disjoint\x18\t \x01(\x08\x12\x16\n\x0e\x62udget_epsilon\x18\n \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x0b \x01(\x01\x12/\n\x06tables\x18\x0c \x03(\x0b\x32\x1f.yingbi.api.v1.TableDeclaration\x12-\n budget_each_organisation_epsilon\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11\x63urious_providers\x18\x0f \x01(\r\x1a,\n\nTitleEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42#\n!_budget_each_organisation_epsilon\"n\n\x10TableDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11max_rows_per_unit\x18\x02 \x01(\x04\x12\x31\n\x07\x63olumns\x18\x03 \x03(\x0b\x32 .yingbi.api.v1.ColumnDeclaration\"\xf7\x02\n\x11\x43olumnDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.yingbi.api.v1.ColumnType\x12\x33\n\x04role\x18\x03 \x01(\x0e\x32%.yingbi.api.v1.ColumnDeclaration.Role\x12$\n\x06values\x18\x04 \x03(\x0b\x32\x14.yingbi.api.v1.Value\x12\x12\n\x05lower\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05upper\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x07 \x01(\x08\x12\x19\n\x11\x63onstant_per_unit\x18\x08 \x01(\x08\x12\x17\n\nmax_length\x18\t \x01(\rH\x02\x88\x01\x01\"?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ATTRIBUTE\x10\x01\x12\r\n\tROLE_UNIT\x10\x02\x42\x08\n\x06_lowerB\x08\n\x06_upperB\r\n\x0b_max_length\"\x85\x01\n\x11ShardRegistration\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65\x63laration_digest\x18\x03 \x01(\x0c\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\tingest_id\x18\x05 \x01(\x0c\x12\x0e\n\x06roster\x18\x08 \x01(\x0c\":\n\x17SignedShardRegistration\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xcd\x01\n\x07\x44\x61taset\x12\x36\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.DatasetDeclaration\x12\x0f\n\x07version\x18\x02 \x01(\x0c\x12\x36\n\x06shards\x18\x03 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12%\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\x1a\n\x12needs_adding_again\x18\x08 \x01(\x08\"\xc6\x01\n\x06\x42udget\x12\x17\n\x0flimit_rho_units\x18\x01 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x31\n\tnamespace\x18\x05 \x01(\x0b\x32\x1e.yingbi.api.v1.NamespaceBudget\x12\x37\n\x0corganisation\x18\x06 \x01(\x0b\x32!.yingbi.api.v1.OrganisationBudget\"[\n\x0fNamespaceBudget\x12\x16\n\x0eunit_namespace\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"\\\n\x12OrganisationBudget\x12\x14\n\x0corganisation\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"e\n\x16RegisterDatasetRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x36\n\x06shards\x18\x02 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\"\x15\n\x13ListDatasetsRequest\"@\n\x14ListDatasetsResponse\x12(\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x16.yingbi.api.v1.Dataset\"$\n\x11GetDatasetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"p\n\x04Zone\x12\r\n\x05state\x18\x01 \x01(\t\x12\'\n\x05nodes\x18\x02 \x03(\x0b\x32\x18.yingbi.api.v1.NodeState\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\",\n\tNodeState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x32\xbb\x02\n\x0e\x44\x61tasetService\x12\x36\n\x07GetZone\x12\x16.google.protobuf.Empty\x1a\x13.yingbi.api.v1.Zone\x12P\n\x0fRegisterDataset\x12%.yingbi.api.v1.RegisterDatasetRequest\x1a\x16.yingbi.api.v1.Dataset\x12W\n\x0cListDatasets\x12\".yingbi.api.v1.ListDatasetsRequest\x1a#.yingbi.api.v1.ListDatasetsResponse\x12\x46\n\nGetDataset\x12 .yingbi.api.v1.GetDatasetRequest\x1a\x16.yingbi.api.v1.Datasetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1byingbi/api/v1/dataset.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x18yingbi/api/v1/plan.proto\"\x81\x04\n\x12\x44\x61tasetDeclaration\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12;\n\x05title\x18\x03 \x03(\x0b\x32,.yingbi.api.v1.DatasetDeclaration.TitleEntry\x12\r\n\x05grade\x18\x04 \x01(\r\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x14\n\x0cprivacy_unit\x18\x06 \x01(\t\x12\x16\n\x0eunit_namespace\x18\x07 \x01(\t\x12\x11\n\tmax_units\x18\x08 \x01(\x04\x12\x16\n\x0eunits_disjoint\x18\t \x01(\x08\x12\x16\n\x0e\x62udget_epsilon\x18\n \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x0b \x01(\x01\x12/\n\x06tables\x18\x0c \x03(\x0b\x32\x1f.yingbi.api.v1.TableDeclaration\x12-\n budget_each_organisation_epsilon\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x13\x61greements_required\x18\x0e \x01(\x08\x12\x19\n\x11\x63urious_providers\x18\x0f \x01(\r\x1a,\n\nTitleEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42#\n!_budget_each_organisation_epsilon\"n\n\x10TableDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11max_rows_per_unit\x18\x02 \x01(\x04\x12\x31\n\x07\x63olumns\x18\x03 \x03(\x0b\x32 .yingbi.api.v1.ColumnDeclaration\"\xf7\x02\n\x11\x43olumnDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.yingbi.api.v1.ColumnType\x12\x33\n\x04role\x18\x03 \x01(\x0e\x32%.yingbi.api.v1.ColumnDeclaration.Role\x12$\n\x06values\x18\x04 \x03(\x0b\x32\x14.yingbi.api.v1.Value\x12\x12\n\x05lower\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05upper\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x07 \x01(\x08\x12\x19\n\x11\x63onstant_per_unit\x18\x08 \x01(\x08\x12\x17\n\nmax_length\x18\t \x01(\rH\x02\x88\x01\x01\"?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ATTRIBUTE\x10\x01\x12\r\n\tROLE_UNIT\x10\x02\x42\x08\n\x06_lowerB\x08\n\x06_upperB\r\n\x0b_max_length\"\x85\x01\n\x11ShardRegistration\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65\x63laration_digest\x18\x03 \x01(\x0c\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\tingest_id\x18\x05 \x01(\x0c\x12\x0e\n\x06roster\x18\x08 \x01(\x0c\":\n\x17SignedShardRegistration\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xcd\x01\n\x07\x44\x61taset\x12\x36\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.DatasetDeclaration\x12\x0f\n\x07version\x18\x02 \x01(\x0c\x12\x36\n\x06shards\x18\x03 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12%\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\x1a\n\x12needs_adding_again\x18\x08 \x01(\x08\"\xf9\x01\n\x06\x42udget\x12\x17\n\x0flimit_rho_units\x18\x01 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x31\n\tnamespace\x18\x05 \x01(\x0b\x32\x1e.yingbi.api.v1.NamespaceBudget\x12\x37\n\x0corganisation\x18\x06 \x01(\x0b\x32!.yingbi.api.v1.OrganisationBudget\x12\x31\n\tagreement\x18\x07 \x01(\x0b\x32\x1e.yingbi.api.v1.AgreementBudget\"[\n\x0fNamespaceBudget\x12\x16\n\x0eunit_namespace\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"\\\n\x12OrganisationBudget\x12\x14\n\x0corganisation\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"\xd5\x01\n\x0f\x41greementBudget\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x01\x12\x0c\n\x04uses\x18\x06 \x01(\x04\x12\x15\n\x08max_uses\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12+\n\x07\x65xpires\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_max_uses\"e\n\x16RegisterDatasetRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x36\n\x06shards\x18\x02 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\"\x15\n\x13ListDatasetsRequest\"@\n\x14ListDatasetsResponse\x12(\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x16.yingbi.api.v1.Dataset\"$\n\x11GetDatasetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"p\n\x04Zone\x12\r\n\x05state\x18\x01 \x01(\t\x12\'\n\x05nodes\x18\x02 \x03(\x0b\x32\x18.yingbi.api.v1.NodeState\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\",\n\tNodeState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x32\xbb\x02\n\x0e\x44\x61tasetService\x12\x36\n\x07GetZone\x12\x16.google.protobuf.Empty\x1a\x13.yingbi.api.v1.Zone\x12P\n\x0fRegisterDataset\x12%.yingbi.api.v1.RegisterDatasetRequest\x1a\x16.yingbi.api.v1.Dataset\x12W\n\x0cListDatasets\x12\".yingbi.api.v1.ListDatasetsRequest\x1a#.yingbi.api.v1.ListDatasetsResponse\x12\x46\n\nGetDataset\x12 .yingbi.api.v1.GetDatasetRequest\x1a\x16.yingbi.api.v1.Datasetb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,40 +37,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DATASETDECLARATION_TITLEENTRY']._loaded_options = None
   _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_options = b'8\001'
-  _globals['_DATASETDECLARATION']._serialized_start=135
-  _globals['_DATASETDECLARATION']._serialized_end=619
-  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_start=538
-  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_end=582
-  _globals['_TABLEDECLARATION']._serialized_start=621
-  _globals['_TABLEDECLARATION']._serialized_end=731
-  _globals['_COLUMNDECLARATION']._serialized_start=734
-  _globals['_COLUMNDECLARATION']._serialized_end=1109
-  _globals['_COLUMNDECLARATION_ROLE']._serialized_start=1011
-  _globals['_COLUMNDECLARATION_ROLE']._serialized_end=1074
-  _globals['_SHARDREGISTRATION']._serialized_start=1112
-  _globals['_SHARDREGISTRATION']._serialized_end=1245
-  _globals['_SIGNEDSHARDREGISTRATION']._serialized_start=1247
-  _globals['_SIGNEDSHARDREGISTRATION']._serialized_end=1305
-  _globals['_DATASET']._serialized_start=1308
-  _globals['_DATASET']._serialized_end=1513
-  _globals['_BUDGET']._serialized_start=1516
-  _globals['_BUDGET']._serialized_end=1714
-  _globals['_NAMESPACEBUDGET']._serialized_start=1716
-  _globals['_NAMESPACEBUDGET']._serialized_end=1807
-  _globals['_ORGANISATIONBUDGET']._serialized_start=1809
-  _globals['_ORGANISATIONBUDGET']._serialized_end=1901
-  _globals['_REGISTERDATASETREQUEST']._serialized_start=1903
-  _globals['_REGISTERDATASETREQUEST']._serialized_end=2004
-  _globals['_LISTDATASETSREQUEST']._serialized_start=2006
-  _globals['_LISTDATASETSREQUEST']._serialized_end=2027
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=2029
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=2093
-  _globals['_GETDATASETREQUEST']._serialized_start=2095
-  _globals['_GETDATASETREQUEST']._serialized_end=2131
-  _globals['_ZONE']._serialized_start=2133
-  _globals['_ZONE']._serialized_end=2245
-  _globals['_NODESTATE']._serialized_start=2247
-  _globals['_NODESTATE']._serialized_end=2291
-  _globals['_DATASETSERVICE']._serialized_start=2294
-  _globals['_DATASETSERVICE']._serialized_end=2609
+  _globals['_DATASETDECLARATION']._serialized_start=168
+  _globals['_DATASETDECLARATION']._serialized_end=681
+  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_start=600
+  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_end=644
+  _globals['_TABLEDECLARATION']._serialized_start=683
+  _globals['_TABLEDECLARATION']._serialized_end=793
+  _globals['_COLUMNDECLARATION']._serialized_start=796
+  _globals['_COLUMNDECLARATION']._serialized_end=1171
+  _globals['_COLUMNDECLARATION_ROLE']._serialized_start=1073
+  _globals['_COLUMNDECLARATION_ROLE']._serialized_end=1136
+  _globals['_SHARDREGISTRATION']._serialized_start=1174
+  _globals['_SHARDREGISTRATION']._serialized_end=1307
+  _globals['_SIGNEDSHARDREGISTRATION']._serialized_start=1309
+  _globals['_SIGNEDSHARDREGISTRATION']._serialized_end=1367
+  _globals['_DATASET']._serialized_start=1370
+  _globals['_DATASET']._serialized_end=1575
+  _globals['_BUDGET']._serialized_start=1578
+  _globals['_BUDGET']._serialized_end=1827
+  _globals['_NAMESPACEBUDGET']._serialized_start=1829
+  _globals['_NAMESPACEBUDGET']._serialized_end=1920
+  _globals['_ORGANISATIONBUDGET']._serialized_start=1922
+  _globals['_ORGANISATIONBUDGET']._serialized_end=2014
+  _globals['_AGREEMENTBUDGET']._serialized_start=2017
+  _globals['_AGREEMENTBUDGET']._serialized_end=2230
+  _globals['_REGISTERDATASETREQUEST']._serialized_start=2232
+  _globals['_REGISTERDATASETREQUEST']._serialized_end=2333
+  _globals['_LISTDATASETSREQUEST']._serialized_start=2335
+  _globals['_LISTDATASETSREQUEST']._serialized_end=2356
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=2358
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=2422
+  _globals['_GETDATASETREQUEST']._serialized_start=2424
+  _globals['_GETDATASETREQUEST']._serialized_end=2460
+  _globals['_ZONE']._serialized_start=2462
+  _globals['_ZONE']._serialized_end=2574
+  _globals['_NODESTATE']._serialized_start=2576
+  _globals['_NODESTATE']._serialized_end=2620
+  _globals['_DATASETSERVICE']._serialized_start=2623
+  _globals['_DATASETSERVICE']._serialized_end=2938
 # @@protoc_insertion_point(module_scope)

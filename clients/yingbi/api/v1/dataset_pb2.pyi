@@ -6,6 +6,7 @@ Datasets: what a provider declares about its data, and the catalogue of a zone."
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yingbi.api.v1 import attestation_pb2 as _attestation_pb2
@@ -60,6 +61,7 @@ class DatasetDeclaration(_message.Message):
     BUDGET_DELTA_FIELD_NUMBER: _builtins.int
     TABLES_FIELD_NUMBER: _builtins.int
     BUDGET_EACH_ORGANISATION_EPSILON_FIELD_NUMBER: _builtins.int
+    AGREEMENTS_REQUIRED_FIELD_NUMBER: _builtins.int
     CURIOUS_PROVIDERS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     zone: _builtins.str
@@ -73,6 +75,8 @@ class DatasetDeclaration(_message.Message):
     budget_delta: _builtins.float
     budget_each_organisation_epsilon: _builtins.float
     """What one organisation may spend of the budget, as epsilon at the budget's delta; absent: all of it."""
+    agreements_required: _builtins.bool
+    """Every request runs under an agreement that is in force; the gateway checks it."""
     curious_providers: _builtins.int
     """Against how many curious providers the noise is made: what is left when they subtract their shares still
     gives the stated guarantee. Below the number of providers.
@@ -99,11 +103,12 @@ class DatasetDeclaration(_message.Message):
         budget_delta: _builtins.float = ...,
         tables: _abc.Iterable[Global___TableDeclaration] | None = ...,
         budget_each_organisation_epsilon: _builtins.float | None = ...,
+        agreements_required: _builtins.bool = ...,
         curious_providers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_delta", b"budget_delta", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "budget_epsilon", b"budget_epsilon", "curious_providers", b"curious_providers", "dataset", b"dataset", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "agreements_required", b"agreements_required", "budget_delta", b"budget_delta", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "budget_epsilon", b"budget_epsilon", "curious_providers", b"curious_providers", "dataset", b"dataset", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["budget_each_organisation_epsilon"]  # noqa: Y015
     _WhichOneofArgType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon"]  # noqa: Y015
@@ -327,6 +332,7 @@ class Budget(_message.Message):
     EPSILON_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     ORGANISATION_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     limit_rho_units: _builtins.int
     spent_rho_units: _builtins.int
     delta: _builtins.float
@@ -339,6 +345,10 @@ class Budget(_message.Message):
     def organisation(self) -> Global___OrganisationBudget:
         """Set where the dataset limits what one organisation may spend: the caller's. A charge is against this too."""
 
+    @_builtins.property
+    def agreement(self) -> Global___AgreementBudget:
+        """Set where a request is under an agreement. A charge is against this too."""
+
     def __init__(
         self,
         *,
@@ -348,10 +358,11 @@ class Budget(_message.Message):
         epsilon: _builtins.float = ...,
         namespace: Global___NamespaceBudget | None = ...,
         organisation: Global___OrganisationBudget | None = ...,
+        agreement: Global___AgreementBudget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "organisation", b"organisation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "namespace", b"namespace", "organisation", b"organisation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "limit_rho_units", b"limit_rho_units", "namespace", b"namespace", "organisation", b"organisation", "spent_rho_units", b"spent_rho_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "delta", b"delta", "epsilon", b"epsilon", "limit_rho_units", b"limit_rho_units", "namespace", b"namespace", "organisation", b"organisation", "spent_rho_units", b"spent_rho_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -410,6 +421,54 @@ class OrganisationBudget(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrganisationBudget: _TypeAlias = OrganisationBudget  # noqa: Y015
+
+@_typing.final
+class AgreementBudget(_message.Message):
+    """What may be spent under an agreement, and how often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    LIMIT_RHO_UNITS_FIELD_NUMBER: _builtins.int
+    SPENT_RHO_UNITS_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    MAX_USES_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    agreement: _builtins.str
+    limit_rho_units: _builtins.int
+    spent_rho_units: _builtins.int
+    epsilon: _builtins.float
+    """As the agreement declares them."""
+    delta: _builtins.float
+    uses: _builtins.int
+    """Jobs that were charged under it."""
+    max_uses: _builtins.int
+    """Absent: uses are not limited."""
+    @_builtins.property
+    def expires(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        agreement: _builtins.str = ...,
+        limit_rho_units: _builtins.int = ...,
+        spent_rho_units: _builtins.int = ...,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+        uses: _builtins.int = ...,
+        max_uses: _builtins.int | None = ...,
+        expires: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses", "expires", b"expires", "max_uses", b"max_uses"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses", "agreement", b"agreement", "delta", b"delta", "epsilon", b"epsilon", "expires", b"expires", "limit_rho_units", b"limit_rho_units", "max_uses", b"max_uses", "spent_rho_units", b"spent_rho_units", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_uses: _TypeAlias = _typing.Literal["max_uses"]  # noqa: Y015
+    _WhichOneofArgType__max_uses: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_uses) -> _WhichOneofReturnType__max_uses | None: ...
+
+Global___AgreementBudget: _TypeAlias = AgreementBudget  # noqa: Y015
 
 @_typing.final
 class RegisterDatasetRequest(_message.Message):

@@ -63,6 +63,7 @@ class Query(_message.Message):
     AUTO_BOUNDS_FIELD_NUMBER: _builtins.int
     FIRST_STAGE_FIELD_NUMBER: _builtins.int
     LOOKUPS_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     sql: _builtins.str
     epsilon: _builtins.float
@@ -72,6 +73,8 @@ class Query(_message.Message):
     """Find the clipping bound privately, in a first stage; false: take it from the metadata."""
     first_stage: _builtins.str
     """A job that was the first stage of this very question; its release says which keys and bounds to use."""
+    agreement: _builtins.str
+    """The agreement to ask under; empty: the only one, where the dataset requires one."""
     @_builtins.property
     def lookups(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUpTable]:
         """Public tables that the SQL may join with, by their names. Sent as they are and not as a WITH before the SQL:
@@ -88,10 +91,11 @@ class Query(_message.Message):
         auto_bounds: _builtins.bool = ...,
         first_stage: _builtins.str = ...,
         lookups: _abc.Iterable[Global___LookUpTable] | None = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "sql", b"sql"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "sql", b"sql"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
@@ -197,6 +201,7 @@ class Preview(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     OUTLOOK_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     """A serialized Plan."""
     state: Global___JobState.ValueType
@@ -204,6 +209,8 @@ class Preview(_message.Message):
     """Where `plan` is a first stage: a serialized Plan like that of the second, each key that is not known yet
     with one value that has no kind. For predicting errors, not for signing.
     """
+    agreement: _builtins.str
+    """The agreement that the request is under: the one to sign."""
     @_builtins.property
     def budget(self) -> _dataset_pb2.Budget: ...
     @_builtins.property
@@ -218,10 +225,11 @@ class Preview(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         state: Global___JobState.ValueType = ...,
         outlook: _builtins.bytes = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "notes", b"notes", "outlook", b"outlook", "plan", b"plan", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget", "notes", b"notes", "outlook", b"outlook", "plan", b"plan", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,6 +277,7 @@ class Authorization(_message.Message):
     DEVELOPER_KEY_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     BATCH_DIGEST_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     plan_hash: _builtins.bytes
     rho_units: _builtins.int
     delta: _builtins.float
@@ -280,6 +289,8 @@ class Authorization(_message.Message):
     plans that were signed for one batch, as when the dataset changed in between, enclaves run one and no mixture.
     """
     batch_digest: _builtins.bytes
+    agreement: _builtins.str
+    """The agreement that the request is under; empty: none."""
     @_builtins.property
     def expires(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -293,10 +304,11 @@ class Authorization(_message.Message):
         developer_key: _builtins.bytes = ...,
         batch: _builtins.str = ...,
         batch_digest: _builtins.bytes = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "batch_digest", b"batch_digest", "delta", b"delta", "developer_key", b"developer_key", "expires", b"expires", "plan_hash", b"plan_hash", "request_id", b"request_id", "rho_units", b"rho_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "batch_digest", b"batch_digest", "delta", b"delta", "developer_key", b"developer_key", "expires", b"expires", "plan_hash", b"plan_hash", "request_id", b"request_id", "rho_units", b"rho_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -420,6 +432,7 @@ class Job(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DEVELOPER_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     state: Global___JobState.ValueType
     dataset: _builtins.str
@@ -436,6 +449,8 @@ class Job(_message.Message):
     """Who asked."""
     batch: _builtins.str
     """The request id of the batch that the job is a plan of; empty for a question by itself."""
+    agreement: _builtins.str
+    """The agreement that it was asked and charged under; empty: none."""
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -469,10 +484,11 @@ class Job(_message.Message):
         sequence: _builtins.int = ...,
         developer: _builtins.str = ...,
         batch: _builtins.str = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "created", b"created", "failure", b"failure", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "sql", b"sql", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "sql", b"sql", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -636,11 +652,14 @@ class BatchQuery(_message.Message):
     SQL_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     epsilon: _builtins.float
     """The whole batch's."""
     delta: _builtins.float
     """Absent: the dataset's."""
+    agreement: _builtins.str
+    """The agreement to ask under; empty: the only one, where the dataset requires one."""
     @_builtins.property
     def sql(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """A SELECT each."""
@@ -652,10 +671,11 @@ class BatchQuery(_message.Message):
         sql: _abc.Iterable[_builtins.str] | None = ...,
         epsilon: _builtins.float = ...,
         delta: _builtins.float | None = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "sql", b"sql"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "sql", b"sql"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
@@ -753,7 +773,10 @@ class BatchPreview(_message.Message):
     QUESTIONS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     state: Global___JobState.ValueType
+    agreement: _builtins.str
+    """The agreement that the request is under: the one to sign in every plan's authorization."""
     @_builtins.property
     def plans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Serialized Plans, each with the batch's epsilon and delta; together they cost no more."""
@@ -771,10 +794,11 @@ class BatchPreview(_message.Message):
         questions: _abc.Iterable[Global___BatchQuestion] | None = ...,
         budget: _dataset_pb2.Budget | None = ...,
         state: Global___JobState.ValueType = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "plans", b"plans", "questions", b"questions", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget", "plans", b"plans", "questions", b"questions", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

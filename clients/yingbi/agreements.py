@@ -1,0 +1,71 @@
+"""Agreements: who may use which dataset, for which purpose, until when, within which privacy budget."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1 import agreement_pb2
+from yingbi.budget import AgreementBudget
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """An agreement as it is registered, with what was spent under it when it was fetched."""
+
+    message: agreement_pb2.RegisteredAgreement = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"Agreement({self.id!r}, {self.organisation} about {self.dataset}; {self.budget})"
+
+    @property
+    def id(self) -> str:
+        return self.message.agreement.agreement
+
+    @property
+    def dataset(self) -> str:
+        return self.message.agreement.dataset
+
+    @property
+    def organisation(self) -> str:
+        """Whose developers may ask."""
+        return self.message.agreement.organisation
+
+    @property
+    def purpose(self) -> str:
+        return self.message.agreement.purpose
+
+    @property
+    def starts(self) -> datetime.datetime:
+        """From then on it is in force."""
+        return self.message.agreement.starts.ToDatetime(tzinfo=datetime.UTC)
+
+    @property
+    def expires(self) -> datetime.datetime:
+        """From then on it is not."""
+        return self.message.agreement.expires.ToDatetime(tzinfo=datetime.UTC)
+
+    @property
+    def budget(self) -> AgreementBudget:
+        return AgreementBudget(self.message.budget)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "agreement": self.id,
+            "dataset": self.dataset,
+            "organisation": self.organisation,
+            "purpose": self.purpose,
+            "starts": self.starts.isoformat(),
+            "expires": self.expires.isoformat(),
+            "budget": self.budget.to_json(),
+        }
+
+
+def document_of(path: Path) -> bytes:
+    """The bytes of an agreement's file; raises Problem."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Problem(Kind.MALFORMED, "file", f"Cannot read {str(path)!r}: {error.strerror}.", field="file") from error

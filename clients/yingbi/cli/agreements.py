@@ -1,0 +1,51 @@
+"""The commands about agreements. Each reads its arguments, asks the SDK and shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from yingbi.cli.commands import Session
+
+AgreementId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+
+
+def register(app: typer.Typer, agreement: typer.Typer) -> None:
+    """Add all commands, in the order of the help."""
+    agreement.command("add")(add)
+    agreement.command("list")(list_all)
+    agreement.command("show")(show)
+    app.add_typer(agreement, name="agreement")
+
+
+def add(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The agreement, in YAML or JSON.", show_default=False)],
+) -> None:
+    """Register an agreement, as the operator."""
+    session = cast(Session, context.obj)
+    with session.zone("operator") as zone:
+        added = zone.add_agreement(file)
+    session.terminal.show(added.to_json(), f"{added.id} is registered: {added.organisation} about {added.dataset}.")
+
+
+def list_all(context: typer.Context) -> None:
+    """List your organisation's agreements."""
+    session = cast(Session, context.obj)
+    with session.zone() as zone:
+        found = zone.agreements()
+    from yingbi.cli import render
+
+    session.terminal.show({"agreements": [each.to_json() for each in found]}, render.agreements(found))
+
+
+def show(context: typer.Context, name: AgreementId) -> None:
+    """Show an agreement's terms, and what is spent under it."""
+    session = cast(Session, context.obj)
+    with session.zone() as zone:
+        found = zone.agreement(name)
+    from yingbi.cli import render
+
+    session.terminal.show(found.to_json(), render.agreement(found))
