@@ -178,9 +178,7 @@ def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_00
     labels = [_labels(reader.layout, output) if output.labels else None for output in plan.outputs]
     try:
         errors = _foretold_errors(reader)
-        averages = (
-            tuple(_average_errors(reader, errors, reader.layout.finest, group_sizes)) if places else ()
-        )
+        averages = tuple(_average_errors(reader, errors, reader.layout.finest, group_sizes)) if places else ()
     except OverflowError as error:
         raise PlanError("the plan's scale gives a number that is not finite") from error
     return Forecast(
@@ -356,7 +354,9 @@ def _draws(reader: _Reader, sizes: int) -> int:
 
 
 def _made_up(layout: Layout, number: int, rows: int) -> Row:
-    """A row of a grouping set, of so many rows of full weight, their values in the middle of their range or spread evenly.
+    """A row of a grouping set, of so many rows of full weight.
+
+    Their values are in the middle of their range, or spread evenly over it.
     """
     full = rows / layout.step if layout.step else 0.0
     cells: list[Sequence[float]] = []

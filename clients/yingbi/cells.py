@@ -4,8 +4,8 @@ The vector holds statistic after statistic, each over all groups (the last key v
 `width` cells. A grouping set has a row for every combination of its keys' values; its cells are those of all
 groups that agree with it, added up as integers. Counts of distinct units are not added up, since a unit may be in
 several groups: a row has them one after another. Where statistics are marginals, and so measure one table several
-times, a row's cell is the least-squares estimate from all of them (`yingbi.api.marginals`). A plan may come from a receipt that somebody forged, so
-everything is bounded before anything is allocated.
+times, a row's cell is the least-squares estimate from all of them (`yingbi.api.marginals`). A plan may come from a
+receipt that somebody forged, so everything is bounded before anything is allocated.
 """
 
 from __future__ import annotations
@@ -203,7 +203,8 @@ class Layout:
         vectors = [opened[start:end] for start, end in itertools.pairwise(starts)]
         found: dict[int, list[list[float]]] = {}
         for table in dict.fromkeys(table for table in self.tables if table is not None):
-            estimates = table.estimates(vectors)
+            nothing = [[0.0] * self._size(keys) for keys in self.sets]
+            estimates = table.estimates(vectors) if table.is_readable else nothing
             found |= dict.fromkeys(table.statistics, estimates)
         return found
 
@@ -354,8 +355,8 @@ def _tables(plan: Plan, sets: tuple[tuple[int, ...], ...]) -> tuple[Marginals | 
             raise PlanError("a statistic in the plan has no marginals")
     tables = tables_of(plan.statistics, [len(key.values) for key in plan.group_by], sets)
     for table in tables:
-        if table is not None and (0 in table.sizes or not table.is_readable):
-            raise PlanError("a grouping set cannot be read off the marginals that are measured")
+        if table is not None and not table.is_sound:
+            raise PlanError("the plan's marginals make no table")
         if table is not None and table.work > MAX_MARGINAL_WORK:
             raise PlanError("the plan's marginals are too many")
     return tables

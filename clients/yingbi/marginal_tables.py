@@ -27,13 +27,14 @@ class Marginals:
     """The plan's grouping sets."""
 
     @property
+    def is_sound(self) -> bool:
+        """Whether there are values of all keys, and every marginal is there once and has noise."""
+        return 0 not in self.sizes and len(set(self.keys)) == len(self.keys) and all(self.sigmas)
+
+    @cached_property
     def is_readable(self) -> bool:
-        """Whether every grouping set has an estimate, and no marginal is there twice or has no noise."""
-        return (
-            len(set(self.keys)) == len(self.keys)
-            and all(self.sigmas)
-            and all(any(set(wanted) <= set(keys) for keys in self.keys) for wanted in self.sets)
-        )
+        """Whether every grouping set has an estimate."""
+        return all(any(set(wanted) <= set(keys) for keys in self.keys) for wanted in self.sets)
 
     @property
     def work(self) -> int:

@@ -84,6 +84,8 @@ class Measures:
             raise PlanError("the plan adds up units that may be in several groups")
         step, of_group = self.layout.step, self.layout.deviation(statistic)
         table = self.layout.tables[statistic]
+        if table is not None and not table.is_readable:
+            raise PlanError("a grouping set cannot be read off the marginals that are measured")
         if table is not None:
             source = Source(table.statistics[0])
 

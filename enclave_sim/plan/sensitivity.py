@@ -93,9 +93,9 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
     towards zero, which does not make it larger, and ||u|| <= (C/s)·2^f·||m|| <= C·2^f.
 
     One provider, a marginal. The statistic's groups are unions of the plan's groups, which do not overlap, and the
-    rows are those that are in a group of the plan. So a row is in one of them at most, and what was said of counts and sums
-    holds with m_g, u_g and s taken over these groups: the norm that weighs a unit down is that of its own groups. A
-    marginal is a release by itself, whose price is added to the others'.
+    rows are those that are in a group of the plan. So a row is in one of them at most, and what was said of counts
+    and sums holds with m_g, u_g and s taken over these groups: a unit is weighed by the norm over the statistic's own
+    groups. A marginal is a release by itself, whose price is added to the others'.
 
     One provider, the joint vector. Let v be the unit's cells before weighting, of all joint statistics in all
     groups, q = ⌈16·|v_i| / 2^f⌉ of each and s >= ||q|| an integer: ||v|| <= s·2^f / 16. If s <= J the unit keeps

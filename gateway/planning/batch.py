@@ -20,7 +20,10 @@ times that of one statistic at the whole share: just that of the plain sum, whos
 numbers could be computed from independent measurements that cost what it brings, with the variances that it has
 alone. The shared plan measures each statistic once, at the sum of the shares: as exactly as the mean, weighed by
 inverse variances, of all the measurements laid on it, and by Gauss and Markov no unbiased linear estimator made of
-them has a smaller variance. The formulas of an answer have the same linear parts, so the same holds for them. ∎
+them has a smaller variance. The same holds where totals are measured beside the finest groups (`marginals`): all
+marginals that a query would have alone are in the shared plan with at least their shares, and numbers are the
+least-squares estimates from all that are there. The formulas of an answer have the same linear parts, so the same
+holds for them. ∎
 
 Privacy needs none of this: enclaves check every plan and its price by themselves, and ρ adds up over plans.
 """
@@ -35,16 +38,19 @@ from fractions import Fraction
 from functools import cached_property
 
 from sqlglot import exp
+from yingbi.api.marginals import Keys
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import plan_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import View
-from yingbi.api.v1.plan_pb2 import Formula, NonNullCount, Output, Plan, RowCount, Statistic
+from yingbi.api.v1.plan_pb2 import Formula, GroupingSet, NonNullCount, Output, Plan, RowCount, Statistic
 
 from enclave_sim.plan.sensitivity import groups as count_groups
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.distinct import set_thresholds, with_counted_key
+from gateway.planning.marginals import by_all_keys, has_marginals, keys_of, measure, measure_totals
+from gateway.planning.plan_measures import formulas_of
 from gateway.planning.query import (
     Setting,
     bought_rho_units,
@@ -184,7 +190,9 @@ def _read(index: int, sql: str, setting: Setting, mentioned: Collection[str] = (
         asked = with_counted_key(read_question(parse_select(sql), setting.declaration, mentioned=mentioned))
         refuse_units(asked, setting.parties)
         _refuse_first_stage(asked)
-        return _Read(index, sql, asked, draft_of(asked, setting))
+        draft = draft_of(asked, setting)
+        measure_totals(draft, asked)
+        return _Read(index, sql, asked, draft)
 
 
 def _refuse_first_stage(asked: Asked) -> None:
@@ -251,13 +259,19 @@ def _together(read: Sequence[_Read]) -> list[list[_Read]]:
 
 
 def _fit(group: Sequence[_Read]) -> bool:
-    draft, _ = _shared(group)
+    draft, views = _shared(group)
+    if any(each.HasField("marginal") for each in draft.statistics) and any(map(_has_window, views)):
+        return False  # Windows need to know what the noises of different rows have in common.
     cells = count_groups(draft)
     try:
         refuse_size(draft, cells)
     except Problem:
         return False
     return cells * sum(_parts(output) for output in draft.outputs) <= MAX_SHARED_PARTS
+
+
+def _has_window(view: View) -> bool:
+    return any(formula.HasField("window") for formula in formulas_of(view))
 
 
 def _parts(output: Output) -> int:
@@ -291,7 +305,31 @@ def _shared(group: Sequence[_Read]) -> tuple[Plan, list[View]]:
         plan.ClearField(name)
     plan.statistics.extend(chooser.statistics)
     plan.outputs.extend(_all_outputs(group, views))
+    _measure_totals(plan, group)
     return plan, views
+
+
+def _measure_totals(plan: Plan, group: Sequence[_Read]) -> None:
+    """Measure in a shared plan the marginals that its queries measure alone; all rows of its own follow from them."""
+    everything = tuple(range(len(plan.group_by)))
+    chosen: dict[int, dict[Keys, None]] = {}
+    for each in group:
+        for statistic in filter(has_marginals, each.draft.statistics):
+            for index, _ in _measured_by(by_all_keys(statistic), plan.statistics):
+                chosen.setdefault(index, {})[keys_of(statistic, len(everything))] = None
+    if all(list(keys) == [everything] for keys in chosen.values()):
+        return
+    # Where they are more than a plan holds, shares are missing, and the queries get plans of their own.
+    measure(plan, {index: tuple(keys) for index, keys in chosen.items()})
+    sets = {
+        tuple(keys.keys): None for each in group for keys in each.draft.grouping_sets or [GroupingSet(keys=everything)]
+    }
+    covered = [keys for keys in dict.fromkeys(sets) if all(_covers(measured, keys) for measured in chosen.values())]
+    plan.grouping_sets.extend(GroupingSet(keys=keys) for keys in covered or [()])
+
+
+def _covers(measured: Iterable[Keys], keys: Keys) -> bool:
+    return any(set(keys) <= set(each) for each in measured)
 
 
 def _presentation(plan: Plan) -> plan_pb2.Presentation | None:
@@ -353,9 +391,10 @@ def _measured_by(statistic: Statistic, shared: Sequence[Statistic]) -> list[tupl
     centred.CopyFrom(statistic)
     centred.bounded_sum.CopyFrom(bounded_sum(plain.term, plain.lower, plain.upper, centred=True))
     counts = [Statistic(non_null_count=NonNullCount(term=plain.term)), Statistic(row_count=RowCount())]
-    if statistic.HasField("filter"):
-        for each in counts:
-            each.filter.CopyFrom(statistic.filter)
+    for each in counts:
+        for name in ("filter", "marginal"):
+            if statistic.HasField(name):
+                getattr(each, name).CopyFrom(getattr(statistic, name))
     # Where x is never NULL, its count is that of the rows.
     found = [places.get(each.SerializeToString(deterministic=True)) for each in counts]
     count = next(place for place in found if place is not None)

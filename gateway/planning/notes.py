@@ -49,6 +49,8 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     notes += _look_up_notes(plan.relation)
     notes += undeclared_notes(plan, declaration)
     notes += _group_notes(plan)
+    if any(each.HasField("marginal") for each in plan.statistics):
+        notes.append("Totals are measured by themselves too, and made consistent with their parts by least squares.")
     if any(formula.HasField("window") for formula in formulas_of(plan)):
         notes.append("Window functions compute with released values: noise decides between rows that are near.")
     if any(output.formula.HasField("operation") and not is_linear(output.formula) for output in plan.outputs):

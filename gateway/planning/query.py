@@ -31,6 +31,7 @@ from gateway.planning import stages
 from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.coarser import coarser_dates
 from gateway.planning.distinct import set_thresholds, with_counted_key
+from gateway.planning.marginals import measure_totals
 from gateway.planning.presentation import Ordering, Presentation
 from gateway.planning.public_tables import check_tables
 from gateway.planning.scope import Term
@@ -132,6 +133,7 @@ def plan_question(
     if not unknown and not (auto_bounds and stages.needs_bound(draft)):
         if first_stage is not None:
             raise Problem(Kind.MALFORMED, "first_stage", "The query has no first stage.", field="first_stage")
+        measure_totals(draft, asked)
         return Question(checked(priced(draft, rho_units, setting), setting))
     stage = stages.first_stage_plan(draft, unknown, rho_units, auto_bounds=auto_bounds)
     rest = stages.rest_of(rho_units, selects_keys=bool(unknown))

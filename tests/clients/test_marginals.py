@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,10 @@ Matrix = NDArray[np.float64]
 
 def adding_up(sizes: Sequence[int], keys: Keys) -> Matrix:
     """From the whole table to a marginal."""
-    factors = [np.eye(size) if key in keys else np.ones((1, size)) for key, size in enumerate(sizes)]
-    return np.asarray(reduce(np.kron, factors, np.ones((1, 1))), np.float64)
+    found: Any = np.ones((1, 1))
+    for key, size in enumerate(sizes):
+        found = np.kron(found, np.eye(size) if key in keys else np.ones((1, size)))
+    return np.asarray(found, np.float64)
 
 
 @st.composite

@@ -110,9 +110,7 @@ def places(sizes: Sequence[int], keys: Keys, onto: Keys) -> list[int]:
     found = [0]
     for key in keys:
         size = sizes[key]
-        found = [
-            place * size + value if key in onto else place for place in found for value in range(size)
-        ]
+        found = [place * size + value if key in onto else place for place in found for value in range(size)]
     return found
 
 
