@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
-from yingbi.api.v1.plan_pb2 import Plan, RangeCounts, Statistic, Value
+from yingbi.api.v1.plan_pb2 import GroupKey, Plan, RangeCounts, Statistic, Value
 from yingbi.marginal_tables import Marginals, keys_of, tables_of
 from yingbi.uncertain import Number
 
@@ -115,7 +115,7 @@ class Layout:
 
     @property
     def row_count(self) -> int:
-        return sum(self._size(keys) for keys in self.sets)
+        return sum(self._shown(keys) for keys in self.sets)
 
     @property
     def has_totals(self) -> bool:
@@ -165,7 +165,8 @@ class Layout:
         """Keys and number of groups of every row, set after set, the last key varying fastest."""
         for keys in self.sets:
             leaves = self.groups // max(1, self._size(keys))
-            pools = [values if key in keys else (None,) for key, values in enumerate(self.values)]
+            listed = (values[:-1] if group_by.rest else values for group_by, values in self._keys())
+            pools = [values if key in keys else (None,) for key, values in enumerate(listed)]
             for combination in itertools.product(*pools):
                 yield combination, leaves
 
@@ -195,7 +196,7 @@ class Layout:
     def set_of_rows(self) -> Iterator[int]:
         """Of every row: its grouping set."""
         for number, keys in enumerate(self.sets):
-            yield from itertools.repeat(number, self._size(keys))
+            yield from itertools.repeat(number, self._shown(keys))
 
     def _estimated(self, opened: Sequence[int]) -> dict[int, list[list[float]]]:
         """Of statistics that are marginals: the estimates in grid steps, grouping set by grouping set."""
@@ -221,10 +222,22 @@ class Layout:
             members: list[list[int]] = [[] for _ in range(self._size(keys))]
             for group, row in enumerate(self._targets(keys) or range(self.groups)):
                 members[row].append(group)
-            yield from members
+            yield from itertools.compress(members, self._is_shown(keys))
 
     def _size(self, keys: tuple[int, ...]) -> int:
         return math.prod(len(self.values[key]) for key in keys)
+
+    def _shown(self, keys: tuple[int, ...]) -> int:
+        """Rows of a grouping set that are in the answer: not those of what has none of a key's values."""
+        return math.prod(len(self.values[key]) - self.plan.group_by[key].rest for key in keys)
+
+    def _is_shown(self, keys: tuple[int, ...]) -> Iterator[bool]:
+        """Of all combinations of the values of a grouping set's keys: whether they are in the answer."""
+        each = ([True] * (len(self.values[key]) - 1) + [not self.plan.group_by[key].rest] for key in keys)
+        return map(all, itertools.product(*each))
+
+    def _keys(self) -> Iterator[tuple[GroupKey, tuple[Cell, ...]]]:
+        return zip(self.plan.group_by, self.values, strict=True)
 
     def _cells(
         self, opened: list[int], keys: tuple[int, ...], estimated: Mapping[int, list[float]]
@@ -245,7 +258,7 @@ class Layout:
                 part = _added(part, width, target, rows)
             parts.append(part)
             start = end
-        for row in range(rows):
+        for row in itertools.compress(range(rows), self._is_shown(keys)):
             yield tuple(part[row * width : (row + 1) * width] for part, width in zip(parts, widths, strict=True))
 
     def is_apart(self, statistic: int) -> bool:

@@ -31,7 +31,7 @@ Privacy needs none of this: enclaves check every plan and its price by themselve
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -42,7 +42,7 @@ from yingbi.api.marginals import Keys
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import plan_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.job_pb2 import View
+from yingbi.api.v1.job_pb2 import LookUpTable, View
 from yingbi.api.v1.plan_pb2 import Formula, GroupingSet, NonNullCount, Output, Plan, RowCount, Statistic
 
 from enclave_sim.plan.sensitivity import groups as count_groups
@@ -51,6 +51,8 @@ from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.distinct import set_thresholds, with_counted_key
 from gateway.planning.marginals import by_all_keys, has_marginals, keys_of, measure, measure_totals
 from gateway.planning.plan_measures import formulas_of
+from gateway.planning.pooled import Pool, pool_subject
+from gateway.planning.public_tables import check_tables
 from gateway.planning.query import (
     Setting,
     bought_rho_units,
@@ -62,6 +64,7 @@ from gateway.planning.query import (
     refuse_size,
     sized,
 )
+from gateway.planning.selection import Shown
 from gateway.planning.sources import names_in
 from gateway.planning.sql import parse_select
 from gateway.planning.statistics import Chooser, set_prices, shares_of, too_little_epsilon
@@ -114,6 +117,12 @@ class _Read:
     sql: str
     asked: Asked
     draft: Plan
+    tables: Mapping[str, LookUpTable]
+    """Public ones, by name."""
+    pool: Pool | None = None
+    """Whose keys the draft has."""
+    alone: _Read | None = None
+    """The same without a pool."""
 
     @cached_property
     def subject(self) -> bytes:
@@ -130,12 +139,14 @@ def plan_batch(
     parties: int,
     epsilon: float,
     delta: float,
+    lookups: Sequence[LookUpTable] = (),
 ) -> Batch:
     """The plans that together answer queries within (ε, δ).
 
     Args:
         queries: 1 to `MAX_QUESTIONS`, each as for `plan_question`. One that needs a first stage is refused.
         epsilon, delta: the whole batch's, which each plan states: its own part is smaller.
+        lookups: public tables that any of the queries may join with.
 
     Returns:
         With plans that `enclave_sim.plan.validation.check_plan` accepts.
@@ -155,10 +166,11 @@ def plan_batch(
     setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     bought = bought_rho_units(epsilon, delta)
     share = bought // len(queries)
-    read = [_read(index, sql, setting) for index, sql in enumerate(queries)]
+    tables = check_tables(lookups, declaration)
+    read = [_read(index, sql, setting, tables) for index, sql in enumerate(queries)]
     for each in read:
         _refuse_alone(each, share, setting)
-    groups = _together(_alike(read, setting))
+    groups = _pooled(_together(_alike(read, setting)))
     planned = [found for group in groups for found in _planned(group, share, setting)]
     questions = {
         each.index: BatchQuestion(number, view)
@@ -185,14 +197,16 @@ def _naming(index: int) -> Iterator[None]:
         ) from problem
 
 
-def _read(index: int, sql: str, setting: Setting, mentioned: Collection[str] = ()) -> _Read:
+def _read(
+    index: int, sql: str, setting: Setting, tables: Mapping[str, LookUpTable], mentioned: Collection[str] = ()
+) -> _Read:
     with _naming(index):
-        asked = with_counted_key(read_question(parse_select(sql), setting.declaration, mentioned=mentioned))
+        asked = with_counted_key(read_question(parse_select(sql), setting.declaration, tables, mentioned))
         refuse_units(asked, setting.parties)
         _refuse_first_stage(asked)
         draft = draft_of(asked, setting)
         measure_totals(draft, asked)
-        return _Read(index, sql, asked, draft)
+        return _Read(index, sql, asked, draft, tables)
 
 
 def _refuse_first_stage(asked: Asked) -> None:
@@ -235,7 +249,7 @@ def _same_rows(read: Sequence[_Read], setting: Setting) -> Iterator[tuple[_Read,
         if len(relations) > 1:
             # More columns may be more than a plan holds: then each keeps its own.
             with suppress(Problem):
-                again = _read(each.index, each.sql, setting, names)
+                again = _read(each.index, each.sql, setting, each.tables, names)
         yield each, again
 
 
@@ -256,6 +270,51 @@ def _together(read: Sequence[_Read]) -> list[list[_Read]]:
         else:
             group.append(each)
     return found
+
+
+def _pooled(groups: Sequence[list[_Read]]) -> list[list[_Read]]:
+    """The same, those about the same rows by different keys put together where that makes them more exact."""
+    found: list[list[_Read]] = []
+    waiting = list(groups)
+    while waiting:
+        group = waiting.pop(0)
+        for other in waiting:
+            both = _pool([*group, *other]) if _is_alike(group, other) else None
+            if both is not None:
+                # With more keys than before others may be of use.
+                waiting = [both, *(each for each in [*found, *waiting] if each is not other)]
+                found = []
+                break
+        else:
+            found.append(group)
+    return sorted(found, key=lambda group: min(read.index for read in group))
+
+
+def _is_alike(one: Sequence[_Read], other: Sequence[_Read]) -> bool:
+    subject = _pool_subject(one)
+    return subject is not None and subject == _pool_subject(other)
+
+
+def _pool_subject(group: Sequence[_Read]) -> bytes | None:
+    subjects = {pool_subject(read.draft, read.asked) for read in map(_without_pool, group)}
+    return subjects.pop() if len(subjects) == 1 else None
+
+
+def _pool(group: Sequence[_Read]) -> list[_Read] | None:
+    """The queries with the keys of all of them; None where that gains nothing, or is more than a plan holds."""
+    alone = sorted(map(_without_pool, group), key=lambda read: read.index)
+    pool = Pool.of([read.draft for read in alone])
+    questions = [pool.places(read.draft) for read in alone]
+    tables = sum(len(read.draft.statistics) for read in alone)
+    in_order = all(list(places) == sorted(places) for places in questions)
+    if not in_order or not pool.is_small or not pool.gains(questions, tables):
+        return None
+    pooled = [replace(read, draft=pool.draft(read.draft), pool=pool, alone=read) for read in alone]
+    return pooled if _fit(pooled) else None
+
+
+def _without_pool(read: _Read) -> _Read:
+    return read.alone or read
 
 
 def _fit(group: Sequence[_Read]) -> bool:
@@ -289,12 +348,12 @@ def _shared(group: Sequence[_Read]) -> tuple[Plan, list[View]]:
     """The draft that answers all queries of a group, and what each of them shows of it."""
     plan = Plan()
     plan.CopyFrom(group[0].draft)
-    if len(group) == 1:
+    if len(group) == 1 and group[0].pool is None:
         return plan, [View(outputs=plan.outputs, grouping_sets=plan.grouping_sets, presentation=_presentation(plan))]
     chooser = Chooser((found for each in group for found in each.asked.aggregates), count_groups(plan))
     views = [
         View(
-            outputs=[output_of(column, own) for column in each.asked.selection.shown],
+            outputs=[_output(each, column, own) for column in each.asked.selection.shown],
             grouping_sets=each.draft.grouping_sets,
             presentation=presentation_of(each.asked.presentation, own),
         )
@@ -307,6 +366,11 @@ def _shared(group: Sequence[_Read]) -> tuple[Plan, list[View]]:
     plan.outputs.extend(_all_outputs(group, views))
     _measure_totals(plan, group)
     return plan, views
+
+
+def _output(read: _Read, column: Shown, chooser: Chooser) -> Output:
+    output = output_of(column, chooser)
+    return output if read.pool is None else read.pool.output(output, _without_pool(read).draft)
 
 
 def _measure_totals(plan: Plan, group: Sequence[_Read]) -> None:
@@ -356,7 +420,7 @@ def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple
     shares = _shares(plan.statistics, [each.draft for each in group], share)
     if not all(shares):
         # Queries that know different things of the same rows may need statistics that none of them has alone.
-        return [planned for each in group for planned in _planned([each], share, setting)]
+        return [planned for each in map(_without_pool, group) for planned in _planned([each], share, setting)]
     try:
         set_prices(plan, shares)
         set_thresholds(plan, plan)
@@ -364,9 +428,9 @@ def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple
             set_thresholds(plan, view)
         return [(group, checked(sized(plan, setting), setting), views)]
     except Problem:
-        if len(group) == 1:
+        if len(group) == 1 and group[0].pool is None:
             raise
-        return [planned for each in group for planned in _planned([each], share, setting)]
+        return [planned for each in map(_without_pool, group) for planned in _planned([each], share, setting)]
 
 
 def _shares(shared: Sequence[Statistic], alone: Iterable[Plan], share: int) -> list[int]:

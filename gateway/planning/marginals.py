@@ -40,7 +40,7 @@ MAX_MARGINAL_KEYS = 6
 LEAST_GAIN = 0.1
 """Of the variance: for less, no further cells are encrypted and opened."""
 
-_MAX_WORK = 2_000_000
+MAX_WORK = 2_000_000
 """Steps of one table's estimates, which whoever reads the answer takes."""
 
 _LEAST_PART = 0.005
@@ -124,7 +124,7 @@ def parts_of(sizes: tuple[int, ...], sets: tuple[Keys, ...], candidates: Sequenc
         return alone
     found = _optimal(sizes, sets, _needed(sizes, sets, candidates))
     before, after = (total_variance(sizes, sets, parts) for parts in (alone, found))
-    if after > before * (1 - LEAST_GAIN) or marginals.work(sizes, tuple(found), sets) > _MAX_WORK:
+    if after > before * (1 - LEAST_GAIN) or marginals.work(sizes, tuple(found), sets) > MAX_WORK:
         return alone
     return found
 

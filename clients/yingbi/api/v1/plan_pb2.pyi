@@ -1009,6 +1009,11 @@ class GroupKey(_message.Message):
 
     EXPRESSION_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
+    rest: _builtins.bool
+    """The last value is that of all rows which have none of the others: it is in no row of the answer that has the key,
+    and in totals over it.
+    """
     @_builtins.property
     def expression(self) -> Global___Expression: ...
     @_builtins.property
@@ -1018,10 +1023,11 @@ class GroupKey(_message.Message):
         *,
         expression: Global___Expression | None = ...,
         values: _abc.Iterable[Global___Value] | None = ...,
+        rest: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "rest", b"rest", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
