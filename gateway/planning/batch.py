@@ -65,6 +65,7 @@ from gateway.planning.query import (
     sized,
 )
 from gateway.planning.selection import Shown
+from gateway.planning.shared_ranges import SharedRanges, range_subject, shared_ranges
 from gateway.planning.sources import names_in
 from gateway.planning.sql import parse_select
 from gateway.planning.statistics import Chooser, set_prices, shares_of, too_little_epsilon
@@ -122,7 +123,9 @@ class _Read:
     pool: Pool | None = None
     """Whose keys the draft has."""
     alone: _Read | None = None
-    """The same without a pool."""
+    """The same without a pool, and without shared ranges."""
+    ranges: SharedRanges | None = None
+    """Which its plan is made of, where its counts share them with other queries."""
 
     @cached_property
     def subject(self) -> bytes:
@@ -170,7 +173,7 @@ def plan_batch(
     read = [_read(index, sql, setting, tables) for index, sql in enumerate(queries)]
     for each in read:
         _refuse_alone(each, share, setting)
-    groups = _pooled(_together(_alike(read, setting)))
+    groups = _pooled(_ranged(_together(_alike(read, setting))))
     planned = [found for group in groups for found in _planned(group, share, setting)]
     questions = {
         each.index: BatchQuestion(number, view)
@@ -272,6 +275,26 @@ def _together(read: Sequence[_Read]) -> list[list[_Read]]:
     return found
 
 
+def _ranged(groups: Sequence[list[_Read]]) -> list[list[_Read]]:
+    """The same, counts of ranges of one expression put together where that makes them more exact."""
+    found = list(groups)
+    subjects = {subject for group in groups for subject in [_range_subject(group)] if subject is not None}
+    for subject in sorted(subjects):
+        # Queries of one group measure what they share once already.
+        alone = [group[0] for group in found if len(group) == 1 and _range_subject(group) == subject]
+        while (shared := shared_ranges([read.draft for read in alone])) is not None:
+            ranges, indexes = shared
+            together = [replace(alone[index], ranges=ranges, alone=alone[index]) for index in indexes]
+            numbers = {read.index for read in together}
+            alone = [read for read in alone if read.index not in numbers]
+            found = [*(group for group in found if group[0].index not in numbers), together]
+    return sorted(found, key=lambda group: group[0].index)
+
+
+def _range_subject(group: Sequence[_Read]) -> bytes | None:
+    return range_subject(group[0].draft) if group[0].ranges is None else None
+
+
 def _pooled(groups: Sequence[list[_Read]]) -> list[list[_Read]]:
     """The same, those about the same rows by different keys put together where that makes them more exact."""
     found: list[list[_Read]] = []
@@ -296,6 +319,8 @@ def _is_alike(one: Sequence[_Read], other: Sequence[_Read]) -> bool:
 
 
 def _pool_subject(group: Sequence[_Read]) -> bytes | None:
+    if any(read.ranges for read in group):
+        return None
     subjects = {pool_subject(read.draft, read.asked) for read in map(_without_pool, group)}
     return subjects.pop() if len(subjects) == 1 else None
 
@@ -346,6 +371,10 @@ def _parts(output: Output) -> int:
 
 def _shared(group: Sequence[_Read]) -> tuple[Plan, list[View]]:
     """The draft that answers all queries of a group, and what each of them shows of it."""
+    if group[0].ranges is not None:
+        plan, views = group[0].ranges.plan()
+        plan.outputs.extend(_all_outputs(group, views))
+        return plan, views
     plan = Plan()
     plan.CopyFrom(group[0].draft)
     if len(group) == 1 and group[0].pool is None:
@@ -417,7 +446,8 @@ def _all_outputs(group: Sequence[_Read], views: Sequence[View]) -> list[Output]:
 def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple[Sequence[_Read], Plan, list[View]]]:
     """The plan of a group; or one for each query of it, where the shared one is more than a plan holds."""
     plan, views = _shared(group)
-    shares = _shares(plan.statistics, [each.draft for each in group], share)
+    drafts = [each.draft for each in group]
+    shares = [share * len(group)] if group[0].ranges else _shares(plan.statistics, drafts, share)
     if not all(shares):
         # Queries that know different things of the same rows may need statistics that none of them has alone.
         return [planned for each in map(_without_pool, group) for planned in _planned([each], share, setting)]
@@ -428,7 +458,7 @@ def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple
             set_thresholds(plan, view)
         return [(group, checked(sized(plan, setting), setting), views)]
     except Problem:
-        if len(group) == 1 and group[0].pool is None:
+        if len(group) == 1 and group[0].alone is None:
             raise
         return [planned for each in map(_without_pool, group) for planned in _planned([each], share, setting)]
 
