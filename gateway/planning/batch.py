@@ -25,6 +25,10 @@ marginals that a query would have alone are in the shared plan with at least the
 least-squares estimates from all that are there. The formulas of an answer have the same linear parts, so the same
 holds for them. ∎
 
+Queries that group the same rows by different keys (`pooled`) are drafts by the keys of all of them, so the same proof
+holds. Counts under different conditions (`shared_ranges`) are put on one statistic only where the variance of each,
+which is exact, is not above that which it has alone.
+
 Privacy needs none of this: enclaves check every plan and its price by themselves, and ρ adds up over plans.
 """
 

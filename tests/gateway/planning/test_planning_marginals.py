@@ -21,6 +21,7 @@ from gateway.planning.marginals import parts_of, total_variance
 from gateway.planning.notes import clipping_notes
 
 from .conftest import VERSION, Planner, nafld
+from .test_planning_accuracy import table as figures
 
 BAND = "FLOOR(age / 10) * 10 AS band"
 HALF = "CASE WHEN age < 55 THEN 'low' ELSE 'high' END AS half"
@@ -114,6 +115,13 @@ class TestHowExact:
             other = {keys: data.draw(st.floats(0.01, 1)) for keys in parts}
             whole = sum(other.values())
             assert best <= total_variance(sizes, sets, {k: w / whole for k, w in other.items()}) * 1.01
+
+    @pytest.mark.parametrize("row", figures("Values of a key"), ids=lambda row: row[0])
+    def test_the_figures_of_the_page(self, row: Sequence[str]) -> None:
+        sizes, every = (int(row[0]),) * 3, tuple(marginals.subsets((0, 1, 2)))
+        parts = parts_of(sizes, every, every)
+        found = [marginals.variance(sizes, parts, (0, 1, 2)[:keys]) ** 0.5 for keys in (3, 2, 1, 0)]
+        assert [f"{error:.1f}" for error in found] == row[1:]
 
     @pytest.mark.parametrize("sql", [ROLLUP, COARSE])
     def test_many_runs_show_the_predicted_errors(self, planned: Planner, sql: str) -> None:
