@@ -132,6 +132,11 @@ class _Read:
     """Which its plan is made of, where its counts share them with other queries."""
 
     @cached_property
+    def pool_subject(self) -> bytes | None:
+        """What queries that can be pooled have in common."""
+        return pool_subject(self.draft, self.asked)
+
+    @cached_property
     def subject(self) -> bytes:
         """What queries of one plan have in common: rows, groups and clipping."""
         common = Plan(relation=self.draft.relation, group_by=self.draft.group_by, clipping=self.draft.clipping)
@@ -325,7 +330,7 @@ def _is_alike(one: Sequence[_Read], other: Sequence[_Read]) -> bool:
 def _pool_subject(group: Sequence[_Read]) -> bytes | None:
     if any(read.ranges for read in group):
         return None
-    subjects = {pool_subject(read.draft, read.asked) for read in map(_without_pool, group)}
+    subjects = {read.pool_subject for read in map(_without_pool, group)}
     return subjects.pop() if len(subjects) == 1 else None
 
 
@@ -347,14 +352,14 @@ def _without_pool(read: _Read) -> _Read:
 
 
 def _fit(group: Sequence[_Read]) -> bool:
-    draft, views = _shared(group)
-    if any(each.HasField("marginal") for each in draft.statistics) and any(map(_has_window, views)):
-        return False  # Windows need to know what the noises of different rows have in common.
-    cells = count_groups(draft)
     try:
+        draft, views = _shared(group)
+        cells = count_groups(draft)
         refuse_size(draft, cells)
     except Problem:
         return False
+    if any(each.HasField("marginal") for each in draft.statistics) and any(map(_has_window, views)):
+        return False  # Windows need to know what the noises of different rows have in common.
     return cells * sum(_parts(output) for output in draft.outputs) <= MAX_SHARED_PARTS
 
 
@@ -407,7 +412,11 @@ def _output(read: _Read, column: Shown, chooser: Chooser) -> Output:
 
 
 def _measure_totals(plan: Plan, group: Sequence[_Read]) -> None:
-    """Measure in a shared plan the marginals that its queries measure alone; all rows of its own follow from them."""
+    """Measure in a shared plan the marginals that its queries measure alone; all rows of its own follow from them.
+
+    Raises:
+        Problem: they are more than a plan holds, so the queries do not share one.
+    """
     everything = tuple(range(len(plan.group_by)))
     chosen: dict[int, dict[Keys, None]] = {}
     for each in group:
@@ -416,8 +425,8 @@ def _measure_totals(plan: Plan, group: Sequence[_Read]) -> None:
                 chosen.setdefault(index, {})[keys_of(statistic, len(everything))] = None
     if all(list(keys) == [everything] for keys in chosen.values()):
         return
-    # Where they are more than a plan holds, shares are missing, and the queries get plans of their own.
-    measure(plan, {index: tuple(keys) for index, keys in chosen.items()})
+    if not measure(plan, {index: tuple(keys) for index, keys in chosen.items()}):
+        raise Problem(Kind.REFUSED, "too_many_statistics", "The queries measure more marginals than a plan holds.")
     sets = {
         tuple(keys.keys): None for each in group for keys in each.draft.grouping_sets or [GroupingSet(keys=everything)]
     }

@@ -60,15 +60,8 @@ class Pool:
 
     @property
     def is_small(self) -> bool:
-        """Whether a plan holds the table by all keys, and the keys that it needs."""
-        if len(self.keys) > MAX_MARGINAL_KEYS or prod(self.sizes) > MAX_GROUPS:
-            return False
-        try:
-            for key in self.keys:
-                check_size(_with_rest(key).expression, "key", max_parts=MAX_NODES)
-        except PlanError:
-            return False
-        return True
+        """Whether a plan holds the table by all keys, and there are not too many of them."""
+        return len(self.keys) <= MAX_MARGINAL_KEYS and prod(self.sizes) <= MAX_GROUPS
 
     def places(self, draft: Plan) -> Keys:
         """Where the keys of a draft are here: ascending, or its rows would come in another order."""
@@ -119,6 +112,8 @@ def pool_subject(draft: Plan, asked: Asked) -> bytes | None:
     has_window = any(formula.HasField("window") for formula in formulas_of(draft))
     if not plain or has_window or any(output.labels for output in draft.outputs):
         return None
+    if not all(map(_is_short, draft.group_by)):
+        return None
     bound = draft.clipping.max_rows
     in_full = bound == 1 or max_rows_bound(draft.relation) <= bound
     if not in_full and not all(asked.scope.is_constant(key.expression) for key in draft.group_by):
@@ -126,6 +121,15 @@ def pool_subject(draft: Plan, asked: Asked) -> bytes | None:
     common = Plan(relation=draft.relation)
     common.clipping.max_rows = bound
     return common.SerializeToString(deterministic=True)
+
+
+def _is_short(key: GroupKey) -> bool:
+    """Whether a plan holds the key with a rest."""
+    try:
+        check_size(_with_rest(key).expression, "key", max_parts=MAX_NODES)
+    except PlanError:
+        return False
+    return True
 
 
 def _with_rest(key: GroupKey) -> GroupKey:

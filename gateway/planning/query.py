@@ -14,7 +14,8 @@ from yingbi.api.v1.job_pb2 import LookUpTable
 from yingbi.api.v1.plan_pb2 import Clipping, GroupingSet, Noise, Output, OutputOrdering, Plan
 
 from enclave_sim.plan.outputs import MAX_OUTPUTS
-from enclave_sim.plan.sensitivity import MAX_SLOT_BITS, slot_bits_needed, total_rho_units, width
+from enclave_sim.plan.sensitivity import MAX_SLOT_BITS, slot_bits_needed, total_rho_units
+from enclave_sim.plan.sensitivity import cells as count_cells
 from enclave_sim.plan.statistics import MAX_STATISTICS
 from enclave_sim.plan.validation import (
     FRACTION_BITS,
@@ -217,7 +218,7 @@ def checked(plan: Plan, setting: Setting) -> Plan:
 
 def refuse_size(plan: Plan, groups: int) -> None:
     """Refuse more cells, statistics or columns than a plan holds."""
-    cells = groups * sum(width(statistic) for statistic in plan.statistics)
+    cells = count_cells(plan)
     if cells > MAX_CELLS or len(plan.group_by) > MAX_KEYS:
         raise Problem(
             Kind.REFUSED,

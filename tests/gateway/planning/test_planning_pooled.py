@@ -131,6 +131,20 @@ def test_questions_that_would_gain_nothing_or_mean_something_else_keep_plans_of_
     assert len(together(*queries).plans) == 2
 
 
+def test_more_than_a_plan_holds_is_divided() -> None:
+    """Of 32 questions with three statistics each a plan has 64."""
+    keys = [DECADE, "sex", ADULT, "FLOOR(age / 25) AS quarter", "age > 50 AS late"]
+    chosen = [[key for place, key in enumerate(keys) if number >> place & 1] for number in range(32)]
+    queries = [
+        f"SELECT {', '.join([*own, 'COUNT(*) AS n', 'AVG(age) AS a'])} FROM people"
+        + (f" GROUP BY {', '.join(key.rpartition(' ')[2] for key in own)}" if own else "")
+        for own in chosen
+    ]
+    batch = together(*queries)
+    assert 1 < len(batch.plans) < 32
+    assert 0.99 * ALL < batch.rho_units <= ALL
+
+
 def test_notes_are_about_the_keys_of_the_question() -> None:
     first, second, third = (
         " ".join(clipping_notes(view, clinic())) for view in views(together(BY_DECADE, BY_BOTH, WHOLE))
