@@ -238,7 +238,9 @@ def _group_notes(plan: Plan) -> list[str]:
     if any(output.labels and not plan.group_by[output.key].rest for output in plan.outputs):
         notes.append("Values below the first range or above the last count in it; NULL is in no range.")
     if plan.grouping_sets and not _counted_keys(plan) and not pooled:
-        notes.append("Totals are added up from the groups, so rows that are in no group are in no total.")
+        is_added = not any(each.HasField("marginal") for each in plan.statistics)
+        added = "Totals are added up from the groups, so rows that are in no group are in no total."
+        notes.append(added if is_added else "Rows that are in no group are in no total.")
     return notes
 
 

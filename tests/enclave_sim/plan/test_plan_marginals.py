@@ -111,3 +111,10 @@ def test_every_row_of_the_answer_follows_from_what_is_measured(totals: Plan, dec
     del totals.grouping_sets[0]
     price(totals)
     check_plan(totals, declaration, dataset_version=totals.dataset_version)
+
+
+def test_a_rest_is_beside_other_values(totals: Plan, declaration: DatasetDeclaration) -> None:
+    totals.group_by[0].rest = True
+    check_plan(totals, declaration, dataset_version=totals.dataset_version)
+    del totals.group_by[0].values[1:]
+    assert "nothing but the rest" in str(refused(totals, declaration))

@@ -19,6 +19,7 @@ from enclave_sim.privacy.sampling import sample_share
 from gateway.planning.batch import Batch, plan_batch
 from gateway.planning.marginals import parts_of, total_variance
 from gateway.planning.notes import clipping_notes
+from gateway.planning.query import plan_query
 
 from .conftest import VERSION, Planner, nafld
 from .test_planning_accuracy import table as figures
@@ -87,9 +88,22 @@ class TestWhatIsMeasured:
         plan = planned(f"SELECT {keys}, COUNT(*) AS n FROM {rows} GROUP BY ROLLUP (a, b)")
         assert len(measured(plan)) > 1
 
+    def test_only_keys_that_are_constant_for_each_unit_are_left_out_where_units_have_several_rows(self) -> None:
+        """By test and fasting a unit's norm may be below that by test alone, if a unit can be both."""
+        declaration = nafld()
+        sql = "SELECT Test, fasting, COUNT(*) AS n FROM labs GROUP BY CUBE (Test, fasting)"
+        for constant, expected in (((), {"None"}), (("fasting",), {"None", "[0]"}), (("fasting", "Test"), None)):
+            for each in declaration.tables[0].columns:
+                each.constant_per_unit = each.name in constant
+            plan = plan_query(sql, declaration, dataset_version=VERSION, parties=3, epsilon=1.0, delta=1e-7)
+            found = set(map(str, measured(plan)))
+            assert found <= (expected or {"None", "[0]", "[1]", "[]"})
+            assert expected is not None or len(found) > 2
+
     def test_the_answer_says_so(self, planned: Planner) -> None:
         notes = " ".join(clipping_notes(planned(ROLLUP), nafld()))
         assert "Totals are measured by themselves too" in notes
+        assert "Totals are added up" not in notes
         assert "Totals are measured" not in " ".join(clipping_notes(planned("SELECT COUNT(*) FROM labs"), nafld()))
 
 
