@@ -44,7 +44,7 @@ from enclave_sim.paillier.plaintext_proof import prove_plaintexts
 from enclave_sim.plan.canonical import NotCanonicalError, decode, plan_hash
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.layout import layout_of
-from enclave_sim.plan.sensitivity import charge_of, groups, total_rho_units, width
+from enclave_sim.plan.sensitivity import cells_of, charge_of, total_rho_units
 from enclave_sim.plan.validation import check_plan
 from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.sealed.shard import read_header, stream_table
@@ -179,7 +179,7 @@ def _check_batch(records: Sequence[Record], batch: tuple[str, str] | None) -> No
 def _noised_sum(enclave: Enclave, admission: _Admission, cancelled: Callable[[], bool]) -> list[int]:
     plan = admission.plan
     exact = enclave.engine.contribution(plan, _opener(enclave, admission), cancelled)
-    noise = [n for s in plan.statistics for n in sample_share(groups(plan) * width(s), s.sigma)]
+    noise = [n for s in plan.statistics for n in sample_share(cells_of(plan, s), s.sigma)]
     return [value + share for value, share in zip(exact, noise, strict=True)]
 
 

@@ -20,7 +20,7 @@ from yingbi.api.v1.plan_pb2 import ColumnType, Plan, Value
 from benchmarks.peers.scripts.harness import run
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.protocol import OpenTable
-from enclave_sim.plan.sensitivity import groups, width
+from enclave_sim.plan.sensitivity import cells_of
 from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.sealed.preparation import prepare as prepare_tables
 from gateway.planning.query import plan_question
@@ -69,7 +69,7 @@ def answer(
 
 def _opened(plan: Plan, open_table: OpenTable) -> list[int]:
     exact = DuckDBEngine().contribution(plan, open_table)
-    noise = [draw for one in plan.statistics for draw in sample_share(groups(plan) * width(one), one.sigma)]
+    noise = [draw for one in plan.statistics for draw in sample_share(cells_of(plan, one), one.sigma)]
     return [cell + share for cell, share in zip(exact, noise, strict=True)]
 
 

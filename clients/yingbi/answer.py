@@ -78,7 +78,7 @@ class Forecast:
     `average_errors` tells the error by size of group: for means, ratios of sums and counts, and quantiles, as if each
     row counted in full in all of the column's statistics, with values in the middle of their range, or spread evenly
     over it for quantiles, whose errors are simulated (`quantile_forecasts`) and so right within 10 % for such rows.
-    Where grouping sets add groups up, it is for rows of the fewest groups.
+    Where there are several grouping sets, it is for rows of the fewest groups.
     """
 
     columns: tuple[Column, ...]
@@ -113,6 +113,8 @@ class _Reader:
         presentation = Presentation.of(plan, formulas)
         cost = formulas.cost + NODE_COST * (len(plan.outputs) + len(plan.presentation.order_by))
         several = bool(formulas.windows) and len(layout.sets) > 1
+        if formulas.windows and not layout.is_comparable:
+            raise PlanError("the plan compares rows whose noises it does not tell apart")
         noises = len(layout.sets) * layout.groups if several else layout.row_count
         if noises * cost > MAX_WORK:
             raise PlanError("the plan's answer is too large")
@@ -176,9 +178,7 @@ def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_00
     labels = [_labels(reader.layout, output) if output.labels else None for output in plan.outputs]
     try:
         errors = _foretold_errors(reader)
-        averages = (
-            tuple(_average_errors(reader, errors, min(each[1] for each in places), group_sizes)) if places else ()
-        )
+        averages = tuple(_average_errors(reader, errors, reader.layout.finest, group_sizes)) if places else ()
     except OverflowError as error:
         raise PlanError("the plan's scale gives a number that is not finite") from error
     return Forecast(
@@ -296,10 +296,9 @@ def _foretold_errors(reader: _Reader) -> tuple[tuple[float | None, ...], ...]:
     """
     layout = reader.layout
     if not reader.windows:
-        leaves_of_rows = [leaves for _, leaves in layout.places()]
-        by_leaves = {leaves: _linear_errors(reader, _made_up(layout, leaves, 0)) for leaves in set(leaves_of_rows)}
-        return tuple(by_leaves[leaves] for leaves in leaves_of_rows)
-    cells = _made_up(layout, 1, 0).cells
+        by_set = [_linear_errors(reader, _made_up(layout, number, 0)) for number in range(len(layout.sets))]
+        return tuple(by_set[number] for number in layout.set_of_rows())
+    cells = _made_up(layout, 0, 0).cells
     where = enumerate(zip(layout.places(), layout.parts(), strict=True))
     rows = [Row(keys, leaves, cells, place, parts) for place, ((keys, leaves), parts) in where]
     if reader.presentation.having is None:
@@ -313,7 +312,7 @@ def _linear_errors(reader: _Reader, row: Row) -> tuple[float | None, ...]:
 
 
 def _average_errors(
-    reader: _Reader, errors: Sequence[Sequence[float | None]], leaves: int, group_sizes: Sequence[int]
+    reader: _Reader, errors: Sequence[Sequence[float | None]], finest: int, group_sizes: Sequence[int]
 ) -> Iterator[AverageError]:
     plan = reader.layout.plan
     draws = _draws(reader, len(group_sizes))
@@ -323,9 +322,9 @@ def _average_errors(
             continue
         for rows in group_sizes:
             if _kind(output) == "quantile":
-                yield AverageError(output.name, rows, _quantile_error(reader, output.measure, leaves, rows, draws))
+                yield AverageError(output.name, rows, _quantile_error(reader, output.measure, finest, rows, draws))
                 continue
-            found = number(_made_up(reader.layout, leaves, rows))
+            found = number(_made_up(reader.layout, finest, rows))
             told = _can_be_told(plan, found)
             yield AverageError(output.name, rows, _estimate(found).std_error if told else None)
 
@@ -341,8 +340,8 @@ def _can_be_told(plan: Plan, number: Number | None) -> bool:
     return all(plan.statistics[source.statistic].WhichOneof("kind") != "distinct_units" for source in sources)
 
 
-def _quantile_error(reader: _Reader, measure: Measure, leaves: int, rows: int, draws: int) -> float | None:
-    question = Measures(reader.layout).question(measure.quantile)
+def _quantile_error(reader: _Reader, measure: Measure, finest: int, rows: int, draws: int) -> float | None:
+    question, leaves = Measures(reader.layout).question(measure.quantile), reader.layout.leaves_of(finest)
     deviation = reader.layout.deviation(measure.quantile.range_counts) * math.sqrt(leaves)
     error = expected_error(question, rows, deviation, draws)
     return error if error is not None and math.isfinite(error) else None
@@ -354,8 +353,11 @@ def _draws(reader: _Reader, sizes: int) -> int:
     return draws_for(sizes * sum(widths))
 
 
-def _made_up(layout: Layout, leaves: int, rows: int) -> Row:
-    """A row of so many rows of full weight, with values in the middle of their range or spread evenly over it."""
+def _made_up(layout: Layout, number: int, rows: int) -> Row:
+    """A row of a grouping set, of so many rows of full weight.
+
+    Their values are in the middle of their range, or spread evenly over it.
+    """
     full = rows / layout.step if layout.step else 0.0
     cells: list[Sequence[float]] = []
     for statistic, width in zip(layout.plan.statistics, layout.widths, strict=True):
@@ -370,7 +372,7 @@ def _made_up(layout: Layout, leaves: int, rows: int) -> Row:
                 cells.append([0.0] * width)
             case _:
                 cells.append([full] * width)
-    return Row((), leaves, tuple(cells))
+    return Row((), layout.leaves_of(number), tuple(cells), set=number)
 
 
 def _middle(shape: BoundedSum) -> float:

@@ -25,6 +25,7 @@ from yingbi.api.views import viewed
 from yingbi.budget import Budget
 from yingbi.display import answer_rows, average_sentences, forecast_rows, plain_table
 from yingbi.jobs import Answer, Job, Progress
+from yingbi.lookups import with_lines
 from yingbi.query import (
     Query,
     authorize,
@@ -217,17 +218,29 @@ class Batch:
             raise _unfit("The questions of a batch are under several agreements.", "make one batch for each agreement")
         if any(query.bounds != "declared" for query in self.queries):
             raise _unfit("Questions of a batch have no first stage, which bounds='auto' needs.", "ask it by itself")
-        if any(query.lookups for query in self.queries):
+        if len({table.name.lower() for table in self.lookups}) < len(self.lookups):
             raise _unfit(
-                "Questions of a batch bring no look-up tables of their own.",
-                "write WITH name(key, value) AS (VALUES ...) into the question, or ask it by itself",
+                "Two questions of the batch bring different look-up tables of one name.",
+                "bring one table for all of them, or give them different names",
             )
+
+    @property
+    def lookups(self) -> tuple[job_pb2.LookUpTable, ...]:
+        """The public tables that the questions bring, each once. Every question may join with all of them."""
+        found: list[job_pb2.LookUpTable] = []
+        for query in self.queries:
+            found += [table for table in query.lookups if table not in found]
+        return tuple(found)
 
     def preview(self, epsilon: float, delta: float | None = None) -> BatchPreview:
         """Plan the questions and predict their errors. Costs nothing and touches no data."""
         asked = self._message(epsilon, delta)
         check_parameters(epsilon, delta)
-        preview = BatchPreview(self.queries, self.gateway.preview_batch(asked))
+        try:
+            preview = BatchPreview(self.queries, self.gateway.preview_batch(asked))
+        except Problem as problem:
+            files = {name: path for query in self.queries for name, path in query.lookup_files.items()}
+            raise with_lines(problem, files) from None
         _check(preview, asked)
         return preview
 
@@ -299,7 +312,12 @@ class Batch:
         sql = [query.sql for query in self.queries]
         first = self.queries[0]
         return job_pb2.BatchQuery(
-            dataset=first.dataset, sql=sql, epsilon=epsilon, delta=delta, agreement=first.agreement
+            dataset=first.dataset,
+            sql=sql,
+            epsilon=epsilon,
+            delta=delta,
+            lookups=self.lookups,
+            agreement=first.agreement,
         )
 
 

@@ -3,8 +3,9 @@
 The vector holds statistic after statistic, each over all groups (the last key varying fastest), each group with
 `width` cells. A grouping set has a row for every combination of its keys' values; its cells are those of all
 groups that agree with it, added up as integers. Counts of distinct units are not added up, since a unit may be in
-several groups: a row has them one after another. A plan may come from a receipt that somebody forged, so
-everything is bounded before anything is allocated.
+several groups: a row has them one after another. Where statistics are marginals, and so measure one table several
+times, a row's cell is the least-squares estimate from all of them (`yingbi.api.marginals`). A plan may come from a
+receipt that somebody forged, so everything is bounded before anything is allocated.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
-from yingbi.api.v1.plan_pb2 import Plan, RangeCounts, Statistic, Value
+from yingbi.api.v1.plan_pb2 import GroupKey, Plan, RangeCounts, Statistic, Value
+from yingbi.marginal_tables import Marginals, keys_of, tables_of
 from yingbi.uncertain import Number
 
 LANGUAGE_VERSION = 2
@@ -25,6 +28,11 @@ MAX_KEYS = 64
 MAX_SETS = 4096
 MAX_ADDITIONS = 50_000_000
 """Grouping sets times cells: what adding them up costs."""
+
+MAX_MARGINAL_WORK = 20_000_000
+"""Steps that the estimates from one table's marginals take: some seconds."""
+
+MARGINAL_KINDS = ("row_count", "non_null_count", "bounded_sum")
 
 Cell = bool | int | float | str | datetime.date | datetime.datetime | None
 
@@ -53,6 +61,8 @@ class Row:
     """What was made of this and other rows; see `windows`."""
     memory: dict[int, list[float]] = field(default_factory=dict, compare=False, repr=False)
     """What was computed of a statistic's cells, for the next column that needs it."""
+    set: int = 0
+    """Which of the layout's grouping sets it is of."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,8 @@ class Layout:
     """Of each statistic."""
     sets: tuple[tuple[int, ...], ...]
     """Of each grouping set: its keys, ascending."""
+    tables: tuple[Marginals | None, ...] = ()
+    """Of each statistic: the marginals that measure the same table; None where it is alone, by all keys."""
 
     @classmethod
     def of(cls, plan: Plan) -> Layout:
@@ -78,9 +90,10 @@ class Layout:
             raise PlanError(f"the plan has more than {MAX_SETS:,} grouping sets")
         groups = _bounded_product([len(key.values) for key in plan.group_by])
         widths = tuple(width(statistic) for statistic in plan.statistics)
-        if groups * max(1, sum(widths)) > MAX_CELLS:
+        values, sets = tuple(constants(key.values) for key in plan.group_by), _sets(plan)
+        layout = cls(plan, values, widths, sets, _tables(plan, sets))
+        if max(groups, layout.length) > MAX_CELLS:
             raise PlanError(f"the plan has more than {MAX_CELLS:,} cells")
-        layout = cls(plan, tuple(constants(key.values) for key in plan.group_by), widths, _sets(plan))
         if len(layout.sets) * max(layout.length, groups, 1) > MAX_ADDITIONS:
             raise PlanError("the plan has too many grouping sets")
         return layout
@@ -92,11 +105,17 @@ class Layout:
     @property
     def length(self) -> int:
         """Of the vector."""
-        return self.groups * sum(self.widths)
+        return sum(self._lengths)
+
+    @cached_property
+    def _lengths(self) -> list[int]:
+        """Of each statistic's part of the vector."""
+        keys = (keys_of(statistic, len(self.values)) for statistic in self.plan.statistics)
+        return [self._size(own) * width for own, width in zip(keys, self.widths, strict=True)]
 
     @property
     def row_count(self) -> int:
-        return sum(self._size(keys) for keys in self.sets)
+        return sum(self._shown(keys) for keys in self.sets)
 
     @property
     def has_totals(self) -> bool:
@@ -107,6 +126,15 @@ class Layout:
     def most_leaves(self) -> int:
         """The most groups that one row is made of."""
         return max((self.groups // max(1, self._size(keys)) for keys in self.sets), default=1)
+
+    def leaves_of(self, number: int) -> int:
+        """How many groups a row of this grouping set is made of."""
+        return self.groups // max(1, self._size(self.sets[number]))
+
+    @property
+    def finest(self) -> int:
+        """The first grouping set whose rows are made of the fewest groups."""
+        return min(range(len(self.sets)), key=self.leaves_of)
 
     @property
     def step(self) -> float:
@@ -121,11 +149,24 @@ class Layout:
         """
         return math.sqrt(self.plan.noise.parties) * self.plan.statistics[statistic].sigma * self.step
 
+    def deviation_of_row(self, statistic: int, row: Row) -> float:
+        """The same in a row, where nothing tells the noises of rows apart."""
+        table = self.tables[statistic]
+        if table is None:
+            return self.deviation(statistic) * math.sqrt(row.leaves)
+        return math.sqrt(self.plan.noise.parties * table.variances[row.set]) * self.step
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the noises of different rows can be told apart: not where they share those of marginals."""
+        return not any(self.tables)
+
     def places(self) -> Iterator[tuple[tuple[Cell, ...], int]]:
         """Keys and number of groups of every row, set after set, the last key varying fastest."""
         for keys in self.sets:
             leaves = self.groups // max(1, self._size(keys))
-            pools = [values if key in keys else (None,) for key, values in enumerate(self.values)]
+            listed = (values[:-1] if group_by.rest else values for group_by, values in self._keys())
+            pools = [values if key in keys else (None,) for key, values in enumerate(listed)]
             for combination in itertools.product(*pools):
                 yield combination, leaves
 
@@ -140,13 +181,33 @@ class Layout:
         """
         if len(opened) != self.length:
             raise PlanError(f"the opened vector has {len(opened)} cells; the plan has {self.length}")
-        cells = itertools.chain.from_iterable(self._cells(list(opened), keys) for keys in self.sets)
+        estimated = self._estimated(opened)
+        cells = itertools.chain.from_iterable(
+            self._cells(list(opened), keys, {index: found[number] for index, found in estimated.items()})
+            for number, keys in enumerate(self.sets)
+        )
         if not compared:
-            for (keys, leaves), of_row in zip(self.places(), cells, strict=True):
-                yield Row(keys, leaves, of_row)
+            for (keys, leaves), of_row, number in zip(self.places(), cells, self.set_of_rows(), strict=True):
+                yield Row(keys, leaves, of_row, set=number)
             return
         for place, (where, of_row, parts) in enumerate(zip(self.places(), cells, self.parts(), strict=True)):
             yield Row(*where, of_row, place, parts)
+
+    def set_of_rows(self) -> Iterator[int]:
+        """Of every row: its grouping set."""
+        for number, keys in enumerate(self.sets):
+            yield from itertools.repeat(number, self._shown(keys))
+
+    def _estimated(self, opened: Sequence[int]) -> dict[int, list[list[float]]]:
+        """Of statistics that are marginals: the estimates in grid steps, grouping set by grouping set."""
+        starts = list(itertools.accumulate(self._lengths, initial=0))
+        vectors = [opened[start:end] for start, end in itertools.pairwise(starts)]
+        found: dict[int, list[list[float]]] = {}
+        for table in dict.fromkeys(table for table in self.tables if table is not None):
+            nothing = [[0.0] * self._size(keys) for keys in self.sets]
+            estimates = table.estimates(vectors) if table.is_readable else nothing
+            found |= dict.fromkeys(table.statistics, estimates)
+        return found
 
     def parts(self) -> Iterator[Sequence[int]]:
         """Of every row: which independent noises its cells have.
@@ -161,18 +222,35 @@ class Layout:
             members: list[list[int]] = [[] for _ in range(self._size(keys))]
             for group, row in enumerate(self._targets(keys) or range(self.groups)):
                 members[row].append(group)
-            yield from members
+            yield from itertools.compress(members, self._is_shown(keys))
 
     def _size(self, keys: tuple[int, ...]) -> int:
         return math.prod(len(self.values[key]) for key in keys)
 
-    def _cells(self, opened: list[int], keys: tuple[int, ...]) -> Iterator[tuple[Sequence[int], ...]]:
+    def _shown(self, keys: tuple[int, ...]) -> int:
+        """Rows of a grouping set that are in the answer: not those of what has none of a key's values."""
+        return math.prod(len(self.values[key]) - self.plan.group_by[key].rest for key in keys)
+
+    def _is_shown(self, keys: tuple[int, ...]) -> Iterator[bool]:
+        """Of all combinations of the values of a grouping set's keys: whether they are in the answer."""
+        each = ([True] * (len(self.values[key]) - 1) + [not self.plan.group_by[key].rest] for key in keys)
+        return map(all, itertools.product(*each))
+
+    def _keys(self) -> Iterator[tuple[GroupKey, tuple[Cell, ...]]]:
+        return zip(self.plan.group_by, self.values, strict=True)
+
+    def _cells(
+        self, opened: list[int], keys: tuple[int, ...], estimated: Mapping[int, list[float]]
+    ) -> Iterator[tuple[Sequence[float], ...]]:
         rows, target = self._size(keys), self._targets(keys)
-        parts, widths, start = [], list(self.widths), 0
-        for index, width in enumerate(self.widths):
-            end = start + self.groups * width
-            part = opened[start:end]
-            if target and self.is_apart(index):
+        parts: list[Sequence[float]] = []
+        widths, start = list(self.widths), 0
+        for index, (width, length) in enumerate(zip(self.widths, self._lengths, strict=True)):
+            end = start + length
+            part: Sequence[float] = opened[start:end]
+            if index in estimated:
+                part = estimated[index]
+            elif target and self.is_apart(index):
                 # Sorting is stable, so a row's groups keep their order.
                 part = [part[group] for group in sorted(range(self.groups), key=target.__getitem__)]
                 widths[index] = self.groups // max(1, rows)
@@ -180,7 +258,7 @@ class Layout:
                 part = _added(part, width, target, rows)
             parts.append(part)
             start = end
-        for row in range(rows):
+        for row in itertools.compress(range(rows), self._is_shown(keys)):
             yield tuple(part[row * width : (row + 1) * width] for part, width in zip(parts, widths, strict=True))
 
     def is_apart(self, statistic: int) -> bool:
@@ -282,8 +360,23 @@ def _sets(plan: Plan) -> tuple[tuple[int, ...], ...]:
     return sets
 
 
-def _added(cells: list[int], width: int, target: list[int], rows: int) -> list[int]:
-    sums = [0] * (rows * width)
+def _tables(plan: Plan, sets: tuple[tuple[int, ...], ...]) -> tuple[Marginals | None, ...]:
+    for statistic in plan.statistics:
+        if any(key >= len(plan.group_by) for key in statistic.marginal.keys):
+            raise PlanError("a marginal names a key that is not there")
+        if statistic.HasField("marginal") and statistic.WhichOneof("kind") not in MARGINAL_KINDS:
+            raise PlanError("a statistic in the plan has no marginals")
+    tables = tables_of(plan.statistics, [len(key.values) for key in plan.group_by], sets)
+    for table in tables:
+        if table is not None and not table.is_sound:
+            raise PlanError("the plan's marginals make no table")
+        if table is not None and table.work > MAX_MARGINAL_WORK:
+            raise PlanError("the plan's marginals are too many")
+    return tables
+
+
+def _added(cells: Sequence[float], width: int, target: list[int], rows: int) -> list[float]:
+    sums: list[float] = [0] * (rows * width)
     for group, row in enumerate(target):
         here, there = group * width, row * width
         for node in range(width):

@@ -83,6 +83,17 @@ class Measures:
         if self.layout.is_apart(statistic) and self.layout.has_totals:
             raise PlanError("the plan adds up units that may be in several groups")
         step, of_group = self.layout.step, self.layout.deviation(statistic)
+        table = self.layout.tables[statistic]
+        if table is not None and not table.is_readable:
+            raise PlanError("a grouping set cannot be read off the marginals that are measured")
+        if table is not None:
+            source = Source(table.statistics[0])
+
+            def estimated(row: Row) -> Linear:
+                noise = self.layout.deviation_of_row(statistic, row)
+                return _finite(Linear(row.cells[statistic][0] * step, {source: noise}), noise)
+
+            return estimated
 
         def read(row: Row) -> Linear:
             noise = of_group * math.sqrt(row.leaves / len(row.parts))

@@ -15,9 +15,10 @@ from yingbi.api.v1.plan_pb2 import Plan, RangeCounts, Statistic, UnitNorms
 
 from enclave_sim.engine.entries import Booleans, Entries, Floats, Numbers, entries_of, sum_at, whole
 from enclave_sim.engine.groups import Groups
+from enclave_sim.engine.marginals import Part, parts_of
 from enclave_sim.engine.protocol import EngineError
 from enclave_sim.engine.terms import leaves, steps
-from enclave_sim.plan.sensitivity import cells, groups, is_joint
+from enclave_sim.plan.sensitivity import cells, is_joint
 from enclave_sim.privacy.clipping import (
     Integers,
     ceil_isqrt,
@@ -118,18 +119,27 @@ def clipped_cells(plan: Plan, batch: Batch) -> Integers:
     """The cells of the plan over the batch's units."""
     if not len(batch.units):
         return np.zeros(cells(plan), np.int64)
-    own = _Clipped(plan, batch)
-    pairs = list(zip(plan.statistics, batch.inputs, strict=True))
-    joint = iter(own.joint_cells([pair for pair in pairs if is_joint(plan, pair[0])]))
-    return np.concatenate([next(joint) if is_joint(plan, pair[0]) else own.cells(*pair) for pair in pairs])
+    found: dict[int, Integers] = {}
+    for part in parts_of(plan):
+        found |= _cells_of_part(plan, part, batch)
+    return np.concatenate([found[index] for index in range(len(plan.statistics))])
+
+
+def _cells_of_part(plan: Plan, part: Part, batch: Batch) -> dict[int, Integers]:
+    """The cells of statistics with the same groups over the batch's units, by index."""
+    own = _Clipped(plan, part.count, replace(batch, groups=part.groups(batch.groups)))
+    pairs = {index: (plan.statistics[index], batch.inputs[index]) for index in part.statistics}
+    is_in = {index: is_joint(plan, statistic) for index, (statistic, _) in pairs.items()}
+    joint = iter(own.joint_cells([pair for index, pair in pairs.items() if is_in[index]]))
+    return {index: next(joint) if is_in[index] else own.cells(*pair) for index, pair in pairs.items()}
 
 
 class _Clipped:
     """One batch's cells, clipped unit by unit."""
 
-    def __init__(self, plan: Plan, batch: Batch) -> None:
+    def __init__(self, plan: Plan, group_count: int, batch: Batch) -> None:
         self._clipping, self._fraction_bits = plan.clipping, plan.fraction_bits
-        self._groups, self._groups_of_rows = groups(plan), batch.groups
+        self._groups, self._groups_of_rows = group_count, batch.groups
         units = batch.units.astype(np.int64, copy=False)
         self._entries: Entries = entries_of(units, batch.groups, self._groups, is_sorted=batch.is_sorted)
         self._rows = whole(self._entries.add_up(None))

@@ -18,7 +18,7 @@ from enclave_sim.engine.plan_reading import key_question, scalar, tables_read, u
 from enclave_sim.engine.protocol import Cancelled, EngineError, OpenTable, UnitKeys, never
 from enclave_sim.engine.reference_expressions import Row, evaluate
 from enclave_sim.engine.reference_relations import rows_of, stored
-from enclave_sim.plan.sensitivity import groups, is_joint, width
+from enclave_sim.plan.sensitivity import cells_of, is_joint, width
 
 _Cells: TypeAlias = dict[tuple[int, int], int]
 """What one unit has of one statistic, by group and cell within the group."""
@@ -26,9 +26,9 @@ _Cells: TypeAlias = dict[tuple[int, int], int]
 
 @dataclass
 class _Unit:
-    """One unit's rows in each group, and its cells of each statistic before clipping."""
+    """One unit's rows in each of a statistic's groups, and its cells of each statistic before clipping."""
 
-    rows: dict[int, int] = field(default_factory=dict)
+    rows: dict[int, dict[int, int]] = field(default_factory=dict)
     cells: dict[int, _Cells] = field(default_factory=dict)
     # For unit_norms: rows by the values of the statistic's keys, or their vector's cells, in grid steps.
     combinations: dict[int, dict[tuple[object, ...], list[int]]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class ReferenceEngine:
         if cancelled():
             raise Cancelled
         tables = {name: stored(name, list(types), open_table) for name, types in tables_read(plan, open_table).items()}
-        vectors = [[0] * (groups(plan) * width(statistic)) for statistic in plan.statistics]
+        vectors = [[0] * cells_of(plan, statistic) for statistic in plan.statistics]
         for rows in rows_of(plan.relation, tables).of_units.values():
             unit = _Unit()
             for row in rows:
@@ -58,7 +58,8 @@ class ReferenceEngine:
                 if is_joint(plan, statistic):
                     clipped = _weighed(own, plan.clipping.joint_norm, joint)
                 else:
-                    clipped = _clip(statistic, own, unit, plan.clipping, plan.fraction_bits)
+                    rows_by_group = unit.rows.get(position, {})
+                    clipped = _clip(statistic, own, rows_by_group, plan.clipping, plan.fraction_bits)
                 for (group, node), value in clipped.items():
                     vectors[position][group * width(statistic) + node] += value
         return [value for vector in vectors for value in vector]
@@ -78,11 +79,13 @@ class ReferenceEngine:
 
 
 def _add(plan: Plan, row: Row, unit: _Unit) -> None:
-    group = _group(plan, row)
-    if group is None:
+    places = _places(plan, row)
+    if places is None:
         return
-    unit.rows[group] = unit.rows.get(group, 0) + 1
     for position, statistic in enumerate(plan.statistics):
+        group = _group(plan, statistic, places)
+        rows = unit.rows.setdefault(position, {})
+        rows[group] = rows.get(group, 0) + 1
         if statistic.HasField("filter") and evaluate(statistic.filter, row) is not True:
             continue
         if statistic.HasField("unit_norms"):
@@ -107,15 +110,24 @@ def _first_cell(statistic: Statistic, row: Row, fraction_bits: int) -> int:
     return _values(statistic, row, fraction_bits).get(0, 0) if passes else 0
 
 
-def _group(plan: Plan, row: Row) -> int | None:
-    """The row's group, or None where a key's value is not listed."""
-    group = 0
+def _places(plan: Plan, row: Row) -> list[int] | None:
+    """The place of each key's value among those that are listed, or None where one is not."""
+    places = []
     for key in plan.group_by:
         listed = [scalar(value) for value in key.values]
         value = evaluate(key.expression, row)
         if value is None or value not in listed:
             return None
-        group = group * len(listed) + listed.index(value)
+        places.append(listed.index(value))
+    return places
+
+
+def _group(plan: Plan, statistic: Statistic, places: list[int]) -> int:
+    """The statistic's group of a row, by all keys or by those of its marginal."""
+    group = 0
+    for index, place in enumerate(places):
+        if not statistic.HasField("marginal") or index in statistic.marginal.keys:
+            group = group * len(plan.group_by[index].values) + place
     return group
 
 
@@ -180,11 +192,13 @@ def _sixteenths(value: int, fraction_bits: int) -> int:
     return -(-16 * abs(value) // (1 << fraction_bits))
 
 
-def _clip(statistic: Statistic, cells: _Cells, unit: _Unit, clipping: Clipping, fraction_bits: int) -> _Cells:
-    """One unit's cells of one statistic, cut to the norm that the plan allows."""
+def _clip(
+    statistic: Statistic, cells: _Cells, rows: Mapping[int, int], clipping: Clipping, fraction_bits: int
+) -> _Cells:
+    """One unit's cells of one statistic, cut to the norm that the plan allows; `rows` are the unit's by group."""
     if statistic.HasField("distinct_units"):
         return dict.fromkeys(cells, _indicator(len(cells), clipping.max_groups, fraction_bits))
-    return _weighed(cells, clipping.max_rows, _ceil_sqrt(sum(rows**2 for rows in unit.rows.values())))
+    return _weighed(cells, clipping.max_rows, _ceil_sqrt(sum(each**2 for each in rows.values())))
 
 
 def _weighed(cells: _Cells, bound: int, norm: int) -> _Cells:

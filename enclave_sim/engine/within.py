@@ -48,7 +48,8 @@ def add_up_within(plan: Plan, batch: Batch) -> tuple[Integers, Batch | None]:
 
 
 def _can(plan: Plan, batch: Batch) -> bool:
-    return all(
+    # A statistic by some of the keys has groups, and so bounds, of its own.
+    return not any(statistic.HasField("marginal") for statistic in plan.statistics) and all(
         statistic.WhichOneof("kind") in JOINABLE or (statistic.HasField("distinct_units") and of_rows is None)
         for statistic, of_rows in zip(plan.statistics, batch.inputs, strict=True)
     )

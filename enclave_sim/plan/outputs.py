@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from yingbi.api.v1.plan_pb2 import GroupingSet, Output, OutputOrdering, Plan
+from yingbi.api.v1.plan_pb2 import GroupingSet, Output, OutputOrdering, Plan, Statistic
 
 from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.formulas import check_formula, check_measure
@@ -34,6 +34,7 @@ def check_answer(plan: Plan) -> None:
         require(nothing, "outputs", "a first stage has no answer of its own")
         return
     _check_grouping_sets(plan)
+    _check_marginals(plan)
     require(1 <= len(plan.outputs) <= MAX_OUTPUTS, "outputs", f"there must be 1 to {MAX_OUTPUTS} outputs")
     for index, output in enumerate(plan.outputs):
         _check_output(plan, output, f"outputs[{index}]")
@@ -63,6 +64,25 @@ def _check_grouping_sets(plan: Plan) -> None:
 def _check_grouping_set(plan: Plan, each: GroupingSet, path: str) -> None:
     require(all(key < len(plan.group_by) for key in each.keys), f"{path}.keys", "has what is no index of group_by")
     require(len(set(each.keys)) == len(each.keys), f"{path}.keys", "names a key twice")
+
+
+def _check_marginals(plan: Plan) -> None:
+    """Every row of the answer is to follow from marginals that are measured, each of them once."""
+    everything = frozenset(range(len(plan.group_by)))
+    wanted = [frozenset(each.keys) for each in plan.grouping_sets] or [everything]
+    measured: dict[bytes, list[frozenset[int]]] = {}
+    for each in plan.statistics:
+        table = Statistic()
+        table.CopyFrom(each)
+        for name in ("marginal", "sigma", "rho_units"):
+            table.ClearField(name)
+        own = frozenset(each.marginal.keys) if each.HasField("marginal") else everything
+        measured.setdefault(table.SerializeToString(deterministic=True), []).append(own)
+    for sets in measured.values():
+        if any(keys < everything for keys in sets):
+            require(len(set(sets)) == len(sets), "statistics", "measure one marginal twice")
+            are_there = all(any(keys <= own for own in sets) for keys in wanted)
+            require(are_there, "statistics", "have no marginal that a grouping set follows from")
 
 
 def _check_output(plan: Plan, output: Output, path: str) -> None:

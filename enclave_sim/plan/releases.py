@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.errors import require
-from enclave_sim.plan.sensitivity import delta2_squared, groups, is_joint, width
+from enclave_sim.plan.sensitivity import cells_of, delta2_squared, is_joint
 from enclave_sim.privacy.gaussian import MAX_SIGMA, MIN_SIGMA, rho_units_of
 
 
@@ -78,5 +78,5 @@ def _require_price(plan: Plan, index: int, price: int) -> None:
 
 def _release(plan: Plan, statistics: tuple[int, ...]) -> Release:
     members = [plan.statistics[index] for index in statistics]
-    cells = groups(plan) * sum(width(each) for each in members)
+    cells = sum(cells_of(plan, each) for each in members)
     return Release(statistics, delta2_squared(plan, members[0]), cells)

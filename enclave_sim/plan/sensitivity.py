@@ -2,7 +2,7 @@
 
 Neighbours are two states of the data that differ by adding or removing **all rows of one unit**,
 everywhere. Cells are integers on a grid of 2^-f, f = `fraction_bits`; a statistic is a vector with
-`width` cells for each group. The proof is in `delta2_squared`.
+`width` cells for each of its groups. The proof is in `delta2_squared`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,21 @@ def width(statistic: Statistic) -> int:
     return sum(tree.branching**level for level in range(1, tree.levels + 1))
 
 
+def groups_of(plan: Plan, statistic: Statistic) -> int:
+    """The groups that a statistic has cells for: the plan's, or those of its marginal's keys alone."""
+    if not statistic.HasField("marginal"):
+        return groups(plan)
+    return prod(len(plan.group_by[key].values) for key in statistic.marginal.keys)
+
+
+def cells_of(plan: Plan, statistic: Statistic) -> int:
+    """Cells of one statistic; `plan` as for `width`."""
+    return groups_of(plan, statistic) * width(statistic)
+
+
 def cells(plan: Plan) -> int:
     """Length of the vector that one unit contributes; `plan` as for `width`."""
-    return groups(plan) * sum(width(statistic) for statistic in plan.statistics)
+    return sum(cells_of(plan, statistic) for statistic in plan.statistics)
 
 
 def is_joint(plan: Plan, statistic: Statistic) -> bool:
@@ -79,6 +91,11 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
     a filter takes away from u_g and leaves m_g as it is. With an integer s >= ||m||: if s <= C the unit
     keeps weight 1 and ||u|| <= 2^f·||m|| <= 2^f·s <= C·2^f. Otherwise every cell becomes u_g·C/s, rounded
     towards zero, which does not make it larger, and ||u|| <= (C/s)·2^f·||m|| <= C·2^f.
+
+    One provider, a marginal. The statistic's groups are unions of the plan's groups, which do not overlap, and the
+    rows are those that are in a group of the plan. So a row is in one of them at most, and what was said of counts
+    and sums holds with m_g, u_g and s taken over these groups: a unit is weighed by the norm over the statistic's own
+    groups. A marginal is a release by itself, whose price is added to the others'.
 
     One provider, the joint vector. Let v be the unit's cells before weighting, of all joint statistics in all
     groups, q = ⌈16·|v_i| / 2^f⌉ of each and s >= ||q|| an integer: ||v|| <= s·2^f / 16. If s <= J the unit keeps

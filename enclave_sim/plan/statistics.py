@@ -57,6 +57,18 @@ def check_statistic(plan: Plan, statistic: Statistic, columns: Mapping[str, Trai
             raise PlanError(path, "has no kind")
     if statistic.HasField("filter"):
         check_condition(statistic.filter, columns, f"{path}.filter")
+    if statistic.HasField("marginal"):
+        _check_marginal(plan, statistic, f"{path}.marginal")
+
+
+def _check_marginal(plan: Plan, statistic: Statistic, path: str) -> None:
+    """The kinds are those whose cells add up over groups, and whose sensitivity is the same for any groups."""
+    require(statistic.WhichOneof("kind") in JOINABLE, path, f"goes with {' or '.join(JOINABLE)} alone")
+    require(plan.clipping.joint_norm == 0, path, "does not go with a joint vector")
+    keys = list(statistic.marginal.keys)
+    require(keys == sorted(set(keys)), f"{path}.keys", "must ascend")
+    require(all(key < len(plan.group_by) for key in keys), f"{path}.keys", "has what is no index of group_by")
+    require(len(keys) < len(plan.group_by), f"{path}.keys", "are all keys, which goes without saying")
 
 
 def _check_vector(plan: Plan, norms: UnitNorms, columns: Mapping[str, Trait], path: str) -> None:
@@ -66,6 +78,7 @@ def _check_vector(plan: Plan, norms: UnitNorms, columns: Mapping[str, Trait], pa
         own = f"{path}[{index}]"
         require(each.WhichOneof("kind") in JOINABLE, own, f"must be {' or '.join(JOINABLE)}")
         require(not each.sigma and not each.rho_units, own, "has no noise and no price of its own")
+        require(not each.HasField("marginal"), own, "has no marginal")
         check_statistic(plan, each, columns, own)
 
 

@@ -138,6 +138,7 @@ def _check_key(key: GroupKey, columns: Mapping[str, Trait], path: str) -> None:
     """The values are public whichever they are: all of them are in the plan, and each makes a group."""
     kind = check_expression(key.expression, columns, f"{path}.expression").type
     require(len(key.values) > 0, f"{path}.values", "must not be empty")
+    require(len(key.values) > key.rest, f"{path}.values", "are nothing but the rest")
     seen: set[values.PythonValue] = set()
     for index, value in enumerate(key.values):
         value_path = f"{path}.values[{index}]"

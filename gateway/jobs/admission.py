@@ -270,6 +270,7 @@ def _batch(asked: BatchQuery, dataset: RegisteredDataset, parties: int) -> Batch
         parties=parties,
         epsilon=asked.epsilon,
         delta=asked.delta if asked.HasField("delta") else dataset.declaration.budget_delta,
+        lookups=asked.lookups,
     )
 
 

@@ -20,7 +20,14 @@ times that of one statistic at the whole share: just that of the plain sum, whos
 numbers could be computed from independent measurements that cost what it brings, with the variances that it has
 alone. The shared plan measures each statistic once, at the sum of the shares: as exactly as the mean, weighed by
 inverse variances, of all the measurements laid on it, and by Gauss and Markov no unbiased linear estimator made of
-them has a smaller variance. The formulas of an answer have the same linear parts, so the same holds for them. ∎
+them has a smaller variance. The same holds where totals are measured beside the finest groups (`marginals`): all
+marginals that a query would have alone are in the shared plan with at least their shares, and numbers are the
+least-squares estimates from all that are there. The formulas of an answer have the same linear parts, so the same
+holds for them. ∎
+
+Queries that group the same rows by different keys (`pooled`) are drafts by the keys of all of them, so the same proof
+holds. Counts under different conditions (`shared_ranges`) are put on one statistic only where the variance of each,
+which is exact, is not above that which it has alone.
 
 Privacy needs none of this: enclaves check every plan and its price by themselves, and ρ adds up over plans.
 """
@@ -28,23 +35,28 @@ Privacy needs none of this: enclaves check every plan and its price by themselve
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
 from sqlglot import exp
+from yingbi.api.marginals import Keys
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import plan_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.job_pb2 import View
-from yingbi.api.v1.plan_pb2 import Formula, NonNullCount, Output, Plan, RowCount, Statistic
+from yingbi.api.v1.job_pb2 import LookUpTable, View
+from yingbi.api.v1.plan_pb2 import Formula, GroupingSet, NonNullCount, Output, Plan, RowCount, Statistic
 
 from enclave_sim.plan.sensitivity import groups as count_groups
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.distinct import set_thresholds, with_counted_key
+from gateway.planning.marginals import by_all_keys, has_marginals, keys_of, measure, measure_totals
+from gateway.planning.plan_measures import formulas_of
+from gateway.planning.pooled import Pool, pool_subject
+from gateway.planning.public_tables import check_tables
 from gateway.planning.query import (
     Setting,
     bought_rho_units,
@@ -56,6 +68,8 @@ from gateway.planning.query import (
     refuse_size,
     sized,
 )
+from gateway.planning.selection import Shown
+from gateway.planning.shared_ranges import SharedRanges, range_subject, shared_ranges
 from gateway.planning.sources import names_in
 from gateway.planning.sql import parse_select
 from gateway.planning.statistics import Chooser, set_prices, shares_of, too_little_epsilon
@@ -108,6 +122,19 @@ class _Read:
     sql: str
     asked: Asked
     draft: Plan
+    tables: Mapping[str, LookUpTable]
+    """Public ones, by name."""
+    pool: Pool | None = None
+    """Whose keys the draft has."""
+    alone: _Read | None = None
+    """The same without a pool, and without shared ranges."""
+    ranges: SharedRanges | None = None
+    """Which its plan is made of, where its counts share them with other queries."""
+
+    @cached_property
+    def pool_subject(self) -> bytes | None:
+        """What queries that can be pooled have in common."""
+        return pool_subject(self.draft, self.asked)
 
     @cached_property
     def subject(self) -> bytes:
@@ -124,12 +151,14 @@ def plan_batch(
     parties: int,
     epsilon: float,
     delta: float,
+    lookups: Sequence[LookUpTable] = (),
 ) -> Batch:
     """The plans that together answer queries within (ε, δ).
 
     Args:
         queries: 1 to `MAX_QUESTIONS`, each as for `plan_question`. One that needs a first stage is refused.
         epsilon, delta: the whole batch's, which each plan states: its own part is smaller.
+        lookups: public tables that any of the queries may join with.
 
     Returns:
         With plans that `enclave_sim.plan.validation.check_plan` accepts.
@@ -149,10 +178,11 @@ def plan_batch(
     setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     bought = bought_rho_units(epsilon, delta)
     share = bought // len(queries)
-    read = [_read(index, sql, setting) for index, sql in enumerate(queries)]
+    tables = check_tables(lookups, declaration)
+    read = [_read(index, sql, setting, tables) for index, sql in enumerate(queries)]
     for each in read:
         _refuse_alone(each, share, setting)
-    groups = _together(_alike(read, setting))
+    groups = _pooled(_ranged(_together(_alike(read, setting))))
     planned = [found for group in groups for found in _planned(group, share, setting)]
     questions = {
         each.index: BatchQuestion(number, view)
@@ -179,12 +209,16 @@ def _naming(index: int) -> Iterator[None]:
         ) from problem
 
 
-def _read(index: int, sql: str, setting: Setting, mentioned: Collection[str] = ()) -> _Read:
+def _read(
+    index: int, sql: str, setting: Setting, tables: Mapping[str, LookUpTable], mentioned: Collection[str] = ()
+) -> _Read:
     with _naming(index):
-        asked = with_counted_key(read_question(parse_select(sql), setting.declaration, mentioned=mentioned))
+        asked = with_counted_key(read_question(parse_select(sql), setting.declaration, tables, mentioned))
         refuse_units(asked, setting.parties)
         _refuse_first_stage(asked)
-        return _Read(index, sql, asked, draft_of(asked, setting))
+        draft = draft_of(asked, setting)
+        measure_totals(draft, asked)
+        return _Read(index, sql, asked, draft, tables)
 
 
 def _refuse_first_stage(asked: Asked) -> None:
@@ -227,7 +261,7 @@ def _same_rows(read: Sequence[_Read], setting: Setting) -> Iterator[tuple[_Read,
         if len(relations) > 1:
             # More columns may be more than a plan holds: then each keeps its own.
             with suppress(Problem):
-                again = _read(each.index, each.sql, setting, names)
+                again = _read(each.index, each.sql, setting, each.tables, names)
         yield each, again
 
 
@@ -250,14 +284,87 @@ def _together(read: Sequence[_Read]) -> list[list[_Read]]:
     return found
 
 
+def _ranged(groups: Sequence[list[_Read]]) -> list[list[_Read]]:
+    """The same, counts of ranges of one expression put together where that makes them more exact."""
+    found = list(groups)
+    subjects = {subject for group in groups for subject in [_range_subject(group)] if subject is not None}
+    for subject in sorted(subjects):
+        # Queries of one group measure what they share once already.
+        alone = [group[0] for group in found if len(group) == 1 and _range_subject(group) == subject]
+        while (shared := shared_ranges([read.draft for read in alone])) is not None:
+            ranges, indexes = shared
+            together = [replace(alone[index], ranges=ranges, alone=alone[index]) for index in indexes]
+            numbers = {read.index for read in together}
+            alone = [read for read in alone if read.index not in numbers]
+            found = [*(group for group in found if group[0].index not in numbers), together]
+    return sorted(found, key=lambda group: group[0].index)
+
+
+def _range_subject(group: Sequence[_Read]) -> bytes | None:
+    return range_subject(group[0].draft) if group[0].ranges is None else None
+
+
+def _pooled(groups: Sequence[list[_Read]]) -> list[list[_Read]]:
+    """The same, those about the same rows by different keys put together where that makes them more exact."""
+    found: list[list[_Read]] = []
+    waiting = list(groups)
+    while waiting:
+        group = waiting.pop(0)
+        for other in waiting:
+            both = _pool([*group, *other]) if _is_alike(group, other) else None
+            if both is not None:
+                # With more keys than before others may be of use.
+                waiting = [both, *(each for each in [*found, *waiting] if each is not other)]
+                found = []
+                break
+        else:
+            found.append(group)
+    return sorted(found, key=lambda group: min(read.index for read in group))
+
+
+def _is_alike(one: Sequence[_Read], other: Sequence[_Read]) -> bool:
+    subject = _pool_subject(one)
+    return subject is not None and subject == _pool_subject(other)
+
+
+def _pool_subject(group: Sequence[_Read]) -> bytes | None:
+    if any(read.ranges for read in group):
+        return None
+    subjects = {read.pool_subject for read in map(_without_pool, group)}
+    return subjects.pop() if len(subjects) == 1 else None
+
+
+def _pool(group: Sequence[_Read]) -> list[_Read] | None:
+    """The queries with the keys of all of them; None where that gains nothing, or is more than a plan holds."""
+    alone = sorted(map(_without_pool, group), key=lambda read: read.index)
+    pool = Pool.of([read.draft for read in alone])
+    questions = [pool.places(read.draft) for read in alone]
+    tables = sum(len(read.draft.statistics) for read in alone)
+    in_order = all(list(places) == sorted(places) for places in questions)
+    if not in_order or not pool.is_small or not pool.gains(questions, tables):
+        return None
+    pooled = [replace(read, draft=pool.draft(read.draft), pool=pool, alone=read) for read in alone]
+    return pooled if _fit(pooled) else None
+
+
+def _without_pool(read: _Read) -> _Read:
+    return read.alone or read
+
+
 def _fit(group: Sequence[_Read]) -> bool:
-    draft, _ = _shared(group)
-    cells = count_groups(draft)
     try:
+        draft, views = _shared(group)
+        cells = count_groups(draft)
         refuse_size(draft, cells)
     except Problem:
         return False
+    if any(each.HasField("marginal") for each in draft.statistics) and any(map(_has_window, views)):
+        return False  # Windows need to know what the noises of different rows have in common.
     return cells * sum(_parts(output) for output in draft.outputs) <= MAX_SHARED_PARTS
+
+
+def _has_window(view: View) -> bool:
+    return any(formula.HasField("window") for formula in formulas_of(view))
 
 
 def _parts(output: Output) -> int:
@@ -273,14 +380,18 @@ def _parts(output: Output) -> int:
 
 def _shared(group: Sequence[_Read]) -> tuple[Plan, list[View]]:
     """The draft that answers all queries of a group, and what each of them shows of it."""
+    if group[0].ranges is not None:
+        plan, views = group[0].ranges.plan()
+        plan.outputs.extend(_all_outputs(group, views))
+        return plan, views
     plan = Plan()
     plan.CopyFrom(group[0].draft)
-    if len(group) == 1:
+    if len(group) == 1 and group[0].pool is None:
         return plan, [View(outputs=plan.outputs, grouping_sets=plan.grouping_sets, presentation=_presentation(plan))]
     chooser = Chooser((found for each in group for found in each.asked.aggregates), count_groups(plan))
     views = [
         View(
-            outputs=[output_of(column, own) for column in each.asked.selection.shown],
+            outputs=[_output(each, column, own) for column in each.asked.selection.shown],
             grouping_sets=each.draft.grouping_sets,
             presentation=presentation_of(each.asked.presentation, own),
         )
@@ -291,7 +402,40 @@ def _shared(group: Sequence[_Read]) -> tuple[Plan, list[View]]:
         plan.ClearField(name)
     plan.statistics.extend(chooser.statistics)
     plan.outputs.extend(_all_outputs(group, views))
+    _measure_totals(plan, group)
     return plan, views
+
+
+def _output(read: _Read, column: Shown, chooser: Chooser) -> Output:
+    output = output_of(column, chooser)
+    return output if read.pool is None else read.pool.output(output, _without_pool(read).draft)
+
+
+def _measure_totals(plan: Plan, group: Sequence[_Read]) -> None:
+    """Measure in a shared plan the marginals that its queries measure alone; all rows of its own follow from them.
+
+    Raises:
+        Problem: they are more than a plan holds, so the queries do not share one.
+    """
+    everything = tuple(range(len(plan.group_by)))
+    chosen: dict[int, dict[Keys, None]] = {}
+    for each in group:
+        for statistic in filter(has_marginals, each.draft.statistics):
+            for index, _ in _measured_by(by_all_keys(statistic), plan.statistics):
+                chosen.setdefault(index, {})[keys_of(statistic, len(everything))] = None
+    if all(list(keys) == [everything] for keys in chosen.values()):
+        return
+    if not measure(plan, {index: tuple(keys) for index, keys in chosen.items()}):
+        raise Problem(Kind.REFUSED, "too_many_statistics", "The queries measure more marginals than a plan holds.")
+    sets = {
+        tuple(keys.keys): None for each in group for keys in each.draft.grouping_sets or [GroupingSet(keys=everything)]
+    }
+    covered = [keys for keys in dict.fromkeys(sets) if all(_covers(measured, keys) for measured in chosen.values())]
+    plan.grouping_sets.extend(GroupingSet(keys=keys) for keys in covered or [()])
+
+
+def _covers(measured: Iterable[Keys], keys: Keys) -> bool:
+    return any(set(keys) <= set(each) for each in measured)
 
 
 def _presentation(plan: Plan) -> plan_pb2.Presentation | None:
@@ -315,10 +459,11 @@ def _all_outputs(group: Sequence[_Read], views: Sequence[View]) -> list[Output]:
 def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple[Sequence[_Read], Plan, list[View]]]:
     """The plan of a group; or one for each query of it, where the shared one is more than a plan holds."""
     plan, views = _shared(group)
-    shares = _shares(plan.statistics, [each.draft for each in group], share)
+    drafts = [each.draft for each in group]
+    shares = [share * len(group)] if group[0].ranges else _shares(plan.statistics, drafts, share)
     if not all(shares):
         # Queries that know different things of the same rows may need statistics that none of them has alone.
-        return [planned for each in group for planned in _planned([each], share, setting)]
+        return [planned for each in map(_without_pool, group) for planned in _planned([each], share, setting)]
     try:
         set_prices(plan, shares)
         set_thresholds(plan, plan)
@@ -326,9 +471,9 @@ def _planned(group: Sequence[_Read], share: int, setting: Setting) -> list[tuple
             set_thresholds(plan, view)
         return [(group, checked(sized(plan, setting), setting), views)]
     except Problem:
-        if len(group) == 1:
+        if len(group) == 1 and group[0].alone is None:
             raise
-        return [planned for each in group for planned in _planned([each], share, setting)]
+        return [planned for each in map(_without_pool, group) for planned in _planned([each], share, setting)]
 
 
 def _shares(shared: Sequence[Statistic], alone: Iterable[Plan], share: int) -> list[int]:
@@ -353,9 +498,10 @@ def _measured_by(statistic: Statistic, shared: Sequence[Statistic]) -> list[tupl
     centred.CopyFrom(statistic)
     centred.bounded_sum.CopyFrom(bounded_sum(plain.term, plain.lower, plain.upper, centred=True))
     counts = [Statistic(non_null_count=NonNullCount(term=plain.term)), Statistic(row_count=RowCount())]
-    if statistic.HasField("filter"):
-        for each in counts:
-            each.filter.CopyFrom(statistic.filter)
+    for each in counts:
+        for name in ("filter", "marginal"):
+            if statistic.HasField(name):
+                getattr(each, name).CopyFrom(getattr(statistic, name))
     # Where x is never NULL, its count is that of the rows.
     found = [places.get(each.SerializeToString(deterministic=True)) for each in counts]
     count = next(place for place in found if place is not None)

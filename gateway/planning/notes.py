@@ -50,6 +50,10 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     notes += _look_up_notes(plan.relation)
     notes += undeclared_notes(plan, declaration)
     notes += _group_notes(plan)
+    if any(key.rest for key in plan.group_by):
+        notes.append("What questions of the batch measure by other keys too is made consistent by least squares.")
+    elif any(each.HasField("marginal") for each in plan.statistics):
+        notes.append("Totals are measured by themselves too, and made consistent with their parts by least squares.")
     if any(formula.HasField("window") for formula in formulas_of(plan)):
         notes.append("Window functions compute with released values: noise decides between rows that are near.")
     if any(output.formula.HasField("operation") and not is_linear(output.formula) for output in plan.outputs):
@@ -228,17 +232,22 @@ def _entries(count: int) -> str:
 def _group_notes(plan: Plan) -> list[str]:
     if not plan.group_by:
         return []
-    left_out = [output.key for output in plan.outputs if output.labels]
+    left_out = [output.key for output in plan.outputs if output.labels and not plan.group_by[output.key].rest]
     left_out += [index for index, key in enumerate(plan.group_by) if key in _counted_keys(plan)]
+    pooled = any(key.rest for key in plan.group_by)
+    if pooled:
+        left_out += [index for index in range(len(plan.group_by)) if index not in plan.grouping_sets[0].keys]
     # As the answer calls a key, where it shows it.
     named = {each.key: each.name for each in reversed(plan.outputs) if each.HasField("key") and len(each.name) <= 80}
     keys = enumerate(plan.group_by)
     names = " or ".join(named.get(index) or text_of(key.expression) for index, key in keys if index not in left_out)
     notes = [f"Rows whose {names} is NULL or not a listed value are in no group."] if names else []
-    if any(output.labels for output in plan.outputs):
+    if any(output.labels and not plan.group_by[output.key].rest for output in plan.outputs):
         notes.append("Values below the first range or above the last count in it; NULL is in no range.")
-    if plan.grouping_sets and not _counted_keys(plan):
-        notes.append("Totals are added up from the groups, so rows that are in no group are in no total.")
+    if plan.grouping_sets and not _counted_keys(plan) and not pooled:
+        is_added = not any(each.HasField("marginal") for each in plan.statistics)
+        added = "Totals are added up from the groups, so rows that are in no group are in no total."
+        notes.append(added if is_added else "Rows that are in no group are in no total.")
     return notes
 
 

@@ -14,7 +14,8 @@ from yingbi.api.v1.job_pb2 import LookUpTable
 from yingbi.api.v1.plan_pb2 import Clipping, GroupingSet, Noise, Output, OutputOrdering, Plan
 
 from enclave_sim.plan.outputs import MAX_OUTPUTS
-from enclave_sim.plan.sensitivity import MAX_SLOT_BITS, slot_bits_needed, total_rho_units, width
+from enclave_sim.plan.sensitivity import MAX_SLOT_BITS, slot_bits_needed, total_rho_units
+from enclave_sim.plan.sensitivity import cells as count_cells
 from enclave_sim.plan.statistics import MAX_STATISTICS
 from enclave_sim.plan.validation import (
     FRACTION_BITS,
@@ -31,6 +32,7 @@ from gateway.planning import stages
 from gateway.planning.asked import Asked, read_question, refuse_units
 from gateway.planning.coarser import coarser_dates
 from gateway.planning.distinct import set_thresholds, with_counted_key
+from gateway.planning.marginals import measure_totals
 from gateway.planning.presentation import Ordering, Presentation
 from gateway.planning.public_tables import check_tables
 from gateway.planning.scope import Term
@@ -133,6 +135,7 @@ def plan_question(
     if not unknown and not (auto_bounds and stages.needs_bound(draft)):
         if first_stage is not None:
             raise Problem(Kind.MALFORMED, "first_stage", "The query has no first stage.", field="first_stage")
+        measure_totals(draft, asked)
         return Question(checked(priced(draft, rho_units, setting), setting))
     stage = stages.first_stage_plan(draft, unknown, rho_units, auto_bounds=auto_bounds)
     rest = stages.rest_of(rho_units, selects_keys=bool(unknown))
@@ -216,7 +219,7 @@ def checked(plan: Plan, setting: Setting) -> Plan:
 
 def refuse_size(plan: Plan, groups: int) -> None:
     """Refuse more cells, statistics or columns than a plan holds."""
-    cells = groups * sum(width(statistic) for statistic in plan.statistics)
+    cells = count_cells(plan)
     if cells > MAX_CELLS or len(plan.group_by) > MAX_KEYS:
         raise Problem(
             Kind.REFUSED,

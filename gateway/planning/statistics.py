@@ -41,6 +41,7 @@ from enclave_sim.plan.releases import releases, unknown_shares
 from enclave_sim.privacy.gaussian import SigmaTooLargeError, sigma_for
 from gateway.planning import formulas, moments
 from gateway.planning.aggregates import Aggregate, Function
+from gateway.planning.marginals import share_of_table
 from gateway.planning.plan_measures import measures_of
 from gateway.planning.range_workload import Place, RangeWorkload, asked_variance
 from gateway.planning.ranges import is_integral, range_counts
@@ -256,7 +257,7 @@ def too_little_epsilon() -> Problem:
 
 
 def _weights(plan: Plan) -> list[int]:
-    """Which part of the budget each statistic has, in 2^-20: 1 but for trees.
+    """Which part of the budget each statistic has, in 2^-20: 1 but for trees, and for marginals, which share it.
 
     A tree of quantiles has 2: two levels divide its part by two, and a quantile adds up several of its cells; twice
     the part gives each level what a plain count has.
@@ -274,10 +275,11 @@ def _weights(plan: Plan) -> list[int]:
         if measure.HasField("range_count"):
             asked = measure.range_count
             ranges.setdefault(asked.range_counts, set()).add((asked.first_leaf, asked.end_leaf))
-    return [
-        round(_WEIGHT * math.sqrt(_variance(statistic, ranges.get(index, set()), of_quantiles=index in quantiles)))
+    weights = (
+        math.sqrt(_variance(statistic, ranges.get(index, set()), of_quantiles=index in quantiles))
         for index, statistic in enumerate(plan.statistics)
-    ]
+    )
+    return [round(_WEIGHT * weight * part) for weight, part in zip(weights, share_of_table(plan), strict=True)]
 
 
 _WEIGHT = 2**20

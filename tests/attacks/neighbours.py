@@ -25,7 +25,7 @@ from yingbi.api.v1.plan_pb2 import (
 from enclave_sim.engine.protocol import OpenTable, never
 from enclave_sim.plan.releases import releases
 from enclave_sim.plan.schema import DEFAULT_LENGTH, check_declaration, is_unit
-from enclave_sim.plan.sensitivity import groups, width
+from enclave_sim.plan.sensitivity import cells_of
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 from gateway.planning.query import plan_query
 
@@ -173,7 +173,7 @@ def moved(plan: Plan, left: Sequence[int], right: Sequence[int]) -> list[tuple[i
     """Of each release, a statistic or the joint vector: the squared distance between two vectors, and the claim."""
     distances, start = [], 0
     for statistic in plan.statistics:
-        stop = start + groups(plan) * width(statistic)
+        stop = start + cells_of(plan, statistic)
         distances.append(sum((a - b) ** 2 for a, b in zip(left[start:stop], right[start:stop], strict=True)))
         start = stop
     assert start == len(left) == len(right)

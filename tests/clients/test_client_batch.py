@@ -24,6 +24,7 @@ from yingbi.cli.main import INTERRUPTED, main
 from yingbi.cli.statements import split
 from yingbi.display import answer_rows
 from yingbi.jobs import Job
+from yingbi.lookups import look_up_tables
 from yingbi.profile import Profile
 from yingbi.query import Query
 
@@ -75,7 +76,13 @@ class MadeUpGateway:
 
     def preview_batch(self, asked: job_pb2.BatchQuery) -> job_pb2.BatchPreview:
         batch = plan_batch(
-            asked.sql, self.declaration, dataset_version=self.version, parties=3, epsilon=asked.epsilon, delta=1e-7
+            asked.sql,
+            self.declaration,
+            dataset_version=self.version,
+            parties=3,
+            epsilon=asked.epsilon,
+            delta=1e-7,
+            lookups=asked.lookups,
         )
         preview = batches.preview_of(batch, self.declaration, budget=_budget(), state=job_pb2.JOB_STATE_PREVIEWED)
         self.lie(preview)
@@ -261,6 +268,29 @@ def test_progress_is_told_of_every_job(gateway: MadeUpGateway) -> None:
     assert [job.id for job in heard] == ["job-1", "job-1", "job-2", "job-2"]
 
 
+NAMED = "SELECT name, COUNT(*) AS n FROM visits JOIN names USING (sex) GROUP BY name"
+
+
+def test_questions_bring_look_ups(gateway: MadeUpGateway) -> None:
+    tables = look_up_tables({"names": [{"sex": "f", "name": "women"}, {"sex": "m", "name": "men"}]})
+    queries = tuple(
+        Query("clinic", sql, gateway, lookups=tables)  # type: ignore[arg-type]
+        for sql in (NAMED, NAMED.replace("COUNT(*) AS n", "SUM(pain) AS n"))
+    )
+    first, second = Batch(queries, gateway).run(1.0)  # type: ignore[arg-type]
+    assert [row[0] for row in first.table.rows] == [row[0] for row in second.table.rows] == ["women", "men"]
+    assert len(gateway.jobs) == 1
+    (request,) = gateway.requests
+    assert [table.name for table in request.batch.lookups] == ["names"]
+
+
+def test_a_look_up_of_one_question_is_there_for_all_of_them(gateway: MadeUpGateway) -> None:
+    tables = look_up_tables({"names": [{"sex": "f", "name": "women"}]})
+    one = Query("clinic", NAMED, gateway, lookups=tables)  # type: ignore[arg-type]
+    other = Query("clinic", COUNT, gateway)  # type: ignore[arg-type]
+    assert len(Batch((other, one), gateway).preview(1.0).plans) == 2  # type: ignore[arg-type]
+
+
 class TestWhatIsNoBatch:
     def test_no_question(self, gateway: MadeUpGateway) -> None:
         assert caught(lambda: batch(gateway)).code == "batch"
@@ -273,10 +303,12 @@ class TestWhatIsNoBatch:
         query = Query("clinic", COUNT, gateway, "auto")  # type: ignore[arg-type]
         assert caught(lambda: Batch((query,), gateway)).code == "batch"  # type: ignore[arg-type]
 
-    def test_look_up_tables(self, gateway: MadeUpGateway) -> None:
-        lookups = (job_pb2.LookUpTable(name="region"),)
-        query = Query("clinic", COUNT, gateway, lookups=lookups)  # type: ignore[arg-type]
-        assert caught(lambda: Batch((query,), gateway)).code == "batch"  # type: ignore[arg-type]
+    def test_two_look_ups_of_one_name(self, gateway: MadeUpGateway) -> None:
+        queries = tuple(
+            Query("clinic", COUNT, gateway, lookups=look_up_tables({name: rows}))  # type: ignore[arg-type]
+            for name, rows in (("names", [{"sex": "f"}]), ("Names", [{"sex": "m"}]))
+        )
+        assert caught(lambda: Batch(queries, gateway)).code == "batch"  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan")])
     def test_no_price(self, gateway: MadeUpGateway, epsilon: float) -> None:

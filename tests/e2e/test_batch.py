@@ -65,6 +65,25 @@ def test_from_python_each_answer_is_its_own_and_the_receipt_is_shared(zone: Zone
     assert counted.receipt.verify()
 
 
+def test_questions_by_different_keys_and_totals_share_one_job(zone: Zone) -> None:
+    people = "FROM (SELECT person, COUNT(*) AS rows FROM visits GROUP BY person)"
+    key = "CASE WHEN rows > 2 THEN 'many' ELSE 'few' END AS often"
+    with yingbi.connect(folder=zone.root) as connected:
+        visits = connected.dataset("visits")
+        batch = connected.batch(
+            [
+                visits.sql(f"SELECT {key}, COUNT(*) AS n {people} GROUP BY often"),
+                visits.sql(f"SELECT COUNT(*) AS n {people}"),
+            ]
+        )
+        groups, whole = batch.run(epsilon=20)
+    assert groups.job.id == whole.job.id
+    found, error = float(str(whole.table.rows[0][0])), whole.table.std_errors[0][0] or 0.0
+    assert abs(found - 200) <= 6 * error
+    assert abs(sum(float(str(row[1])) for row in groups.table.rows) - 200) <= 12 * error
+    assert groups.receipt.verify()
+
+
 def test_one_bad_question_refuses_all_of_them(zone: Zone, questions: Path) -> None:
     questions.write_text(FILE + "\nSELECT note FROM visits;")
     before = zone.spent("visits")

@@ -194,6 +194,10 @@ def batch(
     request_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
     ] = None,
+    lookup: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="A public table, in CSV, that questions join with; sent in the clear."),
+    ] = None,
     agreement: AgreementName = None,
 ) -> None:
     """Ask several questions at one price: what two of them need is measured once."""
@@ -211,9 +215,12 @@ def batch(
             field="file",
             hint="write SELECT questions into it, with a ; after each",
         )
+    lookups = parse_lookups(lookup or ())
     with session.zone() as zone, _positions_in_file(statements):
         dataset = zone.dataset(name)
-        asked = zone.batch(dataset.sql(statement.text, agreement=agreement) for statement in statements)
+        asked = zone.batch(
+            dataset.sql(statement.text, lookups=lookups, agreement=agreement) for statement in statements
+        )
         if preview:
             foreseen = asked.preview(price, given_delta)
             session.terminal.show(foreseen.to_json(), render.batch_preview(foreseen))

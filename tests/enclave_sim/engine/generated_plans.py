@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
-from yingbi.api.v1.plan_pb2 import GroupKey, Plan, Statistic, UnitNorms, Value
+from yingbi.api.v1.plan_pb2 import GroupingSet, GroupKey, Plan, Statistic, UnitNorms, Value
 
 from enclave_sim.engine.plan_reading import scalar, value_type
 from enclave_sim.engine.reference_expressions import evaluate
@@ -80,6 +80,17 @@ def _statistics(draw: st.DrawFn, columns: tuple[str, ...]) -> Statistic:
 
 
 @st.composite
+def _perhaps_marginal(draw: st.DrawFn, statistic: Statistic, keys: int) -> Statistic:
+    """The statistic, or the same by some of the keys."""
+    chosen = sorted(draw(st.sets(st.integers(0, keys - 1)))) if keys else []
+    if not _is_joinable(statistic) or len(chosen) == keys:
+        return statistic
+    found = Statistic(marginal=GroupingSet(keys=chosen))
+    found.MergeFrom(statistic)
+    return found
+
+
+@st.composite
 def _keys(draw: st.DrawFn, made: Made) -> GroupKey:
     """A key with values that rows have, as they are computed, or constants in any order."""
     kind = draw(st.sampled_from(KINDS))
@@ -106,13 +117,16 @@ def cases(draw: st.DrawFn) -> Case:
     """Anything."""
     rows = draw(tables())
     made = draw(relations(Making(rows)))
+    by = draw(st.lists(_keys(made), max_size=2))
+    joint_norm = draw(st.one_of(st.just(0), st.integers(1, 200)))
+    statistics = draw(st.lists(_statistics(made.columns), min_size=1, max_size=3))
     asked = plan(
-        *draw(st.lists(_statistics(made.columns), min_size=1, max_size=3)),
+        *(statistics if joint_norm else [draw(_perhaps_marginal(each, len(by))) for each in statistics]),
         over=made.relation,
-        by=draw(st.lists(_keys(made), max_size=2)),
+        by=by,
         max_rows=draw(st.integers(1, 12)),
         max_groups=draw(st.integers(1, 4)),
-        joint_norm=draw(st.one_of(st.just(0), st.integers(1, 200))),
+        joint_norm=joint_norm,
         fraction_bits=draw(st.sampled_from([0, 3, 16])),
     )
     return Case(asked, rows)

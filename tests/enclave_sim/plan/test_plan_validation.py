@@ -220,7 +220,7 @@ FIELDS: dict[str, set[str]] = {
     "LookUp": {"operand", "entries", "type"},
     "Statistic": {
         *("row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"),
-        *("sigma", "rho_units", "filter"),
+        *("sigma", "rho_units", "filter", "marginal"),
     },
     "Measure": {"count", "sum", "mean", "quantile", "distinct_values", "range_count"},
     "Output": {"name", "key", "measure", "formula", "labels"},

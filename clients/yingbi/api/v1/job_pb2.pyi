@@ -653,6 +653,7 @@ class BatchQuery(_message.Message):
     EPSILON_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
+    LOOKUPS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     epsilon: _builtins.float
     """The whole batch's."""
@@ -664,6 +665,10 @@ class BatchQuery(_message.Message):
     def sql(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """A SELECT each."""
 
+    @_builtins.property
+    def lookups(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookUpTable]:
+        """Public tables that any of the questions may join with."""
+
     def __init__(
         self,
         *,
@@ -672,10 +677,11 @@ class BatchQuery(_message.Message):
         epsilon: _builtins.float = ...,
         delta: _builtins.float | None = ...,
         agreement: _builtins.str = ...,
+        lookups: _abc.Iterable[Global___LookUpTable] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "sql", b"sql"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "lookups", b"lookups", "sql", b"sql"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015

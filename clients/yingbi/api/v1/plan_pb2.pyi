@@ -1009,6 +1009,11 @@ class GroupKey(_message.Message):
 
     EXPRESSION_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    REST_FIELD_NUMBER: _builtins.int
+    rest: _builtins.bool
+    """The last value is that of all rows which have none of the others: it is in no row of the answer that has the key,
+    and in totals over it.
+    """
     @_builtins.property
     def expression(self) -> Global___Expression: ...
     @_builtins.property
@@ -1018,10 +1023,11 @@ class GroupKey(_message.Message):
         *,
         expression: Global___Expression | None = ...,
         values: _abc.Iterable[Global___Value] | None = ...,
+        rest: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "rest", b"rest", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1044,6 +1050,7 @@ class Statistic(_message.Message):
     SIGMA_FIELD_NUMBER: _builtins.int
     RHO_UNITS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    MARGINAL_FIELD_NUMBER: _builtins.int
     sigma: _builtins.int
     """Standard deviation of the discrete Gaussian share that each party adds to each cell, in grid steps."""
     rho_units: _builtins.int
@@ -1078,6 +1085,14 @@ class Statistic(_message.Message):
     def filter(self) -> Global___Expression:
         """FILTER (WHERE ...): rows for which it is not true add nothing. Absent: every row."""
 
+    @_builtins.property
+    def marginal(self) -> Global___GroupingSet:
+        """Of row_count, non_null_count and bounded_sum: a cell for each combination of these keys' values, ascending and not
+        all keys, in place of a cell for each group; of the same rows, those that are in a group. Statistics that differ in
+        this, sigma and rho_units alone measure one table: a measure of one of them is the least-squares estimate from
+        all. Absent: a cell for each group.
+        """
+
     def __init__(
         self,
         *,
@@ -1090,10 +1105,11 @@ class Statistic(_message.Message):
         sigma: _builtins.int = ...,
         rho_units: _builtins.int = ...,
         filter: Global___Expression | None = ...,
+        marginal: Global___GroupingSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "row_count", b"row_count", "unit_norms", b"unit_norms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "row_count", b"row_count", "unit_norms", b"unit_norms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma", "unit_norms", b"unit_norms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma", "unit_norms", b"unit_norms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
