@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from yingbi.display import answer_rows, decimals_for
 
-from demo import nafld, truth
+from demo import nafld, together, truth
 
 QUESTIONS = (
     (
@@ -120,6 +120,7 @@ def _with_zone(place: Place, preparing: Future[nafld.Nafld]) -> None:
             _heading("What is left")
             console.print(str(zone.dataset("nafld").budget))
             _verify(place, first)
+            _try_to_open(place, first)
             _ask_again(zone, first)
             _ask_for_rows(dataset)
 
@@ -231,6 +232,25 @@ def _verify(place: Place, answer: yingbi.Answer) -> None:
     assert isinstance(found, list)
     for check in found:
         console.print(f"[green]✓[/] {escape(check['check'])}: [dim]{escape(check['finding'])}[/]")
+
+
+def _try_to_open(place: Place, answer: yingbi.Answer) -> None:
+    _heading("What travelled, and who could read it")
+    sent = together.Travelled.of(answer.receipt.message)
+    console.print(
+        f"{sent.nodes * sent.each} ciphertexts travelled, {sent.each} from each of {sent.nodes} nodes:"
+        f" {sent.size:,} bytes. Their sum was opened, by {sent.threshold} nodes together; none by itself ever was."
+    )
+    job = answer.receipt.job
+    for nodes, expected in ((("node-1",), False), (("node-1", "node-2"), True)):
+        found = together.opens(place.zone, job, nodes)
+        if found != expected:
+            raise DemoError(f"the shares of {' and '.join(nodes)} open {'a' if found else 'no'} contribution")
+    console.print("With all that node-1's machine holds: [green]nothing opens[/], not even what it sent itself.")
+    console.print(
+        "[dim]Two such machines together reach the threshold, and read what each sent: sums with a noise share of its"
+        " own. Hardware enclaves keep their shares from whoever has the machine; simulated ones do not.[/]"
+    )
 
 
 def _ask_again(zone: yingbi.Zone, first: yingbi.Answer) -> None:

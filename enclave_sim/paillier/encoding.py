@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from enclave_sim.paillier.keys import BadCiphertextError, PublicKey, check_ciphertext
+from enclave_sim.paillier.keys import BadCiphertextError, PublicKey, check_ciphertexts
 
 
 def number_bytes(modulus: int) -> int:
@@ -19,11 +19,9 @@ def to_bytes(numbers: Sequence[int], modulus: int) -> list[bytes]:
 def from_bytes(encoded: Sequence[bytes], public: PublicKey) -> list[int]:
     """Ciphertexts; raises `BadCiphertextError` for what is no unit modulo n**2, or not in its one encoding."""
     width = number_bytes(public.nsquare)
-    numbers = []
     for data in encoded:
         if len(data) != width:
             raise BadCiphertextError(f"a ciphertext under this key has {width} bytes, not {len(data)}")
-        number = int.from_bytes(data, "big")
-        check_ciphertext(public, number)
-        numbers.append(number)
+    numbers = [int.from_bytes(data, "big") for data in encoded]
+    check_ciphertexts(public, numbers)
     return numbers

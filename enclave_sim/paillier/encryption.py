@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import gmpy2
 
-from enclave_sim.paillier.keys import BadKeyError, PublicKey, check_ciphertext
+from enclave_sim.paillier.keys import BadKeyError, PublicKey, check_ciphertexts
 from enclave_sim.paillier.masks import MaskPool, make_masks
 
 
@@ -57,8 +57,7 @@ def add(public: PublicKey, vectors: Sequence[Sequence[int]]) -> list[int]:
     """
     check_equal_lengths(vectors)
     for vector in vectors:
-        for ciphertext in vector:
-            check_ciphertext(public, ciphertext)
+        check_ciphertexts(public, vector)
     nsquare = gmpy2.mpz(public.nsquare)
     total = [gmpy2.mpz(1)] * len(vectors[0])
     for vector in vectors:

@@ -1,6 +1,7 @@
 """Public key, shared key and key share; the check that every outside ciphertext passes first."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -127,15 +128,20 @@ class KeyShare:
             raise BadKeyError("the index and the value of a key share are at least 1")
 
 
-def check_ciphertext(public: PublicKey, ciphertext: int) -> None:
-    """Raise `BadCiphertextError` unless 0 < `ciphertext` < n**2 and it shares no factor with n.
+def check_ciphertexts(public: PublicKey, ciphertexts: Sequence[int]) -> None:
+    """Raise `BadCiphertextError` unless every one lies between 0 and n**2 and shares no factor with n.
 
     Not a formality: decrypting 0 with phe gives a number from which n can be factored. The check says nothing
-    about what is inside, nor who made it.
+    about what is inside, nor who made it. One greatest common divisor is taken, of n and the product of all: a factor
+    that one of them shares with n the product shares, and no other.
     """
-    if not 0 < ciphertext < public.nsquare:
-        raise BadCiphertextError("a ciphertext lies strictly between 0 and n squared")
-    if gmpy2.gcd(ciphertext, public.n) != 1:
+    n, product = gmpy2.mpz(public.n), gmpy2.mpz(1)
+    nsquare = public.nsquare
+    for ciphertext in ciphertexts:
+        if not 0 < ciphertext < nsquare:
+            raise BadCiphertextError("a ciphertext lies strictly between 0 and n squared")
+        product = product * ciphertext % n
+    if gmpy2.gcd(product, n) != 1:
         raise BadCiphertextError("a ciphertext has no factor in common with the modulus")
 
 

@@ -11,7 +11,7 @@ import gmpy2
 
 from enclave_sim.paillier.challenge import seed, short_numbers
 from enclave_sim.paillier.exponent import product_of_powers
-from enclave_sim.paillier.keys import PublicKey, check_ciphertext, is_unit
+from enclave_sim.paillier.keys import PublicKey, check_ciphertexts, is_unit
 
 
 class BadOpeningError(ValueError):
@@ -56,8 +56,7 @@ def check_opening(public: PublicKey, ciphertexts: Sequence[int], opening: Openin
 def _check_ranges(public: PublicKey, ciphertexts: Sequence[int], opening: Opening) -> None:
     if not len(ciphertexts) == len(opening.residues) == len(opening.randomness):
         raise BadOpeningError("an opening has one residue and one randomness for every ciphertext")
-    for ciphertext in ciphertexts:
-        check_ciphertext(public, ciphertext)
+    check_ciphertexts(public, ciphertexts)
     if not all(0 <= residue < public.n for residue in opening.residues):
         raise BadOpeningError("an opened residue is not between 0 and n")
     if not all(is_unit(root, public.n) for root in opening.randomness):

@@ -38,7 +38,7 @@ import gmpy2
 from enclave_sim.paillier.challenge import CHALLENGE_BITS, seed, short_numbers
 from enclave_sim.paillier.encryption import Encryption
 from enclave_sim.paillier.exponent import powers, powers_to_secret, product_of_powers
-from enclave_sim.paillier.keys import ThresholdKey, check_ciphertext, is_unit
+from enclave_sim.paillier.keys import ThresholdKey, check_ciphertexts, is_unit
 from enclave_sim.paillier.masks import exponent_bits
 
 _HIDING_BITS = 128
@@ -97,8 +97,7 @@ def check_plaintexts(
     `BadKeyError` for a holder that is no party.
     """
     key.check_index(holder)
-    for ciphertext in ciphertexts:
-        check_ciphertext(key.public, ciphertext)
+    check_ciphertexts(key.public, ciphertexts)
     n, nsquare = key.n, key.public.nsquare
     if not (0 <= proof.response < n and is_unit(proof.randomness, n)):
         raise UnknownPlaintextError(holder)

@@ -34,7 +34,7 @@ import gmpy2
 
 from enclave_sim.paillier.challenge import CHALLENGE_BITS, seed, short_numbers
 from enclave_sim.paillier.exponent import powers, powers_to_secret, product_of_powers
-from enclave_sim.paillier.keys import BadKeyError, KeyShare, ThresholdKey, check_ciphertext, is_unit
+from enclave_sim.paillier.keys import BadKeyError, KeyShare, ThresholdKey, check_ciphertexts, is_unit
 
 _HIDING_BITS = 128
 
@@ -105,8 +105,7 @@ def check_partials(
     without verification keys.
     """
     verification_key = key.verification_key(index)
-    for ciphertext in ciphertexts:
-        check_ciphertext(key.public, ciphertext)
+    check_ciphertexts(key.public, ciphertexts)
     if not (len(partials) == len(ciphertexts) and all(is_unit(part, key.n) for part in partials)):
         raise WrongShareError(index)
     if not (0 <= proof.challenge < 1 << CHALLENGE_BITS and 0 < proof.response < 1 << (_response_bits(key) + 1)):

@@ -34,7 +34,7 @@ from collections.abc import Sequence
 import gmpy2
 
 from enclave_sim.paillier.exponent import powers, powers_to_secret
-from enclave_sim.paillier.keys import KeyShare, ThresholdKey, check_ciphertext
+from enclave_sim.paillier.keys import KeyShare, ThresholdKey, check_ciphertexts
 from enclave_sim.paillier.opening import Opening
 from enclave_sim.paillier.share_proof import CheckedPartials
 
@@ -73,8 +73,7 @@ def partial_decrypt(key: ThresholdKey, share: KeyShare, ciphertexts: Sequence[in
     any, and `BadKeyError` for a share of no party.
     """
     key.check_index(share.index)
-    for ciphertext in ciphertexts:
-        check_ciphertext(key.public, ciphertext)
+    check_ciphertexts(key.public, ciphertexts)
     roots = [ciphertext % key.n for ciphertext in ciphertexts]
     return powers_to_secret(roots, 2 * key.delta * share.value, key.n)
 

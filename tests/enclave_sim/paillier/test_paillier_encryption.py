@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phe.paillier import PaillierPrivateKey
 
 from enclave_sim.paillier.encryption import PlaintextRangeError, UnequalLengthsError, add, encrypt
-from enclave_sim.paillier.keys import BadCiphertextError, BadKeyError, PublicKey, check_ciphertext
+from enclave_sim.paillier.keys import BadCiphertextError, BadKeyError, PublicKey, check_ciphertexts
 
 NO_CIPHERTEXTS = ["zero", "negative", "n", "n squared", "beyond", "multiple of p", "multiple of q", "p"]
 
@@ -85,14 +85,14 @@ def test_numbers_that_are_no_ciphertexts_are_refused(public: PublicKey, primes: 
     bad = no_ciphertext(name, primes)
     (good,) = encrypt(public, [1]).ciphertexts
     with pytest.raises(BadCiphertextError):
-        check_ciphertext(public, bad)
+        check_ciphertexts(public, [1, bad, 2])
     with pytest.raises(BadCiphertextError):
         add(public, [[good, good], [good, bad]])
 
 
 @pytest.mark.parametrize("name", ["one", "n + 1", "n squared - 1"])
 def test_units_at_the_boundaries_are_ciphertexts(public: PublicKey, name: str) -> None:
-    check_ciphertext(public, {"one": 1, "n + 1": public.n + 1, "n squared - 1": public.nsquare - 1}[name])
+    check_ciphertexts(public, [{"one": 1, "n + 1": public.n + 1, "n squared - 1": public.nsquare - 1}[name]])
 
 
 @pytest.mark.parametrize("lengths", [(), (2, 1), (1, 2), (0, 1), (3, 3, 2)])
