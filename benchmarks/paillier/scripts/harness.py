@@ -50,8 +50,7 @@ def _measured(steps: SimpleNamespace, numbers: list[int], task: SimpleNamespace)
     encrypted = numbers[: _fitting(processor, task.seconds)]
     vector, encrypt = _fastest(task, steps.encrypt, encrypted)
     _, add = _fastest(task, steps.add, [vector] * task.parties)
-    *_, processor = _opened(steps, total(sample))
-    opened = numbers[: _fitting(processor, task.seconds)]
+    opened = numbers[: _fitting(_opening_time(steps, total(sample)), task.seconds)]
     sums = total(opened)
     part, part_time = _fastest(task, steps.part, sums) if steps.part else (None, None)
     others = steps.others(sums) if steps.part else None
@@ -64,11 +63,10 @@ def _measured(steps: SimpleNamespace, numbers: list[int], task: SimpleNamespace)
     return {"encrypted": len(encrypted), "opened": len(opened), "wire": steps.wire(vector) / len(encrypted), **each}
 
 
-def _opened(steps: SimpleNamespace, total: Any) -> tuple[Any, float]:
-    before = time.process_time()
-    part = steps.part(total) if steps.part else None
-    found = steps.open(total, part, steps.others(total) if steps.part else None)
-    return found, time.process_time() - before
+def _opening_time(steps: SimpleNamespace, total: Any) -> float:
+    part, (_, of_part) = _timed(steps.part, total) if steps.part else (None, (0.0, 0.0))
+    _, (_, of_rest) = _timed(steps.open, total, part, steps.others(total) if steps.part else None)
+    return of_part + of_rest
 
 
 def _fitting(seconds_of_first: float, seconds: float) -> int:
