@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.paillier.catalogue import Library
 from benchmarks.peers.environments import NotInstalledError, python_for
@@ -34,13 +35,17 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Measured:
-    """One library, packed or not. `part` is one node's part of opening, `open` the rest or all of it."""
+    """One library, packed or not, `encrypted` and `opened` values being timed.
+
+    `part` is one node's part of opening, `open` the rest or all of it.
+    """
 
     library: Library
     packed: bool
     failure: str | None = None
     version: str = ""
-    values: int = 0
+    encrypted: int = 0
+    opened: int = 0
     wire: float = 0.0
     encrypt: Seconds | None = None
     add: Seconds | None = None
@@ -70,7 +75,7 @@ def measured(library: Library, task: Task, scratch: Path, environments: Path, se
 
 
 def _of(
-    library: Library, packed: bool, version: str, run: dict[str, object] | None, each: float, failure: str | None
+    library: Library, packed: bool, version: str, run: dict[str, Any] | None, each: float, failure: str | None
 ) -> Measured:
     """`each` is how many values one number holds."""
     if run is None:
@@ -80,8 +85,16 @@ def _of(
         found = run.get(name)
         return Seconds(*(float(time) / each for time in found)) if isinstance(found, list) else None
 
-    count, wire = run["count"], run["wire"]
-    assert isinstance(count, int)
-    assert isinstance(wire, int | float)
-    steps = (step("encrypt"), step("add"), step("part"), step("open"))
-    return Measured(library, packed, None, version, round(count * each), wire / each, *steps)
+    return Measured(
+        library,
+        packed,
+        None,
+        version,
+        encrypted=round(run["encrypted"] * each),
+        opened=round(run["opened"] * each),
+        wire=run["wire"] / each,
+        encrypt=step("encrypt"),
+        add=step("add"),
+        part=step("part"),
+        open=step("open"),
+    )

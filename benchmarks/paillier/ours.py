@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from benchmarks.paillier.scripts.harness import run
 from enclave_sim.paillier.dealer import deal
 from enclave_sim.paillier.encryption import add, encrypt
+from enclave_sim.paillier.share_proof import check_partials, prove_partials
 from enclave_sim.paillier.threshold import combine, partial_decrypt
 
 THRESHOLD = 3
+CONTEXT = bytes(32)
 P = int(
     "C205074FD1CA40B624378E9AA671F2D65EE64967010895358225533E044FD49645D6FD03181A30D16A8EEE4BD99DBD1D"
     "1D340ACDC9257151B7CAA2E69CD59DAC55F09CBE5BD34F5D960571279DB7706320EB876C219D1E96E8A0249ACB1E652D"
@@ -34,16 +36,22 @@ def prepare(task):  # noqa: ANN001, ANN201
 def codec(dealt, task):  # noqa: ANN001, ANN201
     key, shares = dealt
 
-    def finish(total, part, others):  # noqa: ANN001, ANN202
-        residues = combine(key, {shares[0].index: part, **others})
+    def part(total, share=shares[0]):  # noqa: ANN001, ANN202
+        partials = partial_decrypt(key, share, total)
+        return partials, prove_partials(key, share, total, partials, CONTEXT)
+
+    def finish(total, own, others):  # noqa: ANN001, ANN202
+        parts = {shares[0].index: own, **others}
+        checked = [check_partials(key, index, total, *given, CONTEXT) for index, given in parts.items()]
+        residues = combine(key, checked).residues
         return [residue if 2 * residue < key.n else residue - key.n for residue in residues]
 
     return SimpleNamespace(
-        encrypt=lambda numbers: encrypt(key.public, numbers),
+        encrypt=lambda numbers: encrypt(key.public, numbers).ciphertexts,
         add=lambda vectors: add(key.public, vectors),
         wire=lambda vector: len(vector) * 2 * task.bits // 8,
-        part=lambda total: partial_decrypt(key, shares[0], total),
-        others=lambda total: {share.index: partial_decrypt(key, share, total) for share in shares[1:THRESHOLD]},
+        part=part,
+        others=lambda total: {share.index: part(total, share) for share in shares[1:THRESHOLD]},
         open=finish,
     )
 

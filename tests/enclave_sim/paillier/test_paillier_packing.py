@@ -61,7 +61,7 @@ def test_a_plaintext_is_the_sum_of_its_slots(data: st.DataObject, slot_bits: int
     assert pack(values, layout) == [sum(v << (slot_bits * i) for i, v in enumerate(group)) for group in groups]
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data(), st.integers(2, 70), moduli)
 def test_every_edge_of_a_slot_beside_every_other(data: st.DataObject, slot_bits: int, n: int) -> None:
     layout = Layout(slot_bits, 100, BITS)
