@@ -202,7 +202,7 @@ def _encrypt(
     plaintexts = pack(vector, layout_of(admission.plan, public.bits))
     encryption = encrypt(public, plaintexts, enclave.masks)
     context = contributions.plaintext_context(job, admission.plan_hash)
-    proof = prove_plaintexts(enclave.key, enclave.key_share.index, plaintexts, encryption, context)
+    proof = prove_plaintexts(enclave.key, enclave.key_share.index, encryption, context)
     ciphertexts = to_bytes(encryption.ciphertexts, public.nsquare)
     body = ContributionBody(
         job=job,
@@ -214,12 +214,7 @@ def _encrypt(
         selected_keys=keys,
     ).SerializeToString(deterministic=True)
     signed = SignedContribution(body=body, signature=enclave.identity.sign(digests.CONTRIBUTION, body))
-    width = number_bytes(public.n)
-    said = PlaintextProof(
-        challenge=proof.challenge,
-        response=proof.response.to_bytes(width, "big"),
-        randomness=proof.randomness.to_bytes(width, "big"),
-    )
+    said = PlaintextProof(challenge=proof.challenge, root=proof.root.to_bytes(number_bytes(public.n), "big"))
     return Contribution(signed=signed, ciphertexts=ciphertexts, proof=said)
 
 

@@ -20,7 +20,7 @@ from yingbi.api.v1.node_pb2 import (
     SignTask,
 )
 from yingbi.api.v1.plan_pb2 import Plan
-from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, Manifest, ReceiptBody
+from yingbi.api.v1.receipt_pb2 import EnclaveSignature, Manifest, ReceiptBody
 
 from enclave_sim import contributions
 from enclave_sim.enclave import Enclave
@@ -38,7 +38,7 @@ from enclave_sim.journal import Record
 from enclave_sim.paillier import opening, packing
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.paillier.encryption import UnequalLengthsError, add
-from enclave_sim.paillier.plaintext_proof import PlaintextProof, UnknownPlaintextError, check_plaintexts
+from enclave_sim.paillier.plaintext_proof import Claim, PlaintextProof, UnknownPlaintextError, check_plaintexts
 from enclave_sim.paillier.share_proof import prove_partials
 from enclave_sim.paillier.threshold import partial_decrypt
 from enclave_sim.plan.layout import layout_of
@@ -119,30 +119,30 @@ def _manifest(enclave: Enclave, job: str, charge: Record, task: OpenTask) -> Man
 
 
 def _add_up(enclave: Enclave, job: str, charge: Record, task: OpenTask) -> list[int]:
-    vectors = []
-    context = contributions.plaintext_context(job, bytes.fromhex(str(charge["plan_hash"])))
-    for contribution, holder in zip(task.contributions, enclave.epoch.holders, strict=True):
-        vector = contributions.from_bytes(contribution.ciphertexts, enclave.key.public)
+    key = enclave.key
+    vectors = [contributions.from_bytes(each.ciphertexts, key.public) for each in task.contributions]
+    claims = [
+        Claim(holder.index, vector, _proof(contribution))
+        for contribution, holder, vector in zip(task.contributions, enclave.epoch.holders, vectors, strict=True)
         # What this enclave stored itself it need not prove to itself.
-        if holder.index != enclave.key_share.index:
-            _check_known(enclave, holder.index, vector, contribution, context)
-        vectors.append(vector)
+        if holder.index != enclave.key_share.index
+    ]
+    context = contributions.plaintext_context(job, bytes.fromhex(str(charge["plan_hash"])))
     try:
-        return add(enclave.key.public, vectors)
+        check_plaintexts(key, claims, context)
+    except UnknownPlaintextError as error:
+        node = next(holder.node for holder in enclave.epoch.holders if holder.index == error.holder)
+        message = f"{node} did not prove that it knows what is in its contribution."
+        raise refused("bad_contributions", message) from error
+    try:
+        return add(key.public, vectors)
     except UnequalLengthsError as error:
         raise refused("bad_contributions", f"The contributions do not add up: {error}.") from error
 
 
-def _check_known(enclave: Enclave, holder: int, vector: list[int], contribution: Contribution, context: bytes) -> None:
+def _proof(contribution: Contribution) -> PlaintextProof:
     said = contribution.proof
-    proof = PlaintextProof(said.challenge, int.from_bytes(said.response, "big"), int.from_bytes(said.randomness, "big"))
-    try:
-        check_plaintexts(enclave.key, holder, vector, proof, context)
-    except UnknownPlaintextError as error:
-        node = ContributionBody.FromString(contribution.signed.body).node
-        raise refused(
-            "bad_contributions", f"{node} did not prove that it knows what is in its contribution."
-        ) from error
+    return PlaintextProof(said.challenge, int.from_bytes(said.root, "big"))
 
 
 def _bind(enclave: Enclave, job: str, manifest: Manifest, ciphertexts: list[bytes]) -> bytes:

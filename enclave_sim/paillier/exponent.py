@@ -26,6 +26,9 @@ _Result = TypeVar("_Result")
 _SHORT_BITS = 64
 """Public exponents below this length are not worth the table that the native form makes of each base."""
 
+_FEW = 4
+"""Up to so many bases a product of powers is made of one power after another, which is faster than buckets then."""
+
 _NATIVE_WINDOW_BITS = 5
 _GMP_WINDOW_BITS = 8
 """Bits of an exponent that one entry of a fixed base's table stands for. The native form reads all of the table."""
@@ -64,6 +67,11 @@ def product_of_powers(bases: Sequence[int], exponents: Sequence[int], modulus: i
         raise ValueError(f"every base has one exponent: {len(bases)} bases, {len(exponents)} exponents")
     if min(exponents, default=0) < 0 or modulus < 1:
         raise ValueError("an exponent is at least 0, a modulus at least 1")
+    if len(bases) <= _FEW:
+        product = gmpy2.mpz(1) % modulus
+        for base, exponent in zip(bases, exponents, strict=True):
+            product = product * gmpy2.powmod(base, exponent, modulus) % modulus
+        return int(product)
     bits = max(1, max(exponents, default=0).bit_length())
     if _is_native(modulus):
         return _native_product(bases, exponents, modulus, bits)

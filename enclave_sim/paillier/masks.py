@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import Condition, Thread
 
+from enclave_sim.paillier.challenge import CHALLENGE_BITS
 from enclave_sim.paillier.exponent import FixedBase
 from enclave_sim.paillier.keys import PublicKey
 
@@ -109,6 +110,9 @@ class MaskPool:
             self._changed.notify_all()
 
     def _fill(self) -> None:
+        # The tables of the proofs that go with masks take as long to make as some masks.
+        for tables in (commitment_powers(self.public), root_powers(self.public)):
+            tables.powers([0])
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._idle_with_room())
@@ -124,6 +128,23 @@ class MaskPool:
 
     def _idle_with_room(self) -> bool:
         return self._takers == 0 and len(self._ready) < self._bound
+
+
+def proof_exponent_bits(public: PublicKey) -> int:
+    """Bits of the exponents in a proof about masks: 128 + 128 more than those of 2**32 masks' sum have, and one."""
+    return exponent_bits(public) + 32 + 2 * CHALLENGE_BITS + 1
+
+
+@lru_cache(maxsize=4)
+def commitment_powers(public: PublicKey) -> FixedBase:
+    """Powers of h**n modulo n, for the exponents of proofs."""
+    return FixedBase(pow(public.mask_base, public.n, public.n), public.n, proof_exponent_bits(public))
+
+
+@lru_cache(maxsize=4)
+def root_powers(public: PublicKey) -> FixedBase:
+    """Powers of h modulo n, for the exponents of proofs."""
+    return FixedBase(public.mask_base, public.n, proof_exponent_bits(public))
 
 
 @lru_cache(maxsize=4)

@@ -1,47 +1,45 @@
 """Proof that a contributor knows what it encrypted, one for a whole vector, bound to the contributor and the job.
 
 Without it a contributor could send somebody else's ciphertext again, its inverse or another power, and learn from the
-total what is inside. The protocol for one ciphertext is Cramer, Damgård & Nielsen's (Eurocrypt 2001), batched with
-independent exponents as Gennaro, Leigh, Sundaram & Yerazunis (Asiacrypt 2004) batch Schnorr's. For ciphertexts
-c_j = (1 + m_j n) r_j**n mod n**2, r_j = h**a_j mod n, the prover draws m_0 uniform mod n and a_0, computes a =
-(1 + m_0 n) h**(a_0 n) mod n**2, 128-bit exponents e_j from the hash of the key, holder, epoch, context, all c_j and a,
-and answers
+total what is inside. A ciphertext is c_j = (1 + m_j n) r_j**n mod n**2, so x_j = c_j mod n is r_j**n mod n, and who
+knows r_j knows m_j: it is ((c_j r_j**-n mod n**2) - 1) / n. What is proven is knowledge of the n-th roots r_j of all
+x_j modulo n, as Guillou & Quisquater do (Eurocrypt 1988) for one root with a public exponent, batched with independent
+exponents as Gennaro, Leigh, Sundaram & Yerazunis (Asiacrypt 2004) batch Schnorr's: for r_j = h**a_j mod n, the prover
+draws a_0, computes A = (h**n)**a_0 mod n and 128-bit exponents e_j from the hash of the key, holder, epoch, context,
+all c_j and A, and answers
 
-    z = m_0 + sum e_j m_j mod n,   rho = h**(a_0 + sum e_j a_j) mod n.
+    rho = h**(a_0 + sum e_j a_j) mod n.
 
-The checker tests (1 + z n) rho**n = a prod c_j**e_j mod n**2. Sent are the hash, z and rho: a follows from them.
+The checker tests rho**n = A prod x_j**e_j mod n. Sent are the hash and rho: A follows from them.
 
-Knowledge. n has prime factors p, q longer than 128 bits. For one a, let V be the vectors (e_1, ..., e_k) that a prover
+Knowledge. n has prime factors p, q longer than 128 bits. For one A, let V be the vectors (e_1, ..., e_k) that a prover
 can answer. If all of V lay in a plane a_1 e_1 + ... + a_k e_k = a_0 modulo p, with a_j not 0, then the other exponents
 would determine e_j: V would be 2**-128 of all vectors at most; the same modulo q. A prover who succeeds more often than
 that by more than a negligible part answers, when it is rewound, k + 1 vectors in no common plane modulo p, and as many
 modulo q. From these the Chinese remainder theorem gives integers t_i with sum t_i (1, e_i) = (0, ..., 1, ..., 0) modulo
-n, for every position j: the product of the i-th equations to the power t_i reads c_j (a known number)**n =
-(1 + known n) (known)**n. Exponents that are multiples of n do not disturb: u**n mod n**2, for any unit u, is an n-th
-power of the known u mod n and holds the plaintext 0. So m_j and r_j of every c_j are known to who rewinds: whoever
-makes a proof knows them.
+n, for every position j: the product of the i-th equations to the power t_i reads x_j (a known number)**n = (a known
+number)**n modulo n. So an n-th root of every x_j is known to who rewinds, and it is r_j, since n is prime to phi(n)
+(`modulus_proof`): whoever makes a proof knows r_j, and m_j with it.
 
 Whoever knows the plaintext of a power, inverse or re-randomised product of somebody else's ciphertext knows that
 ciphertext's plaintext, which encryption hides; and a proof of another's cannot be made into one for oneself, because
-the holder, epoch, context and every ciphertext are in the hash.
+the holder, epoch, context and every ciphertext, modulo n**2, are in the hash.
 
-Zero knowledge. z is uniform because m_0 is; a_0 is 128 bits longer than sum e_j a_j can be, so rho is within 2**-128 of
-h**(a uniform exponent) whatever the a_j are. Choose z, rho and the hash at random, compute a, and set the hash.
+Zero knowledge. a_0 is 128 bits longer than sum e_j a_j can be, so rho is within 2**-128 of h**(a uniform exponent)
+whatever the a_j are. Choose rho and the hash at random, compute A, and set the hash.
 """
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import gmpy2
 
-from enclave_sim.paillier.challenge import CHALLENGE_BITS, seed, short_numbers
+from enclave_sim.paillier.challenge import seed, short_numbers
 from enclave_sim.paillier.encryption import Encryption
-from enclave_sim.paillier.exponent import powers, powers_to_secret, product_of_powers
+from enclave_sim.paillier.exponent import powers, product_of_powers
 from enclave_sim.paillier.keys import ThresholdKey, check_ciphertexts, is_unit
-from enclave_sim.paillier.masks import exponent_bits
-
-_HIDING_BITS = 128
+from enclave_sim.paillier.masks import commitment_powers, proof_exponent_bits, root_powers
 
 
 class UnknownPlaintextError(ValueError):
@@ -54,63 +52,57 @@ class UnknownPlaintextError(ValueError):
 
 @dataclass(frozen=True)
 class PlaintextProof:
-    """The hash (32 bytes), the response z in [0, n) and the randomness rho in (0, n) (see the module)."""
+    """The hash (32 bytes) and rho in (0, n) (see the module)."""
 
     challenge: bytes
-    response: int
-    randomness: int
+    root: int
+
+
+def prove_plaintexts(key: ThresholdKey, holder: int, encryption: Encryption, context: bytes) -> PlaintextProof:
+    """Prove that party `holder` knows what it encrypted, for one `context`: a digest of the job.
+
+    Raises `BadKeyError` for a holder that is no party.
+    """
+    key.check_index(holder)
+    hidden = secrets.randbits(proof_exponent_bits(key.public) - 1)
+    (commitment,) = commitment_powers(key.public).powers([hidden])
+    challenge = _challenge(key, holder, encryption.ciphertexts, commitment, context)
+    exponents = short_numbers(challenge, len(encryption.ciphertexts))
+    exponent = sum((e * a for e, a in zip(exponents, encryption.exponents, strict=True)), hidden)
+    (root,) = root_powers(key.public).powers([exponent])
+    return PlaintextProof(challenge, root)
 
 
 @dataclass(frozen=True)
-class _Commitment:
-    plaintext: int = field(repr=False)
-    exponent: int = field(repr=False)
+class Claim:
+    """That party `holder` knows what `ciphertexts` hold, and its proof of it."""
+
+    holder: int
+    ciphertexts: Sequence[int]
+    proof: PlaintextProof
 
 
-def prove_plaintexts(
-    key: ThresholdKey, holder: int, plaintexts: Sequence[int], encryption: Encryption, context: bytes
-) -> PlaintextProof:
-    """Prove that party `holder` knows the `plaintexts` that it encrypted, for one `context`: a digest of the job.
-
-    Raises `BadKeyError` for a holder that is no party. Of other plaintexts than those in `encryption` the result is
-    no proof.
-    """
-    key.check_index(holder)
-    n, nsquare = key.n, key.public.nsquare
-    hidden = _Commitment(secrets.randbelow(n), 1 + secrets.randbits(_commitment_bits(key, len(plaintexts))))
-    (root,) = powers_to_secret([key.public.mask_base], hidden.exponent, n)
-    commitment = (1 + hidden.plaintext * n) * powers([root], n, nsquare)[0] % nsquare
-    challenge = _challenge(key, holder, encryption.ciphertexts, commitment, context)
-    exponents = short_numbers(challenge, len(plaintexts))
-    response = sum((e * m for e, m in zip(exponents, plaintexts, strict=True)), hidden.plaintext) % n
-    exponent = sum((e * a for e, a in zip(exponents, encryption.exponents, strict=True)), hidden.exponent)
-    (randomness,) = powers_to_secret([key.public.mask_base], exponent, n)
-    return PlaintextProof(challenge, response, randomness)
-
-
-def check_plaintexts(
-    key: ThresholdKey, holder: int, ciphertexts: Sequence[int], proof: PlaintextProof, context: bytes
-) -> None:
-    """Raise `UnknownPlaintextError` unless `proof` shows that party `holder` knows what `ciphertexts` hold.
+def check_plaintexts(key: ThresholdKey, claims: Sequence[Claim], context: bytes) -> None:
+    """Raise `UnknownPlaintextError`, which names the first wrong one, unless every claim is proven.
 
     It says nothing about the size of the plaintexts. Raises `BadCiphertextError` for a ciphertext that is none, and
     `BadKeyError` for a holder that is no party.
     """
-    key.check_index(holder)
-    check_ciphertexts(key.public, ciphertexts)
-    n, nsquare = key.n, key.public.nsquare
-    if not (0 <= proof.response < n and is_unit(proof.randomness, n)):
-        raise UnknownPlaintextError(holder)
-    product = product_of_powers(ciphertexts, short_numbers(proof.challenge, len(ciphertexts)), nsquare)
-    answer = (1 + proof.response * n) * powers([proof.randomness], n, nsquare)[0]
-    commitment = int(answer * gmpy2.invert(product, nsquare) % nsquare)
-    if proof.challenge != _challenge(key, holder, ciphertexts, commitment, context):
-        raise UnknownPlaintextError(holder)
+    n = key.n
+    for claim in claims:
+        key.check_index(claim.holder)
+        check_ciphertexts(key.public, claim.ciphertexts)
+        if not is_unit(claim.proof.root, n):
+            raise UnknownPlaintextError(claim.holder)
+    # All at once: several powers take little longer than one.
+    answers = powers([claim.proof.root for claim in claims], n, n)
+    for claim, answer in zip(claims, answers, strict=True):
+        exponents = short_numbers(claim.proof.challenge, len(claim.ciphertexts))
+        product = product_of_powers([ciphertext % n for ciphertext in claim.ciphertexts], exponents, n)
+        commitment = int(answer * gmpy2.invert(product, n) % n)
+        if claim.proof.challenge != _challenge(key, claim.holder, claim.ciphertexts, commitment, context):
+            raise UnknownPlaintextError(claim.holder)
 
 
 def _challenge(key: ThresholdKey, holder: int, ciphertexts: Sequence[int], commitment: int, context: bytes) -> bytes:
     return seed("plaintexts", key.n, key.epoch, holder, context, list(ciphertexts), commitment)
-
-
-def _commitment_bits(key: ThresholdKey, count: int) -> int:
-    return exponent_bits(key.public) + CHALLENGE_BITS + count.bit_length() + _HIDING_BITS

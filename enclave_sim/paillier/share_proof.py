@@ -86,7 +86,7 @@ def prove_partials(
     """
     start, x, y = _batch(key, share.index, ciphertexts, partials, context)
     r = _nonce(key, share, start)
-    commitments = [powers_to_secret([base], r, key.n)[0] for base in (key.verification_base, x)]
+    commitments = powers_to_secret([key.verification_base, x], r, key.n)
     challenge = _challenge(key, start, x, y, commitments)
     return ShareProof(challenge, r + challenge * share.value)
 

@@ -353,12 +353,11 @@ def of_zeros(enclave: Enclave, honest: Contribution, job: str) -> Contribution:
     count = len(honest.ciphertexts)
     encryption = encrypt(enclave.key.public, [0] * count)
     context = contributions.plaintext_context(job, body.plan_hash)
-    proof = prove_plaintexts(enclave.key, enclave.key_share.index, [0] * count, encryption, context)
+    proof = prove_plaintexts(enclave.key, enclave.key_share.index, encryption, context)
     width = encoding.number_bytes(enclave.key.n)
     made = resigned(enclave, honest, encoding.to_bytes(encryption.ciphertexts, enclave.key.public.nsquare))
     made.proof.challenge = proof.challenge
-    made.proof.response = proof.response.to_bytes(width, "big")
-    made.proof.randomness = proof.randomness.to_bytes(width, "big")
+    made.proof.root = proof.root.to_bytes(width, "big")
     return made
 
 

@@ -94,23 +94,20 @@ class PlaintextProof(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHALLENGE_FIELD_NUMBER: _builtins.int
-    RESPONSE_FIELD_NUMBER: _builtins.int
-    RANDOMNESS_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
     challenge: _builtins.bytes
     """The hash, 32 bytes."""
-    response: _builtins.bytes
-    """Numbers modulo the modulus, big-endian."""
-    randomness: _builtins.bytes
+    root: _builtins.bytes
+    """A number modulo the modulus, big-endian."""
     def __init__(
         self,
         *,
         challenge: _builtins.bytes = ...,
-        response: _builtins.bytes = ...,
-        randomness: _builtins.bytes = ...,
+        root: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "randomness", b"randomness", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "root", b"root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
