@@ -10,7 +10,8 @@ depends on their number and on no text.
 bytes that one text of it has, and the most that all texts of one unit have together.
 
 - A stored column's texts are cut to its `max_length`, and those of a unit have at most `unit_bytes` together, however
-  many rows it has; more is not sealed (`sealed.preparation`).
+  many rows it has; more is not sealed (`sealed.preparation`). Only columns of short texts, `LISTED_LENGTH` at most, may
+  have more of them, with more rows than declared: what these add depends on the number of rows, as all else about rows.
 - Selections and rankings make no text, aggregations choose some of those below them. A join repeats a row of one side
   at most as often as the unit keeps rows of the other.
 - Constants and look-ups put bytes into each row that are the plan's. They depend on the number of rows alone, and are

@@ -5,7 +5,8 @@ Within a unit rows are in a secret random order, so "a unit's first k rows" is a
 What one unit's texts can add to the time of a question is bounded by what is declared (`plan.text_work`), so their
 length has to be: no text has more bytes than its column's `max_length`, and what is longer is cut, at a character; all
 texts of a unit in one column have at most `unit_bytes` together, and more is refused, since no cut would leave such a
-unit's rows what they are.
+unit's rows what they are. Where no text is longer than `LISTED_LENGTH` nothing is refused: a row's text then takes no
+longer than its numbers do, and how many rows there are may be told.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import ColumnType
 
-from enclave_sim.plan.schema import MAX_LENGTH, max_length, unit_bytes
+from enclave_sim.plan.schema import LISTED_LENGTH, MAX_LENGTH, max_length, unit_bytes
 from enclave_sim.privacy.clipping import MAX_UNIT_ROWS
 from enclave_sim.sealed.errors import IngestError
 from enclave_sim.sealed.schema import UNIT_COLUMN, arrow_schema, attributes, unit_column
@@ -184,6 +185,8 @@ def cut(values: pa.ChunkedArray, most: int) -> pa.ChunkedArray:
 def _check_unit_bytes(
     table: TableDeclaration, column: ColumnDeclaration, values: pa.ChunkedArray, codes: Codes
 ) -> None:
+    if max_length(column) <= LISTED_LENGTH:
+        return
     lengths = pc.fill_null(pc.binary_length(values), 0).to_numpy()
     most = unit_bytes(column, table.max_rows_per_unit)
     # In doubles, exactly: there are no 2^53 bytes.

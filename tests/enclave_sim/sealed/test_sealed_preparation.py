@@ -256,3 +256,18 @@ def test_the_name_of_a_unit_is_never_cut(source: Source) -> None:
     prepare(source.declaration, source.tables)
     set_column(source, "visits", "id", pa.array(["p" * (2**16 + 1)] * 300))
     assert refusal(source).code == "text_too_long"
+
+
+def test_short_texts_may_come_in_any_number_of_rows(source: Source) -> None:
+    """A row of them takes no longer than a row of numbers; 100 rows of a unit have 6,400 bytes, and might have more."""
+    ward = attribute(source, 1, "ward")
+    source.declaration.tables[1].max_rows_per_unit = 1
+    many = pa.array(["a" * 64] * 30_000)
+    source.tables["visits"] = source.tables["visits"].take(pa.array([row % 300 for row in range(30_000)]))
+    for most, accepted in ((64, True), (65, False)):
+        ward.max_length = most
+        set_column(source, "visits", "ward", many)
+        if accepted:
+            prepare(source.declaration, source.tables)
+        else:
+            assert refusal(source).code == "texts_too_long"
