@@ -229,4 +229,4 @@ def test_nothing_in_the_package_decrypts_with_a_whole_key() -> None:
         for function, _ in inspect.getmembers(importlib.import_module(name), inspect.isfunction)
         if "decrypt" in function
     }
-    assert decrypting == {("enclave_sim.paillier." + name, "partial_decrypt") for name in ("threshold", "unproven")}
+    assert decrypting == {("enclave_sim.paillier.threshold", "partial_decrypt")}
