@@ -1,6 +1,6 @@
-"""Dumps of every process of a zone, and all of its files: no key, no other's share, no sum that is not its own.
+"""Dumps of every process of a zone, and all of its files: no key, no other's share, no sum and no row outside.
 
-Promises (design, section 3): the key is shared among the enclaves and nobody holds it; the gateway never sees a
+Promises (design, section 3): the key is shared among the enclaves and nobody holds it; the gateway never sees rows or a
 provider's partial sum; only the noised total is opened. The zone's key is dealt by the real processes from primes that
 the tests know. Its processes stop where the numbers in question are in memory, so that every search has a control
 that finds something: the dealer before it ends, each enclave's own share and sum, the noised total at the gateway.
@@ -11,8 +11,10 @@ What this cannot show: a form of a number that nobody thought of, and what was o
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from enclave_sim.paillier.packing import pack
 from enclave_sim.plan.layout import layout_of
 from tests.attacks.dumps import Needles, forms, named, vector_forms
 from tests.attacks.watched import KEY, PUBLIC, N, Watched, watched_zone
+from tests.zones import Zone
 
 pytestmark = pytest.mark.xdist_group("memory")
 
@@ -34,6 +37,9 @@ PEOPLE = 400
 # So many that a sum is longer than 32 bits: a small number is everywhere.
 ROWS_OF_EACH = 1000
 COLUMNS = "abcd"
+QUESTIONS = 3
+CANARY_TEXT = "Canary-5f1d9e2b7c"
+CANARY_NUMBER = 7_316_492_058_133
 METADATA = """
 dataset: numbers
 zone: test
@@ -50,6 +56,8 @@ tables:
     max_rows_per_unit: 1000
     columns:
       person: {type: int64, role: unit}
+      song:   {type: string}
+      ring:   {type: int64}
 """ + "".join(f"      {name}: {{type: float64, lower: -1, upper: 1}}\n" for name in COLUMNS)
 QUESTION = f"SELECT {', '.join(f'SUM({name}) AS sum_{name}' for name in COLUMNS)} FROM numbers"
 
@@ -64,8 +72,8 @@ class Asked:
     """A job that was looked into: what was found by process at each point, and what the needles were made of."""
 
     found: dict[str, Found]
-    exact: list[list[int]]
-    noise: list[list[int]]
+    exact: dict[str, list[int]]
+    noise: dict[str, list[int]]
     released: list[int]
 
 
@@ -100,7 +108,7 @@ def asked(watched: Watched, tmp_path_factory: pytest.TempPathFactory) -> Asked:
     body = ReceiptBody.FromString(ParseDict(json.loads(output)["receipt"], Receipt()).body)
     sums |= _packed(exact, noised, Plan.FromString(body.plan))
     found["done"] = watched.found(Needles({**key, **sums, **_as("the release", released)}))
-    return Asked(found, list(exact.values()), list(noise.values()), list(body.opened))
+    return Asked(found, exact, noise, list(body.opened))
 
 
 def _total(vectors: Iterable[Sequence[int]]) -> list[int]:
@@ -132,12 +140,13 @@ def _rows() -> pa.Table:
     numbers = {
         name: [0.5 + 0.0611 * place + 0.0007 * person for person in people] for place, name in enumerate(COLUMNS)
     }
-    return pa.table({"person": people, **numbers})
+    canaries = {"song": [CANARY_TEXT] * len(people), "ring": [CANARY_NUMBER] * len(people)}
+    return pa.table({"person": people, **canaries, **numbers})
 
 
 def test_the_numbers_searched_for_are_those_that_the_release_was_made_of(asked: Asked) -> None:
-    assert asked.released == _total([*asked.exact, *asked.noise])
-    assert min(cell for vector in asked.exact for cell in vector) > 2**32, "a small number is everywhere"
+    assert asked.released == _total([*asked.exact.values(), *asked.noise.values()])
+    assert min(cell for vector in asked.exact.values() for cell in vector) > 2**32, "a small number is everywhere"
 
 
 def test_the_control_a_dealer_before_it_ends_holds_the_key(watched: Watched) -> None:
@@ -175,6 +184,40 @@ def test_the_control_each_enclave_holds_its_sum_and_the_gateway_the_release(aske
         assert f"the sum of {owner}" in asked.found["summed"][owner]
     assert "the release" in asked.found["done"]["gateway gateway"]
     assert "the release" not in asked.found["opening"]["gateway gateway"]
+
+
+def test_while_jobs_run_the_gateway_and_the_nodes_hold_no_value_and_no_sum(watched: Watched, asked: Asked) -> None:
+    """Nothing stops here: the same question as before, so the same sums, in other words each time."""
+    needles = Needles({**_canaries(), **_named("the sum of", asked.exact)})
+    enclaves = watched.enclaves().values()
+    outside = set(watched.processes().values()) - set(enclaves)
+    asking = threading.Thread(target=_ask_again, args=(watched.zone,))
+    in_enclaves: set[str] = set()
+    found: set[str] = set()
+    asking.start()
+    while asking.is_alive():
+        found |= {name for pid in outside for name in needles.found_in_process(pid)}
+        if "a value" not in in_enclaves:
+            in_enclaves |= {name for pid in enclaves for name in needles.found_in_process(pid)}
+    asking.join()
+    found |= {name for pid in outside for name in needles.found_in_process(pid)}
+    for name, pid in watched.enclaves().items():
+        assert watched.zone.told("exact", pid) == [asked.exact[name]] * (1 + QUESTIONS)
+    assert "a value" in in_enclaves, "the search finds nothing where there is something"
+    assert found == set()
+    assert needles.found_in_files(watched.zone.root) == set()
+
+
+def _ask_again(zone: Zone) -> None:
+    for number in range(QUESTIONS):
+        question = f"{QUESTION} WHERE song <> 'x' AND ring > {number}"
+        zone.run("sql", "numbers", question, "--epsilon", "1")
+
+
+def _canaries() -> dict[bytes, str]:
+    texts = [CANARY_TEXT.encode(code) for code in ("utf-8", "utf-16-le", "utf-32-le")]
+    numbers = [struct.pack("<q", CANARY_NUMBER), struct.pack("<d", CANARY_NUMBER), str(CANARY_NUMBER).encode()]
+    return dict.fromkeys([*texts, *numbers], "a value")
 
 
 HOLDER = """
