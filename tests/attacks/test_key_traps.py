@@ -13,6 +13,7 @@ import gmpy2
 import pytest
 from yingbi.api import digests
 from yingbi.api.evidence import DEALER, EvidenceError
+from yingbi.api.problem import Problem
 from yingbi.api.v1.attestation_pb2 import EvidenceBody, KeyEpoch, SignedKeyEpoch
 from yingbi.api.v1.node_pb2 import Contribution, OpenTask
 
@@ -21,9 +22,10 @@ from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.enclave import load_enclave
 from enclave_sim.identity import Identity
 from enclave_sim.key_share import seal_share
-from enclave_sim.paillier.encoding import to_bytes
+from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.paillier.keys import BadKeyError
 from enclave_sim.paillier.modulus_proof import BadModulusError
+from gateway.aggregation.total import add_up
 from tests.attacks.three_enclaves import NODES, Trio, of_zeros, refusal, resigned
 
 
@@ -157,6 +159,28 @@ def test_a_corrupt_enclave_cannot_move_its_own_contribution_to_another_job_as_it
     moved.proof.CopyFrom(first[2].proof)
     task = OpenTask(contributions=[*second[:2], moved])
     assert refusal(opening.open_total, trio.enclaves[0], "job-2", task) == "bad_contributions"
+
+
+RUBBISH: dict[str, Callable[[int, int, int], int]] = {
+    "zero": lambda c, n, p: 0,
+    "n squared": lambda c, n, p: n**2,
+    "a multiple of n": lambda c, n, p: c * n % n**2,
+    "a multiple of a prime": lambda c, n, p: c * p % n**2,
+}
+
+
+@pytest.mark.parametrize("name", RUBBISH)
+def test_the_gateway_adds_no_number_that_is_no_ciphertext(trio: Trio, safe_primes: tuple[int, int], name: str) -> None:
+    """0 < c < n**2 and no factor in common with n, before it is multiplied with anything. Its sender is named."""
+    honest = trio.contribute("job-1", trio.task(trio.plan()))
+    key = trio.enclaves[0].key
+    numbers = contributions.from_bytes(honest[2].ciphertexts, key.public)
+    width = number_bytes(key.public.nsquare)
+    rubbish = [RUBBISH[name](c, key.n, safe_primes[0]).to_bytes(width, "big") for c in numbers]
+    sent = [*honest[:2], resigned(trio.enclaves[2], honest[2], rubbish)]
+    with pytest.raises(Problem, match=NODES[2]) as refused:
+        add_up([(0, [list(one.ciphertexts) for one in sent])], sent, key)
+    assert refused.value.code == "bad_contribution"
 
 
 def test_no_mask_is_used_in_two_contributions(trio: Trio) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +32,29 @@ def tell(kind: str, numbers: list[int]) -> None:
         file.write(json.dumps(numbers) + "\n")
 
 
+def after(place: Any, name: str, then: Callable[[Any], None]) -> None:
+    """Call `then` with what the function of this name has found, before its caller has it."""
+    function = getattr(place, name)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        found = function(*arguments, **named)
+        then(found)
+        return found
+
+    setattr(place, name, call)
+
+
 def watch_dealer() -> None:
-    """Its primes are the test's; it stops before it writes what it dealt."""
-    from enclave_sim import frames
+    """Its primes are the test's; it stops when it has dealt, before it answers."""
     from enclave_sim.paillier import dealer
 
-    write = frames.write_frame
-
-    def generate_modulus(bits: int) -> tuple[int, int]:
+    def generate_modulus(bits: int = dealer.MODULUS_BITS) -> tuple[int, int]:
         p, q = json.loads((WATCH / "primes").read_text())
         assert (p * q).bit_length() == bits
         return p, q
 
-    def write_frame(*arguments: Any) -> None:
-        stop("dealt")
-        write(*arguments)
-
     dealer.generate_modulus = generate_modulus
-    frames.write_frame = write_frame
+    after(dealer, "deal", lambda _: stop("dealt"))
 
 
 def watch_enclave() -> None:
@@ -56,27 +62,10 @@ def watch_enclave() -> None:
     from enclave_sim import jobs, opening
     from enclave_sim.engine.duckdb_engine import DuckDBEngine
 
-    add_up, sample, decrypt = DuckDBEngine.contribution, jobs.sample_share, opening.partial_decrypt
-
-    def contribution(*arguments: Any) -> list[int]:
-        exact = add_up(*arguments)
-        tell("exact", exact)
-        stop("summed")
-        return exact
-
-    def sample_share(cells: int, sigma: int) -> list[int]:
-        noise = sample(cells, sigma)
-        tell("noise", noise)
-        return noise
-
-    def partial_decrypt(*arguments: Any) -> list[int]:
-        parts = decrypt(*arguments)
-        stop("opening")
-        return parts
-
-    DuckDBEngine.contribution = contribution  # type: ignore[assignment, method-assign]
-    jobs.sample_share = sample_share
-    opening.partial_decrypt = partial_decrypt
+    after(DuckDBEngine, "contribution", lambda exact: tell("exact", exact))
+    after(DuckDBEngine, "contribution", lambda _: stop("summed"))
+    after(jobs, "sample_share", lambda noise: tell("noise", noise))
+    after(opening, "partial_decrypt", lambda _: stop("opening"))
 
 
 if "enclave_sim.ceremony" in sys.orig_argv:
