@@ -183,6 +183,7 @@ def test_the_control_each_enclave_holds_its_sum_and_the_gateway_the_release(aske
     for owner in ENCLAVES:
         assert f"the sum of {owner}" in asked.found["summed"][owner]
     assert "the release" in asked.found["done"]["gateway gateway"]
+    assert all("n" in found for found in asked.found["done"].values()), "the key's public half is everywhere"
     assert "the release" not in asked.found["opening"]["gateway gateway"]
 
 
