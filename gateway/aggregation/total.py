@@ -85,9 +85,9 @@ class Partials:
         self._numbers: dict[str, list[bytes]] = {}
 
     def take(self, node: str, result: TaskResult) -> None:
-        """Add a message of a node's result: its numbers replace what came at their place or after it before."""
+        """Add a message of a node's result: its numbers replace what came at their place before."""
         share, numbers = result.opening_share, self._numbers.setdefault(node, [])
-        numbers[share.part.first :] = share.partials
+        numbers[share.part.first : share.part.first + len(share.partials)] = share.partials
 
     def share(self, node: str, last: OpeningShare) -> OpeningShare:
         """The whole share, whose last message is `last`."""
