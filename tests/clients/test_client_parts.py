@@ -51,9 +51,7 @@ def size(numbers: list[bytes]) -> int:
 
 @given(vectors())
 def test_a_contribution_in_parts_is_the_whole_one(numbers: list[bytes]) -> None:
-    whole = TaskResult(
-        id="t", job="j", contribution=Contribution(signed=SIGNED, ciphertexts=numbers, proof=PROOF)
-    )
+    whole = TaskResult(id="t", job="j", contribution=Contribution(signed=SIGNED, ciphertexts=numbers, proof=PROOF))
     messages = list(split_result(whole))
     put: list[bytes] = []
     for message in messages:

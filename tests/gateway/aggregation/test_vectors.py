@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,15 +36,19 @@ def read(store: Vectors, *nodes: str) -> list[list[bytes]]:
     for first, stretch in store.parts(JOB, nodes, WIDTH):
         for one, more in zip(whole, stretch, strict=True):
             assert len(one) == first
-            one += more
+            one.extend(more)
     return whole
 
 
-def refusal(call: object, *arguments: object) -> Problem:
+def put_refused(store: Vectors, job: str, node: str, first: int, numbers: list[bytes]) -> Problem:
     with pytest.raises(Problem) as raised:
-        result = call(*arguments)  # type: ignore[operator]
-        if isinstance(result, Iterator):
-            list(result)
+        store.put(job, node, first, numbers, WIDTH)
+    return raised.value
+
+
+def parts_refused(store: Vectors, *nodes: str) -> Problem:
+    with pytest.raises(Problem) as raised:
+        list(store.parts(JOB, nodes, WIDTH))
     return raised.value
 
 
@@ -95,18 +98,18 @@ def test_stretches_of_all_vectors_are_together_no_longer_than_a_part(nodes: int,
 
 def test_a_part_that_does_not_follow_is_refused(store: Vectors) -> None:
     store.put(JOB, "node-2", 0, vector(3), WIDTH)
-    problem = refusal(store.put, JOB, "node-2", 4, vector(1), WIDTH)
+    problem = put_refused(store, JOB, "node-2", 4, vector(1))
     assert problem.code == "bad_contribution"
     assert "node-2 lacks a part" in str(problem)
     # Nor one of another node or job: each has a vector of its own.
-    assert refusal(store.put, JOB, "node-1", 3, vector(1), WIDTH).code == "bad_contribution"
-    assert refusal(store.put, "job-2", "node-2", 3, vector(1), WIDTH).code == "bad_contribution"
+    assert put_refused(store, JOB, "node-1", 3, vector(1)).code == "bad_contribution"
+    assert put_refused(store, "job-2", "node-2", 3, vector(1)).code == "bad_contribution"
     assert read(store, "node-2") == [vector(3)]
 
 
 @pytest.mark.parametrize("width", [0, WIDTH - 1, WIDTH + 1])
 def test_numbers_of_another_length_are_refused(store: Vectors, width: int) -> None:
-    problem = refusal(store.put, JOB, "node-2", 0, [number(1), bytes(width)], WIDTH)
+    problem = put_refused(store, JOB, "node-2", 0, [number(1), bytes(width)])
     assert problem.code == "bad_contribution"
     assert "node-2" in str(problem)
 
@@ -114,12 +117,12 @@ def test_numbers_of_another_length_are_refused(store: Vectors, width: int) -> No
 def test_vectors_of_different_lengths_are_not_added(store: Vectors) -> None:
     store.put(JOB, "node-1", 0, vector(3), WIDTH)
     store.put(JOB, "node-2", 0, vector(2), WIDTH)
-    assert refusal(store.parts, JOB, ["node-1", "node-2"], WIDTH).code == "bad_contribution"
+    assert parts_refused(store, "node-1", "node-2").code == "bad_contribution"
 
 
 def test_a_vector_that_is_not_there_is_a_failure_that_says_so(store: Vectors) -> None:
     store.put(JOB, "node-1", 0, vector(3), WIDTH)
-    problem = refusal(store.parts, JOB, ["node-1", "node-2"], WIDTH)
+    problem = parts_refused(store, "node-1", "node-2")
     assert problem.code == "storage"
     assert "No such file" in str(problem)
 
@@ -128,7 +131,7 @@ def test_a_disk_that_is_full_is_told_as_that(store: Vectors, tmp_path: Path) -> 
     """Every write to this device fails as on a full disk."""
     (tmp_path / "vectors" / JOB).mkdir()
     (tmp_path / "vectors" / JOB / "node-1").symlink_to("/dev/full")
-    problem = refusal(store.put, JOB, "node-1", 0, vector(3), WIDTH)
+    problem = put_refused(store, JOB, "node-1", 0, vector(3))
     assert problem.code == "storage"
     assert "No space left" in str(problem)
     assert "budget is spent" in str(problem)
@@ -149,7 +152,7 @@ def test_a_gateway_that_starts_removes_what_an_earlier_run_left(store: Vectors, 
     """Nodes are asked for it again; half a vector must not be taken for one."""
     store.put(JOB, "node-1", 0, vector(3), WIDTH)
     again = Vectors(tmp_path / "vectors")
-    assert refusal(again.parts, JOB, ["node-1"], WIDTH).code == "storage"
+    assert parts_refused(again, "node-1").code == "storage"
     assert not list((tmp_path / "vectors").iterdir())
 
 
