@@ -17,6 +17,9 @@ from gateway.jobs import states
 from gateway.jobs.states import State
 from gateway.storage.tables import jobs, releases
 
+PAGE_BYTES = 16 << 20
+"""A page of jobs ends with the one that makes it longer than this; a message takes four times as much."""
+
 
 @dataclass(frozen=True)
 class NewJob:
@@ -117,15 +120,19 @@ def unfinished(connection: Connection) -> list[JobRecord]:
 
 
 def page(connection: Connection, developer: str | None, size: int, before: int | None) -> tuple[list[Job], int | None]:
-    """Up to `size` jobs, newest first, and where the next page begins."""
+    """Up to `size` jobs, newest first, and where the next page begins; fewer where their receipts are long."""
     wanted = select(jobs).order_by(jobs.c.number.desc()).limit(size + 1)
     if developer is not None:
         wanted = wanted.where(jobs.c.developer == developer)
     if before is not None:
         wanted = wanted.where(jobs.c.number < before)
     rows = connection.execute(wanted).all()
-    found = [_record(connection, row).message for row in rows[:size]]
-    return found, rows[size - 1].number if len(rows) > size else None
+    found: list[Job] = []
+    for row in rows[:size]:
+        found.append(_record(connection, row).message)
+        if sum(message.ByteSize() for message in found) > PAGE_BYTES:
+            break
+    return found, rows[len(found) - 1].number if len(rows) > len(found) else None
 
 
 def move(connection: Connection, job: str, state: State, failure: Failure | None = None) -> JobRecord:

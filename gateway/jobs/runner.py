@@ -32,7 +32,7 @@ from enclave_sim.plan.sensitivity import cells
 from enclave_sim.shared_key import key_of
 from gateway.aggregation.total import Partials, add_up, open_tasks, open_with
 from gateway.aggregation.vectors import Vectors
-from gateway.evidence.receipts import assemble
+from gateway.evidence.receipts import Bodies, assemble
 from gateway.governance.registration import fits
 from gateway.jobs import records, schedule, states
 from gateway.jobs.feed import Feed
@@ -143,18 +143,20 @@ class Runner:
 
         partials = Partials()
         answers = await self._ask_all(names, opening, partials.take)
-        shares = [partials.share(name, each.opening_share) for name, each in zip(names, answers, strict=True)]
+        shares = (partials.share(name, each.opening_share) for name, each in zip(names, answers, strict=True))
         layout = layout_of(Plan.FromString(record.plan), key.public.bits)
         opened = await asyncio.to_thread(open_with, shares, total, epoch, key, layout)
-        answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened))
+        bodies = Bodies()
+        answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened), bodies.take)
         assert self._nodes.signed_epoch is not None
-        signatures = [each.receipt_signature for each in answers]
+        signatures = [each.receipt_signature.signature for each in answers]
         decryption = Decryption(total=to_bytes(total.ciphertexts, key.public.nsquare), randomness=opened.randomness)
-        return assemble(signatures, self._nodes.signed_epoch, decryption)
+        return assemble(bodies.one(), signatures, self._nodes.signed_epoch, decryption)
 
     def _keep(self, job: str, width: int, node: str, result: TaskResult) -> None:
         contribution = result.contribution
         self._vectors.put(job, node, contribution.part.first, contribution.ciphertexts, width)
+        contribution.ClearField("ciphertexts")
 
     async def _all_connected(self, patience: float) -> KeyEpoch:
         """After a restart, nodes come back one by one."""

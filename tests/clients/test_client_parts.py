@@ -16,12 +16,13 @@ from yingbi.api.v1.node_pb2 import (
     OpeningShare,
     OpenTask,
     PlaintextProof,
+    ReceiptSignature,
     ShareProof,
     SignTask,
     Task,
     TaskResult,
 )
-from yingbi.api.v1.receipt_pb2 import SignedContribution
+from yingbi.api.v1.receipt_pb2 import EnclaveSignature, SignedContribution
 
 SMALL_PART = 64
 SIGNED = SignedContribution(body=b"body", signature=b"signature")
@@ -75,6 +76,21 @@ def test_an_opening_share_in_parts_is_the_whole_one(numbers: list[bytes]) -> Non
     assert OpeningShare(body=last.body, signature=last.signature, partials=put, proof=last.proof) == share
     assert [is_last(message) for message in messages] == [False] * (len(messages) - 1) + [True]
     assert not any(message.opening_share.body for message in messages[:-1])
+
+
+@given(st.binary(max_size=300))
+def test_a_receipt_in_parts_is_the_whole_one(body: bytes) -> None:
+    signed = ReceiptSignature(receipt_body=body, signature=EnclaveSignature(node="n", signature=b"s"))
+    messages = list(split_result(TaskResult(id="t", job="j", receipt_signature=signed)))
+    put = b""
+    for message in messages:
+        assert message.receipt_signature.part.first == len(put)
+        assert len(message.receipt_signature.receipt_body) <= SMALL_PART
+        put += message.receipt_signature.receipt_body
+    assert put == body
+    assert messages[-1].receipt_signature.signature == signed.signature
+    assert [is_last(message) for message in messages] == [False] * (len(messages) - 1) + [True]
+    assert not any(message.receipt_signature.HasField("signature") for message in messages[:-1])
 
 
 @given(vectors())

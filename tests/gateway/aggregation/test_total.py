@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yingbi.api import digests
-from yingbi.api.parts import TaskParts, split_result
+from yingbi.api.parts import PART_BYTES, TaskParts, split_result
 from yingbi.api.problem import Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, KeyHolder
 from yingbi.api.v1.node_pb2 import (
@@ -198,7 +198,7 @@ def test_the_task_to_open_holds_every_contribution_as_it_was_signed(
 @settings(max_examples=25)
 def test_a_share_whose_messages_come_again_late_or_from_the_first_is_the_same(data: st.DataObject) -> None:
     """Of two nodes at once."""
-    numbers = [bytes([index]) * (1 << 18) for index in range(11)]
+    numbers = [bytes([index]) * (PART_BYTES // 4) for index in range(11)]
     whole = OpeningShare(body=b"b", signature=b"s", partials=numbers, proof=ShareProof(challenge=b"c"))
     messages = list(split_result(TaskResult(opening_share=whole)))
     assert len(messages) == 3
@@ -206,7 +206,7 @@ def test_a_share_whose_messages_come_again_late_or_from_the_first_is_the_same(da
     for node in NODES[:2]:
         for order in ([0, 1], [0, 1, 2]):
             for index in order + data.draw(st.lists(st.sampled_from(order), max_size=3)):
-                partials.take(node, messages[index])
+                partials.take(node, TaskResult.FromString(messages[index].SerializeToString()))
     last = messages[-1].opening_share
     assert [partials.share(node, last) for node in NODES[:2]] == [whole, whole]
 
