@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pytest
 import yingbi
 
+from gateway.zone import processes
+from gateway.zone.folder import ZoneFolder
 from tests.zones import VISITS, Ran, Zone, visits, wait_until
 
 pytestmark = pytest.mark.xdist_group("crashes")
@@ -30,7 +33,7 @@ METADATA = (
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+    wait_until(lambda: processes.start_time(pid) is None)
 
 
 def running_job(zone: Zone) -> str:
@@ -141,15 +144,54 @@ def frozen(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@contextmanager
+def frozen_once(holds: Callable[[], bool], pid: int) -> Iterator[None]:
+    """Let a process run a few milliseconds at a time until a moment has come, and stop it there."""
+
+    def look() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        if holds():
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_until(look)
+    with frozen(pid):
+        yield
+
+
+def running(zone: Zone, role: str) -> dict[str, int]:
+    """Process ids by name."""
+    listed = zone.fetch("status", zone.root)["processes"]
+    return {one["name"]: one["pid"] for one in listed if one["role"] == role}
+
+
 def lose(zone: Zone, node: str) -> None:
     """A node's machine goes down."""
-    kill(zone.processes("enclave")[node])
-    wait_until(lambda: node not in zone.processes("node"))
+    host = running(zone, "node")[node]
+    kill(running(zone, "enclave")[node])
+    kill(host)
+
+
+def bring_back(zone: Zone, node: str) -> None:
+    """The machine is up again, and nothing else of the zone was touched: `up` would start all of it anew."""
+    folder = ZoneFolder(zone.root)
+    address = json.loads((folder.run / "addresses.json").read_text())["nodes"]
+    process = processes._start_node(folder, node, address, detach=True)
+    processes._wait_for_enclaves(folder, [process])
+    processes._wait_for_nodes(folder)
 
 
 def ended(zone: Zone, job: str) -> Any:
-    wait_until(lambda: zone.fetch("result", job)["state"] not in ("queued", "running"), seconds=90)
-    return zone.fetch("result", job)
+    """How a job ended, once it has."""
+    found: dict[str, Any] = {}
+
+    def look() -> bool:
+        found.update(zone.call("result", job, "--json").json)
+        return found["state"] not in ("queued", "running")
+
+    wait_until(look, seconds=90)
+    return found
 
 
 def check_released_once(zone: Zone, job: str, name: str, before: float) -> None:
@@ -167,42 +209,41 @@ def check_released_once(zone: Zone, job: str, name: str, before: float) -> None:
 
 def test_a_node_lost_before_it_contributes_contributes_when_it_is_back(up_zone: Zone) -> None:
     before = up_zone.spent("visits")
-    with frozen(up_zone.processes("enclave")["node-2"]):
+    with frozen(running(up_zone, "enclave")["node-2"]):
         up_zone.begin("sql", "visits", QUESTION.format("early"), "--epsilon", "1", "--json")
         job = running_job(up_zone)
         wait_until(lambda: "contribution" in kinds(up_zone, "node-1", job))
         assert not kinds(up_zone, "node-2", job)
         lose(up_zone, "node-2")
-    up_zone.up()
+    bring_back(up_zone, "node-2")
     check_released_once(up_zone, job, "early", before)
 
 
 def test_a_node_lost_while_it_contributes_is_charged_once(up_zone: Zone) -> None:
     """Its charge is on disk and its contribution is not: it computes again, with noise that nobody has seen before."""
-    (enclave,) = (pid for name, pid in up_zone.processes("enclave").items() if name == "node-2")
+    enclave = running(up_zone, "enclave")["node-2"]
     before = up_zone.spent("visits")
     up_zone.begin("sql", "visits", QUESTION.format("amid"), "--epsilon", "1", "--json")
     job = running_job(up_zone)
-    wait_until(lambda: bool(kinds(up_zone, "node-2", job)))
-    with frozen(enclave):
+    with frozen_once(lambda: bool(kinds(up_zone, "node-2", job)), enclave):
         assert kinds(up_zone, "node-2", job) == ["charge"]
         assert not contribution(up_zone, "node-2", job).exists()
         lose(up_zone, "node-2")
-    up_zone.up()
+    bring_back(up_zone, "node-2")
     check_released_once(up_zone, job, "amid", before)
 
 
 def test_a_node_lost_after_it_contributed_sends_the_bytes_that_it_stored(up_zone: Zone) -> None:
     """They are at the gateway already, which still waits for another node."""
     before = up_zone.spent("visits")
-    with frozen(up_zone.processes("enclave")["node-1"]):
+    with frozen(running(up_zone, "enclave")["node-1"]):
         up_zone.begin("sql", "visits", QUESTION.format("late"), "--epsilon", "1", "--json")
         job = running_job(up_zone)
         at_gateway = up_zone.root / "gateway" / "vectors" / job / "node-2"
         wait_until(at_gateway.exists)
         stored = contribution(up_zone, "node-2", job).read_bytes()
         lose(up_zone, "node-2")
-        up_zone.up()
+        bring_back(up_zone, "node-2")
         assert not kinds(up_zone, "node-1", job)
     check_released_once(up_zone, job, "late", before)
     assert contribution(up_zone, "node-2", job).read_bytes() == stored
@@ -210,11 +251,10 @@ def test_a_node_lost_after_it_contributed_sends_the_bytes_that_it_stored(up_zone
 
 def test_a_gateway_lost_between_the_sum_and_its_opening_opens_that_sum(up_zone: Zone) -> None:
     before = up_zone.spent("visits")
-    (gateway,) = up_zone.processes("gateway").values()
+    (gateway,) = running(up_zone, "gateway").values()
     up_zone.begin("sql", "visits", QUESTION.format("between"), "--epsilon", "1", "--json")
     job = running_job(up_zone)
-    wait_until(lambda: any("open" in kinds(up_zone, node, job) for node in NODES))
-    with frozen(gateway):
+    with frozen_once(lambda: any("open" in kinds(up_zone, node, job) for node in NODES), gateway):
         # Not released yet: then its vectors are removed.
         assert (up_zone.root / "gateway" / "vectors" / job).exists()
         bound = totals(up_zone, job)
@@ -229,17 +269,17 @@ def test_a_gateway_lost_between_the_sum_and_its_opening_opens_that_sum(up_zone: 
 def test_a_node_that_stays_away_fails_the_job_at_its_price_and_another_is_a_new_one(up_zone: Zone) -> None:
     """Two of three have contributed: their sum is never opened without the third."""
     before = up_zone.spent("visits")
-    with frozen(up_zone.processes("enclave")["node-3"]):
+    with frozen(running(up_zone, "enclave")["node-3"]):
         up_zone.begin("sql", "visits", QUESTION.format("away"), "--epsilon", "1", "--json")
         job = running_job(up_zone)
         wait_until(lambda: all("contribution" in kinds(up_zone, node, job) for node in NODES[:2]))
         lose(up_zone, "node-3")
     failed = ended(up_zone, job)
     once = up_zone.spent("visits")
-    assert (failed["state"], failed["failure"]["code"]) == ("failed", "node_lost")
-    assert "node-3" in failed["failure"]["message"]
+    assert (failed["state"], failed["code"]) == ("failed", "node_lost")
+    assert "node-3" in failed["message"]
     assert once > before
-    up_zone.up()
+    bring_back(up_zone, "node-3")
     again = ask(up_zone, "away").json
     assert (again["state"], again["replayed"], again["job"] != job) == ("succeeded", False, True)
     assert up_zone.spent("visits") - once == pytest.approx(once - before, rel=0.5)
