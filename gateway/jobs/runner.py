@@ -92,7 +92,7 @@ class Runner:
     async def _run(self, record: JobRecord, patience: float) -> None:
         started = time.monotonic()
         try:
-            epoch = await self._all_connected(patience)
+            epoch = await self._connected(record, patience)
             _check_same_nodes(record, epoch)
             if record.state == states.QUEUED:
                 record = await self._begin(record)
@@ -158,6 +158,15 @@ class Runner:
         self._vectors.put(job, node, contribution.part.first, contribution.ciphertexts, width)
         contribution.ClearField("ciphertexts")
 
+    async def _connected(self, record: JobRecord, patience: float) -> KeyEpoch:
+        """The key epoch, once all nodes are there; a job that is taken up again was charged, and says so."""
+        try:
+            return await self._all_connected(patience)
+        except Problem as problem:
+            if record.state == states.QUEUED or "nodes" not in problem.details:
+                raise
+            raise _lost(problem.details["nodes"]) from problem
+
     async def _all_connected(self, patience: float) -> KeyEpoch:
         """After a restart, nodes come back one by one."""
         give_up = time.monotonic() + patience
@@ -191,19 +200,22 @@ class Runner:
             lost_since = {name: lost_since.get(name, now) for name in missing}
             lost = [name for name, since in lost_since.items() if now - since > LOST_NODE_SECONDS]
             if lost:
-                names = ", ".join(lost)
-                raise Problem(
-                    Kind.UNAVAILABLE,
-                    "node_lost",
-                    f"Lost while the job ran: {names}. The budget is spent, since data may have been unsealed.",
-                    hint="start the node again and ask again",
-                )
+                raise _lost(", ".join(lost))
             await asyncio.sleep(0.2)
 
     async def _fail(self, record: JobRecord, problem: Problem, started: float) -> None:
         if record.state != states.QUEUED:
             await _next_point(started)
         await self._database.run(_fail, record.job, records.failure_of(problem))
+
+
+def _lost(names: str) -> Problem:
+    return Problem(
+        Kind.UNAVAILABLE,
+        "node_lost",
+        f"Lost while the job ran: {names}. The budget is spent, since data may have been unsealed.",
+        hint="start the node again and ask again",
+    )
 
 
 async def _next_point(started: float) -> None:
@@ -242,7 +254,7 @@ def _begin(connection: Connection, job: str) -> JobRecord:
 
 def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> None:
     records.store_release(connection, record, receipt)
-    records.move(connection, record.job, states.SUCCEEDED)
+    records.set_state(connection, record.job, states.SUCCEEDED)
 
 
 def _fail(connection: Connection, job: str, failure: Failure) -> None:

