@@ -52,6 +52,7 @@ class Worker:
         try:
             task = self._parts.add(message)
         except Problem as problem:
+            _log_refusal(message, problem)
             self._answer(TaskResult(id=message.id, job=message.job, failure=_failure(problem)))
             return
         if task is None:
@@ -65,6 +66,7 @@ class Worker:
         try:
             result.MergeFrom(self._result(task))
         except Problem as problem:
+            _log_refusal(task, problem)
             result.failure.CopyFrom(_failure(problem))
         except Exception as error:
             # Its text could hold a value: it goes to nobody but this node's own log, by type alone.
@@ -92,6 +94,12 @@ class Worker:
                 return result
             case _:
                 raise Problem(Kind.MALFORMED, "unknown_task", "This enclave does not know that kind of task.")
+
+
+def _log_refusal(task: Task, problem: Problem) -> None:
+    """Who keeps the node sees what was tried of its enclave. Both texts depend on no row, and the job is quoted."""
+    kind = task.WhichOneof("kind") or "unknown"
+    log.warning("task to %s for job %.80r refused: %s: %.500r", kind, task.job, problem.code, problem.message)
 
 
 def _unexpected(error: Exception) -> Problem:

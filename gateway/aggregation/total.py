@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from yingbi.api import digests
@@ -24,6 +22,7 @@ from yingbi.api.v1.receipt_pb2 import ContributionBody
 from enclave_sim.paillier.encoding import from_bytes, to_bytes
 from enclave_sim.paillier.encryption import add
 from enclave_sim.paillier.keys import BadCiphertextError, ThresholdKey
+from enclave_sim.paillier.opening import Opening
 from enclave_sim.paillier.packing import Layout, unpack
 from enclave_sim.paillier.share_proof import CheckedPartials, ShareProof, WrongShareError, check_partials
 from enclave_sim.paillier.threshold import TooFewSharesError, combine
@@ -87,34 +86,43 @@ class Partials:
         self._numbers: dict[str, list[bytes]] = {}
 
     def take(self, node: str, result: TaskResult) -> None:
-        """Add a message of a node's result: its numbers replace what came at their place or after it before."""
+        """Move the numbers of a node's result here: they replace what came at their place before."""
         share, numbers = result.opening_share, self._numbers.setdefault(node, [])
-        numbers[share.part.first :] = share.partials
+        numbers[share.part.first : share.part.first + len(share.partials)] = share.partials
+        share.ClearField("partials")
 
     def share(self, node: str, last: OpeningShare) -> OpeningShare:
-        """The whole share, whose last message is `last`."""
-        return OpeningShare(body=last.body, signature=last.signature, proof=last.proof, partials=self._numbers[node])
+        """The whole share, whose last message is `last`; to be had once."""
+        numbers = self._numbers.pop(node)
+        return OpeningShare(body=last.body, signature=last.signature, proof=last.proof, partials=numbers)
 
 
 def open_with(
-    shares: Sequence[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey, layout: Layout
+    shares: Iterable[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey, layout: Layout
 ) -> OpenedTotal:
     """What the total holds, from the nodes' shares of which every one is proven right before it is used.
+
+    Shares are taken one after another: none is held in both of its forms beside the others.
 
     Raises:
         Problem: FAILED "bad_share" that names the node.
     """
-    # Each takes a core for a while, and lets go of Python's lock meanwhile.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = pool.map(lambda share: _checked(share, total, epoch, key), shares)
-        partials = [each for each in checked if each is not None]
-    if len({OpeningShareBody.FromString(share.body).manifest_digest for share in shares}) > 1:
+    opening = _combined(shares, total, epoch, key)
+    return OpenedTotal(cells=unpack(opening.residues, layout, key.n), randomness=to_bytes(opening.randomness, key.n))
+
+
+def _combined(shares: Iterable[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey) -> Opening:
+    partials, manifests = [], set()
+    for share in shares:
+        manifests.add(OpeningShareBody.FromString(share.body).manifest_digest)
+        if (checked := _checked(share, total, epoch, key)) is not None:
+            partials.append(checked)
+    if len(manifests) > 1:
         raise Problem(Kind.FAILED, "bad_share", "The nodes opened the total under different manifests.")
     try:
-        opening = combine(key, partials)
+        return combine(key, partials)
     except TooFewSharesError as error:
         raise Problem(Kind.FAILED, "too_few_shares", f"The total cannot be opened: {error}.") from error
-    return OpenedTotal(cells=unpack(opening.residues, layout, key.n), randomness=to_bytes(opening.randomness, key.n))
 
 
 def _checked(share: OpeningShare, total: Total, epoch: KeyEpoch, key: ThresholdKey) -> CheckedPartials | None:

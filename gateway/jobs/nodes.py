@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from yingbi.api.parts import is_last
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
 from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, Task, TaskResult
+
+log = logging.getLogger("gateway.nodes")
 
 # A node is between two polls for no longer than this.
 GRACE_SECONDS = 2.0
@@ -48,6 +52,8 @@ class _Node:
     hello: Hello
     run: str = ""
     polls: int = 0
+    # Which poll is the node's last: an earlier one that still waits is on a connection that the node gave up.
+    last_poll: int = 0
     last_seen: float = 0.0
     waiting: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     tasks: dict[str, _Asked] = field(default_factory=dict)
@@ -67,6 +73,8 @@ class Nodes:
         """`verify` checks a node's evidence and key epoch, and raises EvidenceError."""
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
+        # Tasks of another run of the gateway have other ids: what a node has of one is no part of any of these.
+        self._run = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._sequence = itertools.count(1)
         self.signed_epoch: SignedKeyEpoch | None = None
@@ -82,18 +90,20 @@ class Nodes:
         if node.sent.sequence != request.received and node.sent.id in node.tasks:
             return node.sent
         node.polls += 1
+        node.last_poll = poll = node.last_poll + 1
         try:
-            return await asyncio.wait_for(self._next(node), wait_seconds)
+            message = await asyncio.wait_for(self._next(node, poll), wait_seconds)
         except TimeoutError:
-            return Task()
+            message = Task()
         except asyncio.CancelledError:
-            # The connection is gone, and the node with it as far as anybody can tell.
-            node.last_seen = -GRACE_SECONDS
+            # The connection is gone, and the node with it as far as anybody can tell, unless it has a newer one.
+            if poll == node.last_poll:
+                node.last_seen = -GRACE_SECONDS
             raise
         finally:
             node.polls -= 1
-            if node.last_seen >= 0:
-                node.last_seen = time.monotonic()
+        node.last_seen = time.monotonic()
+        return message
 
     async def complete(self, name: str, result: TaskResult) -> None:
         """Hand a result to whoever waits for it; a result that nobody waits for is dropped."""
@@ -115,7 +125,7 @@ class Nodes:
         What `take` raises ends the task here, and is raised.
         """
         node = self._nodes[name]
-        task = f"t{next(self._numbers)}"
+        task = f"{self._run}-{next(self._numbers)}"
         node.tasks[task] = _Asked(messages, take, asyncio.get_running_loop().create_future())
         node.waiting.put_nowait(task)
         try:
@@ -124,6 +134,7 @@ class Nodes:
             self._nodes[name].tasks.pop(task, None)
         if result.WhichOneof("kind") == "failure":
             failure = result.failure
+            log.warning("%s did not do its part of job %s: %s: %s", name, result.job, failure.code, failure.message)
             raise Problem(Kind.FAILED, failure.code, f"{name}: {failure.message}", hint=failure.hint or None)
         return result
 
@@ -163,11 +174,15 @@ class Nodes:
         self._nodes[name] = node
         return node
 
-    async def _next(self, node: _Node) -> Task:
+    async def _next(self, node: _Node, poll: int) -> Task:
         while True:
             message = next(node.sending, None)
             if message is None:
-                node.sending = self._messages(node, await node.waiting.get())
+                task = await node.waiting.get()
+                if poll != node.last_poll:
+                    node.waiting.put_nowait(task)
+                    return Task()
+                node.sending = self._messages(node, task)
             elif message.id in node.tasks:
                 node.sent = message
                 return message

@@ -17,6 +17,9 @@ from gateway.jobs import states
 from gateway.jobs.states import State
 from gateway.storage.tables import jobs, releases
 
+PAGE_BYTES = 16 << 20
+"""A page of jobs ends with the one that makes it longer than this; a message takes four times as much."""
+
 
 @dataclass(frozen=True)
 class NewJob:
@@ -121,19 +124,29 @@ def unfinished(connection: Connection) -> list[JobRecord]:
 
 
 def page(connection: Connection, developer: str | None, size: int, before: int | None) -> tuple[list[Job], int | None]:
-    """Up to `size` jobs, newest first, and where the next page begins."""
+    """Up to `size` jobs, newest first, and where the next page begins; fewer where their receipts are long."""
     wanted = select(jobs).order_by(jobs.c.number.desc()).limit(size + 1)
     if developer is not None:
         wanted = wanted.where(jobs.c.developer == developer)
     if before is not None:
         wanted = wanted.where(jobs.c.number < before)
     rows = connection.execute(wanted).all()
-    found = [_record(connection, row).message for row in rows[:size]]
-    return found, rows[size - 1].number if len(rows) > size else None
+    found: list[Job] = []
+    for row in rows[:size]:
+        found.append(_record(connection, row).message)
+        if sum(message.ByteSize() for message in found) > PAGE_BYTES:
+            break
+    return found, rows[len(found) - 1].number if len(rows) > len(found) else None
 
 
 def move(connection: Connection, job: str, state: State, failure: Failure | None = None) -> JobRecord:
     """Bring the job into `state`; raises Problem where it cannot go there from where it is."""
+    set_state(connection, job, state, failure)
+    return get(connection, job)
+
+
+def set_state(connection: Connection, job: str, state: State, failure: Failure | None = None) -> None:
+    """As `move`, for whoever does not look at the job, which may be long by then."""
     present = connection.execute(select(jobs.c.state).where(jobs.c.job == job)).scalar_one()
     states.check_transition(job, present, state)
     connection.execute(
@@ -145,7 +158,6 @@ def move(connection: Connection, job: str, state: State, failure: Failure | None
             failure=failure.SerializeToString() if failure else None,
         )
     )
-    return get(connection, job)
 
 
 def set_approval(connection: Connection, job: str, approval: SignedApproval) -> None:
@@ -160,8 +172,12 @@ def set_replayed(connection: Connection, job: str) -> None:
 
 def release(connection: Connection, plan_hash: bytes) -> Receipt | None:
     """The stored release of a plan."""
-    row = connection.execute(_RELEASE, {"wanted": plan_hash}).one_or_none()
-    return Receipt.FromString(row.receipt) if row else None
+    stored = _release_bytes(connection, plan_hash)
+    return None if stored is None else Receipt.FromString(stored)
+
+
+def _release_bytes(connection: Connection, plan_hash: bytes) -> bytes | None:
+    return connection.execute(_RELEASE, {"wanted": plan_hash}).scalar_one_or_none()
 
 
 def store_release(connection: Connection, record: JobRecord, receipt: Receipt) -> None:
@@ -199,7 +215,8 @@ def _record(connection: Connection, row: Any) -> JobRecord:
     )
     message.created.FromMilliseconds(int(row.created * 1000))
     if row.state == states.SUCCEEDED:
-        message.receipt.CopyFrom(release(connection, row.plan_hash) or Receipt())
+        # Parsed in its place: a copy of a long receipt is worth avoiding.
+        message.receipt.ParseFromString(_release_bytes(connection, row.plan_hash) or b"")
     return JobRecord(
         job=row.job,
         developer=row.developer,

@@ -32,7 +32,7 @@ from enclave_sim.plan.sensitivity import cells
 from enclave_sim.shared_key import key_of
 from gateway.aggregation.total import Partials, add_up, open_tasks, open_with
 from gateway.aggregation.vectors import Vectors
-from gateway.evidence.receipts import assemble
+from gateway.evidence.receipts import Bodies, assemble
 from gateway.governance.registration import fits
 from gateway.jobs import records, schedule, states
 from gateway.jobs.feed import Feed
@@ -103,7 +103,7 @@ class Runner:
     async def _run(self, record: JobRecord, patience: float) -> None:
         started = time.monotonic()
         try:
-            epoch = await self._all_connected(patience)
+            epoch = await self._connected(record, patience)
             _check_same_nodes(record, epoch)
             if record.state == states.QUEUED:
                 record = await self._begin(record)
@@ -154,18 +154,29 @@ class Runner:
 
         partials = Partials()
         answers = await self._ask_all(names, opening, partials.take)
-        shares = [partials.share(name, each.opening_share) for name, each in zip(names, answers, strict=True)]
+        shares = (partials.share(name, each.opening_share) for name, each in zip(names, answers, strict=True))
         layout = layout_of(Plan.FromString(record.plan), key.public.bits)
         opened = await asyncio.to_thread(open_with, shares, total, epoch, key, layout)
-        answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened))
+        bodies = Bodies()
+        answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened), bodies.take)
         assert self._nodes.signed_epoch is not None
-        signatures = [each.receipt_signature for each in answers]
+        signatures = [each.receipt_signature.signature for each in answers]
         decryption = Decryption(total=to_bytes(total.ciphertexts, key.public.nsquare), randomness=opened.randomness)
-        return assemble(signatures, self._nodes.signed_epoch, decryption)
+        return assemble(bodies.one(), signatures, self._nodes.signed_epoch, decryption)
 
     def _keep(self, job: str, width: int, node: str, result: TaskResult) -> None:
         contribution = result.contribution
         self._vectors.put(job, node, contribution.part.first, contribution.ciphertexts, width)
+        contribution.ClearField("ciphertexts")
+
+    async def _connected(self, record: JobRecord, patience: float) -> KeyEpoch:
+        """The key epoch, once all nodes are there; a job that is taken up again was charged, and says so."""
+        try:
+            return await self._all_connected(patience)
+        except Problem as problem:
+            if record.state == states.QUEUED or "nodes" not in problem.details:
+                raise
+            raise _lost(problem.details["nodes"]) from problem
 
     async def _all_connected(self, patience: float) -> KeyEpoch:
         """After a restart, nodes come back one by one."""
@@ -200,19 +211,22 @@ class Runner:
             lost_since = {name: lost_since.get(name, now) for name in missing}
             lost = [name for name, since in lost_since.items() if now - since > LOST_NODE_SECONDS]
             if lost:
-                names = ", ".join(lost)
-                raise Problem(
-                    Kind.UNAVAILABLE,
-                    "node_lost",
-                    f"Lost while the job ran: {names}. The budget is spent, since data may have been unsealed.",
-                    hint="start the node again and ask again",
-                )
+                raise _lost(", ".join(lost))
             await asyncio.sleep(0.2)
 
     async def _fail(self, record: JobRecord, problem: Problem, started: float) -> None:
         if record.state != states.QUEUED:
             await _next_point(started)
         await self._database.run(_fail, record.job, records.failure_of(problem))
+
+
+def _lost(names: str) -> Problem:
+    return Problem(
+        Kind.UNAVAILABLE,
+        "node_lost",
+        f"Lost while the job ran: {names}. The budget is spent, since data may have been unsealed.",
+        hint="start the node again and ask again",
+    )
 
 
 async def _next_point(started: float) -> None:
@@ -253,7 +267,7 @@ def _begin(connection: Connection, record: JobRecord, now: float) -> JobRecord:
 
 def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> None:
     records.store_release(connection, record, receipt)
-    records.move(connection, record.job, states.SUCCEEDED)
+    records.set_state(connection, record.job, states.SUCCEEDED)
 
 
 def _fail(connection: Connection, job: str, failure: Failure) -> None:

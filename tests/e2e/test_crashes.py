@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import yingbi
 
+from gateway.zone import processes
+from gateway.zone.folder import ZoneFolder
 from tests.zones import VISITS, Ran, Zone, visits, wait_until
 
 pytestmark = pytest.mark.xdist_group("crashes")
 
+NODES = ("node-1", "node-2", "node-3")
 # Enough cells that a job takes a second, and can be killed in the middle.
 DAYS = 120
 QUESTION = "SELECT clinic, day, COUNT(*) AS {}, AVG(pain) FROM visits GROUP BY clinic, day"
@@ -26,7 +33,7 @@ METADATA = (
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+    wait_until(lambda: processes.start_time(pid) is None)
 
 
 def running_job(zone: Zone) -> str:
@@ -107,6 +114,177 @@ def test_a_process_killed_in_the_middle_of_a_job_loses_nothing(up_zone: Zone, vi
     assert again["replayed"]
     assert again["rows"] == answer["rows"]
     assert spent(up_zone) == once
+
+
+def kinds(zone: Zone, node: str, job: str) -> list[str]:
+    """What an enclave's journal says of a job, in order."""
+    journal = (zone.root / "nodes" / node / "enclave" / "journal").read_bytes()
+    return [kind.decode() for kind in re.findall(rb'"job":"%s"[^{}]*?"kind":"(\w+)"' % job.encode(), journal)]
+
+
+def totals(zone: Zone, job: str) -> set[bytes]:
+    """The totals that enclaves bound a job to."""
+    journals = [(zone.root / "nodes" / node / "enclave" / "journal").read_bytes() for node in NODES]
+    pattern = rb'"job":"%s","kind":"open"[^{}]*?"total":"(\w+)"' % job.encode()
+    return {total for journal in journals for total in re.findall(pattern, journal)}
+
+
+def contribution(zone: Zone, node: str, job: str) -> Path:
+    return zone.root / "nodes" / node / "enclave" / "jobs" / job / "contribution"
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Whoever is stopped does nothing and says nothing, and goes on afterwards if it still lives."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def frozen_once(holds: Callable[[], bool], pid: int) -> Iterator[None]:
+    """Let a process run a few milliseconds at a time until a moment has come, and stop it there."""
+
+    def look() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        if holds():
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_until(look)
+    with frozen(pid):
+        yield
+
+
+def running(zone: Zone, role: str) -> dict[str, int]:
+    """Process ids by name."""
+    listed = zone.fetch("status", zone.root)["processes"]
+    return {one["name"]: one["pid"] for one in listed if one["role"] == role}
+
+
+def lose(zone: Zone, node: str) -> None:
+    """A node's machine goes down."""
+    host = running(zone, "node")[node]
+    kill(running(zone, "enclave")[node])
+    kill(host)
+
+
+def bring_back(zone: Zone, node: str) -> None:
+    """The machine is up again, and nothing else of the zone was touched: `up` would start all of it anew."""
+    folder = ZoneFolder(zone.root)
+    address = json.loads((folder.run / "addresses.json").read_text())["nodes"]
+    process = processes._start_node(folder, node, address, detach=True)
+    processes._wait_for_enclaves(folder, [process])
+    processes._wait_for_nodes(folder)
+
+
+def ended(zone: Zone, job: str) -> Any:
+    """How a job ended, once it has."""
+    found: dict[str, Any] = {}
+
+    def look() -> bool:
+        found.update(zone.call("result", job, "--json").json)
+        return found["state"] not in ("queued", "running")
+
+    wait_until(look, seconds=90)
+    return found
+
+
+def check_released_once(zone: Zone, job: str, name: str, before: float) -> None:
+    """One charge, one contribution of each node, one total; asked again, it is the same release."""
+    answer = ended(zone, job)
+    assert answer["state"] == "succeeded"
+    spent = zone.spent("visits")
+    assert spent > before
+    assert [kinds(zone, node, job) for node in NODES] == [["charge", "contribution", "open"]] * 3
+    assert len(totals(zone, job)) == 1
+    again = ask(zone, name).json
+    assert (again["replayed"], again["rows"]) == (True, answer["rows"])
+    assert zone.spent("visits") == spent
+
+
+def test_a_node_lost_before_it_contributes_contributes_when_it_is_back(up_zone: Zone) -> None:
+    before = up_zone.spent("visits")
+    with frozen(running(up_zone, "enclave")["node-2"]):
+        up_zone.begin("sql", "visits", QUESTION.format("early"), "--epsilon", "1", "--json")
+        job = running_job(up_zone)
+        wait_until(lambda: "contribution" in kinds(up_zone, "node-1", job))
+        assert not kinds(up_zone, "node-2", job)
+        lose(up_zone, "node-2")
+    bring_back(up_zone, "node-2")
+    check_released_once(up_zone, job, "early", before)
+
+
+def test_a_node_lost_while_it_contributes_is_charged_once(up_zone: Zone) -> None:
+    """Its charge is on disk and its contribution is not: it computes again, with noise that nobody has seen before."""
+    enclave = running(up_zone, "enclave")["node-2"]
+    before = up_zone.spent("visits")
+    up_zone.begin("sql", "visits", QUESTION.format("amid"), "--epsilon", "1", "--json")
+    job = running_job(up_zone)
+    with frozen_once(lambda: bool(kinds(up_zone, "node-2", job)), enclave):
+        assert kinds(up_zone, "node-2", job) == ["charge"]
+        assert not contribution(up_zone, "node-2", job).exists()
+        lose(up_zone, "node-2")
+    bring_back(up_zone, "node-2")
+    check_released_once(up_zone, job, "amid", before)
+
+
+def test_a_node_lost_after_it_contributed_sends_the_bytes_that_it_stored(up_zone: Zone) -> None:
+    """They are at the gateway already, which still waits for another node."""
+    before = up_zone.spent("visits")
+    with frozen(running(up_zone, "enclave")["node-1"]):
+        up_zone.begin("sql", "visits", QUESTION.format("late"), "--epsilon", "1", "--json")
+        job = running_job(up_zone)
+        at_gateway = up_zone.root / "gateway" / "vectors" / job / "node-2"
+        wait_until(at_gateway.exists)
+        stored = contribution(up_zone, "node-2", job).read_bytes()
+        lose(up_zone, "node-2")
+        bring_back(up_zone, "node-2")
+        assert not kinds(up_zone, "node-1", job)
+    check_released_once(up_zone, job, "late", before)
+    assert contribution(up_zone, "node-2", job).read_bytes() == stored
+
+
+def test_a_gateway_lost_between_the_sum_and_its_opening_opens_that_sum(up_zone: Zone) -> None:
+    before = up_zone.spent("visits")
+    (gateway,) = running(up_zone, "gateway").values()
+    up_zone.begin("sql", "visits", QUESTION.format("between"), "--epsilon", "1", "--json")
+    job = running_job(up_zone)
+    with frozen_once(lambda: any("open" in kinds(up_zone, node, job) for node in NODES), gateway):
+        # Not released yet: then its vectors are removed.
+        assert (up_zone.root / "gateway" / "vectors" / job).exists()
+        bound = totals(up_zone, job)
+        stored = [contribution(up_zone, node, job).read_bytes() for node in NODES]
+        kill(gateway)
+    up_zone.up()
+    check_released_once(up_zone, job, "between", before)
+    assert totals(up_zone, job) == bound
+    assert [contribution(up_zone, node, job).read_bytes() for node in NODES] == stored
+
+
+def test_a_node_that_stays_away_fails_the_job_at_its_price_and_another_is_a_new_one(up_zone: Zone) -> None:
+    """Two of three have contributed: their sum is never opened without the third."""
+    before = up_zone.spent("visits")
+    with frozen(running(up_zone, "enclave")["node-3"]):
+        up_zone.begin("sql", "visits", QUESTION.format("away"), "--epsilon", "1", "--json")
+        job = running_job(up_zone)
+        wait_until(lambda: all("contribution" in kinds(up_zone, node, job) for node in NODES[:2]))
+        lose(up_zone, "node-3")
+    failed = ended(up_zone, job)
+    once = up_zone.spent("visits")
+    assert (failed["state"], failed["code"]) == ("failed", "node_lost")
+    assert "node-3" in failed["message"]
+    assert once > before
+    bring_back(up_zone, "node-3")
+    again = ask(up_zone, "away").json
+    assert (again["state"], again["replayed"], again["job"] != job) == ("succeeded", False, True)
+    assert up_zone.spent("visits") > once
+    assert [kinds(up_zone, node, job) for node in NODES] == [["charge", "contribution"]] * 2 + [[]]
+    assert ended(up_zone, job)["state"] == "failed"
 
 
 def test_a_sealed_file_with_one_byte_changed_is_refused_and_named(up_zone: Zone) -> None:

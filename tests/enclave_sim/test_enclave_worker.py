@@ -143,6 +143,23 @@ def test_garbage_within_a_task_is_answered_with_a_failure(trio: Trio) -> None:
     assert trio.spent() == [trio.spent()[1]] * 3
 
 
+def test_what_was_tried_of_an_enclave_is_in_its_nodes_log(trio: Trio, caplog: pytest.LogCaptureFixture) -> None:
+    """Step, job and reason, one line each, whatever a gateway writes into them."""
+    bad_plan = _contribute(trio, "job-1")
+    bad_plan.contribute.plan = b"no plan"
+    forged_line = Task(id="1", job="job-2\nenclave all is well", open=OpenTask())
+    lost_part = [Task(id="2", job="job-3", open=OpenTask(), more=True), Task(id="2", job="job-3", cancel=CancelTask())]
+    with working(trio.enclaves[0]) as (worker, result):
+        for task in (bad_plan, forged_line, *lost_part):
+            worker.accept(task)
+        assert all(result().HasField("failure") for _ in range(3))
+    said = [record.getMessage() for record in caplog.records]
+    expected = [("contribute", "job-1", "bad_plan"), ("open", "job-2", "not_started"), ("cancel", "job-3", "lost_part")]
+    assert len(said) == 3
+    assert all(any(all(word in line for word in words) for line in said) for words in expected)
+    assert not any("\n" in line for line in said)
+
+
 def test_a_cancellation_overtakes_a_queued_job(trio: Trio) -> None:
     """The job does not run, is not charged, and stays cancelled."""
     gate = Gate(trio.enclaves[0].engine)

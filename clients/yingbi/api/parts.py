@@ -1,7 +1,7 @@
 """Long vectors in several messages, between a provider's enclave and the gateway. Pure.
 
-A message holds about a mebibyte of vectors. Results say where a part begins, since one may arrive twice; the messages
-of a task arrive once, in order (`Task.sequence`).
+A message holds about half a mebibyte of vectors. Results say where a part begins, since one may arrive twice; the
+messages of a task arrive once, in order (`Task.sequence`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.node_pb2 import Contribution, OpenedTotal, OpeningShare, Part, SignTask, Task, TaskResult
+from yingbi.api.v1.node_pb2 import (
+    Contribution,
+    OpenedTotal,
+    OpeningShare,
+    Part,
+    ReceiptSignature,
+    SignTask,
+    Task,
+    TaskResult,
+)
 
-PART_BYTES = 1 << 20
+PART_BYTES = 1 << 19
 """About how long the vectors in one message are."""
 
 _CELLS = PART_BYTES // 8
@@ -41,6 +50,16 @@ def split_result(result: TaskResult) -> Iterator[TaskResult]:
                 opening.partials.extend(numbers)
                 opening.part.CopyFrom(part)
                 yield TaskResult(id=result.id, job=result.job, opening_share=opening)
+        case "receipt_signature":
+            signature = result.receipt_signature
+            body = signature.receipt_body
+            for first in range(0, max(1, len(body)), PART_BYTES):
+                more = first + PART_BYTES < len(body)
+                signed = ReceiptSignature(receipt_body=body[first : first + PART_BYTES])
+                if not more:
+                    signed.signature.CopyFrom(signature.signature)
+                signed.part.CopyFrom(Part(first=first, more=more))
+                yield TaskResult(id=result.id, job=result.job, receipt_signature=signed)
         case _:
             yield result
 
@@ -52,6 +71,8 @@ def is_last(result: TaskResult) -> bool:
             return not result.contribution.part.more
         case "opening_share":
             return not result.opening_share.part.more
+        case "receipt_signature":
+            return not result.receipt_signature.part.more
         case _:
             return True
 

@@ -357,19 +357,25 @@ class ReceiptSignature(_message.Message):
 
     RECEIPT_BODY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     receipt_body: _builtins.bytes
     """A serialized ReceiptBody."""
     @_builtins.property
     def signature(self) -> _receipt_pb2.EnclaveSignature: ...
+    @_builtins.property
+    def part(self) -> Global___Part:
+        """Its numbers are the bytes of the body."""
+
     def __init__(
         self,
         *,
         receipt_body: _builtins.bytes = ...,
         signature: _receipt_pb2.EnclaveSignature | None = ...,
+        part: Global___Part | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt_body", b"receipt_body", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "receipt_body", b"receipt_body", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
