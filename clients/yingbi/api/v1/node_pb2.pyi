@@ -59,6 +59,7 @@ class Contribution(_message.Message):
     CIPHERTEXTS_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def signed(self) -> _receipt_pb2.SignedContribution: ...
     @_builtins.property
@@ -71,6 +72,10 @@ class Contribution(_message.Message):
 
     @_builtins.property
     def part(self) -> Global___Part: ...
+    @_builtins.property
+    def heads(self) -> Global___SignedHeads:
+        """Where its maker's journal stood."""
+
     def __init__(
         self,
         *,
@@ -78,14 +83,99 @@ class Contribution(_message.Message):
         ciphertexts: _abc.Iterable[_builtins.bytes] | None = ...,
         proof: Global___PlaintextProof | None = ...,
         part: Global___Part | None = ...,
+        heads: Global___SignedHeads | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "heads", b"heads", "part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Contribution: _TypeAlias = Contribution  # noqa: Y015
+
+@_typing.final
+class JournalHead(_message.Message):
+    """A state of an enclave's journal: how many records it had, and the digest of them all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    counter: _builtins.int
+    digest: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        counter: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalHead: _TypeAlias = JournalHead  # noqa: Y015
+
+@_typing.final
+class HeadsBody(_message.Message):
+    """What an enclave says of its journal beside a contribution: enclave_sim/heads.py."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    KEY_EPOCH_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_DIGEST_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    node: _builtins.str
+    key_epoch: _builtins.int
+    contribution_digest: _builtins.bytes
+    """SHA-256 of the serialized ContributionBody."""
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalHead]:
+        """At each contribution since one that all other holders are known to have seen, oldest first, up to this job's own."""
+
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        node: _builtins.str = ...,
+        key_epoch: _builtins.int = ...,
+        heads: _abc.Iterable[Global___JournalHead] | None = ...,
+        contribution_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution_digest", b"contribution_digest", "heads", b"heads", "job", b"job", "key_epoch", b"key_epoch", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeadsBody: _TypeAlias = HeadsBody  # noqa: Y015
+
+@_typing.final
+class SignedHeads(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """A serialized HeadsBody."""
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedHeads: _TypeAlias = SignedHeads  # noqa: Y015
 
 @_typing.final
 class PlaintextProof(_message.Message):
@@ -308,25 +398,31 @@ Global___ContributeTask: _TypeAlias = ContributeTask  # noqa: Y015
 
 @_typing.final
 class OpenTask(_message.Message):
+    """Asked twice: every holder binds the job to the total of these contributions and consents; then as many holders as the
+    threshold are shown all consents and decrypt.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
-    CONSENT_ONLY_FIELD_NUMBER: _builtins.int
-    consent_only: _builtins.bool
-    """Bind the job to this total and give no partial decryption: only as many as the threshold are needed."""
+    CONSENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
-        """One from every holder of the key epoch."""
+        """One from every holder of the key epoch; empty where there are consents."""
+
+    @_builtins.property
+    def consents(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpeningShare]:
+        """One from every holder of the key epoch: shares without partial decryptions."""
 
     def __init__(
         self,
         *,
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
-        consent_only: _builtins.bool = ...,
+        consents: _abc.Iterable[Global___OpeningShare] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_only", b"consent_only", "contributions", b"contributions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "contributions", b"contributions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
