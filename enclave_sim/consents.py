@@ -6,10 +6,10 @@ threshold are broken (give away their share or disregard this rule).
 
 Argument. To open a total takes partial decryptions of a threshold of holders, so one at least of an enclave that keeps
 the rule: it decrypts a total only when it is shown a consent to it from *every* holder. A consent is signed, and names
-the job, the manifest and the total. Suppose that two totals of a job were opened. Then every holder has signed a consent
-to each. But an enclave writes the total to which it binds a job to its journal before it consents, and consents to no
-other as long as that record is there. So each holder's journal has lost the record: each was put back to a state before
-it, or a copy was made before it. One node that was not is enough.
+the job, the manifest and the total. Suppose that two totals of a job were opened. Then every holder has signed a
+consent to each. But an enclave writes the total to which it binds a job to its journal before it consents, and consents
+to no other as long as that record is there. So each holder's journal has lost the record: each was put back to a state
+before it, or copied before it. One node that was not is enough.
 
 Every holder has to consent, rather than some quorum q with 2q > n + restored: it costs nothing in liveness, since a
 total needs a contribution and a receipt a signature of every holder anyhow, and it holds for the most restored nodes.

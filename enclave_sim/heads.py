@@ -2,27 +2,28 @@
 
 A *head* is a state of a journal: the number of its records, and the digest that chains them all. Beside a contribution
 an enclave signs its heads at this and at its latest contributions. Whoever consents to a total writes every peer's head
-at that job into its own journal, in the record that binds it; and it consents only if each peer's statement goes on from
-what it has seen of that peer: the highest head that it knew when it was charged for the job is not beyond the statement,
-and each head that it knows in the statement's range is in the statement.
+at that job into its own journal, in the record that binds it; and it consents only if each peer's statement goes on
+from what it has seen of that peer: the highest head that it knew when it was charged for the job is not beyond the
+statement, and each head that it knows in the statement's range is in the statement.
 
-Why that refuses a restored node. Statements come from the enclave's own code, and a journal cannot be written without
-it: a journal that was put back has, at the number of records where a peer has seen the lost head, no record or another
-one. The digest of another one is another digest, whatever is appended after: counting ahead does not help, since the
-record of a contribution names random ciphertexts. So the statement lacks the head, and the peer refuses.
+Why that refuses a restored node. Statements come from the enclave's own code, and without it no journal is written. One
+that was put back has, at the number of records where a peer has seen the lost head, no record or another one. Then its
+digest is another, whatever is appended after: counting ahead does not help, since the record of a contribution names
+random ciphertexts. So the statement lacks the head, and the peer refuses.
 
-What follows, beside `consents`. To open a total, every holder contributes, so charges; and every holder consents, so has
-every peer's head at that job. For a charge of an opened total to be forgotten everywhere, every journal has to be put
-back to before it; and one that is put back alone is refused by each peer that was not. Nodes that are restored one after
-another, each by mishap, forget no budget as long as jobs run in between.
+What follows, beside `consents`. For a total to be opened, every holder contributes, so is charged, and every holder
+consents, so has every peer's head at that job. For such a charge to be forgotten everywhere, every journal has to be
+put back to before it, and one that is put back alone is refused by each peer that was not. So nodes that are restored
+by mishap, one after another, forget no budget as long as a job is asked for in between.
 
-What is not noticed: that a node lost what came after its last contribution to a total (openings, cancellations, a budget
-that was lowered): none of it lets anything be opened twice, by `consents`. That a peer's heads were learned after this
-enclave was charged for a job does not count against that job, since jobs overlap; it counts in the next. A whole zone that
-is put back to one moment agrees with itself.
+What is not noticed. A node may lose what came after its last contribution to a total: openings, cancellations, a budget
+that was lowered. None of it lets a job be opened twice (`consents`). A head that is learned after this enclave was
+charged for a job does not count against that job, since jobs overlap; it counts in the next. A whole zone that is put
+back to one moment agrees with itself.
 
-In a new key epoch heads begin anew: nothing that was begun in an earlier one is opened, and what any journal has spent is
-in the standing that every holder takes over (`standing`). So `yingbi node rekey` lets a restored node take part again.
+In a new key epoch heads begin anew: nothing that was begun in an earlier one is opened, and what any journal has spent
+is in the standing that every holder takes over (`standing`). So `yingbi node rekey` lets a restored node take part
+again. One that lost its files altogether is removed, and another one added.
 """
 
 from __future__ import annotations
@@ -56,10 +57,19 @@ class Heads:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._read = 0
-        self._forget()
+        # The record at which statements begin: as the journal has it, and as it is to be in the next contribution.
+        self._since = 0
+        self._acknowledged = 0
+        # Of each job that this enclave contributed to: how many records its journal had then.
+        self._own: dict[str, int] = {}
+        # Of each peer: the digests that were seen, by counter; and those counters, sorted.
+        self._known: dict[str, dict[int, bytes]] = defaultdict(dict)
+        self._order: dict[str, list[int]] = defaultdict(list)
+        # Of each job: the highest counter of each peer that was known when it was charged here.
+        self._at_charge: dict[str, dict[str, int]] = {}
 
     def since(self) -> int:
-        """From which of its own records on a contribution that is made now lists heads; all peers have seen that one."""
+        """At which of its own records the heads begin that go with a contribution made now: all peers have seen it."""
         self._update()
         return max(self._since, self._acknowledged)
 
@@ -85,6 +95,7 @@ class Heads:
             job=job,
             node=node,
             key_epoch=epoch.epoch,
+            since=first,
             contribution_digest=digests.digest(digests.CONTRIBUTION, contribution),
             heads=[JournalHead(counter=own, digest=self._digest(own)) for own in counters],
         ).SerializeToString(deterministic=True)
@@ -117,22 +128,27 @@ class Heads:
             for contribution, holder in zip(contributions, epoch.holders, strict=True)
             if holder.node != node
         ]
-        for peer, heads in said:
-            self._check_peer(peer, heads, self._at_charge.get(job, {}).get(peer, 0))
-        return " ".join(f"{peer}:{heads[-1].counter}:{heads[-1].digest.hex()}" for peer, heads in said)
+        for peer, body in said:
+            self._check_peer(peer, body, self._at_charge.get(job, {}).get(peer, 0))
+        return " ".join(f"{peer}:{body.heads[-1].counter}:{body.heads[-1].digest.hex()}" for peer, body in said)
 
-    def _check_peer(self, peer: str, heads: Sequence[JournalHead], highest: int) -> None:
+    def _check_peer(self, peer: str, body: HeadsBody, highest: int) -> None:
         known, order = self._known[peer], self._order[peer]
-        last = heads[-1].counter
+        last = body.heads[-1].counter
         if highest > last:
             raise _changed(
                 f"{peer} was restored from an earlier copy, or a copy of it runs: its journal is at record {last}, and "
                 f"this enclave has seen record {highest}"
             )
         # From the highest of those below the statement on, where there is one: the statement has to reach back to it.
-        begin = max(0, min(bisect_left(order, heads[0].counter), bisect_right(order, last) - 1))
-        stated = {head.counter: head.digest for head in heads}
+        begin = max(0, min(bisect_left(order, body.since), bisect_right(order, last) - 1))
+        stated = {head.counter: head.digest for head in body.heads}
         for counter in order[begin : bisect_right(order, last)]:
+            if counter < body.since:
+                raise _changed(
+                    f"This node or {peer} was restored from an earlier copy: all were to have seen record {body.since} "
+                    f"of {peer}'s journal, and this enclave has seen record {counter} last"
+                )
             if stated.get(counter) != known[counter]:
                 raise _changed(
                     f"{peer} was restored from an earlier copy, or a copy of it runs: its journal does not have record "
@@ -153,7 +169,9 @@ class Heads:
     def _take(self, record: Record) -> None:
         match record["kind"]:
             case "key_epoch":
-                self._forget()
+                self._since = self._acknowledged = 0
+                for known in (self._own, self._known, self._order, self._at_charge):
+                    known.clear()
             case "charge":
                 self._at_charge[str(record["job"])] = {peer: order[-1] for peer, order in self._order.items()}
             case "contribution":
@@ -165,18 +183,8 @@ class Heads:
                     self._known[peer][int(counter)] = bytes.fromhex(digest)
                     insort(self._order[peer], int(counter))
 
-    def _forget(self) -> None:
-        # Of each job that this enclave contributed to: how many records its journal had then.
-        self._own: dict[str, int] = {}
-        self._since = self._acknowledged = 0
-        # Of each peer: the digests that were seen, by counter; and those counters, sorted.
-        self._known: dict[str, dict[int, bytes]] = defaultdict(dict)
-        self._order: dict[str, list[int]] = defaultdict(list)
-        # Of each job: the highest counter of each peer that was known when it was charged here.
-        self._at_charge: dict[str, dict[str, int]] = {}
 
-
-def _heads(contribution: Contribution, holder: KeyHolder, epoch: KeyEpoch, job: str) -> Sequence[JournalHead]:
+def _heads(contribution: Contribution, holder: KeyHolder, epoch: KeyEpoch, job: str) -> HeadsBody:
     said = contribution.heads
     try:
         body = HeadsBody.FromString(said.body)
@@ -190,7 +198,7 @@ def _heads(contribution: Contribution, holder: KeyHolder, epoch: KeyEpoch, job: 
         raise _bad(holder.node, "comes without its enclave's word on where its journal stood")
     if not body.heads or any(after.counter <= before.counter for before, after in pairwise(body.heads)):
         raise _bad(holder.node, "comes with states of its journal that are not in order")
-    return body.heads
+    return body
 
 
 def _bad(node: str, reason: str) -> Problem:

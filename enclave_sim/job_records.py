@@ -18,7 +18,7 @@ JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def own_contribution(enclave: Enclave, job: str) -> Contribution:
-    """What this enclave stored before it sent it, with where its journal stood then; raises Problem where that is missing or altered."""
+    """What this enclave stored before it sent it, and where its journal stood; raises Problem where it is altered."""
     record = find_record(enclave, "contribution", job)
     if record is None:
         raise refused("not_contributed", f"This enclave contributed nothing to job {job} yet.")

@@ -45,7 +45,7 @@ class Journal:
         self._key = key
         self._mac = b"\0" * MAC_BYTES
         self.records: list[Record] = []
-        # After each record: it says nothing of them to whoever lacks the key, and two journals differ from where it does.
+        # After each record. To whoever lacks the key they say no more than from where on two journals differ.
         self.macs: list[bytes] = []
         self._appending = threading.Lock()
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)

@@ -1,10 +1,9 @@
 """The second and third step of a job in an enclave: open its one total, and sign what that holds.
 
-An enclave consents to one total a job, and gives its partial decryptions for that alone, once all holders of the key have
-consented to it: the one it adds up itself from one signed contribution of every key holder, each with a proof that its
-maker knows what is inside. Whoever has partial decryptions of a
-threshold can open the total, and shows the randomness of its ciphertexts with the result: so an enclave that signs
-checks what the total holds by itself, whoever opened it.
+An enclave consents to one total a job: the one it adds up itself from one signed contribution of every key holder, each
+with a proof that its maker knows what is inside. It gives its partial decryptions for that alone, once every holder has
+consented to it. Whoever has partial decryptions of a threshold can open the total, and shows the randomness of its
+ciphertexts with the result: so an enclave that signs checks what the total holds by itself, whoever opened it.
 """
 
 from __future__ import annotations
@@ -61,17 +60,16 @@ def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
     check_not_cancelled(enclave, job)
     if not task.consents:
         manifest = _manifest(enclave, job, charge, task)
-        heads = enclave.heads.check_peers(enclave.node, enclave.epoch, job, task.contributions)
-        total = _add_up(enclave, job, charge, task)
-        digest = _bind(enclave, job, manifest, to_bytes(total, enclave.key.public.nsquare), heads)
+        total = to_bytes(_add_up(enclave, job, charge, task), enclave.key.public.nsquare)
+        digest = _bind(enclave, job, BoundTotal(manifest=manifest, ciphertexts=total), task.contributions)
         return _share(enclave, job, _digest_of(manifest), digest, [])
     bound, digest = _bound_total(enclave, job)
     manifest_digest = _digest_of(bound.manifest)
     check_consents(task.consents, enclave.epoch, job=job, manifest_digest=manifest_digest, total_digest=digest)
-    total = [int.from_bytes(number, "big") for number in bound.ciphertexts]
-    opened = partial_decrypt(enclave.key, enclave.key_share, total)
+    ciphertexts = [int.from_bytes(number, "big") for number in bound.ciphertexts]
+    opened = partial_decrypt(enclave.key, enclave.key_share, ciphertexts)
     share = _share(enclave, job, manifest_digest, digest, to_bytes(opened, enclave.key.n))
-    proven = prove_partials(enclave.key, enclave.key_share, total, opened, manifest_digest)
+    proven = prove_partials(enclave.key, enclave.key_share, ciphertexts, opened, manifest_digest)
     share.proof.challenge, share.proof.response = proven.to_bytes(enclave.key)
     return share
 
@@ -87,9 +85,7 @@ def _share(
         total_digest=total_digest,
         partials_digest=digests.digest_all(digests.CIPHERTEXTS, partials),
     ).SerializeToString(deterministic=True)
-    return OpeningShare(
-        body=body, signature=enclave.identity.sign(digests.OPENING_SHARE, body), partials=partials
-    )
+    return OpeningShare(body=body, signature=enclave.identity.sign(digests.OPENING_SHARE, body), partials=partials)
 
 
 def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature:
@@ -161,16 +157,15 @@ def _check_known(enclave: Enclave, holder: int, vector: list[int], contribution:
         ) from error
 
 
-def _bind(enclave: Enclave, job: str, manifest: Manifest, ciphertexts: list[bytes], heads: str) -> bytes:
-    """Bind the job to this total for good, and keep the peers' heads at it; the total's digest."""
-    digest = digests.digest_all(digests.CIPHERTEXTS, ciphertexts)
-    record: Record = {"kind": "open", "job": job, "manifest": _digest_of(manifest).hex(), "total": digest.hex()}
+def _bind(enclave: Enclave, job: str, total: BoundTotal, contributions: Sequence[Contribution]) -> bytes:
+    """Bind the job to this total for good, unless a peer forgot something; its digest."""
+    digest = digests.digest_all(digests.CIPHERTEXTS, total.ciphertexts)
+    record: Record = {"kind": "open", "job": job, "manifest": _digest_of(total.manifest).hex(), "total": digest.hex()}
     bound = find_record(enclave, "open", job)
     if bound is None:
-        record["heads"] = heads
-        total = BoundTotal(manifest=manifest, ciphertexts=ciphertexts)
+        heads = enclave.heads.check_peers(enclave.node, enclave.epoch, job, contributions)
         enclave.files.save(job, "total", total.SerializeToString(deterministic=True))
-        enclave.journal.append(record)
+        enclave.journal.append({**record, "heads": heads})
     elif not record.items() <= bound.items():
         raise refused("already_bound", f"Job {job} is bound to another total; one total a job is opened.")
     return digest

@@ -144,6 +144,8 @@ class Runner:
         width = number_bytes(key.public.nsquare)
         keep = partial(self._keep, record.job, width)
         answers = await self._ask_all(names, lambda _: [Task(job=record.job, contribute=contribute)], keep)
+        for name, each in zip(names, answers, strict=True):
+            self._nodes.heard(name, each.contribution.heads)
         signed = [_without_vector(each.contribution) for each in answers]
         total = await asyncio.to_thread(add_up, self._vectors.parts(record.job, names, width), signed, key)
 
@@ -155,8 +157,10 @@ class Runner:
         openers, partials = _openers(record.job, names, epoch.threshold), Partials()
         decrypt = OpenTask(consents=consents.values())
         answers = await self._ask_all(openers, lambda _: [Task(job=record.job, open=decrypt)], partials.take)
-        opened_by = {name: partials.share(name, each.opening_share) for name, each in zip(openers, answers, strict=True)}
-        shares = [opened_by.get(name, consents[name]) for name in names]
+        decrypted = {
+            name: partials.share(name, each.opening_share) for name, each in zip(openers, answers, strict=True)
+        }
+        shares = [decrypted.get(name, consents[name]) for name in names]
         layout = layout_of(Plan.FromString(record.plan), key.public.bits)
         opened = await asyncio.to_thread(open_with, shares, total, epoch, key, layout)
         answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened))

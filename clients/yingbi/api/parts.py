@@ -28,7 +28,9 @@ def split_result(result: TaskResult) -> Iterator[TaskResult]:
         case "contribution":
             whole = result.contribution
             for part, numbers in _split(whole.ciphertexts):
-                said = Contribution() if part.more else Contribution(signed=whole.signed, proof=whole.proof, heads=whole.heads)
+                said = Contribution()
+                if not part.more:
+                    said = Contribution(signed=whole.signed, proof=whole.proof, heads=whole.heads)
                 said.ciphertexts.extend(numbers)
                 said.part.CopyFrom(part)
                 yield TaskResult(id=result.id, job=result.job, contribution=said)

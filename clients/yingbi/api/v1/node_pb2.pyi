@@ -127,15 +127,19 @@ class HeadsBody(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     KEY_EPOCH_FIELD_NUMBER: _builtins.int
     HEADS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_DIGEST_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     node: _builtins.str
     key_epoch: _builtins.int
+    since: _builtins.int
     contribution_digest: _builtins.bytes
     """SHA-256 of the serialized ContributionBody."""
     @_builtins.property
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalHead]:
-        """At each contribution since one that all other holders are known to have seen, oldest first, up to this job's own."""
+        """At each contribution from record `since` on, oldest first, up to this job's own. All other holders are known to have
+        seen that one; 0 is the beginning of the key epoch.
+        """
 
     def __init__(
         self,
@@ -144,11 +148,12 @@ class HeadsBody(_message.Message):
         node: _builtins.str = ...,
         key_epoch: _builtins.int = ...,
         heads: _abc.Iterable[Global___JournalHead] | None = ...,
+        since: _builtins.int = ...,
         contribution_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution_digest", b"contribution_digest", "heads", b"heads", "job", b"job", "key_epoch", b"key_epoch", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution_digest", b"contribution_digest", "heads", b"heads", "job", b"job", "key_epoch", b"key_epoch", "node", b"node", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +495,28 @@ class CancelTask(_message.Message):
 Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
 
 @_typing.final
+class RecallTask(_message.Message):
+    """The first task of a node that starts anew: what its enclave last said of its own journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heads(self) -> Global___SignedHeads: ...
+    def __init__(
+        self,
+        *,
+        heads: Global___SignedHeads | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallTask: _TypeAlias = RecallTask  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -501,6 +528,7 @@ class Task(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     SIGN_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A task with long vectors is several messages of one id, one after another: the vectors of all of them belong
     together, and all else that the task says comes with the last.
@@ -517,6 +545,8 @@ class Task(_message.Message):
     def sign(self) -> Global___SignTask: ...
     @_builtins.property
     def cancel(self) -> Global___CancelTask: ...
+    @_builtins.property
+    def recall(self) -> Global___RecallTask: ...
     def __init__(
         self,
         *,
@@ -528,12 +558,13 @@ class Task(_message.Message):
         open: Global___OpenTask | None = ...,
         sign: Global___SignTask | None = ...,
         cancel: Global___CancelTask | None = ...,
+        recall: Global___RecallTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "recall", b"recall", "sign", b"sign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "recall", b"recall", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "recall"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -550,6 +581,7 @@ class TaskResult(_message.Message):
     RECEIPT_SIGNATURE_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    RECALLED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     @_builtins.property
@@ -562,6 +594,8 @@ class TaskResult(_message.Message):
     def cancelled(self) -> _empty_pb2.Empty: ...
     @_builtins.property
     def failure(self) -> _job_pb2.Failure: ...
+    @_builtins.property
+    def recalled(self) -> _empty_pb2.Empty: ...
     def __init__(
         self,
         *,
@@ -572,12 +606,13 @@ class TaskResult(_message.Message):
         receipt_signature: Global___ReceiptSignature | None = ...,
         cancelled: _empty_pb2.Empty | None = ...,
         failure: _job_pb2.Failure | None = ...,
+        recalled: _empty_pb2.Empty | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure", "recalled"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
