@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from yingbi.api.v1.node_pb2 import CancelTask, OpenTask, Task, TaskResult
+from yingbi.api.v1.node_pb2 import CancelTask, OpenTask, RecallTask, Task, TaskResult
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.enclave import Enclave
@@ -141,6 +142,23 @@ def test_garbage_within_a_task_is_answered_with_a_failure(trio: Trio) -> None:
             assert (answer.id, answer.job) == (task.id, task.job)
             assert answer.HasField("failure")
     assert trio.spent() == [trio.spent()[1]] * 3
+
+
+def test_an_enclave_that_was_put_back_does_nothing_any_more(trio: Trio, tmp_path: Path) -> None:
+    """It is reminded of what it said; before that, and where that fits, it works."""
+    before = trio.copy(tmp_path / "before")
+    said = RecallTask(heads=trio.contribute("job-1", trio.task(trio.plan()))[0].heads)
+    with working(trio.enclaves[0]) as (worker, result):
+        worker.accept(Task(id="recall", recall=said))
+        assert result().HasField("recalled")
+        worker.accept(_contribute(trio, "job-2", "request-2"))
+        assert result().HasField("contribution")
+    with working(before.enclaves[0]) as (worker, result):
+        for task in (Task(id="recall", recall=said), _contribute(trio, "job-2", "request-2")):
+            worker.accept(task)
+            assert result().failure.code == "rolled_back"
+    assert before.spent() == [0, 0, 0]
+    before.close()
 
 
 def test_a_cancellation_overtakes_a_queued_job(trio: Trio) -> None:
