@@ -163,8 +163,9 @@ class SimulatedEnclave:
             case "contribute":
                 result.contribution.CopyFrom(self._contribution())
             case "open":
+                # Consents come after the contributions, which are counted then.
                 assert self._counted == self._zone.count * len(self._zone.shares)
-                result.opening_share.CopyFrom(self._share(consent_only=task.open.consent_only))
+                result.opening_share.CopyFrom(self._share(consent_only=not task.open.consents))
             case _:
                 assert list(task.sign.opened.cells) == [len(self._zone.shares) * one for one in self._zone.values]
                 result.receipt_signature.CopyFrom(self._signature(task))

@@ -12,6 +12,7 @@ from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.authority import Policy
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.protocol import Engine
+from enclave_sim.heads import Heads
 from enclave_sim.identity import Identity
 from enclave_sim.job_files import JobFiles
 from enclave_sim.journal import Journal
@@ -40,6 +41,7 @@ class Enclave:
     key_share: KeyShare
     masks: MaskPool
     journal: Journal
+    heads: Heads
     files: JobFiles
     # shards/<dataset>/<commitment>
     shards: Path
@@ -82,6 +84,7 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
         key_share=share,
         masks=MaskPool(key.public, PREPARED_MASKS),
         journal=journal,
+        heads=Heads(journal),
         files=JobFiles(folder / "jobs"),
         shards=folder / "shards",
         wrapping_key=backend.derive_key("sealed storage"),

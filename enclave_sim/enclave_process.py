@@ -23,7 +23,7 @@ from yingbi.api.evidence import EvidenceError
 from yingbi.api.parts import TaskParts, split_result
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.job_pb2 import Failure
-from yingbi.api.v1.node_pb2 import Hello, Task, TaskResult
+from yingbi.api.v1.node_pb2 import Hello, RecallTask, Task, TaskResult
 
 from enclave_sim import jobs, opening
 from enclave_sim.enclave import Enclave, load_enclave
@@ -38,12 +38,16 @@ MOST_BYTES_BEGUN = 1 << 30
 
 
 class Worker:
-    """Runs tasks one after another; a cancellation overtakes them."""
+    """Runs tasks one after another; a cancellation overtakes them.
+
+    An enclave that is shown that its journal was put back to an earlier state does no task any more.
+    """
 
     def __init__(self, enclave: Enclave, answer: Callable[[TaskResult], None]) -> None:
         self._enclave = enclave
         self._answer = answer
         self._cancelled: set[str] = set()
+        self._rolled_back: Problem | None = None
         self._parts = TaskParts(MOST_BYTES_BEGUN)
         self._tasks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task")
 
@@ -79,6 +83,8 @@ class Worker:
         return job in self._cancelled
 
     def _result(self, task: Task) -> TaskResult:
+        if self._rolled_back is not None:
+            raise self._rolled_back
         match task.WhichOneof("kind"):
             case "contribute":
                 cancelled = partial(self._is_cancelled, task.job)
@@ -92,8 +98,21 @@ class Worker:
                 result = TaskResult()
                 result.cancelled.SetInParent()
                 return result
+            case "recall":
+                self._recall(task.recall)
+                result = TaskResult()
+                result.recalled.SetInParent()
+                return result
             case _:
                 raise Problem(Kind.MALFORMED, "unknown_task", "This enclave does not know that kind of task.")
+
+    def _recall(self, task: RecallTask) -> None:
+        try:
+            self._enclave.heads.check_own(task.heads, self._enclave.identity, self._enclave.epoch)
+        except Problem as problem:
+            log.error("%s It takes part in nothing; %s.", problem.message, problem.hint)
+            self._rolled_back = problem
+            raise
 
 
 def _log_refusal(task: Task, problem: Problem) -> None:

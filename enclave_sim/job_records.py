@@ -18,14 +18,17 @@ JOB_ID = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def own_contribution(enclave: Enclave, job: str) -> Contribution:
-    """What this enclave stored before it sent it; raises Problem where that is missing or altered."""
+    """What this enclave stored before it sent it, and where its journal stood; raises Problem where it is altered."""
     record = find_record(enclave, "contribution", job)
     if record is None:
         raise refused("not_contributed", f"This enclave contributed nothing to job {job} yet.")
     data = job_file(enclave, job, "contribution")
     if digests.digest(digests.CONTRIBUTION, data).hex() != record["stored"]:
         raise altered("contribution", job)
-    return Contribution.FromString(data)
+    contribution = Contribution.FromString(data)
+    said = enclave.heads.statement(enclave.identity, enclave.node, enclave.epoch, job, contribution.signed.body)
+    contribution.heads.CopyFrom(said)
+    return contribution
 
 
 def charged_plan(plan: bytes, charge: Record, job: str) -> Plan:

@@ -78,7 +78,7 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     check_not_cancelled(enclave, job)
     contribution = _encrypt(enclave, job, admission, vector, keys)
     _store_contribution(enclave, job, contribution)
-    return contribution
+    return own_contribution(enclave, job)
 
 
 def cancel(enclave: Enclave, job: str) -> None:
@@ -223,4 +223,4 @@ def _store_contribution(enclave: Enclave, job: str, contribution: Contribution) 
     data = contribution.SerializeToString(deterministic=True)
     enclave.files.save(job, "contribution", data)
     stored = digests.digest(digests.CONTRIBUTION, data).hex()
-    enclave.journal.append({"kind": "contribution", "job": job, "stored": stored})
+    enclave.journal.append({"kind": "contribution", "job": job, "stored": stored, "since": enclave.heads.since()})

@@ -2,8 +2,8 @@
 
 A record takes effect only once it is on disk: `append` returns after fsync. Each record carries
 HMAC-SHA256(key, previous MAC || record) under a key of the enclave, so that the host can neither alter,
-reorder nor insert one. Cutting bytes off the end looks like a crash and is not noticed here: the counter
-that peers countersign comes with the issue "Inside".
+reorder nor insert one. Cutting bytes off the end looks like a crash and is not noticed here, but by the peers who have
+seen what was there: see `enclave_sim.heads`.
 
 Layout of a record: four bytes of length, big-endian; the first four bytes of HMAC-SHA256(key, previous MAC
 || length), so that an altered length is not taken for a torn end; the record as canonical JSON; 32 bytes of
@@ -45,6 +45,8 @@ class Journal:
         self._key = key
         self._mac = b"\0" * MAC_BYTES
         self.records: list[Record] = []
+        # After each record. To whoever lacks the key they say no more than from where on two journals differ.
+        self.macs: list[bytes] = []
         self._appending = threading.Lock()
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
         try:
@@ -65,6 +67,7 @@ class Journal:
             mac = self._mac_after(payload)
             self._write(self._header(len(payload)) + payload + mac)
             self._mac = mac
+            self.macs.append(mac)
             self.records.append(record)
 
     def close(self) -> None:
@@ -107,6 +110,7 @@ class Journal:
             if not hmac.compare_digest(mac, self._mac_after(payload)):
                 raise self._altered()
             self._mac = mac
+            self.macs.append(mac)
             self.records.append(json.loads(payload))
             start = end
         return start

@@ -1,12 +1,14 @@
 """The second and third step of a job in an enclave: open its one total, and sign what that holds.
 
-An enclave gives its partial decryptions for one total a job: the one it adds up itself from one signed contribution of
-every key holder, each with a proof that its maker knows what is inside. Whoever has partial decryptions of a
-threshold can open the total, and shows the randomness of its ciphertexts with the result: so an enclave that signs
-checks what the total holds by itself, whoever opened it.
+An enclave consents to one total a job: the one it adds up itself from one signed contribution of every key holder, each
+with a proof that its maker knows what is inside. It gives its partial decryptions for that alone, once every holder has
+consented to it. Whoever has partial decryptions of a threshold can open the total, and shows the randomness of its
+ciphertexts with the result: so an enclave that signs checks what the total holds by itself, whoever opened it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from yingbi.api import digests
 from yingbi.api.v1.node_pb2 import (
@@ -16,13 +18,13 @@ from yingbi.api.v1.node_pb2 import (
     OpeningShareBody,
     OpenTask,
     ReceiptSignature,
-    ShareProof,
     SignTask,
 )
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import EnclaveSignature, Manifest, ReceiptBody
 
 from enclave_sim import contributions
+from enclave_sim.consents import check_consents
 from enclave_sim.enclave import Enclave
 from enclave_sim.job_records import (
     altered,
@@ -47,34 +49,43 @@ from enclave_sim.privacy.gaussian import mechanism_name
 
 
 def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
-    """This enclave's partial decryption of the job's one total, or its consent alone; raises Problem.
+    """This enclave's consent to the job's one total or, shown everybody's, its partial decryption; raises Problem.
 
     The total is the product of exactly one contribution of every key holder, each signed by its enclave for
     this job and plan and proven to be its maker's own; this enclave's own must be the one it stored. The total is on
-    disk before the share is given, and another one for the same job is refused for good.
+    disk before the consent is given, and another one for the same job is refused for good. See `consents` for why
+    nothing is decrypted before all have consented.
     """
     charge = started(enclave, job)
     check_not_cancelled(enclave, job)
-    manifest = _manifest(enclave, job, charge, task)
-    total = _add_up(enclave, job, charge, task)
-    digest = _bind(enclave, job, manifest, to_bytes(total, enclave.key.public.nsquare))
-    manifest_digest = _digest_of(manifest)
-    opened, proof = [], ShareProof()
-    if not task.consent_only:
-        opened = partial_decrypt(enclave.key, enclave.key_share, total)
-        proven = prove_partials(enclave.key, enclave.key_share, total, opened, manifest_digest)
-        challenge, response = proven.to_bytes(enclave.key)
-        proof = ShareProof(challenge=challenge, response=response)
-    partials = to_bytes(opened, enclave.key.n)
+    if not task.consents:
+        manifest = _manifest(enclave, job, charge, task)
+        total = to_bytes(_add_up(enclave, job, charge, task), enclave.key.public.nsquare)
+        digest = _bind(enclave, job, BoundTotal(manifest=manifest, ciphertexts=total), task.contributions)
+        return _share(enclave, job, _digest_of(manifest), digest, [])
+    bound, digest = _bound_total(enclave, job)
+    manifest_digest = _digest_of(bound.manifest)
+    check_consents(task.consents, enclave.epoch, job=job, manifest_digest=manifest_digest, total_digest=digest)
+    ciphertexts = [int.from_bytes(number, "big") for number in bound.ciphertexts]
+    opened = partial_decrypt(enclave.key, enclave.key_share, ciphertexts)
+    share = _share(enclave, job, manifest_digest, digest, to_bytes(opened, enclave.key.n))
+    proven = prove_partials(enclave.key, enclave.key_share, ciphertexts, opened, manifest_digest)
+    share.proof.challenge, share.proof.response = proven.to_bytes(enclave.key)
+    return share
+
+
+def _share(
+    enclave: Enclave, job: str, manifest_digest: bytes, total_digest: bytes, partials: Sequence[bytes]
+) -> OpeningShare:
+    """Signed; a consent where there are no partial decryptions. The proof of them is still to come."""
     body = OpeningShareBody(
         job=job,
         node=enclave.node,
         manifest_digest=manifest_digest,
-        total_digest=digest,
+        total_digest=total_digest,
         partials_digest=digests.digest_all(digests.CIPHERTEXTS, partials),
     ).SerializeToString(deterministic=True)
-    signature = enclave.identity.sign(digests.OPENING_SHARE, body)
-    return OpeningShare(body=body, signature=signature, partials=partials, proof=proof)
+    return OpeningShare(body=body, signature=enclave.identity.sign(digests.OPENING_SHARE, body), partials=partials)
 
 
 def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature:
@@ -84,6 +95,7 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
     plan = charged_plan(plan_bytes, charge, job)
     bound, total_digest = _bound_total(enclave, job)
     _check_opened(enclave, plan, bound, task)
+    enclave.heads.acknowledge(job)
     body = ReceiptBody(
         manifest=bound.manifest,
         plan=plan_bytes,
@@ -145,16 +157,16 @@ def _proof(contribution: Contribution) -> PlaintextProof:
     return PlaintextProof(said.challenge, int.from_bytes(said.root, "big"))
 
 
-def _bind(enclave: Enclave, job: str, manifest: Manifest, ciphertexts: list[bytes]) -> bytes:
-    """Bind the job to this total for good; its digest."""
-    digest = digests.digest_all(digests.CIPHERTEXTS, ciphertexts)
-    record: Record = {"kind": "open", "job": job, "manifest": _digest_of(manifest).hex(), "total": digest.hex()}
+def _bind(enclave: Enclave, job: str, total: BoundTotal, contributions: Sequence[Contribution]) -> bytes:
+    """Bind the job to this total for good, unless a peer forgot something; its digest."""
+    digest = digests.digest_all(digests.CIPHERTEXTS, total.ciphertexts)
+    record: Record = {"kind": "open", "job": job, "manifest": _digest_of(total.manifest).hex(), "total": digest.hex()}
     bound = find_record(enclave, "open", job)
     if bound is None:
-        total = BoundTotal(manifest=manifest, ciphertexts=ciphertexts)
+        heads = enclave.heads.check_peers(enclave.node, enclave.epoch, job, contributions)
         enclave.files.save(job, "total", total.SerializeToString(deterministic=True))
-        enclave.journal.append(record)
-    elif bound != record:
+        enclave.journal.append({**record, "heads": heads})
+    elif not record.items() <= bound.items():
         raise refused("already_bound", f"Job {job} is bound to another total; one total a job is opened.")
     return digest
 
@@ -163,7 +175,7 @@ def _bound_total(enclave: Enclave, job: str) -> tuple[BoundTotal, bytes]:
     """The total that the job is bound to, and its digest."""
     record = find_record(enclave, "open", job)
     if record is None:
-        raise refused("not_opened", f"This enclave gave no share for job {job}.")
+        raise refused("not_opened", f"This enclave consented to no total of job {job}.")
     total = BoundTotal.FromString(job_file(enclave, job, "total"))
     digest = digests.digest_all(digests.CIPHERTEXTS, total.ciphertexts)
     if (_digest_of(total.manifest).hex(), digest.hex()) != (record["manifest"], record["total"]):

@@ -36,6 +36,7 @@ from gateway.jobs.approval import Approvals
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.runner import Runner
+from gateway.jobs.said_heads import SaidHeads
 from gateway.storage.database import Database
 
 HOST = "127.0.0.1"
@@ -56,7 +57,7 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     database = Database(folder / "gateway.db")
     feed = Feed()
     signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
-    nodes = Nodes(lambda hello: verify_hello(hello, ca_pem, signed_epoch))
+    nodes = Nodes(lambda hello: verify_hello(hello, ca_pem, signed_epoch), SaidHeads(folder / "heads"))
     nodes.expect(signed_epoch, verify_key_epoch(signed_epoch, ca_pem))
     runner = Runner(database, nodes, feed, Vectors(folder / "vectors"))
     admission = Admission(database, nodes, runner, auto_approve=settings["auto_approve"])

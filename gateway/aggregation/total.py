@@ -61,10 +61,8 @@ def add_up(stretches: Stretches, contributions: Sequence[Contribution], key: Thr
     return Total(total, digests.digest_all(digests.CIPHERTEXTS, encoded))
 
 
-def open_tasks(
-    job: str, stretches: Stretches, contributions: Sequence[Contribution], *, consent_only: bool
-) -> Iterator[Task]:
-    """The messages of the task to open the total of these contributions."""
+def consent_tasks(job: str, stretches: Stretches, contributions: Sequence[Contribution]) -> Iterator[Task]:
+    """The messages of the task to consent to the total of these contributions."""
     count = 0
     before: list[list[bytes]] = []
     for first, stretch in stretches:
@@ -73,10 +71,10 @@ def open_tasks(
             yield Task(job=job, open=OpenTask(contributions=parts), more=True)
         before, count = stretch, count + 1
     last = [
-        Contribution(signed=one.signed, proof=one.proof, ciphertexts=part)
+        Contribution(signed=one.signed, proof=one.proof, heads=one.heads, ciphertexts=part)
         for one, part in zip(contributions, before, strict=True)
     ]
-    yield Task(job=job, open=OpenTask(contributions=last, consent_only=consent_only))
+    yield Task(job=job, open=OpenTask(contributions=last))
 
 
 class Partials:

@@ -6,6 +6,7 @@ from google.protobuf.empty_pb2 import Empty
 from yingbi.api.evidence import roster_digest
 from yingbi.api.v1 import dataset_pb2 as messages
 from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceServicer
+from yingbi.api.v1.job_pb2 import Failure
 
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
@@ -27,10 +28,14 @@ class DatasetService(DatasetServiceServicer):
     @answers
     async def GetZone(self, request: Empty, context: Context) -> messages.Zone:
         self._authentication.caller(context)
-        states = self._nodes.states()
+        states, refusals = self._nodes.states(), self._nodes.refusals()
         return messages.Zone(
             state="ready" if states and all(states.values()) else "starting",
-            nodes=[messages.NodeState(name=name, connected=connected) for name, connected in states.items()],
+            nodes=[
+                messages.NodeState(name=name, connected=connected, refusal=refusal.message, hint=refusal.hint)
+                for name, connected in states.items()
+                for refusal in [refusals.get(name, Failure())]
+            ],
             key_epoch=self._nodes.signed_epoch,
         )
 

@@ -19,7 +19,10 @@ from dataclasses import dataclass, field
 from yingbi.api.parts import is_last
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
-from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, Task, TaskResult
+from yingbi.api.v1.job_pb2 import Failure
+from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, RecallTask, SignedHeads, Task, TaskResult
+
+from gateway.jobs.said_heads import SaidHeads
 
 log = logging.getLogger("gateway.nodes")
 
@@ -61,17 +64,33 @@ class _Node:
     sending: Iterator[Task] = field(default_factory=lambda: iter(()))
     # The last message, until the node says that it arrived.
     sent: Task = field(default_factory=Task)
+    # Of a node that was reminded of its journal: what it says to that.
+    recalled: asyncio.Future[TaskResult] | None = None
 
     def connected(self) -> bool:
+        return self._is_here() and (self.recalled is None or self.recalled.done()) and self.refusal() is None
+
+    def refusal(self) -> Failure | None:
+        """Why its enclave takes part in nothing."""
+        if self.recalled is None or not self.recalled.done():
+            return None
+        result = self.recalled.result()
+        return result.failure if result.WhichOneof("kind") == "failure" else None
+
+    def _is_here(self) -> bool:
         return self.polls > 0 or time.monotonic() - self.last_seen < GRACE_SECONDS
 
 
 class Nodes:
     """All nodes of the zone's key epoch."""
 
-    def __init__(self, verify: Callable[[Hello], KeyEpoch]) -> None:
-        """`verify` checks a node's evidence and key epoch, and raises EvidenceError."""
+    def __init__(self, verify: Callable[[Hello], KeyEpoch], said: SaidHeads | None = None) -> None:
+        """`verify` checks a node's evidence and key epoch, and raises EvidenceError.
+
+        A node that starts anew is reminded of what `said` has of it; nothing is without.
+        """
         self._verify = verify
+        self._said = said
         self._nodes: dict[str, _Node] = {}
         # Tasks of another run of the gateway have other ids: what a node has of one is no part of any of these.
         self._run = secrets.token_hex(8)
@@ -124,12 +143,9 @@ class Nodes:
 
         What `take` raises ends the task here, and is raised.
         """
-        node = self._nodes[name]
-        task = f"{self._run}-{next(self._numbers)}"
-        node.tasks[task] = _Asked(messages, take, asyncio.get_running_loop().create_future())
-        node.waiting.put_nowait(task)
+        task = self._give(self._nodes[name], messages, take)
         try:
-            result = await node.tasks[task].result
+            result = await self._nodes[name].tasks[task].result
         finally:
             self._nodes[name].tasks.pop(task, None)
         if result.WhichOneof("kind") == "failure":
@@ -143,6 +159,16 @@ class Nodes:
         holders = [holder.node for holder in self.epoch.holders] if self.epoch else []
         return {name: name in self._nodes and self._nodes[name].connected() for name in holders}
 
+    def heard(self, name: str, said: SignedHeads) -> None:
+        """Keep what a node's enclave says of its journal, to remind it when it starts anew."""
+        if self._said is not None:
+            self._said.put(name, said)
+
+    def refusals(self) -> dict[str, Failure]:
+        """By node: why its enclave takes part in nothing, where it said so."""
+        refusals = {name: node.refusal() for name, node in self._nodes.items()}
+        return {name: refusal for name, refusal in refusals.items() if refusal is not None}
+
     def missing(self) -> list[str]:
         """The nodes of the epoch that are not connected."""
         return [name for name, connected in self.states().items() if not connected]
@@ -151,6 +177,9 @@ class Nodes:
         """The key epoch, if all its nodes are connected; raises Problem that names the others."""
         if self.epoch is None:
             raise Problem(Kind.UNAVAILABLE, "node_unavailable", "No provider node has connected yet.")
+        for name, refusal in self.refusals().items():
+            said = f"{name}: {refusal.message} Every provider's node takes part in a job; nothing was charged."
+            raise Problem(Kind.UNAVAILABLE, refusal.code, said, hint=refusal.hint or None)
         if missing := self.missing():
             raise unavailable(missing)
         return self.epoch
@@ -167,12 +196,25 @@ class Nodes:
 
     def _restart(self, name: str, run: str, hello: Hello) -> _Node:
         """A node that starts anew gets again what it had not finished."""
-        tasks = self._nodes[name].tasks if name in self._nodes else {}
-        node = _Node(hello=hello, run=run, tasks=tasks)
-        for task in tasks:
+        given = self._nodes[name].tasks if name in self._nodes else {}
+        unfinished = {task: asked for task, asked in given.items() if not asked.result.done()}
+        node = _Node(hello=hello, run=run)
+        if self._said is not None and (said := self._said.of(name)) is not None:
+            recall = RecallTask(heads=said)
+            task = self._give(node, lambda: [Task(recall=recall)], no_take)
+            node.recalled = node.tasks[task].result
+        node.tasks.update(unfinished)
+        for task in unfinished:
             node.waiting.put_nowait(task)
         self._nodes[name] = node
         return node
+
+    def _give(self, node: _Node, messages: Messages, take: Take) -> str:
+        """Queue a task for a node; its id."""
+        task = f"{self._run}-{next(self._numbers)}"
+        node.tasks[task] = _Asked(messages, take, asyncio.get_running_loop().create_future())
+        node.waiting.put_nowait(task)
+        return task
 
     async def _next(self, node: _Node, poll: int) -> Task:
         while True:

@@ -22,7 +22,7 @@ from yingbi.api.parts import sign_tasks
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import Failure
-from yingbi.api.v1.node_pb2 import CancelTask, ContributeTask, Contribution, Task, TaskResult
+from yingbi.api.v1.node_pb2 import CancelTask, ContributeTask, Contribution, OpenTask, Task, TaskResult
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import Decryption, Receipt
 
@@ -30,7 +30,7 @@ from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.sensitivity import cells
 from enclave_sim.shared_key import key_of
-from gateway.aggregation.total import Partials, add_up, open_tasks, open_with
+from gateway.aggregation.total import Partials, add_up, consent_tasks, open_with
 from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import Bodies, assemble
 from gateway.governance.registration import fits
@@ -144,17 +144,23 @@ class Runner:
         width = number_bytes(key.public.nsquare)
         keep = partial(self._keep, record.job, width)
         answers = await self._ask_all(names, lambda _: [Task(job=record.job, contribute=contribute)], keep)
-        signed = [Contribution(signed=each.contribution.signed, proof=each.contribution.proof) for each in answers]
+        for name, each in zip(names, answers, strict=True):
+            self._nodes.heard(name, each.contribution.heads)
+        signed = [_without_vector(each.contribution) for each in answers]
         total = await asyncio.to_thread(add_up, self._vectors.parts(record.job, names, width), signed, key)
-        opens = _openers(record.job, names, epoch.threshold)
 
-        def opening(name: str) -> Iterable[Task]:
-            stretches = self._vectors.parts(record.job, names, width)
-            return open_tasks(record.job, stretches, signed, consent_only=name not in opens)
+        def consenting(_: str) -> Iterable[Task]:
+            return consent_tasks(record.job, self._vectors.parts(record.job, names, width), signed)
 
-        partials = Partials()
-        answers = await self._ask_all(names, opening, partials.take)
-        shares = (partials.share(name, each.opening_share) for name, each in zip(names, answers, strict=True))
+        answers = await self._ask_all(names, consenting)
+        consents = {name: each.opening_share for name, each in zip(names, answers, strict=True)}
+        openers, partials = _openers(record.job, names, epoch.threshold), Partials()
+        decrypt = OpenTask(consents=consents.values())
+        answers = await self._ask_all(openers, lambda _: [Task(job=record.job, open=decrypt)], partials.take)
+        decrypted = {
+            name: partials.share(name, each.opening_share) for name, each in zip(openers, answers, strict=True)
+        }
+        shares = [decrypted.get(name, consents[name]) for name in names]
         layout = layout_of(Plan.FromString(record.plan), key.public.bits)
         opened = await asyncio.to_thread(open_with, shares, total, epoch, key, layout)
         bodies = Bodies()
@@ -252,10 +258,15 @@ def _check_same_nodes(record: JobRecord, epoch: KeyEpoch) -> None:
     )
 
 
-def _openers(job: str, names: Sequence[str], threshold: int) -> set[str]:
-    """The nodes that decrypt: as many as it takes, in turn from job to job. Every other one consents to the total."""
+def _openers(job: str, names: Sequence[str], threshold: int) -> list[str]:
+    """The nodes that decrypt what all consented to: as many as it takes, in turn from job to job."""
     first = zlib.crc32(job.encode()) % len(names)
-    return {names[(first + step) % len(names)] for step in range(threshold)}
+    return [names[(first + step) % len(names)] for step in range(threshold)]
+
+
+def _without_vector(contribution: Contribution) -> Contribution:
+    """All that is said of a contribution: its vector is in files."""
+    return Contribution(signed=contribution.signed, proof=contribution.proof, heads=contribution.heads)
 
 
 def _begin(connection: Connection, record: JobRecord, now: float) -> JobRecord:

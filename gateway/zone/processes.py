@@ -20,6 +20,7 @@ from typing import IO
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.dataset_pb2 import Zone
 from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceStub
 
 from gateway.zone import client, swap
@@ -227,14 +228,22 @@ def _wait_for_nodes(folder: ZoneFolder) -> None:
         datasets = DatasetServiceStub(channel)
         while time.monotonic() < give_up:
             try:
-                if datasets.GetZone(Empty(), timeout=5).state == "ready":
+                zone = datasets.GetZone(Empty(), timeout=5)
+                if zone.state == "ready":
                     return
+                _check_refusals(zone)
             except grpc.RpcError as error:
                 problem = client.problem_of(error)
                 if problem.kind is not Kind.UNAVAILABLE:
                     raise problem from error
             time.sleep(0.02)
     raise _did_not_start("a node's connection", folder.logs / "gateway.log")
+
+
+def _check_refusals(zone: Zone) -> None:
+    for node in zone.nodes:
+        if node.refusal:
+            raise Problem(Kind.FAILED, "did_not_start", f"{node.name}: {node.refusal}", hint=node.hint or None)
 
 
 def _did_not_start(name: str, log: Path) -> Problem:

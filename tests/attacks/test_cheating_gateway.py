@@ -202,9 +202,9 @@ def test_nothing_is_signed_before_it_is_opened(trio: Trio, sums: Sums) -> None:
     for job in ("job-1", "job-3"):
         for enclave in trio.enclaves:
             assert refusal(opening.sign_receipt, enclave, job, SignTask()) in {"not_opened", "not_started"}
-    task = OpenTask(contributions=sums.first)
-    shares = [opening.open_total(enclave, "job-1", task) for enclave in trio.enclaves[:2]]
-    honest = SignTask(opened=trio.opened("job-1", shares))
+    elsewhere = trio.copy(trio.folder.parent / "elsewhere")
+    honest = SignTask(opened=elsewhere.opened("job-1", elsewhere.open("job-1", sums.first)))
+    elsewhere.close()
     assert refusal(opening.sign_receipt, trio.enclaves[2], "job-1", honest) == "not_opened"
 
 

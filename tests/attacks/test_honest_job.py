@@ -67,8 +67,9 @@ def test_a_contribution_asked_for_again_is_the_same_bytes(trio: Trio) -> None:
 
 def _opened_by(trio: Trio, contributions: list[Contribution], *openers: int) -> list[OpeningShare]:
     """Shares of all enclaves, with partial decryptions of these alone."""
+    consents = trio.consent("job-1", contributions)
     return [
-        opening.open_total(enclave, "job-1", OpenTask(contributions=contributions, consent_only=index not in openers))
+        opening.open_total(enclave, "job-1", OpenTask(consents=consents)) if index in openers else consents[index]
         for index, enclave in enumerate(trio.enclaves)
     ]
 

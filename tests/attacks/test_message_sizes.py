@@ -37,5 +37,8 @@ def test_two_versions_of_the_data_send_as_much(trio: Trio) -> None:
         trio.add(visits_declaration("same"), [visits_of(node, people) for node in range(3)])
         plan = trio.plan(dataset="same")
         contributions = trio.contribute(f"job-{number}", trio.task(plan, request_id=f"request-{number}"))
+        for one in contributions:
+            # Tells how many jobs there were before, not what they were about.
+            one.ClearField("heads")
         sizes.append([one.ByteSize() for one in contributions])
     assert sizes[0] == sizes[1] == sizes[2]

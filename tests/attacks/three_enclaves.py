@@ -31,6 +31,7 @@ from yingbi.api.v1.node_pb2 import (
     BoundTotal,
     ContributeTask,
     Contribution,
+    HeadsBody,
     IngestReply,
     IngestRequest,
     OpenedTotal,
@@ -38,6 +39,7 @@ from yingbi.api.v1.node_pb2 import (
     OpeningShareBody,
     OpenTask,
     ReceiptSignature,
+    SignedHeads,
     SignTask,
 )
 from yingbi.api.v1.plan_pb2 import (
@@ -277,7 +279,12 @@ class Trio:
         return [jobs.contribute(enclave, job, task, never) for enclave in self.enclaves]
 
     def open(self, job: str, contributions: Sequence[Contribution]) -> list[OpeningShare]:
-        """One opening share of each enclave."""
+        """One opening share of each enclave, with partial decryptions."""
+        task = OpenTask(consents=self.consent(job, contributions))
+        return [opening.open_total(enclave, job, task) for enclave in self.enclaves]
+
+    def consent(self, job: str, contributions: Sequence[Contribution]) -> list[OpeningShare]:
+        """Every enclave's consent to the total of these contributions."""
         task = OpenTask(contributions=contributions)
         return [opening.open_total(enclave, job, task) for enclave in self.enclaves]
 
@@ -344,7 +351,16 @@ def resigned(enclave: Enclave, contribution: Contribution, ciphertexts: list[byt
     changed = Contribution(ciphertexts=ciphertexts, proof=contribution.proof)
     changed.signed.body = body.SerializeToString(deterministic=True)
     changed.signed.signature = enclave.identity.sign(digests.CONTRIBUTION, changed.signed.body)
+    changed.heads.CopyFrom(restated(enclave, contribution.heads, changed.signed.body))
     return changed
+
+
+def restated(enclave: Enclave, said: SignedHeads, contribution: bytes) -> SignedHeads:
+    """A corrupt enclave's word on its journal, beside another contribution than it was about."""
+    body = HeadsBody.FromString(said.body)
+    body.contribution_digest = digests.digest(digests.CONTRIBUTION, contribution)
+    data = body.SerializeToString(deterministic=True)
+    return SignedHeads(body=data, signature=enclave.identity.sign(digests.HEADS, data))
 
 
 def of_zeros(enclave: Enclave, honest: Contribution, job: str) -> Contribution:

@@ -144,7 +144,7 @@ def part(name: str, numbers: list[bytes], *, more: bool, holders: int = 2) -> Ta
         for one in contributions:
             one.signed.CopyFrom(SIGNED)
             one.proof.CopyFrom(PROOF)
-    return Task(id=name, job="j", open=OpenTask(contributions=contributions, consent_only=not more), more=more)
+    return Task(id=name, job="j", open=OpenTask(contributions=contributions), more=more)
 
 
 def test_the_messages_of_several_tasks_may_be_mixed() -> None:
@@ -159,7 +159,6 @@ def test_the_messages_of_several_tasks_may_be_mixed() -> None:
     assert [list(each.ciphertexts) for each in one.open.contributions] == [[b"1", b"2", b"3"]] * 2
     assert [list(each.ciphertexts) for each in two.open.contributions] == [[b"a", b"b"]] * 2
     assert all((each.signed, each.proof) == (SIGNED, PROOF) for each in one.open.contributions)
-    assert one.open.consent_only
 
 
 def test_a_task_that_is_given_again_begins_anew_after_it_was_whole() -> None:

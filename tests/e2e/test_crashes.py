@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 import yingbi
 
+from enclave_sim.journal import HEADER_BYTES, MAC_BYTES
 from gateway.zone import processes
 from gateway.zone.folder import ZoneFolder
 from tests.zones import VISITS, Ran, Zone, visits, wait_until
@@ -315,3 +316,27 @@ def test_an_altered_journal_keeps_its_node_from_starting(up_zone: Zone) -> None:
     assert ran.code == 1
     assert "node-1" in ran.json["message"]
     assert up_zone.json("status", up_zone.root)["processes"] == []
+
+
+def test_a_node_restored_from_a_backup_is_told_so_before_anything_is_spent(up_zone: Zone) -> None:
+    """Its journal verifies, being an older state of itself; what it said since then does not fit."""
+    assert ask(up_zone, "lost").code == 0
+    up_zone.run("down", up_zone.root)
+    journal = up_zone.root / "nodes" / "node-2" / "enclave" / "journal"
+    content = journal.read_bytes()
+    # Without the last three records: those of the last question.
+    journal.write_bytes(content[: _record_ends(content)[-4]])
+    ran = up_zone.run("up", up_zone.root, "--detach", "--json")
+    assert ran.code == 1
+    assert "node-2: This node was restored from an earlier copy" in ran.json["message"]
+    assert "rekey" in ran.json["hint"]
+    journal.write_bytes(content)
+    up_zone.up()
+    assert ask(up_zone, "found").code == 0
+
+
+def _record_ends(journal: bytes) -> list[int]:
+    ends = [0]
+    while ends[-1] < len(journal):
+        ends.append(ends[-1] + HEADER_BYTES + int.from_bytes(journal[ends[-1] :][:4], "big") + MAC_BYTES)
+    return ends

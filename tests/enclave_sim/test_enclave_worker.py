@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from yingbi.api.v1.node_pb2 import CancelTask, OpenTask, Task, TaskResult
+from yingbi.api.v1.node_pb2 import CancelTask, OpenTask, RecallTask, Task, TaskResult
 from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.enclave import Enclave
@@ -158,6 +159,23 @@ def test_what_was_tried_of_an_enclave_is_in_its_nodes_log(trio: Trio, caplog: py
     assert len(said) == 3
     assert all(any(all(word in line for word in words) for line in said) for words in expected)
     assert not any("\n" in line for line in said)
+
+
+def test_an_enclave_that_was_put_back_does_nothing_any_more(trio: Trio, tmp_path: Path) -> None:
+    """It is reminded of what it said; before that, and where that fits, it works."""
+    before = trio.copy(tmp_path / "before")
+    said = RecallTask(heads=trio.contribute("job-1", trio.task(trio.plan()))[0].heads)
+    with working(trio.enclaves[0]) as (worker, result):
+        worker.accept(Task(id="recall", recall=said))
+        assert result().HasField("recalled")
+        worker.accept(_contribute(trio, "job-2", "request-2"))
+        assert result().HasField("contribution")
+    with working(before.enclaves[0]) as (worker, result):
+        for task in (Task(id="recall", recall=said), _contribute(trio, "job-2", "request-2")):
+            worker.accept(task)
+            assert result().failure.code == "rolled_back"
+    assert before.spent() == [0, 0, 0]
+    before.close()
 
 
 def test_a_cancellation_overtakes_a_queued_job(trio: Trio) -> None:

@@ -145,6 +145,25 @@ def test_a_contribution_of_the_old_epoch_is_in_no_total_of_the_new(trio: Trio, o
     assert refusal(opening.open_total, trio.enclaves[2], "job-1", total) == "other_epoch"
 
 
+def test_a_restored_node_takes_part_again_under_a_new_key_and_knows_what_was_spent(
+    trio: Trio, other_primes: tuple[int, int]
+) -> None:
+    """What it forgot cannot be opened again, and its budget is the most that any journal has spent."""
+    backup = (trio.folder / NODES[2] / "journal").read_bytes()
+    trio.run("job-1", trio.task(trio.plan()))
+    spent = trio.spent()
+    trio.close()
+    (trio.folder / NODES[2] / "journal").write_bytes(backup)
+    trio.load()
+    assert trio.spent() == [*spent[:2], 0]
+    again = trio.task(trio.plan(), request_id="request-2")
+    assert refusal(trio.run, "job-2", again) == "rolled_back"
+    spent = trio.spent()
+    rekey(trio, other_primes)
+    assert trio.spent() == [max(spent)] * 3
+    trio.run("job-3", trio.task(trio.plan(), request_id="request-3"))
+
+
 def test_a_standing_that_forgets_a_charge_is_not_taken(trio: Trio, other_primes: tuple[int, int]) -> None:
     """A ceremony that was held before the last question: the nodes that answered it do not start under its key."""
     asked = request(trio)

@@ -37,7 +37,9 @@ def split_result(result: TaskResult) -> Iterator[TaskResult]:
         case "contribution":
             whole = result.contribution
             for part, numbers in _split(whole.ciphertexts):
-                said = Contribution() if part.more else Contribution(signed=whole.signed, proof=whole.proof)
+                said = Contribution()
+                if not part.more:
+                    said = Contribution(signed=whole.signed, proof=whole.proof, heads=whole.heads)
                 said.ciphertexts.extend(numbers)
                 said.part.CopyFrom(part)
                 yield TaskResult(id=result.id, job=result.job, contribution=said)
@@ -126,7 +128,7 @@ def _joined(begun: Task, message: Task) -> Task:
                 before.ciphertexts.extend(last.ciphertexts)
                 before.signed.MergeFrom(last.signed)
                 before.proof.MergeFrom(last.proof)
-            begun.open.consent_only = message.open.consent_only
+                before.heads.MergeFrom(last.heads)
         case "sign", "sign":
             begun.sign.opened.MergeFrom(message.sign.opened)
         case _:

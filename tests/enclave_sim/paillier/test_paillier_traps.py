@@ -133,8 +133,8 @@ def test_a_key_is_dealt_over_safe_primes_only(primes: tuple[int, int], unsafe: i
 
 
 def test_an_enclave_is_asked_to_open_contributions_and_never_a_ciphertext() -> None:
-    """There is no call that decrypts: what may be asked is four things, one of which names signed contributions."""
+    """No call decrypts: of what may be asked one thing names signed contributions, or consents to their total."""
     kinds = {field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields}
-    assert kinds == {"contribute", "open", "sign", "cancel"}
+    assert kinds == {"contribute", "open", "sign", "cancel", "recall"}
     asked = {field.name: field.message_type and field.message_type.name for field in OpenTask.DESCRIPTOR.fields}
-    assert asked == {"contributions": "Contribution", "consent_only": None}
+    assert asked == {"contributions": "Contribution", "consents": "OpeningShare"}

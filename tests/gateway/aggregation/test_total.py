@@ -32,7 +32,7 @@ from enclave_sim.paillier.keys import ThresholdKey
 from enclave_sim.paillier.packing import Layout, pack
 from enclave_sim.paillier.share_proof import prove_partials
 from enclave_sim.paillier.threshold import partial_decrypt
-from gateway.aggregation.total import Partials, Stretches, Total, add_up, open_tasks, open_with
+from gateway.aggregation.total import Partials, Stretches, Total, add_up, consent_tasks, open_with
 from tests.enclave_sim.paillier.conftest import P, Q
 
 NODES = ("node-1", "node-2", "node-3")
@@ -176,22 +176,15 @@ def test_what_is_no_ciphertext_is_not_added(honest: Honest, number: bytes) -> No
 
 
 @pytest.mark.parametrize("step", [1, 3, COUNT, COUNT + 1])
-@pytest.mark.parametrize("consent_only", [True, False])
-def test_the_task_to_open_holds_every_contribution_as_it_was_signed(
-    honest: Honest, step: int, consent_only: bool
-) -> None:
-    messages = list(
-        open_tasks(
-            "job-1", stretches(honest.contributions, step), signed(honest.contributions), consent_only=consent_only
-        )
-    )
+def test_the_task_to_consent_holds_every_contribution_as_it_was_signed(honest: Honest, step: int) -> None:
+    messages = list(consent_tasks("job-1", stretches(honest.contributions, step), signed(honest.contributions)))
     assert len(messages) == -(-COUNT // step)
     keeper, whole = TaskParts(1 << 20), None
     for message in messages:
         message.id = "t"
         whole = keeper.add(message)
     assert whole is not None
-    assert whole.open == OpenTask(contributions=honest.contributions, consent_only=consent_only)
+    assert whole.open == OpenTask(contributions=honest.contributions)
 
 
 @given(st.data())

@@ -581,17 +581,24 @@ class NodeState(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     connected: _builtins.bool
+    refusal: _builtins.str
+    """Why its enclave takes part in nothing and what to do, where it said so."""
+    hint: _builtins.str
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         connected: _builtins.bool = ...,
+        refusal: _builtins.str = ...,
+        hint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "hint", b"hint", "name", b"name", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,6 +59,7 @@ class Contribution(_message.Message):
     CIPHERTEXTS_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def signed(self) -> _receipt_pb2.SignedContribution: ...
     @_builtins.property
@@ -71,6 +72,10 @@ class Contribution(_message.Message):
 
     @_builtins.property
     def part(self) -> Global___Part: ...
+    @_builtins.property
+    def heads(self) -> Global___SignedHeads:
+        """Where its maker's journal stood."""
+
     def __init__(
         self,
         *,
@@ -78,14 +83,104 @@ class Contribution(_message.Message):
         ciphertexts: _abc.Iterable[_builtins.bytes] | None = ...,
         proof: Global___PlaintextProof | None = ...,
         part: Global___Part | None = ...,
+        heads: Global___SignedHeads | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "heads", b"heads", "part", b"part", "proof", b"proof", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Contribution: _TypeAlias = Contribution  # noqa: Y015
+
+@_typing.final
+class JournalHead(_message.Message):
+    """A state of an enclave's journal: how many records it had, and the digest of them all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    counter: _builtins.int
+    digest: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        counter: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalHead: _TypeAlias = JournalHead  # noqa: Y015
+
+@_typing.final
+class HeadsBody(_message.Message):
+    """What an enclave says of its journal beside a contribution: enclave_sim/heads.py."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    KEY_EPOCH_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_DIGEST_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    node: _builtins.str
+    key_epoch: _builtins.int
+    since: _builtins.int
+    contribution_digest: _builtins.bytes
+    """SHA-256 of the serialized ContributionBody."""
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalHead]:
+        """At each contribution from record `since` on, oldest first, up to this job's own. All other holders are known to have
+        seen that one; 0 is the beginning of the key epoch.
+        """
+
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        node: _builtins.str = ...,
+        key_epoch: _builtins.int = ...,
+        heads: _abc.Iterable[Global___JournalHead] | None = ...,
+        since: _builtins.int = ...,
+        contribution_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution_digest", b"contribution_digest", "heads", b"heads", "job", b"job", "key_epoch", b"key_epoch", "node", b"node", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeadsBody: _TypeAlias = HeadsBody  # noqa: Y015
+
+@_typing.final
+class SignedHeads(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """A serialized HeadsBody."""
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedHeads: _TypeAlias = SignedHeads  # noqa: Y015
 
 @_typing.final
 class PlaintextProof(_message.Message):
@@ -305,25 +400,31 @@ Global___ContributeTask: _TypeAlias = ContributeTask  # noqa: Y015
 
 @_typing.final
 class OpenTask(_message.Message):
+    """Asked twice: every holder binds the job to the total of these contributions and consents; then as many holders as the
+    threshold are shown all consents and decrypt.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
-    CONSENT_ONLY_FIELD_NUMBER: _builtins.int
-    consent_only: _builtins.bool
-    """Bind the job to this total and give no partial decryption: only as many as the threshold are needed."""
+    CONSENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
-        """One from every holder of the key epoch."""
+        """One from every holder of the key epoch; empty where there are consents."""
+
+    @_builtins.property
+    def consents(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpeningShare]:
+        """One from every holder of the key epoch: shares without partial decryptions."""
 
     def __init__(
         self,
         *,
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
-        consent_only: _builtins.bool = ...,
+        consents: _abc.Iterable[Global___OpeningShare] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_only", b"consent_only", "contributions", b"contributions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "contributions", b"contributions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,6 +498,28 @@ class CancelTask(_message.Message):
 Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
 
 @_typing.final
+class RecallTask(_message.Message):
+    """The first task of a node that starts anew: what its enclave last said of its own journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heads(self) -> Global___SignedHeads: ...
+    def __init__(
+        self,
+        *,
+        heads: Global___SignedHeads | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallTask: _TypeAlias = RecallTask  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -408,6 +531,7 @@ class Task(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     SIGN_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A task with long vectors is several messages of one id, one after another: the vectors of all of them belong
     together, and all else that the task says comes with the last.
@@ -424,6 +548,8 @@ class Task(_message.Message):
     def sign(self) -> Global___SignTask: ...
     @_builtins.property
     def cancel(self) -> Global___CancelTask: ...
+    @_builtins.property
+    def recall(self) -> Global___RecallTask: ...
     def __init__(
         self,
         *,
@@ -435,12 +561,13 @@ class Task(_message.Message):
         open: Global___OpenTask | None = ...,
         sign: Global___SignTask | None = ...,
         cancel: Global___CancelTask | None = ...,
+        recall: Global___RecallTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "recall", b"recall", "sign", b"sign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "recall", b"recall", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "recall"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -457,6 +584,7 @@ class TaskResult(_message.Message):
     RECEIPT_SIGNATURE_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    RECALLED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     @_builtins.property
@@ -469,6 +597,8 @@ class TaskResult(_message.Message):
     def cancelled(self) -> _empty_pb2.Empty: ...
     @_builtins.property
     def failure(self) -> _job_pb2.Failure: ...
+    @_builtins.property
+    def recalled(self) -> _empty_pb2.Empty: ...
     def __init__(
         self,
         *,
@@ -479,12 +609,13 @@ class TaskResult(_message.Message):
         receipt_signature: Global___ReceiptSignature | None = ...,
         cancelled: _empty_pb2.Empty | None = ...,
         failure: _job_pb2.Failure | None = ...,
+        recalled: _empty_pb2.Empty | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure", "recalled"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
