@@ -394,6 +394,27 @@ class CancelTask(_message.Message):
 Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
 
 @_typing.final
+class AttestTask(_message.Message):
+    """Make evidence for this nonce, at once: it waits for no other task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttestTask: _TypeAlias = AttestTask  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -405,6 +426,7 @@ class Task(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     SIGN_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    ATTEST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A task with long vectors is several messages of one id, one after another: the vectors of all of them belong
     together, and all else that the task says comes with the last.
@@ -421,6 +443,8 @@ class Task(_message.Message):
     def sign(self) -> Global___SignTask: ...
     @_builtins.property
     def cancel(self) -> Global___CancelTask: ...
+    @_builtins.property
+    def attest(self) -> Global___AttestTask: ...
     def __init__(
         self,
         *,
@@ -432,12 +456,13 @@ class Task(_message.Message):
         open: Global___OpenTask | None = ...,
         sign: Global___SignTask | None = ...,
         cancel: Global___CancelTask | None = ...,
+        attest: Global___AttestTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "sign", b"sign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "attest"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -454,6 +479,7 @@ class TaskResult(_message.Message):
     RECEIPT_SIGNATURE_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     @_builtins.property
@@ -466,6 +492,8 @@ class TaskResult(_message.Message):
     def cancelled(self) -> _empty_pb2.Empty: ...
     @_builtins.property
     def failure(self) -> _job_pb2.Failure: ...
+    @_builtins.property
+    def evidence(self) -> _attestation_pb2.Evidence: ...
     def __init__(
         self,
         *,
@@ -476,12 +504,13 @@ class TaskResult(_message.Message):
         receipt_signature: Global___ReceiptSignature | None = ...,
         cancelled: _empty_pb2.Empty | None = ...,
         failure: _job_pb2.Failure | None = ...,
+        evidence: _attestation_pb2.Evidence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "evidence", b"evidence", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "evidence", b"evidence", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure", "evidence"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
