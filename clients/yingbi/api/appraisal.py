@@ -119,6 +119,9 @@ def _suite(claims: Claims, reference: Reference) -> Finding:
 
 def _hardware(claims: Claims, reference: Reference) -> Finding:
     if not claims.simulated:
+        if claims.unchecked:
+            said = f"vouched for by hardware; not checked: {claims.unchecked}"
+            return Finding("hardware", Tier.WARNING, said)
         return Finding("hardware", Tier.AFFIRMING, "vouched for by hardware")
     if not reference.allow_simulation:
         return _against("hardware", SIMULATED, "it is simulated, which proves nothing about hardware")

@@ -69,6 +69,8 @@ class Claims:
     issued: int
     expires: int
     statement: Statement
+    # What a verifier of this format leaves unchecked, for the end of a sentence.
+    unchecked: str = ""
 
     @property
     def nonce(self) -> bytes:
