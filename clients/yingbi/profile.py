@@ -102,9 +102,7 @@ def locate(
         if address is not None:
             return Profile(address, token, ca_pem, role)
         stored = _stored(folder, role)
-        return replace(
-            stored, token=token, ca_pem=ca_pem, measurement=None, policy=None, allow_simulation=False
-        )
+        return replace(stored, token=token, ca_pem=ca_pem, measurement=None, policy=None, allow_simulation=False)
     profile = _stored(folder, role)
     return replace(profile, address=address or profile.address, token=token or profile.token)
 

@@ -25,9 +25,7 @@ class AttestationService(AttestationServiceServicer):
         self._authentication = authentication
 
     @answers
-    async def GetEvidence(
-        self, request: messages.GetEvidenceRequest, context: Context
-    ) -> messages.GetEvidenceResponse:
+    async def GetEvidence(self, request: messages.GetEvidenceRequest, context: Context) -> messages.GetEvidenceResponse:
         self._authentication.caller(context)
         if not MIN_NONCE <= len(request.nonce) <= MAX_NONCE:
             said = f"A nonce has {MIN_NONCE} to {MAX_NONCE} bytes, and this has {len(request.nonce)}."

@@ -122,7 +122,8 @@ def scene_of(ca: Authority, dealer: Enclave, nodes: Sequence[Enclave], threshold
         ceremony="trusted dealer",
     ).SerializeToString(deterministic=True)
     signed = attestation_pb2.SignedKeyEpoch(
-        body=epoch, signature=digests.sign(dealer.key, digests.KEY_EPOCH, epoch),
+        body=epoch,
+        signature=digests.sign(dealer.key, digests.KEY_EPOCH, epoch),
         dealer=dealer.attest(digests.digest(digests.KEY_EPOCH, epoch)),
     )
     return Scene(ca, dealer, tuple(nodes), signed)
@@ -157,7 +158,8 @@ def receipt_of(
     body = receipt_pb2.ReceiptBody(**values).SerializeToString(deterministic=True)  # type: ignore[arg-type]
     signatures = [
         receipt_pb2.EnclaveSignature(
-            node=node.name, signature=digests.sign(node.key, digests.RECEIPT, body),
+            node=node.name,
+            signature=digests.sign(node.key, digests.RECEIPT, body),
             evidence=node.attest(digests.digest(digests.RECEIPT, body)),
         )
         for node in (scene.nodes[i] for i in changes.signers)

@@ -95,7 +95,9 @@ def _time(claims: Claims, reference: Reference) -> Finding:
 def _measurement(claims: Claims, reference: Reference) -> Finding:
     shown = f"{claims.measurement.hex()[:16]}…"
     if reference.measurement is None:
-        return _against("measurement", MEASUREMENT, f"it runs code that measures {shown}, and no reference value is known")
+        return _against(
+            "measurement", MEASUREMENT, f"it runs code that measures {shown}, and no reference value is known"
+        )
     if claims.measurement != reference.measurement:
         wanted = f"{reference.measurement.hex()[:16]}…"
         return _against("measurement", MEASUREMENT, f"it runs code that measures {shown}, not the reference {wanted}")

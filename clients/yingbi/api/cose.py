@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import cbor2
 
@@ -95,7 +95,7 @@ def _covered(protected: bytes, payload: bytes) -> bytes:
 def _items(value: object, *kinds: type) -> tuple[Any, ...]:
     if not isinstance(value, list) or [type(item) for item in value] != list(kinds):
         raise EvidenceError("it is no COSE_Sign1", MALFORMED)
-    return tuple(cast("list[Any]", value))
+    return tuple(value)
 
 
 def _is_plain(value: object) -> bool:

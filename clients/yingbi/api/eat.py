@@ -166,7 +166,11 @@ def _statement(said: dict[int, Any]) -> Statement:
     if statement.suite not in SUITES:
         raise EvidenceError(f"its cipher suite {statement.suite!r} is not known here", DOWNGRADED)
     keys = {len(statement.signing_key), len(statement.encryption_key)}
-    if not MIN_NONCE <= len(statement.nonce) <= MAX_NONCE or keys != {KEY_BYTES} or len(statement.policy) not in (0, 32):
+    if (
+        not MIN_NONCE <= len(statement.nonce) <= MAX_NONCE
+        or keys != {KEY_BYTES}
+        or len(statement.policy) not in (0, 32)
+    ):
         raise EvidenceError("its nonce, a key or its policy has another length than its profile says", MALFORMED)
     return statement
 
