@@ -43,6 +43,10 @@ class Policy:
             }
         )
 
+    def digest(self) -> bytes:
+        """32 bytes that name this policy in an enclave's evidence."""
+        return digests.digest(digests.POLICY, self.to_json().encode())
+
 
 def check_authorization(
     signed: SignedAuthorization, policy: Policy, *, plan_hash: bytes, rho_units: int, delta: float, now: float

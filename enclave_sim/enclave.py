@@ -57,10 +57,11 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     a later key epoch.
     """
     backend = SimulatedBackend.load(folder / "platform")
-    identity = Identity.of(backend)
+    policy = Policy.from_json((folder / "policy.json").read_text())
+    identity = Identity.of(backend, policy.digest())
     signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
     epoch = verify_key_epoch(signed_epoch, ca_pem)
-    _check_holders(epoch, identity, backend.measurement())
+    _check_holders(epoch, identity, backend.measure())
     sealed = SealedKeyShare.FromString((folder / "key_share.pb").read_bytes())
     key = key_of(epoch)
     roots = tuple(int.from_bytes(root, "big") for root in epoch.modulus_proof)
@@ -77,7 +78,7 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     return Enclave(
         node=backend.name,
         identity=identity,
-        policy=Policy.from_json((folder / "policy.json").read_text()),
+        policy=policy,
         signed_epoch=signed_epoch,
         epoch=epoch,
         key=key,

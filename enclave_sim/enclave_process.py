@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from cryptography.exceptions import InvalidTag
+from yingbi.api.eat import MAX_NONCE, MIN_NONCE
 from yingbi.api.evidence import EvidenceError
 from yingbi.api.parts import TaskParts, split_result
 from yingbi.api.problem import Kind, Problem
@@ -61,9 +62,22 @@ class Worker:
             return
         if task is None:
             return
+        if task.WhichOneof("kind") == "attest":
+            self._attest(task)
+            return
         if task.WhichOneof("kind") == "cancel":
             self._cancelled.add(task.job)
         self._tasks.submit(self._run, task)
+
+    def _attest(self, task: Task) -> None:
+        """At once: who asks whether an enclave is what it should be does not wait for what it computes."""
+        result = TaskResult(id=task.id, job=task.job)
+        if MIN_NONCE <= len(task.attest.nonce) <= MAX_NONCE:
+            result.evidence.CopyFrom(self._enclave.identity.attest(task.attest.nonce))
+        else:
+            said = f"A nonce has {MIN_NONCE} to {MAX_NONCE} bytes."
+            result.failure.CopyFrom(_failure(Problem(Kind.MALFORMED, "nonce", said)))
+        self._answer(result)
 
     def _run(self, task: Task) -> None:
         result = TaskResult(id=task.id, job=task.job)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from yingbi.api import digests
+from yingbi.api.eat import Statement
 from yingbi.api.v1.attestation_pb2 import Evidence
 
 from enclave_sim.attestation.backend import Backend
@@ -22,17 +24,26 @@ class Identity:
 
     signing_key: Ed25519PrivateKey
     encryption_key: X25519PrivateKey
+    policy: bytes
+    backend: Backend = field(repr=False)
+    # As it is shown when the enclave joins; nobody asked for its nonce.
     evidence: Evidence
 
     @classmethod
-    def of(cls, backend: Backend) -> Identity:
-        """The identity that `backend` gives this code, the same at every start."""
+    def of(cls, backend: Backend, policy: bytes = b"") -> Identity:
+        """The identity that `backend` gives this code, the same at every start but for its evidence.
+
+        Args:
+            policy: the digest of whose signatures it accepts; empty for an enclave that takes no requests.
+        """
         signing_key = Ed25519PrivateKey.from_private_bytes(backend.derive_key("signing"))
         encryption_key = X25519PrivateKey.from_private_bytes(backend.derive_key("encryption"))
-        evidence = backend.evidence(
-            signing_key.public_key().public_bytes_raw(), encryption_key.public_key().public_bytes_raw()
-        )
-        return cls(signing_key, encryption_key, evidence)
+        evidence = _evidence(backend, signing_key, encryption_key, policy, secrets.token_bytes(32))
+        return cls(signing_key, encryption_key, policy, backend, evidence)
+
+    def attest(self, nonce: bytes) -> Evidence:
+        """Evidence made now for `nonce`, which has 8 to 64 bytes."""
+        return _evidence(self.backend, self.signing_key, self.encryption_key, self.policy, nonce)
 
     @property
     def public_signing_key(self) -> bytes:
@@ -46,3 +57,16 @@ class Identity:
     def unseal(self, ciphertext: bytes, info: bytes) -> bytes:
         """Decrypt what was HPKE-encrypted to this enclave; raises cryptography's InvalidTag and ValueError."""
         return HPKE.decrypt(ciphertext, self.encryption_key, info)
+
+
+def _evidence(
+    backend: Backend, signing_key: Ed25519PrivateKey, encryption_key: X25519PrivateKey, policy: bytes, nonce: bytes
+) -> Evidence:
+    return backend.evidence(
+        Statement(
+            nonce=nonce,
+            signing_key=signing_key.public_key().public_bytes_raw(),
+            encryption_key=encryption_key.public_key().public_bytes_raw(),
+            policy=policy,
+        )
+    )

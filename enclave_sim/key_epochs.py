@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 from yingbi.api import digests
+from yingbi.api.eat import Claims
 from yingbi.api.evidence import EvidenceError, verify_key_epoch
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.attestation_pb2 import EvidenceBody, KeyCeremonyRequest, KeyEpoch
+from yingbi.api.v1.attestation_pb2 import KeyCeremonyRequest, KeyEpoch
 from yingbi.api.v1.standing_pb2 import Standing
 
 from enclave_sim.journal import Journal, Record
@@ -49,7 +50,7 @@ def take(journal: Journal, epoch: KeyEpoch, epoch_body: bytes, standing: bytes) 
     journal.append(record)
 
 
-def check_successor(request: KeyCeremonyRequest, enclaves: list[EvidenceBody], ca_pem: bytes) -> bytes:
+def check_successor(request: KeyCeremonyRequest, enclaves: list[Claims], ca_pem: bytes) -> bytes:
     """The digest of the standing to name in the epoch that is asked for; empty in a zone's first.
 
     Raises EvidenceError unless the epoch follows the one before it: its number is the next, one of its holders at

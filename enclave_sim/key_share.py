@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from yingbi.api import digests
-from yingbi.api.v1.attestation_pb2 import EvidenceBody, SealedKeyShare
+from yingbi.api.eat import Claims
+from yingbi.api.v1.attestation_pb2 import SealedKeyShare
 
 from enclave_sim.identity import HPKE, Identity
 from enclave_sim.paillier.keys import KeyShare
 
 
-def seal_share(enclave: EvidenceBody, share: KeyShare, key_epoch: bytes) -> SealedKeyShare:
+def seal_share(enclave: Claims, share: KeyShare, key_epoch: bytes) -> SealedKeyShare:
     """`share` encrypted to the enclave's key and bound to the serialized key epoch."""
     value = share.value.to_bytes((share.value.bit_length() + 7) // 8 or 1, "big")
     plaintext = share.index.to_bytes(4, "big") + value

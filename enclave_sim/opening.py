@@ -111,7 +111,8 @@ def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature
         signature=EnclaveSignature(
             node=enclave.node,
             signature=enclave.identity.sign(digests.RECEIPT, body),
-            evidence=enclave.identity.evidence,
+            # Made for this body: it says what ran, under which policy, when this was signed.
+            evidence=enclave.identity.attest(digests.digest(digests.RECEIPT, body)),
         ),
     )
 

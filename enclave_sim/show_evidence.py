@@ -11,6 +11,7 @@ from pathlib import Path
 from yingbi.api.v1.standing_pb2 import Standing
 
 from enclave_sim.attestation.simulated import SimulatedBackend
+from enclave_sim.authority import Policy
 from enclave_sim.frames import write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.journal import Journal, JournalError
@@ -25,7 +26,8 @@ def main() -> None:
         standing = _standing(folder / "journal", backend)
     except JournalError as error:
         sys.exit(str(error))
-    for message in (Identity.of(backend).evidence, standing):
+    policy = Policy.from_json((folder / "policy.json").read_text())
+    for message in (Identity.of(backend, policy.digest()).evidence, standing):
         write_frame(sys.stdout.buffer, message.SerializeToString(deterministic=True))
 
 

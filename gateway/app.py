@@ -16,9 +16,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1 import agreement_pb2, dataset_pb2, job_pb2
+from yingbi.api.v1 import agreement_pb2, attestation_pb2, dataset_pb2, job_pb2
 from yingbi.api.v1.agreement_pb2_grpc import add_AgreementServiceServicer_to_server
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
+from yingbi.api.v1.attestation_pb2_grpc import add_AttestationServiceServicer_to_server
 from yingbi.api.v1.dataset_pb2_grpc import add_DatasetServiceServicer_to_server
 from yingbi.api.v1.job_pb2_grpc import add_JobServiceServicer_to_server
 from yingbi.api.v1.node_pb2 import Hello
@@ -26,6 +27,7 @@ from yingbi.api.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 
 from gateway.aggregation.vectors import Vectors
 from gateway.api.agreements import AgreementService
+from gateway.api.attestation import AttestationService
 from gateway.api.authentication import Authentication
 from gateway.api.datasets import DatasetService
 from gateway.api.jobs import JobService
@@ -69,6 +71,7 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     jobs = JobService(database, admission, approvals, runner, feed, authentication)
     add_JobServiceServicer_to_server(jobs, callers_server)
     add_AgreementServiceServicer_to_server(AgreementService(database, authentication), callers_server)
+    add_AttestationServiceServicer_to_server(AttestationService(nodes, authentication), callers_server)
     await _add_health_and_reflection(callers_server)
     nodes_server = grpc.aio.server(options=OPTIONS)
     add_NodeServiceServicer_to_server(NodeService(nodes), nodes_server)
@@ -123,6 +126,7 @@ async def _add_health_and_reflection(server: grpc.aio.Server) -> None:
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     names = [
         agreement_pb2.DESCRIPTOR.services_by_name["AgreementService"].full_name,
+        attestation_pb2.DESCRIPTOR.services_by_name["AttestationService"].full_name,
         dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"].full_name,
         job_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
     ]

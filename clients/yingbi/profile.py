@@ -25,6 +25,8 @@ class Profile:
     role: str = "developer"
     name: str = ""
     measurement: str | None = None
+    policy: str | None = None
+    allow_simulation: bool = False
     path: Path | None = None
 
     def __repr__(self) -> str:
@@ -44,6 +46,8 @@ class Profile:
             _text(document, "role", path) or "developer",
             _text(document, "name", path),
             _text(document, "measurement", path) or None,
+            _text(document, "policy", path) or None,
+            document.get("allow_simulation") is True,
             path,
         )
 
@@ -54,7 +58,7 @@ class Profile:
 
     @property
     def trust(self) -> Trust:
-        return Trust(self.ca_pem, self.measurement)
+        return Trust(self.ca_pem, self.measurement, self.policy, self.allow_simulation)
 
     def up_hint(self) -> str:
         """What to do when the gateway does not answer."""
@@ -97,7 +101,8 @@ def locate(
             )
         if address is not None:
             return Profile(address, token, ca_pem, role)
-        return replace(_stored(folder, role), token=token, ca_pem=ca_pem, measurement=None)
+        stored = _stored(folder, role)
+        return replace(stored, token=token, ca_pem=ca_pem, measurement=None, policy=None, allow_simulation=False)
     profile = _stored(folder, role)
     return replace(profile, address=address or profile.address, token=token or profile.token)
 

@@ -5,7 +5,8 @@ promise and either says what it found or raises a Problem with its own sentence;
 wishes composes another sequence of them.
 
 Certificates are checked for who issued them and not for dates: a receipt is evidence of the past, and it
-must still verify in years.
+must still verify in years. For the same reason no clock is asked: each enclave's evidence has the digest of what it
+signed for its nonce, so it was made when that was signed, and says when; whether it has expired since does not matter.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
@@ -25,10 +27,11 @@ from google.protobuf.message import DecodeError, Message
 from yingbi import stages
 from yingbi.answer import PlanError, Table, table_of
 from yingbi.api import digests, zcdp
-from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
+from yingbi.api.eat import Claims
+from yingbi.api.evidence import EvidenceError, read_claims, verify_evidence, verify_key_epoch
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import receipt_pb2
-from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyEpoch
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, ReceiptBody, SignedContribution
 from yingbi.cells import width
@@ -63,7 +66,7 @@ class Signer:
     """An enclave that signed the receipt, and what its evidence says of it."""
 
     signature: EnclaveSignature
-    evidence: EvidenceBody
+    evidence: Claims
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Dossier:
     contributions: tuple[Contribution, ...]
     signers: tuple[Signer, ...]
     key_epoch: KeyEpoch
-    dealer: EvidenceBody
+    dealer: Claims
 
     @classmethod
     def of(cls, receipt: receipt_pb2.Receipt) -> Dossier:
@@ -91,36 +94,42 @@ class Dossier:
                     Contribution(signed, ContributionBody.FromString(signed.body))
                     for signed in body.manifest.contributions
                 ),
-                tuple(
-                    Signer(signature, EvidenceBody.FromString(signature.evidence.body))
-                    for signature in receipt.signatures
-                ),
+                tuple(Signer(signature, read_claims(signature.evidence)) for signature in receipt.signatures),
                 KeyEpoch.FromString(receipt.key_epoch.body),
-                EvidenceBody.FromString(receipt.key_epoch.dealer.body),
+                read_claims(receipt.key_epoch.dealer),
             )
         except DecodeError as error:
             raise _bad("format", "a part of the receipt is not the message that it should be") from error
-
-    @property
-    def evidence(self) -> Iterator[Evidence]:
-        yield self.receipt.key_epoch.dealer
-        for signer in self.signers:
-            yield signer.signature.evidence
+        except EvidenceError as error:
+            raise _bad("evidence", f"The attestation evidence cannot be read: {error}.") from error
 
 
 CheckFunction = Callable[[Dossier, Trust], Check]
 
 
 def evidence_is_signed(dossier: Dossier, trust: Trust) -> Check:
-    """Every enclave's evidence is signed by its platform, and the platform certified up to the zone's CA."""
+    """Every enclave's evidence is signed by its platform, the platform certified up to the zone's CA, and the evidence
+    made for what the enclave signed: the key epoch, or this very release."""
     issuer = _authority(trust).subject.rfc4514_string()
-    for evidence in dossier.evidence:
-        _verified(functools.partial(verify_evidence, evidence, trust.ca_pem.encode()))
-    names = ", ".join(body.node for body in _attested(dossier))
+    epoch, release = dossier.receipt.key_epoch, digests.digest(digests.RECEIPT, dossier.receipt.body)
+    made = [(epoch.dealer, digests.digest(digests.KEY_EPOCH, epoch.body))]
+    made += [(signer.signature.evidence, release) for signer in dossier.signers]
+    for evidence, nonce in made:
+        _verified(functools.partial(verify_evidence, evidence, trust.ca_pem.encode(), made_for=nonce))
+    names = ", ".join(claims.node for claims in _attested(dossier))
     return Check(
         "evidence",
-        f"signed by the platforms of {names}, certified up to {issuer}; simulated: proves nothing about hardware",
+        f"signed by the platforms of {names}, certified up to {issuer}{_when(dossier)}; "
+        "simulated: proves nothing about hardware",
     )
+
+
+def _when(dossier: Dossier) -> str:
+    """When the first of the enclaves signed, by its own clock."""
+    if not dossier.signers:
+        return ""
+    first = min(signer.evidence.issued for signer in dossier.signers)
+    return f"; made for this release on {datetime.fromtimestamp(first, UTC):%Y-%m-%d at %H:%M:%S} UTC"
 
 
 def key_epoch_is_dealt(dossier: Dossier, trust: Trust) -> Check:
@@ -155,6 +164,17 @@ def measurements_agree(dossier: Dossier, trust: Trust) -> Check:
             f"The enclaves run code that measures {measured[:16]}…, not the reference value {trust.measurement[:16]}….",
         )
     return Check("measurement", f"{measured[:16]}…, equal everywhere and equal to the reference value")
+
+
+def policies_are_known(dossier: Dossier, trust: Trust) -> Check:
+    """The enclaves accepted the signatures of no other people than the verifier knows."""
+    policies = sorted({signer.evidence.policy.hex() for signer in dossier.signers})
+    shown = ", ".join(f"{policy[:16]}…" if policy else "none" for policy in policies) or "nobody's"
+    if trust.policy is None:
+        return Check("policy", f"{shown}; not compared with a reference value")
+    if any(policy != trust.policy.lower() for policy in policies):
+        raise _bad("policy", f"An enclave accepts the signatures of another policy than the reference: {shown}.")
+    return Check("policy", f"{shown}, equal to the reference value")
 
 
 def signers_are_holders(dossier: Dossier, _: Trust) -> Check:
@@ -288,6 +308,7 @@ def _stage_numbers_follow(dossier: Dossier) -> Check:
 STANDARD: tuple[CheckFunction, ...] = (
     evidence_is_signed,
     measurements_agree,
+    policies_are_known,
     key_epoch_is_dealt,
     signers_are_holders,
     contributions_are_complete,
@@ -381,7 +402,7 @@ class Receipt:
             from yingbi import profile
 
             trust = profile.locate().trust
-        return Trust(trust.ca_pem, measurement or trust.measurement)
+        return replace(trust, measurement=measurement or trust.measurement)
 
 
 def _document(message: Message) -> dict[str, object]:
@@ -417,7 +438,7 @@ def _authority(trust: Trust) -> x509.Certificate:
         ) from error
 
 
-def _attested(dossier: Dossier) -> Iterator[EvidenceBody]:
+def _attested(dossier: Dossier) -> Iterator[Claims]:
     yield dossier.dealer
     for signer in dossier.signers:
         yield signer.evidence

@@ -18,6 +18,8 @@ from yingbi.api.problem import Kind, Problem, kind_of_status
 from yingbi.api.v1 import (
     agreement_pb2,
     agreement_pb2_grpc,
+    attestation_pb2,
+    attestation_pb2_grpc,
     dataset_pb2,
     dataset_pb2_grpc,
     job_pb2,
@@ -43,6 +45,7 @@ class Gateway:
         self._channel = _channel(self.address, profile.ca_pem)
         self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
+        self._attestation = attestation_pb2_grpc.AttestationServiceStub(self._channel)
         self._agreements = agreement_pb2_grpc.AgreementServiceStub(self._channel)
 
     def __enter__(self) -> Gateway:
@@ -73,6 +76,10 @@ class Gateway:
 
     def get_agreement(self, name: str) -> agreement_pb2.RegisteredAgreement:
         return self._call(self._agreements.GetAgreement, agreement_pb2.GetAgreementRequest(agreement=name))
+
+    def get_evidence(self, node: str, nonce: bytes) -> attestation_pb2.GetEvidenceResponse:
+        request = attestation_pb2.GetEvidenceRequest(node=node, nonce=nonce)
+        return self._call(self._attestation.GetEvidence, request)
 
     def preview_query(self, query: job_pb2.Query) -> job_pb2.Preview:
         return self._call(self._jobs.PreviewQuery, job_pb2.PreviewQueryRequest(query=query))

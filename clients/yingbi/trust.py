@@ -1,4 +1,4 @@
-"""What a verifier of receipts brings along."""
+"""What a verifier of receipts and evidence brings along."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trust:
-    """What a verifier brings along: the zone's CA and, if known, the enclaves' measurement in hexadecimal."""
+    """The zone's CA, and what is known of its enclaves.
+
+    Measurement and policy are hexadecimal, None where there is no value to compare with. `allow_simulation` makes
+    fresh evidence of a simulated enclave a warning instead of a reason to refuse it.
+    """
 
     ca_pem: str
     measurement: str | None = None
+    policy: str | None = None
+    allow_simulation: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from yingbi import profile
 from yingbi.agreements import Agreement, document_of
 from yingbi.answer import to_json, to_python
 from yingbi.api.v1 import dataset_pb2, plan_pb2
+from yingbi.attest import Attestation, attest
 from yingbi.batch import Batch
 from yingbi.budget import Budget
 from yingbi.jobs import Job
@@ -89,6 +90,21 @@ class Zone:
         """Register the agreement that a YAML or JSON file describes, as an operator."""
         path = Path(file)
         return Agreement(self._gateway.register_agreement(path.name, document_of(path)))
+
+    def attest(self, node: str = "", *, allow_simulation: bool | None = None, measurement: str = "") -> Attestation:
+        """Ask the enclaves that hold the zone's key, or one of them, for evidence over a fresh nonce, and appraise it.
+
+        Args:
+            allow_simulation: take simulated enclaves, with a warning; by default as the profile says.
+            measurement: the reference value in hexadecimal; by default the profile's.
+
+        Raises:
+            Problem: BAD_EVIDENCE with a code that says what is wrong with which enclave.
+        """
+        trust = self.profile.trust
+        allowed = trust.allow_simulation if allow_simulation is None else allow_simulation
+        trust = replace(trust, allow_simulation=allowed, measurement=measurement or trust.measurement)
+        return attest(self._gateway, trust, node)
 
     def jobs(self) -> list[Job]:
         """The caller's jobs; an operator sees everybody's."""

@@ -13,7 +13,7 @@ import yingbi.api
 import enclave_sim
 
 _CODE = (".py", ".c", ".so")
-LIBRARIES = ("cryptography", "duckdb", "gmpy2", "numpy", "opendp", "phe", "protobuf", "pyarrow")
+LIBRARIES = ("cbor2", "cryptography", "duckdb", "gmpy2", "numpy", "opendp", "phe", "protobuf", "pyarrow")
 
 
 @cache

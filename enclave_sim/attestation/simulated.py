@@ -1,20 +1,36 @@
 """The simulated platform: a folder that plays the part of a CPU's fused secrets.
 
-Whoever can read the folder can forge its evidence and derive its keys; every token says `simulated: true`.
+Whoever can read the folder can forge its evidence, derive its keys and unseal what it sealed; whoever can write there
+can turn its counters back. Every token says `simulated: true`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
+import os
+import re
+import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from yingbi.api import digests
-from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from yingbi.api import cose, eat
+from yingbi.api.eat import Claims, Statement
+from yingbi.api.v1.attestation_pb2 import Evidence
 
+from enclave_sim.attestation.backend import SealError
 from enclave_sim.attestation.measurement import measure
+
+# How long evidence may be shown as new.
+VALID_SECONDS = 24 * 3600
+_GCM_NONCE = 12
+_COUNTER_BYTES = 8
+_COUNTER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,8 @@ class SimulatedBackend:
     key: Ed25519PrivateKey
     # DER: the platform's certificate, then the attestation root's.
     certificates: tuple[bytes, bytes]
+    # Holds a file for each counter.
+    folder: Path
 
     @classmethod
     def load(cls, folder: Path) -> SimulatedBackend:
@@ -35,27 +53,54 @@ class SimulatedBackend:
             secret=(folder / "secret").read_bytes(),
             key=Ed25519PrivateKey.from_private_bytes((folder / "key").read_bytes()),
             certificates=((folder / "platform.der").read_bytes(), (folder / "root.der").read_bytes()),
+            folder=folder,
         )
 
-    def measurement(self) -> bytes:
+    def measure(self) -> bytes:
         """See Backend."""
         return measure()
 
-    def evidence(self, signing_key: bytes, encryption_key: bytes) -> Evidence:
+    def evidence(self, statement: Statement) -> Evidence:
         """See Backend."""
-        body = EvidenceBody(
-            format="simulated",
-            simulated=True,
+        now = int(time.time())
+        claims = Claims(
             node=self.name,
-            measurement=self.measurement(),
-            signing_key=signing_key,
-            encryption_key=encryption_key,
-        ).SerializeToString(deterministic=True)
-        return Evidence(
-            body=body,
-            signature=digests.sign(self.key, digests.EVIDENCE, body),
-            certificates=self.certificates,
+            measurement=self.measure(),
+            simulated=True,
+            issued=now,
+            expires=now + VALID_SECONDS,
+            statement=statement,
         )
+        return Evidence(token=cose.sign(eat.encode(claims), self.certificates, self.key.sign))
+
+    def seal(self, plaintext: bytes, purpose: str) -> bytes:
+        """See Backend. AES-256-GCM with a nonce drawn for each sealing, under a key of the measurement's own."""
+        nonce = secrets.token_bytes(_GCM_NONCE)
+        return nonce + self._sealing_key().encrypt(nonce, plaintext, purpose.encode())
+
+    def unseal(self, sealed: bytes, purpose: str) -> bytes:
+        """See Backend."""
+        try:
+            return self._sealing_key().decrypt(sealed[:_GCM_NONCE], sealed[_GCM_NONCE:], purpose.encode())
+        except (InvalidTag, ValueError) as error:
+            raise SealError("this was not sealed by this code on this platform for this purpose") from error
+
+    def counter(self, name: str) -> int:
+        """See Backend. Raises ValueError where the name is no word of small letters, OSError."""
+        if not _COUNTER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a counter")
+        descriptor = os.open(self.folder / f"counter-{name}", os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            value = int.from_bytes(file.read(_COUNTER_BYTES), "big") + 1
+            file.seek(0)
+            file.write(value.to_bytes(_COUNTER_BYTES, "big"))
+            file.flush()
+            os.fsync(file.fileno())
+        return value
+
+    def _sealing_key(self) -> AESGCM:
+        return AESGCM(self.derive_key("seal " + self.measure().hex()))
 
     def derive_key(self, purpose: str) -> bytes:
         """See Backend. HMAC-SHA256 as the expansion of HKDF (RFC 5869, section 2.3) for one block."""

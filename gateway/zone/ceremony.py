@@ -73,18 +73,24 @@ def shown(folder: ZoneFolder) -> dict[str, object]:
     }
 
 
+def measured() -> list[str]:
+    """What the enclave's code measures here: line by line, and the measurement last; raises Problem."""
+    return _run("enclave_sim.show_measurement").decode().splitlines()
+
+
 def ask(node: Path) -> tuple[Evidence, Standing]:
     """What the enclave of the node in this folder shows of itself, and what is spent by its journal; raises Problem."""
-    done = subprocess.run(
-        [sys.executable, "-m", "enclave_sim.show_evidence", str(node / "enclave")],
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode != 0:
-        raise Problem(Kind.FAILED, "enclave", f"The enclave of {node.name} failed: {_last_line(done.stderr)}")
-    shown, rest = _unframe(done.stdout)
+    shown, rest = _unframe(_run("enclave_sim.show_evidence", str(node / "enclave"), of=f" of {node.name}"))
     return Evidence.FromString(shown), Standing.FromString(_unframe(rest)[0])
+
+
+def _run(module: str, *arguments: str, of: str = "") -> bytes:
+    """The output of one of the enclave's programs."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise Problem(Kind.FAILED, "enclave", f"The enclave{of} failed: {_last_line(done.stderr)}")
+    return done.stdout
 
 
 def _frame(payload: bytes) -> bytes:

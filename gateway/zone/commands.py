@@ -47,6 +47,7 @@ def register(host: Any) -> None:
         raise ModuleNotFoundError(f"not installed: {', '.join(missing)}")
     _register_processes(host)
     _register_nodes(host)
+    _register_measure(host)
     _register_data(host)
 
 
@@ -103,6 +104,19 @@ def _register_processes(host: Host) -> None:
             "key": ceremony.shown(zone),
         }
         host.show(document, json.dumps(document, indent=1))
+
+
+def _register_measure(host: Host) -> None:
+    @host.app.command()
+    def measure(
+        listed: Annotated[bool, typer.Option("--list", help="Also what it is a digest of, line by line.")] = False,
+    ) -> None:
+        """Print the measurement of the enclave's code as it is installed here."""
+        from gateway.zone.ceremony import measured
+
+        *lines, value = measured()
+        document = {"measurement": value, **({"list": lines} if listed else {})}
+        host.show(document, "\n".join([*lines, value] if listed else [value]))
 
 
 def _stay(zone: ZoneFolder, host: Host) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi.api import credentials
+from yingbi.api.eat import Claims
 from yingbi.api.evidence import DEALER, verify_evidence
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyCeremonyRequest
@@ -43,9 +44,9 @@ def make_zone(path: Path, nodes: int, *, auto_approve: bool, say: Callable[[str]
     say(ANNOUNCED)
     request = cache(lambda: _first_request(folder, names))
     ceremony.write(folder, ceremony.hold(dealer, folder.ca_file, request))
-    measurement = verify_evidence(request().enclaves[0], folder.ca_file.read_bytes()).measurement.hex()
+    shown = verify_evidence(request().enclaves[0], folder.ca_file.read_bytes())
     for role, token in tokens.items():
-        _write_profile(folder, role, token, measurement)
+        _write_profile(folder, role, token, shown)
     folder.settings_file.write_text(json.dumps({"nodes": names, "auto_approve": auto_approve}))
     return folder
 
@@ -143,14 +144,17 @@ def _first_request(folder: ZoneFolder, names: list[str]) -> KeyCeremonyRequest:
     return KeyCeremonyRequest(epoch=1, enclaves=[ceremony.ask(folder.node(name))[0] for name in names])
 
 
-def _write_profile(folder: ZoneFolder, role: str, token: str, measurement: str) -> None:
+def _write_profile(folder: ZoneFolder, role: str, token: str, shown: Claims) -> None:
     profile = {
         "address": None,
         "token": token,
         "role": role,
         "name": role,
         "ca_pem": folder.ca_file.read_text(),
-        "measurement": measurement,
+        "measurement": shown.measurement.hex(),
+        "policy": shown.policy.hex(),
+        # Whoever makes a zone here knows that its enclaves are simulated.
+        "allow_simulation": True,
     }
     write_private(folder.profile(role), json.dumps(profile, indent=1).encode())
 

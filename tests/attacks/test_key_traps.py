@@ -12,9 +12,9 @@ from itertools import combinations
 import gmpy2
 import pytest
 from yingbi.api import digests
-from yingbi.api.evidence import DEALER, EvidenceError
+from yingbi.api.evidence import DEALER, EvidenceError, read_claims
 from yingbi.api.problem import Problem
-from yingbi.api.v1.attestation_pb2 import EvidenceBody, KeyEpoch, SignedKeyEpoch
+from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
 from yingbi.api.v1.node_pb2 import Contribution, OpenTask
 
 from enclave_sim import contributions, opening
@@ -36,8 +36,9 @@ def redeal(trio: Trio, change: Callable[[KeyEpoch], None]) -> None:
     change(epoch)
     body = epoch.SerializeToString(deterministic=True)
     dealer = Identity.of(SimulatedBackend.load(trio.folder / DEALER))
-    signed = SignedKeyEpoch(body=body, signature=dealer.sign(digests.KEY_EPOCH, body), dealer=dealer.evidence)
-    share = seal_share(EvidenceBody.FromString(enclave.identity.evidence.body), enclave.key_share, body)
+    evidence = dealer.attest(digests.digest(digests.KEY_EPOCH, body))
+    signed = SignedKeyEpoch(body=body, signature=dealer.sign(digests.KEY_EPOCH, body), dealer=evidence)
+    share = seal_share(read_claims(enclave.identity.evidence), enclave.key_share, body)
     trio.close()
     # As if it had never started: its journal remembers an epoch.
     (trio.folder / NODES[0] / "journal").unlink()

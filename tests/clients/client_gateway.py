@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from yingbi.api import credentials, digests, zcdp
 from yingbi.api.v1 import (
     agreement_pb2,
     agreement_pb2_grpc,
+    attestation_pb2,
+    attestation_pb2_grpc,
     dataset_pb2,
     dataset_pb2_grpc,
     job_pb2,
@@ -33,6 +36,7 @@ class FakeGateway(
     job_pb2_grpc.JobServiceServicer,
     dataset_pb2_grpc.DatasetServiceServicer,
     agreement_pb2_grpc.AgreementServiceServicer,
+    attestation_pb2_grpc.AttestationServiceServicer,
 ):
     """Answers every question with the same table. Attributes say how it misbehaves."""
 
@@ -53,6 +57,10 @@ class FakeGateway(
         # What a preview says that a request is under; None: what the request names.
         self.previews_under: str | None = None
         self.signed: list[job_pb2.Authorization] = []
+        # What the claims of fresh evidence have otherwise than they should, and instead of the nonce that was asked.
+        self.claimed: dict[str, Any] = {}
+        self.old_nonce: bytes | None = None
+        self.unshown: set[str] = set()
 
     def budget(self) -> dataset_pb2.Budget:
         return dataset_pb2.Budget(
@@ -61,6 +69,15 @@ class FakeGateway(
             delta=scene.DELTA,
             epsilon=10.0,
         )
+
+    def GetEvidence(self, request: Any, context: Any) -> attestation_pb2.GetEvidenceResponse:
+        self._role(context)
+        asked = [each for each in self.zone.nodes if request.node in ("", each.name) and each.name not in self.unshown]
+        now = int(time.time())
+        claims = {"issued": now, "expires": now + 60, **self.claimed}
+        shown = [each.attest(self.old_nonce or request.nonce, **claims) for each in asked]
+        # In no order that means anything.
+        return attestation_pb2.GetEvidenceResponse(evidence=shown[::-1], key_epoch=self.zone.key_epoch)
 
     def GetZone(self, request: Any, context: Any) -> NoReturn:
         raise NotImplementedError
@@ -257,6 +274,7 @@ def serving(zone: Any) -> Iterator[tuple[FakeGateway, str]]:
     server = grpc.server(ThreadPoolExecutor(4))
     job_pb2_grpc.add_JobServiceServicer_to_server(gateway, server)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(gateway, server)
+    attestation_pb2_grpc.add_AttestationServiceServicer_to_server(gateway, server)
     agreement_pb2_grpc.add_AgreementServiceServicer_to_server(gateway, server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, identity.pem.encode())]))
     server.start()

@@ -6,20 +6,24 @@ import datetime
 import ipaddress
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
-from yingbi.api import digests, zcdp
+from yingbi.api import cose, digests, eat, zcdp
 from yingbi.api.v1 import attestation_pb2, plan_pb2, receipt_pb2
 
 # Far too short for anything but arithmetic.
 MODULUS = 283910936661938661025579630583592723679 * 273133117210864770337848443476595827849
 MEASUREMENT = bytes(range(32))
+POLICY = bytes(range(32, 64))
+# Long ago: receipts are to verify in years.
+SIGNED_AT = 1_500_000_000
 DELTA = 1e-7
 EPSILON = 1.0
 AnyKey = ec.EllipticCurvePrivateKey | Ed25519PrivateKey
@@ -58,27 +62,26 @@ def authority(name: str = "zone CA") -> Authority:
 class Enclave:
     name: str
     key: Ed25519PrivateKey
-    evidence: attestation_pb2.Evidence
+    platform_key: Ed25519PrivateKey
+    certificates: tuple[bytes, bytes]
+    measurement: bytes
 
     @property
     def public(self) -> bytes:
         return self.key.public_key().public_bytes_raw()
 
+    def attest(self, nonce: bytes, **changes: Any) -> attestation_pb2.Evidence:
+        """Evidence for this nonce; `changes` are of claims."""
+        statement = eat.Statement(nonce, self.public, bytes(32), POLICY)
+        claims = eat.Claims(self.name, self.measurement, True, SIGNED_AT, SIGNED_AT + 3600, statement)
+        payload = eat.encode(replace(claims, **changes))
+        return attestation_pb2.Evidence(token=cose.sign(payload, self.certificates, self.platform_key.sign))
+
 
 def enclave(name: str, root: Authority, measurement: bytes = MEASUREMENT, platform_name: str | None = None) -> Enclave:
     key, platform_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     platform = root.issue(platform_name or name, platform_key)
-    body = attestation_pb2.EvidenceBody(
-        format="simulated",
-        simulated=True,
-        node=name,
-        measurement=measurement,
-        signing_key=key.public_key().public_bytes_raw(),
-        encryption_key=bytes(32),
-    ).SerializeToString(deterministic=True)
-    signature = digests.sign(platform_key, digests.EVIDENCE, body)
-    certificates = [platform.der, root.der]
-    return Enclave(name, key, attestation_pb2.Evidence(body=body, signature=signature, certificates=certificates))
+    return Enclave(name, key, platform_key, (platform.der, root.der), measurement)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,9 @@ def scene_of(ca: Authority, dealer: Enclave, nodes: Sequence[Enclave], threshold
         ceremony="trusted dealer",
     ).SerializeToString(deterministic=True)
     signed = attestation_pb2.SignedKeyEpoch(
-        body=epoch, signature=digests.sign(dealer.key, digests.KEY_EPOCH, epoch), dealer=dealer.evidence
+        body=epoch,
+        signature=digests.sign(dealer.key, digests.KEY_EPOCH, epoch),
+        dealer=dealer.attest(digests.digest(digests.KEY_EPOCH, epoch)),
     )
     return Scene(ca, dealer, tuple(nodes), signed)
 
@@ -153,7 +158,9 @@ def receipt_of(
     body = receipt_pb2.ReceiptBody(**values).SerializeToString(deterministic=True)  # type: ignore[arg-type]
     signatures = [
         receipt_pb2.EnclaveSignature(
-            node=node.name, signature=digests.sign(node.key, digests.RECEIPT, body), evidence=node.evidence
+            node=node.name,
+            signature=digests.sign(node.key, digests.RECEIPT, body),
+            evidence=node.attest(digests.digest(digests.RECEIPT, body)),
         )
         for node in (scene.nodes[i] for i in changes.signers)
     ]
@@ -232,6 +239,8 @@ def write_profiles(folder: Path, scene: Scene, address: str | None) -> Path:
             "name": role.title(),
             "ca_pem": scene.ca.pem,
             "measurement": MEASUREMENT.hex(),
+            "policy": POLICY.hex(),
+            "allow_simulation": True,
         }
         (profiles / f"{role}.json").write_text(json.dumps(document))
     return profiles / "developer.json"

@@ -292,3 +292,10 @@ def test_a_dataset_is_asked_under_an_agreement_as_often_as_it_says(zone: Zone, t
     bad.write_text(bad.read_text().replace("max_uses: 1", "max_uses: none"))
     problem = zone.problem(2, "agreement", "add", bad)
     assert (problem["code"], problem["field"], problem["position"]) == ("metadata", "max_uses", "9:1")
+
+
+def test_the_enclaves_show_fresh_evidence_of_the_code_that_is_installed_here(zone: Zone) -> None:
+    shown = zone.fetch("attest")
+    assert (shown["tier"], len(shown["enclaves"])) == ("warning", 3)
+    assert {each["measurement"] for each in shown["enclaves"]} == {zone.fetch("measure")["measurement"]}
+    assert zone.problem(5, "attest", "--no-simulation")["code"] == "evidence_simulated"

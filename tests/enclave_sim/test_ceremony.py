@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from yingbi.api import digests
-from yingbi.api.evidence import DEALER, EvidenceError, verify_key_epoch
-from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyCeremonyRequest, KeyCeremonyResult
+from yingbi.api import cose, eat
+from yingbi.api.evidence import DEALER, EvidenceError, read_claims, verify_key_epoch
+from yingbi.api.evidence_error import MEASUREMENT, STALE
+from yingbi.api.v1.attestation_pb2 import Evidence, KeyCeremonyRequest, KeyCeremonyResult
 
 from enclave_sim.attestation.measurement import measure
 from enclave_sim.attestation.simulated import SimulatedBackend
@@ -73,26 +76,28 @@ def test_any_two_of_three_open_and_one_does_not(trio: Trio) -> None:
         )
 
 
-def _altered(evidence: Evidence, **changes: object) -> Evidence:
-    body = EvidenceBody.FromString(evidence.body)
-    for name, value in changes.items():
-        setattr(body, name, value)
-    return Evidence(
-        body=body.SerializeToString(deterministic=True),
-        signature=evidence.signature,
-        certificates=evidence.certificates,
-    )
+def _claiming(trio: Trio, enclave: int, platform: SimulatedBackend, **changes: Any) -> Evidence:
+    """A token of `platform` with other claims than those of the node's enclave."""
+    claims = replace(read_claims(trio.enclaves[enclave].identity.evidence), **changes)
+    return Evidence(token=cose.sign(eat.encode(claims), platform.certificates, platform.key.sign))
 
 
 def test_nothing_is_dealt_to_forged_evidence(trio: Trio, safe_primes: tuple[int, int]) -> None:
     """A host that swaps an enclave's encryption key would get its share."""
     honest = _evidence(trio)
+    payload = eat.encode(read_claims(honest[0]))
+    stranger = Ed25519PrivateKey.generate()
+    own = SimulatedBackend.load(trio.folder / NODES[0] / "platform")
+    swapped = replace(read_claims(honest[0]).statement, encryption_key=bytes(32))
     for forged in (
-        _altered(honest[0], encryption_key=bytes(32)),
-        _altered(honest[0], node=NODES[1]),
-        Evidence(body=honest[0].body, signature=honest[1].signature, certificates=honest[0].certificates),
-        Evidence(body=honest[0].body, signature=honest[0].signature, certificates=honest[1].certificates),
-        Evidence(body=honest[0].body, signature=honest[0].signature),
+        # Another key in the token, and its signature as it was.
+        Evidence(token=honest[0].token.replace(read_claims(honest[0]).encryption_key, bytes(32))),
+        # Signed anew by whoever holds no platform.
+        Evidence(token=cose.sign(payload, own.certificates, stranger.sign)),
+        _claiming(trio, 0, replace(own, key=stranger), statement=swapped),
+        # Of a platform that speaks for another.
+        _claiming(trio, 0, own, node=NODES[1]),
+        Evidence(token=cose.sign(payload, own.certificates[:1], own.key.sign)),
         Evidence(),
     ):
         with pytest.raises(EvidenceError):
@@ -110,24 +115,29 @@ def test_nothing_is_dealt_to_a_platform_of_another_root(
         _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
     own = SimulatedBackend.load(trio.folder / NODES[1] / "platform")
     for issuer, key in ((own.certificates[0], own.key), (own.certificates[1], own.key)):
-        vouched = _vouched(evidence, issuer, key)
+        platform = SimulatedBackend.load(tmp_path / "platform")
+        chain = (platform.certificates[0], issuer)
+        vouched = _claiming(trio, 0, replace(platform, certificates=chain, key=key))
         with pytest.raises(EvidenceError):
             _attempt(trio, safe_primes, [vouched, *_evidence(trio)[1:]])
-
-
-def _vouched(evidence: Evidence, issuer: bytes, key: Ed25519PrivateKey) -> Evidence:
-    signature = digests.sign(key, digests.EVIDENCE, evidence.body)
-    return Evidence(body=evidence.body, signature=signature, certificates=[evidence.certificates[0], issuer])
 
 
 def test_nothing_is_dealt_to_other_code(trio: Trio, safe_primes: tuple[int, int]) -> None:
     """Signed by the right platform: the measurement itself is what differs."""
     platform = SimulatedBackend.load(trio.folder / NODES[0] / "platform")
-    body = _altered(trio.enclaves[0].identity.evidence, measurement=bytes(32)).body
-    signature = digests.sign(platform.key, digests.EVIDENCE, body)
-    evidence = Evidence(body=body, signature=signature, certificates=platform.certificates)
-    with pytest.raises(EvidenceError, match="other code"):
+    evidence = _claiming(trio, 0, platform, measurement=bytes(32))
+    with pytest.raises(EvidenceError, match="not the reference") as refused:
         _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
+    assert refused.value.code == MEASUREMENT
+
+
+def test_nothing_is_dealt_to_an_enclave_of_yesterday(trio: Trio, safe_primes: tuple[int, int]) -> None:
+    """Its evidence was true once: whether that enclave still runs, it does not say."""
+    platform = SimulatedBackend.load(trio.folder / NODES[0] / "platform")
+    evidence = _claiming(trio, 0, platform, issued=1_000_000, expires=1_086_400)
+    with pytest.raises(EvidenceError) as refused:
+        _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
+    assert refused.value.code == STALE
 
 
 @pytest.mark.parametrize("threshold", [0, 4])

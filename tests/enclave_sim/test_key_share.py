@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
-from yingbi.api.evidence import EvidenceError
-from yingbi.api.v1.attestation_pb2 import EvidenceBody, KeyEpoch, SealedKeyShare, SignedKeyEpoch
+from yingbi.api.eat import Claims
+from yingbi.api.evidence import EvidenceError, read_claims
+from yingbi.api.v1.attestation_pb2 import KeyEpoch, SealedKeyShare, SignedKeyEpoch
 
 from enclave_sim.enclave import load_enclave
 from enclave_sim.key_share import seal_share, unseal_share
@@ -18,8 +19,8 @@ SHARE = KeyShare(2, 2**1535 + 12345)
 EPOCH = KeyEpoch(epoch=1, threshold=2).SerializeToString(deterministic=True)
 
 
-def _evidence(trio: Trio, node: int) -> EvidenceBody:
-    return EvidenceBody.FromString(trio.enclaves[node].identity.evidence.body)
+def _evidence(trio: Trio, node: int) -> Claims:
+    return read_claims(trio.enclaves[node].identity.evidence)
 
 
 @pytest.mark.parametrize("share", [SHARE, KeyShare(1, 1), KeyShare(255, 256), KeyShare(70_000, 2**6000)])

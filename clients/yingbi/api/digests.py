@@ -25,12 +25,12 @@ CONTRIBUTION = "contribution"
 PLAINTEXTS = "plaintexts"
 OPENING_SHARE = "opening-share"
 RECEIPT = "receipt"
-EVIDENCE = "evidence"
 BATCH = "batch"
 KEY_EPOCH = "key-epoch"
 ROSTER = "roster"
 STANDING = "standing"
 HEADS = "heads"
+POLICY = "policy"
 
 
 def digest(domain: str, *parts: bytes) -> bytes:

@@ -1,7 +1,12 @@
-"""Checking attestation evidence: roles as in RATS (RFC 9334), the verifier's side.
+"""Verifying attestation evidence: that it is genuine. What to make of its claims is `yingbi.api.appraisal`.
 
-Evidence is signed by a platform key, the platform key is certified by an attestation root, and the root by
-the zone's CA, which the verifier has pinned. Gateway, enclaves and clients all check it here.
+Evidence is a token (`yingbi.api.eat` in `yingbi.api.cose`) signed by a platform key; the platform key is certified by
+an attestation root, and the root by the zone's CA, which the verifier has pinned. Gateway, enclaves and clients all
+verify it here.
+
+Three kinds of evidence differ in what makes them fresh. What a client asks for answers its own nonce. What signs a key
+epoch or a receipt has the digest of that very body for its nonce: it was made for it, and it says when; so it is never
+too old to show who signed. What an enclave shows when it joins is bound to nothing, and opens nothing by itself.
 """
 
 from __future__ import annotations
@@ -9,44 +14,61 @@ from __future__ import annotations
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 from google.protobuf.message import DecodeError, Message
 
-from yingbi.api import digests
-from yingbi.api.v1.attestation_pb2 import Evidence, EvidenceBody, KeyEpoch, SignedKeyEpoch
+from yingbi.api import cose, digests, eat
+from yingbi.api.eat import Claims
+from yingbi.api.evidence_error import CHAIN, REPLAYED, SIGNATURE, EvidenceError
+from yingbi.api.v1.attestation_pb2 import Evidence, KeyEpoch, SignedKeyEpoch
+
+__all__ = ["DEALER", "EvidenceError", "read_claims", "roster_digest", "verify_evidence", "verify_key_epoch"]
 
 DEALER = "dealer"
 Parsed = TypeVar("Parsed", bound=Message)
 
 
-class EvidenceError(Exception):
-    """Evidence that does not verify, and the reason in one sentence."""
+def verify_evidence(evidence: Evidence, ca_pem: bytes, *, made_for: bytes | None = None) -> Claims:
+    """The claims of `evidence` once its chain up to the zone CA, its signature and its report data hold.
 
+    Whether they are the wanted ones is the caller's question: see `yingbi.api.appraisal`.
 
-def verify_evidence(evidence: Evidence, ca_pem: bytes) -> EvidenceBody:
-    """The body of `evidence` once its chain up to the zone CA and its signature hold.
+    Args:
+        made_for: the nonce that it must have.
 
-    Whether the measurement is the wanted one is the caller's question. Raises EvidenceError, and ValueError
-    where `ca_pem` is no certificate.
+    Raises:
+        EvidenceError: with the code of what does not hold.
+        ValueError: `ca_pem` is no certificate.
     """
-    platform = _platform_certificate(evidence, ca_pem)
+    signed = cose.take_apart(evidence.token)
+    platform = _platform_certificate(signed.certificates, ca_pem)
     key = platform.public_key()
     if not isinstance(key, Ed25519PublicKey):
-        raise EvidenceError("the platform key is not an Ed25519 key")
-    if not digests.is_signed(key.public_bytes_raw(), digests.EVIDENCE, evidence.body, evidence.signature):
-        raise EvidenceError("the evidence is not signed by the platform's key")
-    body = _parsed(EvidenceBody, evidence.body)
-    if body.format != "simulated" or not body.simulated:
-        raise EvidenceError(f"evidence format {body.format!r} is not known here; known: 'simulated'")
-    if body.node != _common_name(platform):
-        raise EvidenceError(f"evidence of {body.node!r} comes from the platform of {_common_name(platform)!r}")
-    return body
+        raise EvidenceError("the platform key is not an Ed25519 key", CHAIN)
+    try:
+        key.verify(signed.signature, signed.covered)
+    except InvalidSignature as error:
+        raise EvidenceError("the evidence is not signed by the platform's key", SIGNATURE) from error
+    claims = eat.decode(signed.payload)
+    if not claims.simulated:
+        raise EvidenceError("the token says that it is not simulated, and hardware signs other formats", SIGNATURE)
+    if claims.node != _common_name(platform):
+        raise EvidenceError(f"evidence of {claims.node!r} comes from the platform of {_common_name(platform)!r}", CHAIN)
+    if made_for is not None and claims.nonce != made_for:
+        raise EvidenceError(f"the evidence of {claims.node!r} was made for something else", REPLAYED)
+    return claims
+
+
+def read_claims(evidence: Evidence) -> Claims:
+    """What `evidence` says, of which nothing is verified yet; raises EvidenceError."""
+    return eat.decode(cose.take_apart(evidence.token).payload)
 
 
 def verify_key_epoch(signed: SignedKeyEpoch, ca_pem: bytes) -> KeyEpoch:
-    """The key epoch once its dealer's evidence and signature hold; raises EvidenceError."""
-    dealer = verify_evidence(signed.dealer, ca_pem)
+    """The key epoch once its dealer's evidence, made for it, and its signature hold; raises EvidenceError."""
+    dealer = verify_evidence(signed.dealer, ca_pem, made_for=digests.digest(digests.KEY_EPOCH, signed.body))
     if dealer.node != DEALER:
         raise EvidenceError(f"the key epoch was signed by {dealer.node!r}, which is not the dealer")
     if not digests.is_signed(dealer.signing_key, digests.KEY_EPOCH, signed.body, signed.signature):
@@ -60,18 +82,18 @@ def roster_digest(epoch: KeyEpoch) -> bytes:
     return digests.digest_all(digests.ROSTER, parts)
 
 
-def _platform_certificate(evidence: Evidence, ca_pem: bytes) -> x509.Certificate:
+def _platform_certificate(chain: tuple[bytes, ...], ca_pem: bytes) -> x509.Certificate:
     authority = x509.load_pem_x509_certificate(ca_pem)
     try:
-        platform, root = (x509.load_der_x509_certificate(der) for der in evidence.certificates)
+        platform, root = (x509.load_der_x509_certificate(der) for der in chain)
         root.verify_directly_issued_by(authority)
         platform.verify_directly_issued_by(root)
         # Without this, any holder of a TLS key that the CA certified could vouch for platforms.
         may_issue = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except Exception as error:  # whatever a parser of certificates may say of garbage
-        raise EvidenceError("the platform's certificates do not lead to the zone's CA") from error
+        raise EvidenceError("the platform's certificates do not lead to the zone's CA", CHAIN) from error
     if not may_issue:
-        raise EvidenceError("the attestation root's certificate may not issue others")
+        raise EvidenceError("the attestation root's certificate may not issue others", CHAIN)
     return platform
 
 

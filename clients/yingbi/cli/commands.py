@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -302,13 +302,12 @@ def verify(
 ) -> None:
     """Check a receipt, with the network off, and say what was checked."""
     from yingbi.receipt import Check, Receipt
-    from yingbi.trust import Trust
 
     session = _session(context)
     trust = _trust(session.common)
     receipt = Receipt.load(file)
     found: list[Check] = []
-    for check in receipt.checks(Trust(trust.ca_pem, measurement or trust.measurement)):
+    for check in receipt.checks(replace(trust, measurement=measurement or trust.measurement)):
         found.append(check)
         if not session.terminal.json:
             from yingbi.cli import render

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.cli import agreements, commands, plugins
+from yingbi.cli import agreements, attestation, commands, plugins
 from yingbi.cli.arguments import take_common, wants_json
 from yingbi.cli.commands import Interrupted, Session
 from yingbi.cli.terminal import Terminal
@@ -21,7 +21,7 @@ BROKEN_PIPE = 1
 
 _OWN = {
     "datasets", "mock", "sql", "batch", "result", "jobs", "cancel", "approve", "refuse", "budget", "receipt",
-    "agreement",
+    "agreement", "attest",
     "--version",
 }  # fmt: skip
 _OWN_DATASET = {"show"}
@@ -101,6 +101,7 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
     receipt = typer.Typer(help="Check receipts, offline.", no_args_is_help=helps)
     commands.register(app, dataset, receipt)
     agreements.register(app, typer.Typer(help="Look at agreements, or add one.", no_args_is_help=helps))
+    attestation.register(app)
     if with_plugins:
         plugins.register(plugins.Host(app, dataset, session.terminal.show, session.terminal.say))
     return app

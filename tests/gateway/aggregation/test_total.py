@@ -21,6 +21,7 @@ from yingbi.api.v1.node_pb2 import (
     OpenTask,
     PlaintextProof,
     ShareProof,
+    SignedHeads,
     TaskResult,
 )
 from yingbi.api.v1.receipt_pb2 import ContributionBody, SignedContribution
@@ -62,7 +63,8 @@ def contribution(node: int, values: Sequence[int]) -> Contribution:
         job="job-1", node=NODES[node], ciphertexts_digest=digests.digest_all(digests.CIPHERTEXTS, ciphertexts)
     )
     signed_body = SignedContribution(body=body.SerializeToString())
-    return Contribution(signed=signed_body, ciphertexts=ciphertexts, proof=PlaintextProof(challenge=b"c"))
+    proof, heads = PlaintextProof(challenge=b"c"), SignedHeads(body=b"h")
+    return Contribution(signed=signed_body, ciphertexts=ciphertexts, proof=proof, heads=heads)
 
 
 def stretches(contributions: Sequence[Contribution], step: int) -> Stretches:
@@ -73,7 +75,7 @@ def stretches(contributions: Sequence[Contribution], step: int) -> Stretches:
 
 def signed(contributions: Sequence[Contribution]) -> list[Contribution]:
     """What is kept in memory: all but the vectors."""
-    return [Contribution(signed=one.signed, proof=one.proof) for one in contributions]
+    return [Contribution(signed=one.signed, proof=one.proof, heads=one.heads) for one in contributions]
 
 
 def total_of(contributions: Sequence[Contribution], step: int = 3) -> Total:

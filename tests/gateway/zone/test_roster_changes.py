@@ -16,6 +16,7 @@ from yingbi.api.v1.attestation_pb2 import Evidence, KeyCeremonyRequest, KeyCerem
 from yingbi.api.v1.standing_pb2 import Standing
 
 from enclave_sim.attestation.simulated import SimulatedBackend
+from enclave_sim.authority import Policy
 from enclave_sim.budget import budget_of
 from enclave_sim.ceremony import hold_ceremony
 from enclave_sim.enclave import load_enclave
@@ -36,7 +37,8 @@ def silent(_: str) -> None:
 def ask(node: Path) -> tuple[Evidence, Standing]:
     """As the enclave's own program answers."""
     backend = SimulatedBackend.load(node / "enclave" / "platform")
-    return Identity.of(backend).evidence, _standing(node / "enclave" / "journal", backend)
+    policy = Policy.from_json((node / "enclave" / "policy.json").read_text())
+    return Identity.of(backend, policy.digest()).evidence, _standing(node / "enclave" / "journal", backend)
 
 
 ask_a_process = ceremony.ask

@@ -24,27 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fyingbi/api/v1/attestation.proto\x12\ryingbi.api.v1\"\x81\x01\n\x0c\x45videnceBody\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\t\x12\x11\n\tsimulated\x18\x02 \x01(\x08\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x13\n\x0bmeasurement\x18\x04 \x01(\x0c\x12\x13\n\x0bsigning_key\x18\x05 \x01(\x0c\x12\x16\n\x0e\x65ncryption_key\x18\x06 \x01(\x0c\"A\n\x08\x45vidence\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x03 \x03(\x0c\"\xaa\x01\n\x08KeyEpoch\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07modulus\x18\x02 \x01(\x0c\x12\x11\n\tthreshold\x18\x03 \x01(\r\x12)\n\x07holders\x18\x04 \x03(\x0b\x32\x18.yingbi.api.v1.KeyHolder\x12\x10\n\x08\x63\x65remony\x18\x05 \x01(\t\x12\x15\n\rmodulus_proof\x18\x06 \x03(\x0c\x12\x17\n\x0fstanding_digest\x18\x08 \x01(\x0c\"l\n\tKeyHolder\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x13\n\x0bsigning_key\x18\x03 \x01(\x0c\x12\x13\n\x0bmeasurement\x18\x04 \x01(\x0c\x12\x18\n\x10verification_key\x18\x05 \x01(\x0c\"Z\n\x0eSignedKeyEpoch\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\'\n\x06\x64\x65\x61ler\x18\x03 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\"2\n\x0eSealedKeyShare\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\"\xd5\x01\n\x12KeyCeremonyRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x11\n\tthreshold\x18\x02 \x01(\r\x12\x14\n\x0cmodulus_bits\x18\x03 \x01(\r\x12)\n\x08\x65nclaves\x18\x04 \x03(\x0b\x32\x17.yingbi.api.v1.Evidence\x12/\n\x08previous\x18\x08 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\x12\x19\n\x11previous_standing\x18\t \x01(\x0c\x12\x10\n\x08standing\x18\n \x01(\x0c\"t\n\x11KeyCeremonyResult\x12\x30\n\tkey_epoch\x18\x01 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\x12-\n\x06shares\x18\x02 \x03(\x0b\x32\x1d.yingbi.api.v1.SealedKeyShareb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fyingbi/api/v1/attestation.proto\x12\ryingbi.api.v1\"%\n\x08\x45vidence\x12\r\n\x05token\x18\x01 \x01(\x0cJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"\xaa\x01\n\x08KeyEpoch\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07modulus\x18\x02 \x01(\x0c\x12\x11\n\tthreshold\x18\x03 \x01(\r\x12)\n\x07holders\x18\x04 \x03(\x0b\x32\x18.yingbi.api.v1.KeyHolder\x12\x10\n\x08\x63\x65remony\x18\x05 \x01(\t\x12\x15\n\rmodulus_proof\x18\x06 \x03(\x0c\x12\x17\n\x0fstanding_digest\x18\x08 \x01(\x0c\"l\n\tKeyHolder\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x13\n\x0bsigning_key\x18\x03 \x01(\x0c\x12\x13\n\x0bmeasurement\x18\x04 \x01(\x0c\x12\x18\n\x10verification_key\x18\x05 \x01(\x0c\"Z\n\x0eSignedKeyEpoch\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\'\n\x06\x64\x65\x61ler\x18\x03 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\"2\n\x0eSealedKeyShare\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\"\xd5\x01\n\x12KeyCeremonyRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x11\n\tthreshold\x18\x02 \x01(\r\x12\x14\n\x0cmodulus_bits\x18\x03 \x01(\r\x12)\n\x08\x65nclaves\x18\x04 \x03(\x0b\x32\x17.yingbi.api.v1.Evidence\x12/\n\x08previous\x18\x08 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\x12\x19\n\x11previous_standing\x18\t \x01(\x0c\x12\x10\n\x08standing\x18\n \x01(\x0c\"t\n\x11KeyCeremonyResult\x12\x30\n\tkey_epoch\x18\x01 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\x12-\n\x06shares\x18\x02 \x03(\x0b\x32\x1d.yingbi.api.v1.SealedKeyShare\"1\n\x12GetEvidenceRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"r\n\x13GetEvidenceResponse\x12)\n\x08\x65vidence\x18\x01 \x03(\x0b\x32\x17.yingbi.api.v1.Evidence\x12\x30\n\tkey_epoch\x18\x02 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch2j\n\x12\x41ttestationService\x12T\n\x0bGetEvidence\x12!.yingbi.api.v1.GetEvidenceRequest\x1a\".yingbi.api.v1.GetEvidenceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yingbi.api.v1.attestation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVIDENCEBODY']._serialized_start=51
-  _globals['_EVIDENCEBODY']._serialized_end=180
-  _globals['_EVIDENCE']._serialized_start=182
-  _globals['_EVIDENCE']._serialized_end=247
-  _globals['_KEYEPOCH']._serialized_start=250
-  _globals['_KEYEPOCH']._serialized_end=420
-  _globals['_KEYHOLDER']._serialized_start=422
-  _globals['_KEYHOLDER']._serialized_end=530
-  _globals['_SIGNEDKEYEPOCH']._serialized_start=532
-  _globals['_SIGNEDKEYEPOCH']._serialized_end=622
-  _globals['_SEALEDKEYSHARE']._serialized_start=624
-  _globals['_SEALEDKEYSHARE']._serialized_end=674
-  _globals['_KEYCEREMONYREQUEST']._serialized_start=677
-  _globals['_KEYCEREMONYREQUEST']._serialized_end=890
-  _globals['_KEYCEREMONYRESULT']._serialized_start=892
-  _globals['_KEYCEREMONYRESULT']._serialized_end=1008
+  _globals['_EVIDENCE']._serialized_start=50
+  _globals['_EVIDENCE']._serialized_end=87
+  _globals['_KEYEPOCH']._serialized_start=90
+  _globals['_KEYEPOCH']._serialized_end=260
+  _globals['_KEYHOLDER']._serialized_start=262
+  _globals['_KEYHOLDER']._serialized_end=370
+  _globals['_SIGNEDKEYEPOCH']._serialized_start=372
+  _globals['_SIGNEDKEYEPOCH']._serialized_end=462
+  _globals['_SEALEDKEYSHARE']._serialized_start=464
+  _globals['_SEALEDKEYSHARE']._serialized_end=514
+  _globals['_KEYCEREMONYREQUEST']._serialized_start=517
+  _globals['_KEYCEREMONYREQUEST']._serialized_end=730
+  _globals['_KEYCEREMONYRESULT']._serialized_start=732
+  _globals['_KEYCEREMONYRESULT']._serialized_end=848
+  _globals['_GETEVIDENCEREQUEST']._serialized_start=850
+  _globals['_GETEVIDENCEREQUEST']._serialized_end=899
+  _globals['_GETEVIDENCERESPONSE']._serialized_start=901
+  _globals['_GETEVIDENCERESPONSE']._serialized_end=1015
+  _globals['_ATTESTATIONSERVICE']._serialized_start=1017
+  _globals['_ATTESTATIONSERVICE']._serialized_end=1123
 # @@protoc_insertion_point(module_scope)

@@ -19,68 +19,24 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class EvidenceBody(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FORMAT_FIELD_NUMBER: _builtins.int
-    SIMULATED_FIELD_NUMBER: _builtins.int
-    NODE_FIELD_NUMBER: _builtins.int
-    MEASUREMENT_FIELD_NUMBER: _builtins.int
-    SIGNING_KEY_FIELD_NUMBER: _builtins.int
-    ENCRYPTION_KEY_FIELD_NUMBER: _builtins.int
-    format: _builtins.str
-    """"simulated": signed by this zone's simulated vendor root. It proves nothing about hardware."""
-    simulated: _builtins.bool
-    node: _builtins.str
-    measurement: _builtins.bytes
-    """SHA-256 over the enclave's code, interpreter and dependency versions."""
-    signing_key: _builtins.bytes
-    """Ed25519 public key of the enclave, 32 bytes."""
-    encryption_key: _builtins.bytes
-    """X25519 public key of the enclave for HPKE, 32 bytes."""
-    def __init__(
-        self,
-        *,
-        format: _builtins.str = ...,
-        simulated: _builtins.bool = ...,
-        node: _builtins.str = ...,
-        measurement: _builtins.bytes = ...,
-        signing_key: _builtins.bytes = ...,
-        encryption_key: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encryption_key", b"encryption_key", "format", b"format", "measurement", b"measurement", "node", b"node", "signing_key", b"signing_key", "simulated", b"simulated"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EvidenceBody: _TypeAlias = EvidenceBody  # noqa: Y015
-
-@_typing.final
 class Evidence(_message.Message):
+    """Evidence of one enclave, for whoever verifies it: yingbi/api/evidence.py."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    BODY_FIELD_NUMBER: _builtins.int
-    SIGNATURE_FIELD_NUMBER: _builtins.int
-    CERTIFICATES_FIELD_NUMBER: _builtins.int
-    body: _builtins.bytes
-    """A serialized EvidenceBody."""
-    signature: _builtins.bytes
-    """By the platform key."""
-    @_builtins.property
-    def certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """X.509 certificates in DER: the platform's, then the attestation root's. The zone CA signed the root."""
-
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.bytes
+    """An Entity Attestation Token (RFC 9711) in COSE_Sign1 (RFC 9052), signed by the platform key, with the certificates
+    of the platform and of its attestation root, which the zone CA signed.
+    """
     def __init__(
         self,
         *,
-        body: _builtins.bytes = ...,
-        signature: _builtins.bytes = ...,
-        certificates: _abc.Iterable[_builtins.bytes] | None = ...,
+        token: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "certificates", b"certificates", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,3 +240,53 @@ class KeyCeremonyResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyCeremonyResult: _TypeAlias = KeyCeremonyResult  # noqa: Y015
+
+@_typing.final
+class GetEvidenceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Empty: of every holder of the key."""
+    nonce: _builtins.bytes
+    """8 to 64 bytes that the evidence is to answer; random, and used once."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        nonce: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvidenceRequest: _TypeAlias = GetEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class GetEvidenceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    KEY_EPOCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """Made for the nonce."""
+
+    @_builtins.property
+    def key_epoch(self) -> Global___SignedKeyEpoch: ...
+    def __init__(
+        self,
+        *,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        key_epoch: Global___SignedKeyEpoch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_epoch", b"key_epoch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "key_epoch", b"key_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvidenceResponse: _TypeAlias = GetEvidenceResponse  # noqa: Y015

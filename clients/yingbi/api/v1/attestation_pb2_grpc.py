@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from yingbi.api.v1 import attestation_pb2 as yingbi_dot_api_dot_v1_dot_attestation__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -22,3 +23,76 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
+
+
+class AttestationServiceStub(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetEvidence = channel.unary_unary(
+                '/yingbi.api.v1.AttestationService/GetEvidence',
+                request_serializer=yingbi_dot_api_dot_v1_dot_attestation__pb2.GetEvidenceRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_attestation__pb2.GetEvidenceResponse.FromString,
+                _registered_method=True)
+
+
+class AttestationServiceServicer(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def GetEvidence(self, request, context):
+        """Fresh evidence, as the enclaves make it; the gateway can only pass it on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AttestationServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvidence,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_attestation__pb2.GetEvidenceRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_attestation__pb2.GetEvidenceResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'yingbi.api.v1.AttestationService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('yingbi.api.v1.AttestationService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AttestationService(object):
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.AttestationService/GetEvidence',
+            yingbi_dot_api_dot_v1_dot_attestation__pb2.GetEvidenceRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_attestation__pb2.GetEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -5,9 +5,16 @@ Attestation evidence of enclaves, and the key epoch that binds them to one encry
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from yingbi.api.v1 import attestation_pb2 as _attestation_pb2
 import abc as _abc_1
 import grpc as _grpc
+import sys
 import typing as _typing
+
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
 
 _T = _typing.TypeVar("_T")
 
@@ -18,3 +25,28 @@ class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ig
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+
+class AttestationServiceStub:
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> AttestationServiceAsyncStub: ...
+    GetEvidence: _grpc.UnaryUnaryMultiCallable[_attestation_pb2.GetEvidenceRequest, _attestation_pb2.GetEvidenceResponse]
+    """Fresh evidence, as the enclaves make it; the gateway can only pass it on."""
+
+@_typing.type_check_only
+class AttestationServiceAsyncStub(AttestationServiceStub):
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetEvidence: _aio.UnaryUnaryMultiCallable[_attestation_pb2.GetEvidenceRequest, _attestation_pb2.GetEvidenceResponse]  # type: ignore[assignment]
+    """Fresh evidence, as the enclaves make it; the gateway can only pass it on."""
+
+class AttestationServiceServicer(metaclass=_abc_1.ABCMeta):
+    @_abc_1.abstractmethod
+    def GetEvidence(
+        self,
+        request: _attestation_pb2.GetEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attestation_pb2.GetEvidenceResponse, _abc.Awaitable[_attestation_pb2.GetEvidenceResponse]]:
+        """Fresh evidence, as the enclaves make it; the gateway can only pass it on."""
+
+def add_AttestationServiceServicer_to_server(servicer: AttestationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -520,6 +520,27 @@ class RecallTask(_message.Message):
 Global___RecallTask: _TypeAlias = RecallTask  # noqa: Y015
 
 @_typing.final
+class AttestTask(_message.Message):
+    """Make evidence for this nonce, at once: it waits for no other task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttestTask: _TypeAlias = AttestTask  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -532,6 +553,7 @@ class Task(_message.Message):
     SIGN_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     RECALL_FIELD_NUMBER: _builtins.int
+    ATTEST_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A task with long vectors is several messages of one id, one after another: the vectors of all of them belong
     together, and all else that the task says comes with the last.
@@ -550,6 +572,8 @@ class Task(_message.Message):
     def cancel(self) -> Global___CancelTask: ...
     @_builtins.property
     def recall(self) -> Global___RecallTask: ...
+    @_builtins.property
+    def attest(self) -> Global___AttestTask: ...
     def __init__(
         self,
         *,
@@ -562,12 +586,13 @@ class Task(_message.Message):
         sign: Global___SignTask | None = ...,
         cancel: Global___CancelTask | None = ...,
         recall: Global___RecallTask | None = ...,
+        attest: Global___AttestTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "recall", b"recall", "sign", b"sign"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "recall", b"recall", "sign", b"sign"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "recall", b"recall", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "recall", b"recall", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "recall"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "recall", "attest"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -585,6 +610,7 @@ class TaskResult(_message.Message):
     CANCELLED_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     RECALLED_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     @_builtins.property
@@ -599,6 +625,8 @@ class TaskResult(_message.Message):
     def failure(self) -> _job_pb2.Failure: ...
     @_builtins.property
     def recalled(self) -> _empty_pb2.Empty: ...
+    @_builtins.property
+    def evidence(self) -> _attestation_pb2.Evidence: ...
     def __init__(
         self,
         *,
@@ -610,12 +638,13 @@ class TaskResult(_message.Message):
         cancelled: _empty_pb2.Empty | None = ...,
         failure: _job_pb2.Failure | None = ...,
         recalled: _empty_pb2.Empty | None = ...,
+        evidence: _attestation_pb2.Evidence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "evidence", b"evidence", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "evidence", b"evidence", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure", "recalled"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure", "recalled", "evidence"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

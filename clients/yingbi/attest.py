@@ -1,0 +1,122 @@
+"""Asking a zone's enclaves, with a nonce of one's own, what they are; and appraising what they show."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from yingbi.api.appraisal import Appraisal, Reference, Tier, appraise
+from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
+from yingbi.api.evidence_error import KEYS
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.attestation_pb2 import GetEvidenceResponse, KeyEpoch
+from yingbi.transport import Gateway
+from yingbi.trust import Trust
+
+NONCE_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """Enclaves whose fresh evidence verified, in the order of their key indexes, and how far to trust each."""
+
+    appraisals: tuple[Appraisal, ...]
+    key_epoch: KeyEpoch = field(repr=False)
+
+    @property
+    def tier(self) -> Tier:
+        """The worst of all: at best a warning while the enclaves are simulated."""
+        return max(appraisal.tier for appraisal in self.appraisals)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "tier": self.tier.name.lower(),
+            "key_epoch": self.key_epoch.epoch,
+            "enclaves": [_shown(appraisal) for appraisal in self.appraisals],
+        }
+
+
+def attest(gateway: Gateway, trust: Trust, node: str = "") -> Attestation:
+    """Ask one enclave, or all that hold the zone's key, with a fresh nonce, and verify what comes back.
+
+    Raises:
+        Problem: BAD_EVIDENCE with the code of what is wrong, before anything secret was sent; what the gateway says.
+    """
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    response = gateway.get_evidence(node, nonce)
+    try:
+        attestation = verified(response, trust, nonce, int(time.time()))
+        _check_complete(attestation, node)
+        for appraisal in attestation.appraisals:
+            appraisal.require()
+    except EvidenceError as error:
+        raise Problem(
+            Kind.BAD_EVIDENCE,
+            error.code,
+            f"An enclave is not what it should be: {error}.",
+            hint="Send this zone nothing secret; ask its operator.",
+        ) from error
+    return attestation
+
+
+def verified(response: GetEvidenceResponse, trust: Trust, nonce: bytes, now: int) -> Attestation:
+    """Genuine evidence, appraised claim by claim; `now` in seconds since 1970.
+
+    Raises EvidenceError where evidence is not genuine, or of an enclave that holds no share of the zone's key.
+    """
+    reference = Reference(
+        measurement=_bytes(trust.measurement),
+        policy=_bytes(trust.policy),
+        nonce=nonce,
+        now=now,
+        allow_simulation=trust.allow_simulation,
+    )
+    ca_pem = trust.ca_pem.encode()
+    epoch = verify_key_epoch(response.key_epoch, ca_pem)
+    holders = {(holder.node, holder.signing_key): holder.index for holder in epoch.holders}
+    appraisals = [appraise(verify_evidence(each, ca_pem), reference) for each in response.evidence]
+    for appraisal in appraisals:
+        if (appraisal.claims.node, appraisal.claims.signing_key) not in holders:
+            raise EvidenceError(f"{appraisal.claims.node} holds no share of the zone's key", KEYS)
+    appraisals.sort(key=lambda one: holders[one.claims.node, one.claims.signing_key])
+    return Attestation(tuple(appraisals), epoch)
+
+
+def _check_complete(attestation: Attestation, node: str) -> None:
+    shown = [appraisal.claims.node for appraisal in attestation.appraisals]
+    asked = [node] if node else [holder.node for holder in attestation.key_epoch.holders]
+    if shown != asked:
+        said = f"evidence of {', '.join(shown) or 'nobody'} came, and {', '.join(asked)} was asked for"
+        raise EvidenceError(said, KEYS)
+
+
+def _bytes(hexadecimal: str | None) -> bytes | None:
+    if hexadecimal is None:
+        return None
+    try:
+        return bytes.fromhex(hexadecimal)
+    except ValueError as error:
+        raise Problem(
+            Kind.MALFORMED, "reference", f"The reference value {hexadecimal!r} is not hexadecimal.", field="measurement"
+        ) from error
+
+
+def _shown(appraisal: Appraisal) -> dict[str, object]:
+    claims = appraisal.claims
+    return {
+        "node": claims.node,
+        "tier": appraisal.tier.name.lower(),
+        "simulated": claims.simulated,
+        "measurement": claims.measurement.hex(),
+        "policy": claims.policy.hex(),
+        "suite": claims.suite,
+        "signing_key": claims.signing_key.hex(),
+        "encryption_key": claims.encryption_key.hex(),
+        "issued": claims.issued,
+        "expires": claims.expires,
+        "findings": [
+            {"claim": each.claim, "tier": each.tier.name.lower(), "finding": each.sentence}
+            for each in appraisal.findings
+        ],
+    }
