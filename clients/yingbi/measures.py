@@ -9,6 +9,7 @@ from functools import cache
 
 from yingbi.api.range_tree import range_noise
 from yingbi.api.v1.plan_pb2 import (
+    BlockMeanMeasure,
     BoundedSum,
     DistinctValuesMeasure,
     MeanMeasure,
@@ -56,6 +57,8 @@ class Measures:
                 return self._distinct_values(measure.distinct_values)
             case "range_count":
                 return self._range_count(measure.range_count)
+            case "block_mean":
+                return self._block_mean(measure.block_mean)
             case None:
                 raise PlanError("a measure is of a kind that this version does not know")
 
@@ -192,6 +195,23 @@ class Measures:
                 for node, share in nodes().items()
             }
             return _finite(Linear(count, noise), *noise.values())
+
+        return read
+
+    def _block_mean(self, measure: BlockMeanMeasure) -> Callable[[Row], Linear]:
+        statistic, cell, plan = measure.block_outputs, measure.output, self.layout.plan
+        self._check(statistic, "block_outputs")
+        outputs = plan.statistics[statistic].block_outputs.outputs
+        blocks = plan.program.blocks * plan.noise.parties
+        if cell >= len(outputs) or not blocks:
+            raise PlanError("the plan's outputs do not fit its statistics")
+        output = outputs[cell]
+        scale = (output.upper - output.lower) * self.layout.step / blocks
+        deviation = scale * self.layout.deviation(statistic) / self.layout.step
+
+        def read(row: Row) -> Linear:
+            value = output.lower + scale * row.cells[statistic][cell]
+            return _finite(Linear(value, {Source(statistic, row.parts[0], node=cell): deviation}), deviation)
 
         return read
 

@@ -30,6 +30,7 @@ BATCH = "batch"
 KEY_EPOCH = "key-epoch"
 ROSTER = "roster"
 STANDING = "standing"
+PROGRAM = "program"
 
 
 def digest(domain: str, *parts: bytes) -> bytes:

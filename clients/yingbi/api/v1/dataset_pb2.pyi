@@ -581,17 +581,23 @@ class NodeState(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     connected: _builtins.bool
+    @_builtins.property
+    def evidence(self) -> _attestation_pb2.Evidence:
+        """Of its enclave, as it showed it last; absent before it connected. Verify it before sealing anything to its key."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         connected: _builtins.bool = ...,
+        evidence: _attestation_pb2.Evidence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "evidence", b"evidence", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

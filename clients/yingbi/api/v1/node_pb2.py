@@ -29,7 +29,7 @@ from yingbi.api.v1 import job_pb2 as yingbi_dot_api_dot_v1_dot_job__pb2
 from yingbi.api.v1 import receipt_pb2 as yingbi_dot_api_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18yingbi/api/v1/node.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x17yingbi/api/v1/job.proto\x1a\x1byingbi/api/v1/receipt.proto\"#\n\x04Part\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\xa7\x01\n\x0c\x43ontribution\x12\x31\n\x06signed\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.SignedContribution\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\x12,\n\x05proof\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.PlaintextProof\x12!\n\x04part\x18\x04 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"I\n\x0ePlaintextProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x12\n\nrandomness\x18\x03 \x01(\x0c\"1\n\nShareProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08response\x18\x02 \x01(\x0c\"L\n\nBoundTotal\x12)\n\x08manifest\x18\x01 \x01(\x0b\x32\x17.yingbi.api.v1.Manifest\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\"u\n\x10OpeningShareBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\x12\x14\n\x0ctotal_digest\x18\x04 \x01(\x0c\x12\x17\n\x0fpartials_digest\x18\x05 \x01(\x0c\"\x8e\x01\n\x0cOpeningShare\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x10\n\x08partials\x18\x03 \x03(\x0c\x12(\n\x05proof\x18\x04 \x01(\x0b\x32\x19.yingbi.api.v1.ShareProof\x12!\n\x04part\x18\x05 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"0\n\x0bOpenedTotal\x12\r\n\x05\x63\x65lls\x18\x01 \x03(\x12\x12\x12\n\nrandomness\x18\x02 \x03(\x0c\"\xc2\x01\n\x0e\x43ontributeTask\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12\x39\n\rauthorization\x18\x02 \x01(\x0b\x32\".yingbi.api.v1.SignedAuthorization\x12/\n\x08\x61pproval\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\x12\x36\n\x06shards\x18\x04 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\"T\n\x08OpenTask\x12\x32\n\rcontributions\x18\x01 \x03(\x0b\x32\x1b.yingbi.api.v1.Contribution\x12\x14\n\x0c\x63onsent_only\x18\x02 \x01(\x08\"6\n\x08SignTask\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.OpenedTotal\"\\\n\x10ReceiptSignature\x12\x14\n\x0creceipt_body\x18\x01 \x01(\x0c\x12\x32\n\tsignature\x18\x02 \x01(\x0b\x32\x1f.yingbi.api.v1.EnclaveSignature\"\x0c\n\nCancelTask\"\xfb\x01\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x07 \x01(\x04\x12\x0c\n\x04more\x18\x08 \x01(\x08\x12\x33\n\ncontribute\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.ContributeTaskH\x00\x12\'\n\x04open\x18\x04 \x01(\x0b\x32\x17.yingbi.api.v1.OpenTaskH\x00\x12\'\n\x04sign\x18\x05 \x01(\x0b\x32\x17.yingbi.api.v1.SignTaskH\x00\x12+\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x19.yingbi.api.v1.CancelTaskH\x00\x42\x06\n\x04kind\"\xae\x02\n\nTaskResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x33\n\x0c\x63ontribution\x18\x03 \x01(\x0b\x32\x1b.yingbi.api.v1.ContributionH\x00\x12\x34\n\ropening_share\x18\x04 \x01(\x0b\x32\x1b.yingbi.api.v1.OpeningShareH\x00\x12<\n\x11receipt_signature\x18\x05 \x01(\x0b\x32\x1f.yingbi.api.v1.ReceiptSignatureH\x00\x12+\n\tcancelled\x18\x06 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12)\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x42\x06\n\x04kind\"r\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12)\n\x08\x65vidence\x18\x02 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\"k\n\x0fNextTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12#\n\x05hello\x18\x02 \x01(\x0b\x32\x14.yingbi.api.v1.Hello\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x04\"M\n\x13\x43ompleteTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x19.yingbi.api.v1.TaskResult\"7\n\rIngestRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x11\n\tingest_id\x18\x02 \x01(\x0c\"y\n\x0bIngestReply\x12\x37\n\x05shard\x18\x01 \x01(\x0b\x32&.yingbi.api.v1.SignedShardRegistrationH\x00\x12)\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x42\x06\n\x04kind2\x9a\x01\n\x0bNodeService\x12?\n\x08NextTask\x12\x1e.yingbi.api.v1.NextTaskRequest\x1a\x13.yingbi.api.v1.Task\x12J\n\x0c\x43ompleteTask\x12\".yingbi.api.v1.CompleteTaskRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18yingbi/api/v1/node.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x17yingbi/api/v1/job.proto\x1a\x1byingbi/api/v1/receipt.proto\"#\n\x04Part\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\xa7\x01\n\x0c\x43ontribution\x12\x31\n\x06signed\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.SignedContribution\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\x12,\n\x05proof\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.PlaintextProof\x12!\n\x04part\x18\x04 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"I\n\x0ePlaintextProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x12\n\nrandomness\x18\x03 \x01(\x0c\"1\n\nShareProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08response\x18\x02 \x01(\x0c\"L\n\nBoundTotal\x12)\n\x08manifest\x18\x01 \x01(\x0b\x32\x17.yingbi.api.v1.Manifest\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\"u\n\x10OpeningShareBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\x12\x14\n\x0ctotal_digest\x18\x04 \x01(\x0c\x12\x17\n\x0fpartials_digest\x18\x05 \x01(\x0c\"\x8e\x01\n\x0cOpeningShare\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x10\n\x08partials\x18\x03 \x03(\x0c\x12(\n\x05proof\x18\x04 \x01(\x0b\x32\x19.yingbi.api.v1.ShareProof\x12!\n\x04part\x18\x05 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"0\n\x0bOpenedTotal\x12\r\n\x05\x63\x65lls\x18\x01 \x03(\x12\x12\x12\n\nrandomness\x18\x02 \x03(\x0c\"\xf1\x01\n\x0e\x43ontributeTask\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12\x39\n\rauthorization\x18\x02 \x01(\x0b\x32\".yingbi.api.v1.SignedAuthorization\x12/\n\x08\x61pproval\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\x12\x36\n\x06shards\x18\x04 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12-\n\x07program\x18\x08 \x01(\x0b\x32\x1c.yingbi.api.v1.SealedProgram\"T\n\x08OpenTask\x12\x32\n\rcontributions\x18\x01 \x03(\x0b\x32\x1b.yingbi.api.v1.Contribution\x12\x14\n\x0c\x63onsent_only\x18\x02 \x01(\x08\"6\n\x08SignTask\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.OpenedTotal\"\\\n\x10ReceiptSignature\x12\x14\n\x0creceipt_body\x18\x01 \x01(\x0c\x12\x32\n\tsignature\x18\x02 \x01(\x0b\x32\x1f.yingbi.api.v1.EnclaveSignature\"\x0c\n\nCancelTask\"\xfb\x01\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x07 \x01(\x04\x12\x0c\n\x04more\x18\x08 \x01(\x08\x12\x33\n\ncontribute\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.ContributeTaskH\x00\x12\'\n\x04open\x18\x04 \x01(\x0b\x32\x17.yingbi.api.v1.OpenTaskH\x00\x12\'\n\x04sign\x18\x05 \x01(\x0b\x32\x17.yingbi.api.v1.SignTaskH\x00\x12+\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x19.yingbi.api.v1.CancelTaskH\x00\x42\x06\n\x04kind\"\xae\x02\n\nTaskResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x33\n\x0c\x63ontribution\x18\x03 \x01(\x0b\x32\x1b.yingbi.api.v1.ContributionH\x00\x12\x34\n\ropening_share\x18\x04 \x01(\x0b\x32\x1b.yingbi.api.v1.OpeningShareH\x00\x12<\n\x11receipt_signature\x18\x05 \x01(\x0b\x32\x1f.yingbi.api.v1.ReceiptSignatureH\x00\x12+\n\tcancelled\x18\x06 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12)\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x42\x06\n\x04kind\"r\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12)\n\x08\x65vidence\x18\x02 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\"k\n\x0fNextTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12#\n\x05hello\x18\x02 \x01(\x0b\x32\x14.yingbi.api.v1.Hello\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x04\"M\n\x13\x43ompleteTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x19.yingbi.api.v1.TaskResult\"7\n\rIngestRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x11\n\tingest_id\x18\x02 \x01(\x0c\"y\n\x0bIngestReply\x12\x37\n\x05shard\x18\x01 \x01(\x0b\x32&.yingbi.api.v1.SignedShardRegistrationH\x00\x12)\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x42\x06\n\x04kind2\x9a\x01\n\x0bNodeService\x12?\n\x08NextTask\x12\x1e.yingbi.api.v1.NextTaskRequest\x1a\x13.yingbi.api.v1.Task\x12J\n\x0c\x43ompleteTask\x12\".yingbi.api.v1.CompleteTaskRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,29 +53,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENEDTOTAL']._serialized_start=863
   _globals['_OPENEDTOTAL']._serialized_end=911
   _globals['_CONTRIBUTETASK']._serialized_start=914
-  _globals['_CONTRIBUTETASK']._serialized_end=1108
-  _globals['_OPENTASK']._serialized_start=1110
-  _globals['_OPENTASK']._serialized_end=1194
-  _globals['_SIGNTASK']._serialized_start=1196
-  _globals['_SIGNTASK']._serialized_end=1250
-  _globals['_RECEIPTSIGNATURE']._serialized_start=1252
-  _globals['_RECEIPTSIGNATURE']._serialized_end=1344
-  _globals['_CANCELTASK']._serialized_start=1346
-  _globals['_CANCELTASK']._serialized_end=1358
-  _globals['_TASK']._serialized_start=1361
-  _globals['_TASK']._serialized_end=1612
-  _globals['_TASKRESULT']._serialized_start=1615
-  _globals['_TASKRESULT']._serialized_end=1917
-  _globals['_HELLO']._serialized_start=1919
-  _globals['_HELLO']._serialized_end=2033
-  _globals['_NEXTTASKREQUEST']._serialized_start=2035
-  _globals['_NEXTTASKREQUEST']._serialized_end=2142
-  _globals['_COMPLETETASKREQUEST']._serialized_start=2144
-  _globals['_COMPLETETASKREQUEST']._serialized_end=2221
-  _globals['_INGESTREQUEST']._serialized_start=2223
-  _globals['_INGESTREQUEST']._serialized_end=2278
-  _globals['_INGESTREPLY']._serialized_start=2280
-  _globals['_INGESTREPLY']._serialized_end=2401
-  _globals['_NODESERVICE']._serialized_start=2404
-  _globals['_NODESERVICE']._serialized_end=2558
+  _globals['_CONTRIBUTETASK']._serialized_end=1155
+  _globals['_OPENTASK']._serialized_start=1157
+  _globals['_OPENTASK']._serialized_end=1241
+  _globals['_SIGNTASK']._serialized_start=1243
+  _globals['_SIGNTASK']._serialized_end=1297
+  _globals['_RECEIPTSIGNATURE']._serialized_start=1299
+  _globals['_RECEIPTSIGNATURE']._serialized_end=1391
+  _globals['_CANCELTASK']._serialized_start=1393
+  _globals['_CANCELTASK']._serialized_end=1405
+  _globals['_TASK']._serialized_start=1408
+  _globals['_TASK']._serialized_end=1659
+  _globals['_TASKRESULT']._serialized_start=1662
+  _globals['_TASKRESULT']._serialized_end=1964
+  _globals['_HELLO']._serialized_start=1966
+  _globals['_HELLO']._serialized_end=2080
+  _globals['_NEXTTASKREQUEST']._serialized_start=2082
+  _globals['_NEXTTASKREQUEST']._serialized_end=2189
+  _globals['_COMPLETETASKREQUEST']._serialized_start=2191
+  _globals['_COMPLETETASKREQUEST']._serialized_end=2268
+  _globals['_INGESTREQUEST']._serialized_start=2270
+  _globals['_INGESTREQUEST']._serialized_end=2325
+  _globals['_INGESTREPLY']._serialized_start=2327
+  _globals['_INGESTREPLY']._serialized_end=2448
+  _globals['_NODESERVICE']._serialized_start=2451
+  _globals['_NODESERVICE']._serialized_end=2605
 # @@protoc_insertion_point(module_scope)

@@ -278,6 +278,7 @@ class ContributeTask(_message.Message):
     AUTHORIZATION_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     """A serialized Plan."""
     @_builtins.property
@@ -290,6 +291,10 @@ class ContributeTask(_message.Message):
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.SignedShardRegistration]:
         """Every holder's shard of the plan's dataset version."""
 
+    @_builtins.property
+    def program(self) -> _job_pb2.SealedProgram:
+        """Of a plan with a program: the program, sealed to this enclave."""
+
     def __init__(
         self,
         *,
@@ -297,10 +302,11 @@ class ContributeTask(_message.Message):
         authorization: _job_pb2.SignedAuthorization | None = ...,
         approval: _job_pb2.SignedApproval | None = ...,
         shards: _abc.Iterable[_dataset_pb2.SignedShardRegistration] | None = ...,
+        program: _job_pb2.SealedProgram | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "plan", b"plan", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "plan", b"plan", "program", b"program", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
