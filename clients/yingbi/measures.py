@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from yingbi.api.range_tree import range_noise
 from yingbi.api.v1.plan_pb2 import (
@@ -44,23 +45,19 @@ class Measures:
             PlanError: it does not fit the plan's statistics. The reading raises it too, where the plan's
                 scale gives a number that is not finite.
         """
-        match measure.WhichOneof("kind"):
-            case "count":
-                return self._cell(measure.count.statistic, *_COUNTS)
-            case "sum":
-                return self._sum(measure.sum)
-            case "mean":
-                return self._mean(measure.mean)
-            case "quantile":
-                return self._quantile(measure.quantile)
-            case "distinct_values":
-                return self._distinct_values(measure.distinct_values)
-            case "range_count":
-                return self._range_count(measure.range_count)
-            case "block_mean":
-                return self._block_mean(measure.block_mean)
-            case None:
-                raise PlanError("a measure is of a kind that this version does not know")
+        kind = measure.WhichOneof("kind")
+        if kind is None:
+            raise PlanError("a measure is of a kind that this version does not know")
+        readings: Mapping[str, Callable[[Any], Reading]] = {
+            "count": lambda count: self._cell(count.statistic, *_COUNTS),
+            "sum": self._sum,
+            "mean": self._mean,
+            "quantile": self._quantile,
+            "distinct_values": self._distinct_values,
+            "range_count": self._range_count,
+            "block_mean": self._block_mean,
+        }
+        return readings[kind](getattr(measure, kind))
 
     def cost(self, measure: Measure) -> int:
         """Cells that a reading goes through, back and forth."""

@@ -178,14 +178,11 @@ def _read(open_table: OpenTable, name: str, columns: Sequence[str], unit: str) -
 
 
 def _array(column: pa.ChunkedArray, rows: pa.Array) -> pa.Array:
-    """These rows in buffers of their own that say nothing of the others: plain values, and no bitmap without a NULL."""
+    """These rows in buffers of their own, as plain values: a dictionary would show what other rows have."""
     taken = column.take(rows)
     if pa.types.is_dictionary(taken.type):
         taken = taken.cast(taken.type.value_type)
-    array = pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
-    if array.null_count:
-        return array
-    return pa.Array.from_buffers(array.type, len(array), [None, *array.buffers()[1:]], 0, array.offset)
+    return pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
 
 
 def _draws(numbers: NDArray[np.int64], purpose: int, key: bytes) -> NDArray[np.uint64]:

@@ -30,7 +30,10 @@ class DatasetService(DatasetServiceServicer):
         states = self._nodes.states()
         return messages.Zone(
             state="ready" if states and all(states.values()) else "starting",
-            nodes=[messages.NodeState(name=name, connected=connected) for name, connected in states.items()],
+            nodes=[
+                messages.NodeState(name=name, connected=connected, evidence=self._nodes.evidence(name))
+                for name, connected in states.items()
+            ],
             key_epoch=self._nodes.signed_epoch,
         )
 

@@ -36,10 +36,12 @@ from gateway.jobs import batches, records, shown, states
 from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.plans import Planned, RecentPlans, notes_of
+from gateway.jobs.programs import check_sealed
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
+from gateway.planning.programs import words_of
 from gateway.planning.query import Question
 from gateway.storage import agreements, catalogue
 from gateway.storage.database import Database
@@ -187,6 +189,8 @@ class Admission:
         return BatchJobs(jobs=await self._database.run(_describe_all, admitted))
 
     async def _submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
+        if request.query.HasField("program") or request.programs:
+            check_sealed(request, self._epoch())
         query = request.query
         asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage())
         decided = await self._database.run(_decide, asked, self._previewed(caller, query))
@@ -412,12 +416,13 @@ def _new_job(
         request_id=request.authorization.request_id,
         request_digest=digest,
         dataset=planned.dataset.declaration.dataset,
-        sql=request.query.sql,
+        sql=words_of(request.query.program) if request.query.HasField("program") else request.query.sql,
         plan=planned.plan_bytes,
         plan_hash=planned.plan_hash,
         authorization=SignedAuthorization(body=body, signature=request.signature),
         registration=planned.dataset.registration,
         agreement=_id_of(agreement),
+        programs=tuple(request.programs),
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from yingbi.api.parts import is_last
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
+from yingbi.api.v1.attestation_pb2 import Evidence, KeyEpoch, SignedKeyEpoch
 from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, Task, TaskResult
 
 # A node is between two polls for no longer than this.
@@ -131,6 +131,11 @@ class Nodes:
         """Which nodes of the epoch are connected, in the order of their key indexes."""
         holders = [holder.node for holder in self.epoch.holders] if self.epoch else []
         return {name: name in self._nodes and self._nodes[name].connected() for name in holders}
+
+    def evidence(self, name: str) -> Evidence | None:
+        """What a node's enclave showed of itself when it connected last."""
+        node = self._nodes.get(name)
+        return None if node is None else node.hello.evidence
 
     def missing(self) -> list[str]:
         """The nodes of the epoch that are not connected."""
