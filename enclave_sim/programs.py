@@ -65,6 +65,15 @@ def open_sandbox(program: Program) -> Iterator[RunBlocks]:
         sandbox.close()
 
 
+def why_no_sandbox(open_: OpenSandbox) -> str | None:
+    """Why programs cannot run here, found out by opening a sandbox; None where they can."""
+    try:
+        with open_(Program(blocks=1, block_millis=1000)):
+            return None
+    except Problem as problem:
+        return problem.message
+
+
 def unavailable(reason: str) -> Problem:
     """What a developer is told where programs cannot be run; nothing of it depends on data."""
     return Problem(

@@ -130,6 +130,8 @@ class Admission:
         """The plan of a query, its cost, and what is left; raises Problem."""
         known = await self._database.run(_known, caller, query, self._clock())
         planned = self._plan(caller, query, known)
+        if query.HasField("program"):
+            self._nodes.check_programs()
         _check_price(planned, known.budget)
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
         waits = grades.needs_approval(declaration.grade, auto_approve=self._auto_approve)
@@ -192,7 +194,7 @@ class Admission:
         if request.query.HasField("program") or request.programs:
             check_sealed(request, self._epoch())
         query = request.query
-        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage())
+        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage(query))
         decided = await self._database.run(_decide, asked, self._previewed(caller, query))
         while isinstance(decided, _Known):
             # Planning takes longer than a transaction should; meanwhile the dataset may have changed again.
@@ -258,9 +260,11 @@ class Admission:
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
 
-    def _outage(self) -> Problem | None:
+    def _outage(self, query: Query) -> Problem | None:
         try:
             self._nodes.check_connected()
+            if query.HasField("program"):
+                self._nodes.check_programs()
         except Problem as problem:
             return problem
         return None

@@ -149,6 +149,18 @@ class Nodes:
             raise unavailable(missing)
         return self.epoch
 
+    def check_programs(self) -> None:
+        """Raise Problem that names a node whose enclave runs no programs, and says why."""
+        for name, node in self._nodes.items():
+            if node.hello.HasField("no_sandbox"):
+                raise Problem(
+                    Kind.REFUSED,
+                    "sandbox_unavailable",
+                    f"{name} runs no programs: {node.hello.no_sandbox} Nothing was charged.",
+                    hint="ask in SQL, which needs no sandbox, or ask the zone's operator",
+                    details={"node": name},
+                )
+
     def _welcome(self, name: str, run: str, hello: Hello) -> _Node:
         node = self._nodes.get(name)
         if node is None or node.run != run:

@@ -500,7 +500,10 @@ class Hello(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     KEY_EPOCH_FIELD_NUMBER: _builtins.int
+    NO_SANDBOX_FIELD_NUMBER: _builtins.int
     node: _builtins.str
+    no_sandbox: _builtins.str
+    """Why this enclave runs no programs, as its machine cannot isolate them; absent: it runs them."""
     @_builtins.property
     def evidence(self) -> _attestation_pb2.Evidence: ...
     @_builtins.property
@@ -511,12 +514,15 @@ class Hello(_message.Message):
         node: _builtins.str = ...,
         evidence: _attestation_pb2.Evidence | None = ...,
         key_epoch: _attestation_pb2.SignedKeyEpoch | None = ...,
+        no_sandbox: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "key_epoch", b"key_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "key_epoch", b"key_epoch", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__no_sandbox: _TypeAlias = _typing.Literal["no_sandbox"]  # noqa: Y015
+    _WhichOneofArgType__no_sandbox: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__no_sandbox) -> _WhichOneofReturnType__no_sandbox | None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
