@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from yingbi.api.problem import Kind, Problem, nearest
@@ -39,6 +38,7 @@ from gateway.planning.statistics import set_prices
 from gateway.planning.wording import number
 
 DEFAULT_BLOCK_MILLIS = 500
+UNITS_OF_A_BLOCK = 40
 LEAST_BLOCKS, MOST_BLOCKS = 4, 200
 """At each provider, where the developer does not say how many."""
 
@@ -87,12 +87,11 @@ def plan_program(
 
 
 def default_blocks(declaration: DatasetDeclaration, parties: int) -> int:
-    """Blocks at each provider: as many, over all of them, as a block may have units.
+    """Blocks at each provider: so many that a block has `UNITS_OF_A_BLOCK` where the dataset has max_units.
 
-    More blocks make less noise, and blocks of fewer units, on which a program's results are less exact. Half of either
-    is a guess that can be made from public numbers alone.
+    More blocks make less noise, and have fewer units, on which a program's results are less exact.
     """
-    return min(max(round(math.sqrt(declaration.max_units) / parties), LEAST_BLOCKS), MOST_BLOCKS)
+    return min(max(round(declaration.max_units / UNITS_OF_A_BLOCK / parties), LEAST_BLOCKS), MOST_BLOCKS)
 
 
 def program_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:

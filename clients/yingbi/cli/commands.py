@@ -173,9 +173,7 @@ def sql(
             session.terminal.show(foreseen.to_json(), render.preview(foreseen))
             return
         name_of_request = uuid.uuid4().hex if request_id is None else request_id
-        ask(
-            session, question, price, given_delta, name_of_request, wait=not no_wait, save_receipt=save_receipt, csv=csv
-        )
+        ask(session, question, price, given_delta, name_of_request, Saved(save_receipt, csv), wait=not no_wait)
 
 
 def ask(

@@ -73,9 +73,7 @@ def run(
             session.terminal.show(document, Group(render.preview(foreseen), *said))
             return
         name_of_request = uuid.uuid4().hex if request_id is None else request_id
-        ask(
-            session, question, price, given_delta, name_of_request, wait=not no_wait, save_receipt=save_receipt, csv=csv
-        )
+        ask(session, question, price, given_delta, name_of_request, Saved(save_receipt, csv), wait=not no_wait)
 
 
 def _tables(options: list[str] | None) -> dict[str, list[str]] | None:

@@ -17,7 +17,7 @@ def upgrade() -> None:
     """Their table; no job of before has a program."""
     op.create_table(
         "programs",
-        sa.Column("job", sa.ForeignKey("jobs.job"), primary_key=True),
+        sa.Column("job", sa.String(64), sa.ForeignKey("jobs.job"), primary_key=True),
         sa.Column("node", sa.String(63), primary_key=True),
         sa.Column("sealed", sa.LargeBinary, nullable=False),
     )
