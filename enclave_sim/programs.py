@@ -53,7 +53,7 @@ def open_sandbox(program: Program) -> Iterator[RunBlocks]:
     try:
         sandbox = sandbox_module.Sandbox(limits)
     except sandbox_module.SandboxUnavailableError as error:
-        raise unavailable(str(error)) from error
+        raise unavailable(getattr(error, "reason", str(error))) from error
 
     def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
         packed = (blocks_module.pack_tables(dict(block)) for block in blocks)
