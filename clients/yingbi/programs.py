@@ -117,7 +117,7 @@ def read_program(program: str | Path | bytes) -> bytes:
 
 
 def read_outputs(outputs: Outputs) -> tuple[ProgramOutput, ...]:
-    """The declared outputs; MALFORMED "output"."""
+    """The declared outputs; MALFORMED "program_output"."""
     if isinstance(outputs, str):
         return (_output(outputs),)
     if isinstance(outputs, Mapping):
@@ -217,7 +217,8 @@ def _checked(output: ProgramOutput) -> ProgramOutput:
 
 
 def _bad(field: str, message: str, hint: str | None = None) -> Problem:
-    return Problem(Kind.MALFORMED, field, message, field=field, hint=hint)
+    code = field if field == "program" else f"program_{field}"
+    return Problem(Kind.MALFORMED, code, message, field=field, hint=hint)
 
 
 def _bad_enclave(message: str) -> Problem:

@@ -190,4 +190,5 @@ def _unknown(what: str, name: str, known: list[str]) -> Problem:
 
 
 def _bad(field: str, message: str, hint: str | None = None) -> Problem:
-    return Problem(Kind.MALFORMED, f"program_{field}", message, field=field, hint=hint)
+    code = field if field == "program" else f"program_{field}"
+    return Problem(Kind.MALFORMED, code, message, field=field, hint=hint)

@@ -93,7 +93,7 @@ def test_outputs_may_be_given_by_name() -> None:
 def test_what_is_no_output_is_refused(text: str) -> None:
     with pytest.raises(Problem) as refused:
         read_outputs(text)
-    assert refused.value.code == "output"
+    assert refused.value.code == "program_output"
 
 
 def test_a_program_is_read_from_its_file_and_its_mistakes_are_told_with_their_place(tmp_path: Path) -> None:

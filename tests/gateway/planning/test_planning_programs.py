@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[str, Callable[[ProgramQuery], object]]] = {
         "program_output",
         lambda q: q.outputs.append(ProgramOutput(name="x", upper=1, absent=2)),
     ),
-    "no hash": ("program_program", lambda q: q.ClearField("sha256")),
+    "no hash": ("program", lambda q: q.ClearField("sha256")),
     "no block": ("program_blocks", lambda q: q.MergeFrom(ProgramQuery(blocks=0))),
     "too many blocks": ("program_blocks", lambda q: q.MergeFrom(ProgramQuery(blocks=10_001))),
     "no time": ("program_seconds", lambda q: q.MergeFrom(ProgramQuery(block_millis=9))),
