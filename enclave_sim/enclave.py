@@ -22,6 +22,7 @@ from enclave_sim.paillier.keys import KeyShare, ThresholdKey
 from enclave_sim.paillier.masks import MaskPool
 from enclave_sim.paillier.modulus_proof import ModulusProof, check_modulus
 from enclave_sim.paillier.share_proof import check_share
+from enclave_sim.programs import OpenSandbox, open_sandbox
 from enclave_sim.shared_key import key_of
 
 # Ciphertexts that can be made at once; the rest takes a few milliseconds each.
@@ -47,6 +48,8 @@ class Enclave:
     shards: Path
     wrapping_key: bytes
     engine: Engine
+    # Where programs run.
+    open_sandbox: OpenSandbox = open_sandbox
 
 
 def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:

@@ -31,6 +31,7 @@ from enclave_sim.enclave import Enclave, load_enclave
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.ingest import serve_connection
 from enclave_sim.journal import JournalError
+from enclave_sim.programs import why_no_sandbox
 
 log = logging.getLogger("enclave")
 
@@ -154,7 +155,12 @@ def serve(enclave: Enclave, channel: socket.socket, ingest: socket.socket) -> No
         with writing:
             write_frame(stream, result.SerializeToString())
 
-    hello = Hello(node=enclave.node, evidence=enclave.identity.evidence, key_epoch=enclave.signed_epoch)
+    hello = Hello(
+        node=enclave.node,
+        evidence=enclave.identity.evidence,
+        key_epoch=enclave.signed_epoch,
+        no_sandbox=why_no_sandbox(enclave.open_sandbox),
+    )
     with writing:
         write_frame(stream, hello.SerializeToString())
     threading.Thread(target=_serve_ingest, args=(enclave, ingest), daemon=True).start()

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from yingbi.api import digests
 from yingbi.api.eat import Statement
+from yingbi.api.sealing import SUITE as HPKE
 from yingbi.api.v1.attestation_pb2 import Evidence
 
 from enclave_sim.attestation.backend import Backend
 
-# RFC 9180: base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
-HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+__all__ = ["HPKE", "Identity"]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from enclave_sim import budget, contributions
 from enclave_sim.authority import check_approval, check_authorization
 from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
+from enclave_sim.engine.programs import RunBlocks, block_sums
 from enclave_sim.engine.protocol import Cancelled, OpenTable
 from enclave_sim.job_records import (
     check_job_id,
@@ -47,6 +49,7 @@ from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.sensitivity import cells_of, charge_of, total_rho_units
 from enclave_sim.plan.validation import check_plan
 from enclave_sim.privacy.sampling import sample_share
+from enclave_sim.programs import unseal_program
 from enclave_sim.sealed.shard import read_header, stream_table
 
 
@@ -68,10 +71,17 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     if cancelled():
         raise was_cancelled(job)
     admission = _admit(enclave, job, task)
-    if not charge:
-        _charge(enclave, job, admission, task.plan)
+    with _sandbox(enclave, admission) as run:
+        if not charge:
+            _charge(enclave, job, admission, task.plan)
+        return _contribution(enclave, job, admission, run, cancelled)
+
+
+def _contribution(
+    enclave: Enclave, job: str, admission: _Admission, run: RunBlocks | None, cancelled: Callable[[], bool]
+) -> Contribution:
     try:
-        vector = _noised_sum(enclave, admission, cancelled)
+        vector = _noised_sum(enclave, admission, run, cancelled)
         keys = _selected_keys(enclave, admission, cancelled)
     except Cancelled as error:
         raise was_cancelled(job) from error
@@ -100,6 +110,8 @@ class _Admission:
     request: str
     # Of a plan of a batch: who asked for the batch and under which id, and for which set of plans.
     batch: tuple[str, str] | None
+    # Of a plan with a program: its code.
+    program: bytes = b""
 
 
 def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
@@ -117,7 +129,11 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     authorization = _check_authority(enclave, job, task, plan, hash_, declaration.grade)
     developer = authorization.developer_key.hex()
     batch = (f"{developer} {authorization.batch}", authorization.batch_digest.hex()) if authorization.batch else None
-    return _Admission(plan, hash_, declaration, shard, f"{developer} {authorization.request_id}", batch)
+    request = f"{developer} {authorization.request_id}"
+    program = b""
+    if plan.HasField("program"):
+        program = unseal_program(enclave.identity, task.program, plan.program, hash_)
+    return _Admission(plan, hash_, declaration, shard, request, batch, program)
 
 
 def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> DatasetDeclaration:
@@ -176,9 +192,19 @@ def _check_batch(records: Sequence[Record], batch: tuple[str, str] | None) -> No
         raise refused("request_reused", "Other plans were already run for this batch of the developer's.")
 
 
-def _noised_sum(enclave: Enclave, admission: _Admission, cancelled: Callable[[], bool]) -> list[int]:
-    plan = admission.plan
-    exact = enclave.engine.contribution(plan, _opener(enclave, admission), cancelled)
+def _sandbox(enclave: Enclave, admission: _Admission) -> AbstractContextManager[RunBlocks | None]:
+    """Where the plan's program runs: there before anything is charged, so that its absence costs nothing."""
+    return enclave.open_sandbox(admission.plan.program) if admission.plan.HasField("program") else nullcontext()
+
+
+def _noised_sum(
+    enclave: Enclave, admission: _Admission, run: RunBlocks | None, cancelled: Callable[[], bool]
+) -> list[int]:
+    plan, opener = admission.plan, _opener(enclave, admission)
+    if run is None:
+        exact = enclave.engine.contribution(plan, opener, cancelled)
+    else:
+        exact = block_sums(plan, admission.declaration, opener, admission.program, run, cancelled=cancelled)
     noise = [n for s in plan.statistics for n in sample_share(cells_of(plan, s), s.sigma)]
     return [value + share for value, share in zip(exact, noise, strict=True)]
 

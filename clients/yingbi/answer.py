@@ -240,6 +240,8 @@ def _kind(output: Output) -> ColumnKind:
         measured = output.measure.WhichOneof("kind")
         if measured == "range_count":
             return "count"
+        if measured == "block_mean":
+            return "mean"
         if measured is not None:
             return measured
     elif kind == "formula" and output.formula.window.function in COUNTING:

@@ -287,6 +287,8 @@ def width(statistic: Statistic) -> int:
             return _tree_width(statistic.range_counts)
         case "unit_norms":
             return len(statistic.unit_norms.edges) + 1
+        case "block_outputs":
+            return len(statistic.block_outputs.outputs)
         case None:
             raise PlanError("a statistic is of a kind that this version does not know")
         case _:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from yingbi.api.range_tree import range_noise
 from yingbi.api.v1.plan_pb2 import (
+    BlockMeanMeasure,
     BoundedSum,
     DistinctValuesMeasure,
     MeanMeasure,
@@ -43,21 +45,19 @@ class Measures:
             PlanError: it does not fit the plan's statistics. The reading raises it too, where the plan's
                 scale gives a number that is not finite.
         """
-        match measure.WhichOneof("kind"):
-            case "count":
-                return self._cell(measure.count.statistic, *_COUNTS)
-            case "sum":
-                return self._sum(measure.sum)
-            case "mean":
-                return self._mean(measure.mean)
-            case "quantile":
-                return self._quantile(measure.quantile)
-            case "distinct_values":
-                return self._distinct_values(measure.distinct_values)
-            case "range_count":
-                return self._range_count(measure.range_count)
-            case None:
-                raise PlanError("a measure is of a kind that this version does not know")
+        kind = measure.WhichOneof("kind")
+        if kind is None:
+            raise PlanError("a measure is of a kind that this version does not know")
+        readings: Mapping[str, Callable[[Any], Reading]] = {
+            "count": lambda count: self._cell(count.statistic, *_COUNTS),
+            "sum": self._sum,
+            "mean": self._mean,
+            "quantile": self._quantile,
+            "distinct_values": self._distinct_values,
+            "range_count": self._range_count,
+            "block_mean": self._block_mean,
+        }
+        return readings[kind](getattr(measure, kind))
 
     def cost(self, measure: Measure) -> int:
         """Cells that a reading goes through, back and forth."""
@@ -192,6 +192,23 @@ class Measures:
                 for node, share in nodes().items()
             }
             return _finite(Linear(count, noise), *noise.values())
+
+        return read
+
+    def _block_mean(self, measure: BlockMeanMeasure) -> Callable[[Row], Linear]:
+        statistic, cell, plan = measure.block_outputs, measure.output, self.layout.plan
+        self._check(statistic, "block_outputs")
+        outputs = plan.statistics[statistic].block_outputs.outputs
+        blocks = plan.program.blocks * plan.noise.parties
+        if cell >= len(outputs) or not blocks:
+            raise PlanError("the plan's outputs do not fit its statistics")
+        output = outputs[cell]
+        scale = (output.upper - output.lower) * self.layout.step / blocks
+        deviation = scale * self.layout.deviation(statistic) / self.layout.step
+
+        def read(row: Row) -> Linear:
+            value = output.lower + scale * row.cells[statistic][cell]
+            return _finite(Linear(value, {Source(statistic, row.parts[0], node=cell): deviation}), deviation)
 
         return read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -270,8 +270,14 @@ class Query:
         authorization, signature = authorize(
             self.gateway.profile.token, preview.message.plan, request_id, preview.message.agreement
         )
-        request = job_pb2.SubmitQueryRequest(query=question, authorization=authorization, signature=signature)
+        request = job_pb2.SubmitQueryRequest(
+            query=question, authorization=authorization, signature=signature, programs=self._programs(preview)
+        )
         return Job(self.gateway.submit_query(request), self.gateway)
+
+    def _programs(self, preview: Preview) -> Sequence[job_pb2.SealedProgram]:
+        """What goes with a request to run a program; nothing with SQL."""
+        return ()
 
     def _message(self, epsilon: float, delta: float | None) -> job_pb2.Query:
         auto = self.bounds == "auto"

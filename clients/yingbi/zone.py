@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +15,11 @@ from yingbi.api.v1 import dataset_pb2, plan_pb2
 from yingbi.attest import Attestation, attest
 from yingbi.batch import Batch
 from yingbi.budget import Budget
-from yingbi.jobs import Job
+from yingbi.jobs import Answer, Job, Progress
 from yingbi.lookups import Rows, files_of, look_up_tables
 from yingbi.mock import DEFAULT_ROWS, mock_tables
 from yingbi.profile import Profile, Role
+from yingbi.programs import Outputs, Program, read_outputs, read_program, read_tables
 from yingbi.query import Bounds, Query
 from yingbi.transport import Gateway
 
@@ -170,6 +171,59 @@ class Dataset:
         """
         given = lookups or {}
         return Query(self.name, text, self.gateway, bounds, look_up_tables(given), files_of(given), agreement or "")
+
+    def program(
+        self,
+        program: str | Path | bytes,
+        outputs: Outputs,
+        *,
+        tables: Iterable[str] | Mapping[str, Sequence[str]] | None = None,
+        blocks: int | None = None,
+        seconds: float | None = None,
+        agreement: str | None = None,
+    ) -> Program:
+        """A program to run on blocks of units; nothing is asked yet.
+
+        Args:
+            program: the path of a Python file, or its bytes. It defines `run(tables)`: from a block's tables, frames by
+                name in which the privacy unit is a number, to one number for each output.
+            outputs: what it returns, in order: "mean_age: float[18,100]", several of them, or bounds by name.
+            tables: which tables it sees, or which columns of which; by default everything.
+            blocks: at each provider. More blocks make less noise, of fewer units each.
+            seconds: for each block.
+
+        Raises:
+            Problem: the program is no Python, or an output is none.
+        """
+        return Program(
+            self.name,
+            "",
+            self.gateway,
+            agreement=agreement or "",
+            code=read_program(program),
+            outputs=read_outputs(outputs),
+            tables=read_tables(tables),
+            blocks=blocks,
+            seconds=seconds,
+            declaration=self.declaration,
+        )
+
+    def run(
+        self,
+        program: str | Path | bytes,
+        outputs: Outputs,
+        epsilon: float,
+        delta: float | None = None,
+        *,
+        tables: Iterable[str] | Mapping[str, Sequence[str]] | None = None,
+        blocks: int | None = None,
+        seconds: float | None = None,
+        agreement: str | None = None,
+        progress: Progress | bool | None = None,
+    ) -> Answer:
+        """Run a program and wait for the mean of its outputs: `program(...)`, then its `run`."""
+        asked = self.program(program, outputs, tables=tables, blocks=blocks, seconds=seconds, agreement=agreement)
+        return asked.run(epsilon, delta, progress=progress)
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
         """Made-up rows of the same schema, for trying things out: from the declaration alone, never from data.

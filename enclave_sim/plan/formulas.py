@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from yingbi.api.v1.plan_pb2 import (
+    BlockMeanMeasure,
     DistinctValuesMeasure,
     Formula,
     MeanMeasure,
@@ -109,8 +110,17 @@ def check_measure(plan: Plan, measure: Measure, path: str) -> None:
             _check_distinct_values(plan, measure.distinct_values, f"{path}.distinct_values")
         case "range_count":
             _check_range_count(plan, measure.range_count, f"{path}.range_count")
+        case "block_mean":
+            _check_block_mean(plan, measure.block_mean, f"{path}.block_mean")
         case None:
             raise PlanError(path, "has no kind")
+
+
+def _check_block_mean(plan: Plan, mean: BlockMeanMeasure, path: str) -> None:
+    known = mean.block_outputs < len(plan.statistics) and plan.statistics[mean.block_outputs].HasField("block_outputs")
+    require(known, f"{path}.block_outputs", "is no index of a statistic of block_outputs")
+    outputs = plan.statistics[mean.block_outputs].block_outputs.outputs
+    require(mean.output < len(outputs), f"{path}.output", "is no index of its outputs")
 
 
 def _type_of(plan: Plan, formula: Formula, path: str, *, windows: bool) -> FormulaType:

@@ -17,6 +17,8 @@ from enclave_sim.privacy.clipping import SIXTEENTHS
 JOINABLE = ("row_count", "non_null_count", "bounded_sum")
 """Statistics that a joint vector is made of."""
 
+_ONE_EACH = ("distinct_units", "unit_norms", "block_outputs")
+
 MAX_SLOT_BITS = 62
 """Widest cell that packing takes."""
 
@@ -30,12 +32,15 @@ def groups(plan: Plan) -> int:
 
 
 def width(statistic: Statistic) -> int:
-    """Cells that the statistic has for each group: a tree's nodes, the cells between edges of norms, else 1.
+    """Cells that the statistic has for each group: a tree's nodes, the cells between edges of norms, a
+    program's outputs, else 1.
 
     `statistic` is one that `statistics.check_statistic` accepts: elsewhere the number is of any size.
     """
     if statistic.HasField("unit_norms"):
         return len(statistic.unit_norms.edges) + 1
+    if statistic.HasField("block_outputs"):
+        return len(statistic.block_outputs.outputs)
     if not statistic.HasField("range_counts"):
         return 1
     tree = statistic.range_counts
@@ -74,6 +79,7 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
         L · (p · C · 2^f)²  for range_counts with L levels,
         p² · B · 2^(2f)     for distinct_units,
         p² · 2^(2f)         for unit_norms,
+        p² · W · 2^(2f)     for block_outputs with W outputs,
 
     with C = `clipping.max_rows`, B = `clipping.max_groups`, J = `clipping.joint_norm` and
     p = `noise.parties_per_unit`.
@@ -113,6 +119,14 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
 
     One provider, unit norms. A unit with rows adds 2^f to one cell.
 
+    One provider, block outputs (sample and aggregate: Nissim, Raskhodnikova, Smith 2007; GUPT: Mohan et al. 2012).
+    Here a cell is no sum over units but over a public number of blocks, and a unit does not add a vector of its own: it
+    changes what a block adds. Every block adds to each of the W cells an integer in [0, 2^f], made of its own
+    units' rows alone, whatever the program is and does; a block without units adds a constant of the plan. Where the
+    unit is, and in which order units come, is drawn for each unit by itself (`engine.programs`). So with the same draws
+    for everybody else, a unit changes one block, that block's W numbers by at most 2^f each, and nothing else:
+    ||difference||² <= W·2^(2f).
+
     Several providers. A unit that appears at p providers is clipped at each by itself; its vectors
     add, and by the triangle inequality the norm is at most p times the norm at one: p² in the square. ∎
 
@@ -134,7 +148,8 @@ def slot_bits_needed(plan: Plan, *, max_units: int) -> int:
 
     A cell is the sum over at most `parties` providers, each with at most `max_units` units, of what one
     unit adds to one cell (at most C·2^f, or J·2^f / 16, or 2^f for distinct units: one coordinate of the vectors
-    in `delta2_squared`), plus a share of noise from each party. A share is a discrete Gaussian, which is
+    in `delta2_squared`), or, of block outputs, each with `blocks` blocks of at most 2^f; plus a share of noise
+    from each party. A share is a discrete Gaussian, which is
     subgaussian: P(|X| > 64σ) <= 2·exp(-64²/2) < 2^-2900 (Canonne, Kamath, Steinke 2020, Corollary 17),
     so over all cells and parties of any plan the probability that 64σ does not suffice is below
     2^-1000. That failure would give a wrong number and reveal nothing: a sum modulo 2^width is a
@@ -173,6 +188,8 @@ def _at_one_provider(plan: Plan, statistic: Statistic) -> int:
             return plan.clipping.max_groups
         case "unit_norms":
             return 1
+        case "block_outputs":
+            return len(statistic.block_outputs.outputs)
         case "range_counts":
             return statistic.range_counts.levels * plan.clipping.max_rows**2
         case "row_count" | "non_null_count" | "bounded_sum":
@@ -182,7 +199,9 @@ def _at_one_provider(plan: Plan, statistic: Statistic) -> int:
 
 
 def _largest_cell(plan: Plan, statistic: Statistic, max_units: int) -> int:
-    signal = (max_units * _most_rows(plan, statistic)) << plan.fraction_bits
+    # What one provider adds up: units, or blocks.
+    terms = plan.program.blocks if statistic.HasField("block_outputs") else max_units
+    signal = (terms * _most_rows(plan, statistic)) << plan.fraction_bits
     return plan.noise.parties * (signal + NOISE_DEVIATIONS * statistic.sigma)
 
 
@@ -190,4 +209,4 @@ def _most_rows(plan: Plan, statistic: Statistic) -> int:
     """That one unit counts for in one cell."""
     if is_joint(plan, statistic):
         return -(-plan.clipping.joint_norm // SIXTEENTHS)
-    return 1 if statistic.WhichOneof("kind") in ("distinct_units", "unit_norms") else plan.clipping.max_rows
+    return 1 if statistic.WhichOneof("kind") in _ONE_EACH else plan.clipping.max_rows

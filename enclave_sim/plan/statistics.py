@@ -53,6 +53,8 @@ def check_statistic(plan: Plan, statistic: Statistic, columns: Mapping[str, Trai
             check_unit_norms(plan, statistic.unit_norms, columns, f"{path}.unit_norms")
             _check_vector(plan, statistic.unit_norms, columns, f"{path}.unit_norms.vector")
             require(not statistic.HasField("filter"), f"{path}.filter", "does not go with unit_norms")
+        case "block_outputs":
+            raise PlanError(f"{path}.block_outputs", "goes with a program alone")
         case None:
             raise PlanError(path, "has no kind")
     if statistic.HasField("filter"):

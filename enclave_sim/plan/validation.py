@@ -8,6 +8,7 @@ number of parties, and the engine:
 - what a unit's texts can add to the time that it takes is bounded (`text_work`);
 - the sensitivities follow from the clipping bounds (`sensitivity`), the prices from σ
   (`enclave_sim.privacy.gaussian`);
+- of a program's blocks, only clipped outputs are added up (`programs`);
 - group keys, ranges and bounds are constants of the plan, and so public;
 - what comes after the opening (`outputs`, `formulas`) sees opened cells only; it is checked for its meaning.
 """
@@ -25,6 +26,7 @@ from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.expressions import Trait, check_constant, check_expression
 from enclave_sim.plan.key_selection import check_key_selection
 from enclave_sim.plan.outputs import check_answer
+from enclave_sim.plan.programs import check_program
 from enclave_sim.plan.relations import WHOLE_UNIT_OPERATORS, check_relation, max_rows_bound, operators_of
 from enclave_sim.plan.releases import check_prices
 from enclave_sim.plan.sensitivity import (
@@ -70,6 +72,18 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     check_look_ups(plan)
     _check_subject(plan, declaration, dataset_version)
     _check_noise(plan, declaration)
+    if plan.HasField("program"):
+        check_program(plan, declaration)
+        _check_grid(plan)
+        check_prices(plan)
+    else:
+        _check_query(plan, declaration)
+    _check_slots(plan, declaration)
+    _check_guarantee(plan)
+    check_answer(plan)
+
+
+def _check_query(plan: Plan, declaration: DatasetDeclaration) -> None:
     columns = check_relation(plan.relation, declaration)
     _check_unit_operators(plan)
     _check_groups(plan, columns)
@@ -77,9 +91,6 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     _check_statistics(plan, columns)
     check_key_selection(plan, columns)
     check_text_work(plan, declaration)
-    _check_slots(plan, declaration)
-    _check_guarantee(plan)
-    check_answer(plan)
 
 
 def _check_subject(plan: Plan, declaration: DatasetDeclaration, dataset_version: bytes) -> None:
@@ -159,6 +170,10 @@ def _check_clipping(plan: Plan) -> None:
     )
     message = f"must be 0, for statistics by themselves, or up to {MAX_JOINT_NORM:,}"
     require(clipping.joint_norm <= MAX_JOINT_NORM, "clipping.joint_norm", message)
+    _check_grid(plan)
+
+
+def _check_grid(plan: Plan) -> None:
     require(plan.fraction_bits == FRACTION_BITS, "fraction_bits", f"must be {FRACTION_BITS}")
 
 

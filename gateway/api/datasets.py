@@ -32,7 +32,13 @@ class DatasetService(DatasetServiceServicer):
         return messages.Zone(
             state="ready" if states and all(states.values()) else "starting",
             nodes=[
-                messages.NodeState(name=name, connected=connected, refusal=refusal.message, hint=refusal.hint)
+                messages.NodeState(
+                    name=name,
+                    connected=connected,
+                    refusal=refusal.message,
+                    hint=refusal.hint,
+                    evidence=self._nodes.evidence(name),
+                )
                 for name, connected in states.items()
                 for refusal in [refusals.get(name, Failure())]
             ],

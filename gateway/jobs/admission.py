@@ -36,10 +36,12 @@ from gateway.jobs import batches, records, shown, states
 from gateway.jobs.first_stages import release_of
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.plans import Planned, RecentPlans, notes_of
+from gateway.jobs.programs import check_sealed
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
+from gateway.planning.programs import words_of
 from gateway.planning.query import Question
 from gateway.storage import agreements, catalogue
 from gateway.storage.database import Database
@@ -128,6 +130,8 @@ class Admission:
         """The plan of a query, its cost, and what is left; raises Problem."""
         known = await self._database.run(_known, caller, query, self._clock())
         planned = self._plan(caller, query, known)
+        if query.HasField("program"):
+            self._nodes.check_programs()
         _check_price(planned, known.budget)
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
         waits = grades.needs_approval(declaration.grade, auto_approve=self._auto_approve)
@@ -187,8 +191,10 @@ class Admission:
         return BatchJobs(jobs=await self._database.run(_describe_all, admitted))
 
     async def _submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
+        if request.query.HasField("program") or request.programs:
+            check_sealed(request, self._epoch())
         query = request.query
-        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage())
+        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage(query))
         decided = await self._database.run(_decide, asked, self._previewed(caller, query))
         while isinstance(decided, _Known):
             # Planning takes longer than a transaction should; meanwhile the dataset may have changed again.
@@ -254,9 +260,11 @@ class Admission:
     def _epoch(self) -> KeyEpoch:
         return self._nodes.epoch or self._nodes.check_connected()
 
-    def _outage(self) -> Problem | None:
+    def _outage(self, query: Query) -> Problem | None:
         try:
             self._nodes.check_connected()
+            if query.HasField("program"):
+                self._nodes.check_programs()
         except Problem as problem:
             return problem
         return None
@@ -412,12 +420,13 @@ def _new_job(
         request_id=request.authorization.request_id,
         request_digest=digest,
         dataset=planned.dataset.declaration.dataset,
-        sql=request.query.sql,
+        sql=words_of(request.query.program) if request.query.HasField("program") else request.query.sql,
         plan=planned.plan_bytes,
         plan_hash=planned.plan_hash,
         authorization=SignedAuthorization(body=body, signature=request.signature),
         registration=planned.dataset.registration,
         agreement=_id_of(agreement),
+        programs=tuple(request.programs),
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from yingbi.api.parts import is_last
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
+from yingbi.api.v1.attestation_pb2 import Evidence, KeyEpoch, SignedKeyEpoch
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, RecallTask, SignedHeads, Task, TaskResult
 
@@ -169,6 +169,11 @@ class Nodes:
         refusals = {name: node.refusal() for name, node in self._nodes.items()}
         return {name: refusal for name, refusal in refusals.items() if refusal is not None}
 
+    def evidence(self, name: str) -> Evidence | None:
+        """What a node's enclave showed of itself when it connected last."""
+        node = self._nodes.get(name)
+        return None if node is None else node.hello.evidence
+
     def missing(self) -> list[str]:
         """The nodes of the epoch that are not connected."""
         return [name for name, connected in self.states().items() if not connected]
@@ -183,6 +188,18 @@ class Nodes:
         if missing := self.missing():
             raise unavailable(missing)
         return self.epoch
+
+    def check_programs(self) -> None:
+        """Raise Problem that names a node whose enclave runs no programs, and says why."""
+        for name, node in self._nodes.items():
+            if node.hello.HasField("no_sandbox"):
+                raise Problem(
+                    Kind.REFUSED,
+                    "sandbox_unavailable",
+                    f"{name} runs no programs: {node.hello.no_sandbox} Nothing was charged.",
+                    hint="ask in SQL, which needs no sandbox, or ask the zone's operator",
+                    details={"node": name},
+                )
 
     def _welcome(self, name: str, run: str, hello: Hello) -> _Node:
         node = self._nodes.get(name)

@@ -19,6 +19,7 @@ from enclave_sim.privacy.accounting import Charge
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
 from gateway.planning.notes import clipping_notes
+from gateway.planning.programs import plan_program, program_notes
 from gateway.planning.query import Question, plan_question
 from gateway.planning.stages import FirstStage, stage_notes
 
@@ -92,6 +93,8 @@ class RecentPlans:
 
 def notes_of(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """What a developer is told about a plan, of a first stage or of an answer."""
+    if plan.HasField("program"):
+        return program_notes(plan, declaration)
     return stage_notes(plan) if is_first_stage(plan) else clipping_notes(plan, declaration)
 
 
@@ -100,13 +103,23 @@ def _key(caller: Caller, query: Query, parties: int, first_stage: FirstStage | N
 
 
 def _plan(query: Query, dataset: RegisteredDataset, parties: int, first_stage: FirstStage | None) -> Question:
+    delta = query.delta if query.HasField("delta") else dataset.declaration.budget_delta
+    if query.HasField("program"):
+        return plan_program(
+            query.program,
+            dataset.declaration,
+            dataset_version=dataset.version,
+            parties=parties,
+            epsilon=query.epsilon,
+            delta=delta,
+        )
     return plan_question(
         query.sql,
         dataset.declaration,
         dataset_version=dataset.version,
         parties=parties,
         epsilon=query.epsilon,
-        delta=query.delta if query.HasField("delta") else dataset.declaration.budget_delta,
+        delta=delta,
         auto_bounds=query.auto_bounds,
         first_stage=first_stage,
         lookups=query.lookups,

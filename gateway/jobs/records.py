@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
-from yingbi.api.v1.job_pb2 import Authorization, Failure, Job, SignedApproval, SignedAuthorization
+from yingbi.api.v1.job_pb2 import Authorization, Failure, Job, SealedProgram, SignedApproval, SignedAuthorization
 from yingbi.api.v1.receipt_pb2 import Receipt
 
 from gateway.jobs import states
 from gateway.jobs.states import State
+from gateway.storage import programs
 from gateway.storage.tables import jobs, releases
 
 PAGE_BYTES = 16 << 20
@@ -39,6 +40,8 @@ class NewJob:
     registration: bytes
     # The id of the agreement that it is asked under; empty: under none.
     agreement: str = ""
+    # Of a program: itself, sealed to each node's enclave.
+    programs: tuple[SealedProgram, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def create(
         "replayed": replayed,
     }
     connection.execute(_CREATE, row)
+    programs.keep(connection, new.job, new.programs)
     return _record(connection, SimpleNamespace(**row))
 
 

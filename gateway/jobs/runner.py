@@ -39,7 +39,7 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Messages, Nodes, Take, first_failure, no_take
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
-from gateway.storage import agreements
+from gateway.storage import agreements, programs
 from gateway.storage.database import Database
 
 log = logging.getLogger("gateway.jobs")
@@ -107,7 +107,7 @@ class Runner:
             _check_same_nodes(record, epoch)
             if record.state == states.QUEUED:
                 record = await self._begin(record)
-            limit = schedule.deadline(cells(Plan.FromString(record.plan)))
+            limit = _deadline(Plan.FromString(record.plan))
             receipt = await asyncio.wait_for(self._compute(record, epoch), limit)
             await _next_point(started)
             await self._database.run(_succeed, record, receipt)
@@ -133,17 +133,23 @@ class Runner:
         return begun
 
     async def _compute(self, record: JobRecord, epoch: KeyEpoch) -> Receipt:
-        contribute = ContributeTask(
-            plan=record.plan,
-            authorization=record.authorization,
-            approval=record.approval,
-            shards=record.registration.shards,
-        )
+        sealed = await self._database.run(programs.of_job, record.job)
         names = [holder.node for holder in epoch.holders]
         key = key_of(epoch)
         width = number_bytes(key.public.nsquare)
         keep = partial(self._keep, record.job, width)
-        answers = await self._ask_all(names, lambda _: [Task(job=record.job, contribute=contribute)], keep)
+
+        def contributing(name: str) -> Iterable[Task]:
+            contribute = ContributeTask(
+                plan=record.plan,
+                authorization=record.authorization,
+                approval=record.approval,
+                shards=record.registration.shards,
+                program=sealed.get(name),
+            )
+            return [Task(job=record.job, contribute=contribute)]
+
+        answers = await self._ask_all(names, contributing, keep)
         for name, each in zip(names, answers, strict=True):
             self._nodes.heard(name, each.contribution.heads)
         signed = [_without_vector(each.contribution) for each in answers]
@@ -239,6 +245,11 @@ async def _next_point(started: float) -> None:
     """Wait for the next point of the grid that began at `started`."""
     elapsed = time.monotonic() - started
     await asyncio.sleep(schedule.next_point(elapsed) - elapsed)
+
+
+def _deadline(plan: Plan) -> float:
+    """Seconds that a job may take, from public parameters only; a program's blocks have theirs."""
+    return schedule.deadline(cells(plan)) + 1.5 * plan.program.blocks * plan.program.block_millis / 1000
 
 
 def _check_same_nodes(record: JobRecord, epoch: KeyEpoch) -> None:

@@ -110,6 +110,15 @@ agreements = Table(
     CheckConstraint("uses >= 0 AND (max_uses IS NULL OR uses <= max_uses)", name="uses_are_within_their_limit"),
 )
 
+programs = Table(
+    "programs",
+    metadata,
+    Column("job", ForeignKey("jobs.job"), primary_key=True),
+    Column("node", String(63), primary_key=True),
+    # A SealedProgram.
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 releases = Table(
     "releases",
     metadata,

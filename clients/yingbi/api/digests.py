@@ -31,6 +31,7 @@ ROSTER = "roster"
 STANDING = "standing"
 HEADS = "heads"
 POLICY = "policy"
+PROGRAM = "program"
 
 
 def digest(domain: str, *parts: bytes) -> bytes:

@@ -55,6 +55,14 @@ class Session:
             yield zone
 
 
+@dataclass(frozen=True)
+class Saved:
+    """Where parts of an answer are written, beside being shown."""
+
+    receipt: Path | None
+    csv: Path | None
+
+
 class Interrupted(Exception):
     """Ctrl-C, with what to say about it."""
 
@@ -154,15 +162,7 @@ def sql(
     session = _session(context)
     price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
     lookups = parse_lookups(lookup or ())
-    _check_writable(save_receipt, csv)
-    if no_wait and (save_receipt or csv):
-        raise Problem(
-            Kind.MALFORMED,
-            "usage",
-            "With --no-wait there is no answer to save yet.",
-            field="no-wait",
-            hint="Save it with: yingbi result JOB",
-        )
+    check_files(save_receipt, csv, no_wait=no_wait)
     text = sys.stdin.read() if query == "-" else query
     with session.zone() as zone:
         question = zone.dataset(name).sql(text, cast("Bounds", bounds), lookups=lookups, agreement=agreement)
@@ -173,11 +173,25 @@ def sql(
             session.terminal.show(foreseen.to_json(), render.preview(foreseen))
             return
         name_of_request = uuid.uuid4().hex if request_id is None else request_id
-        job = _submit(session, question, price, given_delta, name_of_request, wait=not no_wait)
-        if no_wait and not job.is_final:
-            session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
-            return
-        _show_answer(session, _wait(session, job), save_receipt, csv)
+        ask(session, question, price, given_delta, name_of_request, Saved(save_receipt, csv), wait=not no_wait)
+
+
+def ask(
+    session: Session,
+    question: Query,
+    epsilon: float,
+    delta: float | None,
+    request_id: str,
+    saved: Saved,
+    *,
+    wait: bool,
+) -> None:
+    """Submit a question and show its answer, or, if it is not to be waited for, its job."""
+    job = _submit(session, question, epsilon, delta, request_id, wait=wait)
+    if not wait and not job.is_final:
+        session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
+        return
+    _show_answer(session, _wait(session, job), saved.receipt, saved.csv)
 
 
 def batch(
@@ -445,6 +459,19 @@ def _show_answer(session: Session, job: Job, save_receipt: Path | None, csv: Pat
 
 def _show_job(session: Session, job: Job) -> None:
     session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
+
+
+def check_files(save_receipt: Path | None, csv: Path | None, *, no_wait: bool) -> None:
+    """Refuse files that cannot be written, or to which there is nothing to write yet."""
+    _check_writable(save_receipt, csv)
+    if no_wait and (save_receipt or csv):
+        raise Problem(
+            Kind.MALFORMED,
+            "usage",
+            "With --no-wait there is no answer to save yet.",
+            field="no-wait",
+            hint="Save it with: yingbi result JOB",
+        )
 
 
 def _check_writable(save_receipt: Path | None, csv: Path | None) -> None:

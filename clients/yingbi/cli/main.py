@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.cli import agreements, attestation, commands, plugins
+from yingbi.cli import agreements, attestation, commands, plugins, programs
 from yingbi.cli.arguments import take_common, wants_json
 from yingbi.cli.commands import Interrupted, Session
 from yingbi.cli.terminal import Terminal
@@ -20,7 +20,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 1
 
 _OWN = {
-    "datasets", "mock", "sql", "batch", "result", "jobs", "cancel", "approve", "refuse", "budget", "receipt",
+    "datasets", "mock", "sql", "batch", "run", "result", "jobs", "cancel", "approve", "refuse", "budget", "receipt",
     "agreement", "attest",
     "--version",
 }  # fmt: skip
@@ -100,6 +100,7 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
     dataset = typer.Typer(help="Look at a dataset, or add one.", no_args_is_help=helps)
     receipt = typer.Typer(help="Check receipts, offline.", no_args_is_help=helps)
     commands.register(app, dataset, receipt)
+    programs.register(app)
     agreements.register(app, typer.Typer(help="Look at agreements, or add one.", no_args_is_help=helps))
     attestation.register(app)
     if with_plugins:

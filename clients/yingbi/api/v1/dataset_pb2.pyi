@@ -583,11 +583,16 @@ class NodeState(_message.Message):
     CONNECTED_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     HINT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     connected: _builtins.bool
     refusal: _builtins.str
     """Why its enclave takes part in nothing and what to do, where it said so."""
     hint: _builtins.str
+    @_builtins.property
+    def evidence(self) -> _attestation_pb2.Evidence:
+        """Of its enclave, as it showed it last; absent before it connected. Verify it before sealing anything to its key."""
+
     def __init__(
         self,
         *,
@@ -595,10 +600,11 @@ class NodeState(_message.Message):
         connected: _builtins.bool = ...,
         refusal: _builtins.str = ...,
         hint: _builtins.str = ...,
+        evidence: _attestation_pb2.Evidence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "hint", b"hint", "name", b"name", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "evidence", b"evidence", "hint", b"hint", "name", b"name", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

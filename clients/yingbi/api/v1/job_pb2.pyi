@@ -64,6 +64,7 @@ class Query(_message.Message):
     FIRST_STAGE_FIELD_NUMBER: _builtins.int
     LOOKUPS_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     sql: _builtins.str
     epsilon: _builtins.float
@@ -81,6 +82,10 @@ class Query(_message.Message):
         positions in errors stay those of the text that the user wrote, and values need no quoting.
         """
 
+    @_builtins.property
+    def program(self) -> Global___ProgramQuery:
+        """A program to run on blocks of units, in place of `sql`."""
+
     def __init__(
         self,
         *,
@@ -92,16 +97,119 @@ class Query(_message.Message):
         first_stage: _builtins.str = ...,
         lookups: _abc.Iterable[Global___LookUpTable] | None = ...,
         agreement: _builtins.str = ...,
+        program: Global___ProgramQuery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "sql", b"sql"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "program", b"program", "sql", b"sql"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
 
 Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class ProgramQuery(_message.Message):
+    """A program, without its code: see Program in plan.proto."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    BLOCK_MILLIS_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the program."""
+    blocks: _builtins.int
+    """At each provider; absent: chosen from the dataset's max_units."""
+    block_millis: _builtins.int
+    """Absent: half a second."""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProgramOutput]: ...
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.ProgramTable]:
+        """What it sees; empty: everything."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        outputs: _abc.Iterable[Global___ProgramOutput] | None = ...,
+        tables: _abc.Iterable[_plan_pb2.ProgramTable] | None = ...,
+        blocks: _builtins.int | None = ...,
+        block_millis: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_block_millis", b"_block_millis", "_blocks", b"_blocks", "block_millis", b"block_millis", "blocks", b"blocks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_block_millis", b"_block_millis", "_blocks", b"_blocks", "block_millis", b"block_millis", "blocks", b"blocks", "outputs", b"outputs", "sha256", b"sha256", "tables", b"tables"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__block_millis: _TypeAlias = _typing.Literal["block_millis"]  # noqa: Y015
+    _WhichOneofArgType__block_millis: _TypeAlias = _typing.Literal["_block_millis", b"_block_millis"]  # noqa: Y015
+    _WhichOneofReturnType__blocks: _TypeAlias = _typing.Literal["blocks"]  # noqa: Y015
+    _WhichOneofArgType__blocks: _TypeAlias = _typing.Literal["_blocks", b"_blocks"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__block_millis) -> _WhichOneofReturnType__block_millis | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__blocks) -> _WhichOneofReturnType__blocks | None: ...
+
+Global___ProgramQuery: _TypeAlias = ProgramQuery  # noqa: Y015
+
+@_typing.final
+class ProgramOutput(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    lower: _builtins.float
+    upper: _builtins.float
+    absent: _builtins.float
+    """Absent: the middle."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        absent: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent", "lower", b"lower", "name", b"name", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__absent: _TypeAlias = _typing.Literal["absent"]  # noqa: Y015
+    _WhichOneofArgType__absent: _TypeAlias = _typing.Literal["_absent", b"_absent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__absent) -> _WhichOneofReturnType__absent | None: ...
+
+Global___ProgramOutput: _TypeAlias = ProgramOutput  # noqa: Y015
+
+@_typing.final
+class SealedProgram(_message.Message):
+    """A program, HPKE-encrypted (RFC 9180) to one node's enclave for one plan: see yingbi/api/sealing.py."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    CIPHERTEXT_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    ciphertext: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        ciphertext: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedProgram: _TypeAlias = SealedProgram  # noqa: Y015
 
 @_typing.final
 class LookUpTable(_message.Message):
@@ -242,22 +350,28 @@ class SubmitQueryRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     AUTHORIZATION_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    PROGRAMS_FIELD_NUMBER: _builtins.int
     signature: _builtins.bytes
     """Ed25519 signature of the authorization by the developer's key."""
     @_builtins.property
     def query(self) -> Global___Query: ...
     @_builtins.property
     def authorization(self) -> Global___Authorization: ...
+    @_builtins.property
+    def programs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedProgram]:
+        """Of a program: one for each holder of the key epoch."""
+
     def __init__(
         self,
         *,
         query: Global___Query | None = ...,
         authorization: Global___Authorization | None = ...,
         signature: _builtins.bytes = ...,
+        programs: _abc.Iterable[Global___SealedProgram] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "query", b"query", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "programs", b"programs", "query", b"query", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -370,6 +370,7 @@ class ContributeTask(_message.Message):
     AUTHORIZATION_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     """A serialized Plan."""
     @_builtins.property
@@ -382,6 +383,10 @@ class ContributeTask(_message.Message):
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.SignedShardRegistration]:
         """Every holder's shard of the plan's dataset version."""
 
+    @_builtins.property
+    def program(self) -> _job_pb2.SealedProgram:
+        """Of a plan with a program: the program, sealed to this enclave."""
+
     def __init__(
         self,
         *,
@@ -389,10 +394,11 @@ class ContributeTask(_message.Message):
         authorization: _job_pb2.SignedAuthorization | None = ...,
         approval: _job_pb2.SignedApproval | None = ...,
         shards: _abc.Iterable[_dataset_pb2.SignedShardRegistration] | None = ...,
+        program: _job_pb2.SealedProgram | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "plan", b"plan", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "plan", b"plan", "program", b"program", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -657,7 +663,10 @@ class Hello(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     KEY_EPOCH_FIELD_NUMBER: _builtins.int
+    NO_SANDBOX_FIELD_NUMBER: _builtins.int
     node: _builtins.str
+    no_sandbox: _builtins.str
+    """Why this enclave runs no programs, as its machine cannot isolate them; absent: it runs them."""
     @_builtins.property
     def evidence(self) -> _attestation_pb2.Evidence: ...
     @_builtins.property
@@ -668,12 +677,15 @@ class Hello(_message.Message):
         node: _builtins.str = ...,
         evidence: _attestation_pb2.Evidence | None = ...,
         key_epoch: _attestation_pb2.SignedKeyEpoch | None = ...,
+        no_sandbox: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "key_epoch", b"key_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "key_epoch", b"key_epoch", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__no_sandbox: _TypeAlias = _typing.Literal["no_sandbox"]  # noqa: Y015
+    _WhichOneofArgType__no_sandbox: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__no_sandbox) -> _WhichOneofReturnType__no_sandbox | None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 

@@ -1035,7 +1035,7 @@ Global___GroupKey: _TypeAlias = GroupKey  # noqa: Y015
 
 @_typing.final
 class Statistic(_message.Message):
-    """One family of cells: `width` cells a group, 1 but for range_counts and unit_norms. Cells are integers on a grid of
+    """One family of cells: `width` cells a group, 1 but for range_counts, unit_norms and block_outputs. Cells are integers on a grid of
     2^-fraction_bits.
     """
 
@@ -1047,6 +1047,7 @@ class Statistic(_message.Message):
     DISTINCT_UNITS_FIELD_NUMBER: _builtins.int
     RANGE_COUNTS_FIELD_NUMBER: _builtins.int
     UNIT_NORMS_FIELD_NUMBER: _builtins.int
+    BLOCK_OUTPUTS_FIELD_NUMBER: _builtins.int
     SIGMA_FIELD_NUMBER: _builtins.int
     RHO_UNITS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
@@ -1082,6 +1083,10 @@ class Statistic(_message.Message):
         """Units by how many rows they have; for choosing a clipping bound. One group only."""
 
     @_builtins.property
+    def block_outputs(self) -> Global___BlockOutputs:
+        """What a program makes of blocks of units. One group only, in a plan with a program."""
+
+    @_builtins.property
     def filter(self) -> Global___Expression:
         """FILTER (WHERE ...): rows for which it is not true add nothing. Absent: every row."""
 
@@ -1102,16 +1107,17 @@ class Statistic(_message.Message):
         distinct_units: Global___DistinctUnits | None = ...,
         range_counts: Global___RangeCounts | None = ...,
         unit_norms: Global___UnitNorms | None = ...,
+        block_outputs: Global___BlockOutputs | None = ...,
         sigma: _builtins.int = ...,
         rho_units: _builtins.int = ...,
         filter: Global___Expression | None = ...,
         marginal: Global___GroupingSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "row_count", b"row_count", "unit_norms", b"unit_norms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "row_count", b"row_count", "unit_norms", b"unit_norms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma", "unit_norms", b"unit_norms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma", "unit_norms", b"unit_norms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms", "block_outputs"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1277,6 +1283,58 @@ class UnitNorms(_message.Message):
 Global___UnitNorms: _TypeAlias = UnitNorms  # noqa: Y015
 
 @_typing.final
+class BlockOutputs(_message.Message):
+    """A cell for each output: the sum over the program's blocks of (clip(output) - lower) / (upper - lower), which is in
+    [0, 1] for every block.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockOutput]: ...
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[Global___BlockOutput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockOutputs: _TypeAlias = BlockOutputs  # noqa: Y015
+
+@_typing.final
+class BlockOutput(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
+    lower: _builtins.float
+    upper: _builtins.float
+    absent: _builtins.float
+    """Within the bounds: what stands for a block without units, and for one of which the program returned something else
+    than a finite number for each output.
+    """
+    def __init__(
+        self,
+        *,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        absent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockOutput: _TypeAlias = BlockOutput  # noqa: Y015
+
+@_typing.final
 class Clipping(_message.Message):
     """The bounds on one unit's vector, which the sensitivities follow from."""
 
@@ -1392,6 +1450,7 @@ class Measure(_message.Message):
     QUANTILE_FIELD_NUMBER: _builtins.int
     DISTINCT_VALUES_FIELD_NUMBER: _builtins.int
     RANGE_COUNT_FIELD_NUMBER: _builtins.int
+    BLOCK_MEAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def count(self) -> Global___CountMeasure: ...
     @_builtins.property
@@ -1404,6 +1463,8 @@ class Measure(_message.Message):
     def distinct_values(self) -> Global___DistinctValuesMeasure: ...
     @_builtins.property
     def range_count(self) -> Global___RangeCountMeasure: ...
+    @_builtins.property
+    def block_mean(self) -> Global___BlockMeanMeasure: ...
     def __init__(
         self,
         *,
@@ -1413,16 +1474,42 @@ class Measure(_message.Message):
         quantile: Global___QuantileMeasure | None = ...,
         distinct_values: Global___DistinctValuesMeasure | None = ...,
         range_count: Global___RangeCountMeasure | None = ...,
+        block_mean: Global___BlockMeanMeasure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_mean", b"block_mean", "count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_mean", b"block_mean", "count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "distinct_values", "range_count"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "distinct_values", "range_count", "block_mean"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Measure: _TypeAlias = Measure  # noqa: Y015
+
+@_typing.final
+class BlockMeanMeasure(_message.Message):
+    """The mean of one output over the blocks of all providers: lower + (upper - lower) * cell / (blocks * parties)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_OUTPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    block_outputs: _builtins.int
+    """A statistic of block_outputs, and which of its outputs."""
+    output: _builtins.int
+    def __init__(
+        self,
+        *,
+        block_outputs: _builtins.int = ...,
+        output: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockMeanMeasure: _TypeAlias = BlockMeanMeasure  # noqa: Y015
 
 @_typing.final
 class CountMeasure(_message.Message):
@@ -2005,6 +2092,69 @@ class KeyValues(_message.Message):
 Global___KeyValues: _TypeAlias = KeyValues  # noqa: Y015
 
 @_typing.final
+class Program(_message.Message):
+    """What runs on blocks of a provider's units, in place of a relation: sample and aggregate. The code itself is no part of
+    the plan: it goes to the enclaves encrypted, and only what has this hash is run.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    BLOCK_MILLIS_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the program, 32 bytes."""
+    blocks: _builtins.int
+    """At each provider, whatever data it has. Every unit is in one of them."""
+    block_millis: _builtins.int
+    """Time for one block, in thousandths of a second: all of it is used, and no more."""
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProgramTable]:
+        """What it sees."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        tables: _abc.Iterable[Global___ProgramTable] | None = ...,
+        blocks: _builtins.int = ...,
+        block_millis: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_millis", b"block_millis", "blocks", b"blocks", "sha256", b"sha256", "tables", b"tables"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Program: _TypeAlias = Program  # noqa: Y015
+
+@_typing.final
+class ProgramTable(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In this order. The privacy unit is shown as a number from 0 that tells the units of a block apart."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgramTable: _TypeAlias = ProgramTable  # noqa: Y015
+
+@_typing.final
 class Plan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2024,6 +2174,7 @@ class Plan(_message.Message):
     GROUPING_SETS_FIELD_NUMBER: _builtins.int
     PRESENTATION_FIELD_NUMBER: _builtins.int
     KEY_SELECTION_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
     language_version: _builtins.int
     dataset: _builtins.str
     dataset_version: _builtins.bytes
@@ -2060,6 +2211,10 @@ class Plan(_message.Message):
     def presentation(self) -> Global___Presentation: ...
     @_builtins.property
     def key_selection(self) -> Global___KeySelection: ...
+    @_builtins.property
+    def program(self) -> Global___Program:
+        """Instead of `relation`; the plan's one statistic is then block_outputs."""
+
     def __init__(
         self,
         *,
@@ -2079,10 +2234,11 @@ class Plan(_message.Message):
         grouping_sets: _abc.Iterable[Global___GroupingSet] | None = ...,
         presentation: Global___Presentation | None = ...,
         key_selection: Global___KeySelection | None = ...,
+        program: Global___Program | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "key_selection", b"key_selection", "noise", b"noise", "presentation", b"presentation", "relation", b"relation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "key_selection", b"key_selection", "noise", b"noise", "presentation", b"presentation", "program", b"program", "relation", b"relation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "grouping_sets", b"grouping_sets", "key_selection", b"key_selection", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "presentation", b"presentation", "relation", b"relation", "slot_bits", b"slot_bits", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "grouping_sets", b"grouping_sets", "key_selection", b"key_selection", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "presentation", b"presentation", "program", b"program", "relation", b"relation", "slot_bits", b"slot_bits", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

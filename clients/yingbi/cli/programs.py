@@ -1,0 +1,87 @@
+"""The command that runs a program. Reads its arguments, asks the SDK and shows."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from yingbi.api.problem import Kind, Problem
+from yingbi.cli.arguments import parse_delta, parse_epsilon
+from yingbi.cli.commands import AgreementName, CsvFile, DatasetName, ReceiptFile, Saved, Session, ask, check_files
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run")(run)
+
+
+def run(
+    context: typer.Context,
+    name: DatasetName,
+    program: Annotated[Path, typer.Argument(metavar="PROGRAM.py", help="Python that defines run(tables).")],
+    output: Annotated[
+        list[str], typer.Option(metavar="SPEC", help='What it returns, in order: "mean_age: float[18,100]".')
+    ],
+    epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay, of the dataset's budget.")],
+    delta: Annotated[
+        str | None, typer.Option(metavar="D", help="Above 0 and below 1; by default the dataset's.")
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="T[:C,C]", help="A table that it sees, or columns of it; by default everything."),
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(metavar="B", help="Blocks of units at each provider; more mean less noise.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(metavar="S", help="For each block; by default 0.5.")] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="With --preview: run it here on made-up rows, to see how it varies.")
+    ] = False,
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
+    ] = None,
+    agreement: AgreementName = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job and leave.")] = False,
+    save_receipt: ReceiptFile = None,
+    csv: CsvFile = None,
+) -> None:
+    """Run a program on blocks of units, and wait for the mean of what it returns."""
+    session = cast(Session, context.obj)
+    price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
+    check_files(save_receipt, csv, no_wait=no_wait)
+    if rehearse and not preview:
+        raise Problem(Kind.MALFORMED, "usage", "--rehearse goes with --preview.", field="rehearse")
+    with session.zone() as zone:
+        question = zone.dataset(name).program(
+            program, output, tables=_tables(table), blocks=blocks, seconds=seconds, agreement=agreement
+        )
+        if preview:
+            foreseen = question.preview(price, given_delta)
+            rehearsed = question.rehearse(foreseen) if rehearse else None
+            from rich.console import Group
+
+            from yingbi.cli import render
+
+            document = foreseen.to_json() | {"program": question.sha256.hex()}
+            if rehearsed is not None:
+                document["rehearsal"] = rehearsed.to_json()
+            said = [] if rehearsed is None else rehearsed.lines()
+            session.terminal.show(document, Group(render.preview(foreseen), *said))
+            return
+        name_of_request = uuid.uuid4().hex if request_id is None else request_id
+        ask(session, question, price, given_delta, name_of_request, Saved(save_receipt, csv), wait=not no_wait)
+
+
+def _tables(options: list[str] | None) -> dict[str, list[str]] | None:
+    """From T or T:C,C to columns by table; none of them for all."""
+    if not options:
+        return None
+    found: dict[str, list[str]] = {}
+    for option in options:
+        table, _, columns = option.partition(":")
+        found[table.strip()] = [column.strip() for column in columns.split(",") if column.strip()]
+    return found

@@ -1,0 +1,144 @@
+"""Running one's own program on made-up rows, on one's own machine: everything about it may be seen."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.plan_pb2 import BlockOutput, Plan
+from yingbi.mock import MockTable, mock_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_BLOCKS = 100
+MOST_ROWS = 1_000
+LEAST_ROWS = 10
+
+Run = Callable[[Mapping[str, "pd.DataFrame"]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a program returned for blocks of made-up rows, and what follows for the answer's error."""
+
+    names: tuple[str, ...]
+    outcomes: tuple[tuple[float, ...], ...]
+    """Of each block, clipped."""
+    blocks: int
+    """That the real answer is the mean of."""
+
+    @property
+    def sampling_errors(self) -> tuple[float, ...]:
+        """For each output, how far a mean over so many blocks of such rows varies: one standard error.
+
+        It says nothing of the bias of small blocks, and real rows vary otherwise than made-up ones.
+        """
+        return tuple(
+            statistics.stdev(values) / math.sqrt(self.blocks) if len(values) > 1 else math.nan
+            for values in zip(*self.outcomes, strict=True)
+        )
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "blocks": len(self.outcomes),
+            "outputs": [
+                {"name": name, "mean": statistics.fmean(values), "sampling_error": error}
+                for name, values, error in zip(
+                    self.names, zip(*self.outcomes, strict=True), self.sampling_errors, strict=True
+                )
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        found = zip(self.names, zip(*self.outcomes, strict=True), self.sampling_errors, strict=True)
+        return [
+            f"on made-up rows {name} is {statistics.fmean(values):.4g} over {len(values)} blocks; a mean of "
+            f"{self.blocks} such blocks varies by {error:.2g}, beside the noise"
+            for name, values, error in found
+        ]
+
+
+def rehearse(
+    code: bytes, plan: Plan, declaration: DatasetDeclaration, *, rows: int | None = None, seed: int | None = None
+) -> Rehearsal:
+    """Run `code` on made-up blocks of a plan; see `programs.Program.rehearse`."""
+    run, outputs = _function(code), plan.statistics[0].block_outputs.outputs
+    blocks = plan.program.blocks * plan.noise.parties
+    units = declaration.max_units // max(1, blocks)
+    size = rows or min(max(units, LEAST_ROWS), MOST_ROWS)
+    outcomes = []
+    for number in range(min(blocks, MOST_BLOCKS)):
+        tables = mock_tables(declaration, size, None if seed is None else seed + number)
+        outcomes.append(_outcome(run, frames_of(tables, plan, declaration.privacy_unit), outputs))
+    return Rehearsal(tuple(output.name for output in plan.outputs), tuple(outcomes), blocks)
+
+
+def frames_of(tables: Sequence[MockTable], plan: Plan, unit: str) -> dict[str, pd.DataFrame]:
+    """What a block's tables are for the program: the columns that the plan shows, and units numbered from 0."""
+    import pandas as pd
+
+    numbers: dict[object, int] = {}
+    made = {table.name: table for table in tables}
+    frames: dict[str, pd.DataFrame] = {}
+    for shown in plan.program.tables:
+        table = made[shown.table]
+        cells = {name: [row[place] for row in table.rows] for place, name in enumerate(table.header)}
+        cells[unit] = [numbers.setdefault(one, len(numbers)) for one in cells[unit]]
+        frames[shown.table] = pd.DataFrame({name: cells[name] for name in shown.columns})
+    return frames
+
+
+def _function(code: bytes) -> Run:
+    names: dict[str, Any] = {"__name__": "program"}
+    try:
+        exec(compile(code, "program.py", "exec"), names)  # noqa: S102 (the caller's own code, on their own machine)
+    except Exception as error:
+        raise _failed("does not load", error) from error
+    run = names.get("run")
+    if not callable(run):
+        raise Problem(
+            Kind.REFUSED,
+            "program_failed",
+            "The program defines no function run(tables).",
+            field="program",
+            hint="def run(tables): return [tables['labs']['value'].mean()]",
+        )
+    return run  # type: ignore[no-any-return]
+
+
+def _outcome(run: Run, frames: Mapping[str, pd.DataFrame], outputs: Sequence[BlockOutput]) -> tuple[float, ...]:
+    try:
+        values = [float(value) for value in run(frames)]
+    except Exception as error:
+        raise _failed("fails on made-up rows", error) from error
+    if len(values) != len(outputs):
+        raise Problem(
+            Kind.REFUSED,
+            "program_failed",
+            f"The program returned {len(values)} numbers; {len(outputs)} outputs are declared.",
+            field="program",
+        )
+    if not all(map(math.isfinite, values)):
+        return tuple(output.absent for output in outputs)
+    return tuple(min(max(value, output.lower), output.upper) for value, output in zip(values, outputs, strict=True))
+
+
+def _failed(what: str, error: Exception) -> Problem:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{last.lineno}:1" if last.filename == "program.py" else None
+    return Problem(
+        Kind.REFUSED,
+        "program_failed",
+        f"The program {what}: {type(error).__name__}: {error}.",
+        field="program",
+        position=place,
+        hint="where it fails on real rows, the block counts as the default, and nobody is told",
+    )

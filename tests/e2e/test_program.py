@@ -1,0 +1,38 @@
+"""A program through real processes: its mean with a receipt that verifies, or refused with nothing spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_ask import METADATA, tables
+from tests.zones import Zone
+
+pytestmark = pytest.mark.xdist_group("zone")
+
+PROGRAM = b"""
+def run(tables):
+    return [tables["people"]["age"].mean(), len(tables["visits"]) / len(tables["people"])]
+"""
+
+
+def test_a_program_runs_in_the_enclaves_or_is_refused_before_it_costs(zone: Zone, tmp_path: Path) -> None:
+    zone.add(tmp_path / "programs", METADATA.replace("dataset: clinic", "dataset: programs"), tables())
+    file = tmp_path / "program.py"
+    file.write_bytes(PROGRAM)
+    outputs = ["--output", "age: float[0,100]", "--output", "visits: float[0,10]"]
+    asked: list[str | Path] = ["run", "programs", file, *outputs, "--blocks", "20", "--seconds", "0.3"]
+    asked += ["--epsilon", "100", "--request-id", "programs-1"]
+    previewed = zone.call(*asked, "--preview", "--json")
+    if previewed.code:
+        assert previewed.json["code"] == "sandbox_unavailable"
+        assert zone.problem(previewed.code, *asked)["code"] == "sandbox_unavailable"
+        assert zone.spent("programs") == 0
+        return
+    answer = zone.fetch(*asked, "--save-receipt", tmp_path / "receipt.json")
+    # Blocks of 50 people: means near 50 years and 2.5 visits each.
+    for value, error, exact in zip(answer["rows"][0], answer["std_errors"][0], (50, 2.5), strict=True):
+        assert abs(value - exact) <= 6 * error + 0.05 * exact
+    assert zone.fetch("receipt", "verify", tmp_path / "receipt.json")["verified"]
+    assert zone.fetch(*asked)["job"] == answer["job"]

@@ -1,0 +1,107 @@
+"""Requests to run programs: charged and kept for the nodes, or refused with nothing spent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from yingbi.api.problem import Problem
+from yingbi.api.v1.job_pb2 import Job, ProgramOutput, ProgramQuery, Query, SealedProgram, SubmitQueryRequest
+from yingbi.api.v1.node_pb2 import Hello
+
+from gateway.jobs import states
+from gateway.jobs.nodes import _Node
+from gateway.storage import programs
+from tests.gateway.jobs.test_admission import Account, Scene, signed_request
+
+SEALED = SealedProgram(node="node-1", ciphertext=b"nothing that a gateway can read")
+ASKED = Query(
+    dataset="visits",
+    epsilon=0.5,
+    program=ProgramQuery(sha256=bytes(32), outputs=[ProgramOutput(name="pain", lower=0, upper=10)], blocks=20),
+)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    (tmp_path / "gateway").mkdir()
+    scene = Scene(tmp_path / "gateway")
+    yield scene
+    scene.database.close()
+
+
+@pytest.fixture
+def ada() -> Account:
+    return Account("ada", "college")
+
+
+def submit(
+    scene: Scene, account: Account, change: Callable[[SubmitQueryRequest], object] = lambda request: None
+) -> Job:
+    async def ask() -> Job:
+        plan = (await scene.admission.preview(account.caller, ASKED)).plan
+        request = signed_request(account, ASKED, plan, "program")
+        request.programs.append(SEALED)
+        change(request)
+        return await scene.admission.submit(account.caller, request)
+
+    return asyncio.run(ask())
+
+
+def without_sandbox(scene: Scene) -> None:
+    hello = Hello(node="node-1", no_sandbox="This machine has no user namespaces.")
+    scene.nodes._nodes["node-1"] = _Node(hello)
+
+
+def test_a_program_is_charged_and_kept_for_its_node(scene: Scene, ada: Account) -> None:
+    job = submit(scene, ada)
+    assert job.state == states.QUEUED
+    assert job.sql.startswith("PROGRAM 0000")
+    assert scene.spent()["dataset visits"] > 0
+    assert asyncio.run(scene.database.run(programs.of_job, job.job)) == {"node-1": SEALED}
+
+
+def test_asked_again_it_is_the_same_job_though_it_is_sealed_anew(scene: Scene, ada: Account) -> None:
+    first, spent = submit(scene, ada), scene.spent()
+    again = submit(scene, ada, lambda request: setattr(request.programs[0], "ciphertext", b"sealed anew"))
+    assert again.job == first.job
+    assert scene.spent() == spent
+    assert asyncio.run(scene.database.run(programs.of_job, first.job)) == {"node-1": SEALED}
+
+
+LIES: dict[str, Callable[[SubmitQueryRequest], object]] = {
+    "no program": lambda request: request.ClearField("programs"),
+    "another node's": lambda request: setattr(request.programs[0], "node", "node-2"),
+    "one node's twice": lambda request: request.programs.append(SEALED),
+    "one that is too long": lambda request: setattr(request.programs[0], "ciphertext", bytes(300_000)),
+    "SQL beside it": lambda request: setattr(request.query, "sql", "SELECT COUNT(*) FROM visits"),
+    "a program for a query": lambda request: request.query.ClearField("program"),
+}
+
+
+@pytest.mark.parametrize("what", LIES)
+def test_refused_with_nothing_spent(what: str, scene: Scene, ada: Account) -> None:
+    with pytest.raises(Problem) as refused:
+        submit(scene, ada, LIES[what])
+    assert refused.value.code == "program"
+    assert scene.spent() == {}
+
+
+def test_without_a_sandbox_at_a_node_nothing_is_spent_and_queries_go_on(scene: Scene, ada: Account) -> None:
+    """Known when the node connects, so that no preview promises what cannot be run."""
+    without_sandbox(scene)
+    with pytest.raises(Problem) as refused:
+        submit(scene, ada)
+    assert refused.value.code == "sandbox_unavailable"
+    assert "user namespaces" in refused.value.message
+    assert scene.spent() == {}
+    assert scene.submit(ada, "n", 0.5).state == states.QUEUED
+
+
+def test_a_sandbox_that_is_gone_since_the_preview_is_noticed(scene: Scene, ada: Account) -> None:
+    with pytest.raises(Problem) as refused:
+        submit(scene, ada, lambda request: without_sandbox(scene))
+    assert refused.value.code == "sandbox_unavailable"
+    assert scene.spent() == {}
