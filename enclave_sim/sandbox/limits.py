@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# A slot's last tenth is for killing what runs and for cleaning up, so that this never reaches into the next slot.
-RUNNING_PART = 0.9
+# A slot's last fifth is for killing what runs and for freeing its memory, so that this never reaches into the next.
+RUNNING_PART = 0.8
 
 
 class SandboxUnavailableError(Exception):
@@ -20,7 +20,7 @@ class SandboxUnavailableError(Exception):
 class Limits:
     """Of one block.
 
-    `seconds`: the length of a block's time slot, of which a program has nine tenths (`RUNNING_PART`).
+    `seconds`: the length of a block's time slot, of which a program has four fifths (`RUNNING_PART`).
     `memory_bytes`: address space beyond what Python and its packages have taken.
     `block_bytes`: the largest block, packed, together with its program.
     """

@@ -8,6 +8,7 @@ there are none, which the caller replaces by the declared default.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -25,8 +26,9 @@ from enclave_sim.sandbox.limits import Limits, Profile, SandboxUnavailableError
 from enclave_sim.sandbox.system_calls import allow_list
 from enclave_sim.sandbox.zygote_process import ZygoteLostError, ZygoteProcess, start_zygote
 
-# What the self-test has at least, however short the slots are.
+# For the self-test, however short the slots are, and for ending what runs where there are no slots.
 CANARY_SECONDS = 20.0
+ENDING_SECONDS = 10.0
 
 Numbers = tuple[float, ...]
 
@@ -37,12 +39,8 @@ class Sandbox:
     def __init__(self, limits: Limits | None = None) -> None:
         """Start it and prove that it holds on this machine; raises SandboxUnavailableError."""
         self.limits = limits or Limits()
-        self._zygote: ZygoteProcess | None = start_zygote(self.limits)
-        try:
-            self.profile = self._prove(self._zygote)
-        except BaseException:
-            self.close()
-            raise
+        self._lost = False
+        self._zygote, self.profile = self._started()
 
     def run(
         self, program: bytes, blocks: Iterable[bytes], width: int, *, slots: bool = True
@@ -52,7 +50,13 @@ class Sandbox:
         With `slots`, block i is read at its slot's start and its result comes at `(i + 1) * limits.seconds` after the
         first is asked for, never earlier, whatever the program does; so B blocks take B slots. Without, a result comes
         as soon as the program ends: that time is a channel, so this is for made-up data and for measuring.
+
+        Nothing is tried twice. Should the zygote be lost, which no program should be able to bring about, all further
+        blocks of this run have no result, at the same times; the next run begins with a new one, or raises
+        SandboxUnavailableError.
         """
+        if self._lost:
+            self._restart()
         start = time.monotonic()
         waiting = iter(blocks)
         slot = 0
@@ -62,17 +66,17 @@ class Sandbox:
                 block = next(waiting)
             except StopIteration:
                 return
-            result = self._run_block(program, block, width, begin + self.limits.running_seconds, wait=slots)
+            end = begin + self.limits.seconds
+            deadline = begin + self.limits.running_seconds
+            result = self._run_block(program, block, width, deadline, end if slots else deadline + ENDING_SECONDS)
             slot += 1
             if slots:
-                _sleep_until(begin + self.limits.seconds)
+                _sleep_until(end)
             yield result
 
     def close(self) -> None:
-        """End its processes."""
-        if self._zygote is not None:
-            self._zygote.close()
-            self._zygote = None
+        """End its processes. After it, nothing runs any more."""
+        self._zygote.close()
 
     def __enter__(self) -> Self:
         return self
@@ -82,26 +86,41 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _run_block(self, program: bytes, block: bytes, width: int, deadline: float, *, wait: bool) -> Numbers | None:
-        if width < 1 or len(program) + len(block) > self.limits.block_bytes:
+    def _run_block(self, program: bytes, block: bytes, width: int, deadline: float, end: float) -> Numbers | None:
+        if self._lost or width < 1 or len(program) + len(block) > self.limits.block_bytes:
             return None
         try:
-            if self._zygote is None:
-                self._zygote = start_zygote(self.limits)
-            return _numbers(_output(self._zygote, pack_input(program, block, width), 8 * width, deadline), width)
-        except (ZygoteLostError, SandboxUnavailableError):
-            # The next block gets a new one.
-            self.close()
+            return _numbers(_output(self._zygote, pack_input(program, block, width), 8 * width, deadline, end), width)
+        except ZygoteLostError:
+            self._lost = True
+            self._zygote.process.kill()
             return None
+
+    def _restart(self) -> None:
+        self._zygote.close()
+        self._zygote, profile = self._started()
+        if profile != self.profile:
+            self._zygote.close()
+            raise SandboxUnavailableError("its isolation is not what it was")
+        self._lost = False
+
+    def _started(self) -> tuple[ZygoteProcess, Profile]:
+        zygote = start_zygote(self.limits)
+        try:
+            return zygote, self._prove(zygote)
+        except BaseException:
+            zygote.close()
+            raise
 
     def _prove(self, zygote: ZygoteProcess) -> Profile:
         """Let a program try what no program may, and see all of it fail; raises SandboxUnavailableError."""
         deadline = time.monotonic() + CANARY_SECONDS
         given = pack_input(PROGRAM, NO_TABLES, len(CANARIES))
         try:
-            held = _numbers(_output(zygote, given, 8 * len(CANARIES), deadline), len(CANARIES))
+            written = _output(zygote, given, 8 * len(CANARIES), deadline, deadline + ENDING_SECONDS)
         except ZygoteLostError as error:
             raise SandboxUnavailableError("its first process ended during the self-test") from error
+        held = _numbers(written, len(CANARIES))
         if held is None:
             raise SandboxUnavailableError("the self-test did not end")
         if escaped := [name for name, result in zip(CANARIES, held, strict=True) if result != 1.0]:
@@ -115,8 +134,11 @@ class Sandbox:
 NO_TABLES = bytes(4)
 
 
-def _output(zygote: ZygoteProcess, given: list[bytes], length: int, deadline: float) -> bytes:
-    """What a block's process wrote until it ended or had to: at most one byte more than `length`."""
+def _output(zygote: ZygoteProcess, given: list[bytes], length: int, deadline: float, end: float) -> bytes:
+    """What a block's process wrote until it ended or had to: at most one byte more than `length`.
+
+    It is killed at `deadline`, and nothing of it is left at `end`, or ZygoteLostError is raised.
+    """
     received = _sealed(given)
     output, result = os.pipe()
     try:
@@ -126,7 +148,7 @@ def _output(zygote: ZygoteProcess, given: list[bytes], length: int, deadline: fl
             os.close(received)
             os.close(result)
         written = _read(output, length, deadline)
-        zygote.kill()
+        zygote.kill(end - time.monotonic())
         # What it wrote between the last look and its end belongs to it as well.
         return written + _rest(output, length + 1 - len(written))
     finally:
@@ -135,8 +157,6 @@ def _output(zygote: ZygoteProcess, given: list[bytes], length: int, deadline: fl
 
 def _sealed(pieces: list[bytes]) -> int:
     """A descriptor of memory that holds them and that nobody can change any more."""
-    import fcntl
-
     descriptor = os.memfd_create("block", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     for piece in pieces:
         rest = memoryview(piece)

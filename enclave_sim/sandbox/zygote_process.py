@@ -18,7 +18,7 @@ from enclave_sim.sandbox.zygote import DONE, KILL, LONGEST_MESSAGE, MAPPED, OWN_
 
 # It loads packages, on a machine that may be busy.
 START_SECONDS = 120
-ANSWER_SECONDS = 10
+LEAST_ANSWER_SECONDS = 0.01
 # The zygote itself, its packages, and page tables, beside what a program may use.
 CGROUP_ALLOWANCE = 1 << 30
 # Above the ranges that are given to containers; no user has it, and no other sandbox.
@@ -61,8 +61,12 @@ class ZygoteProcess:
         except OSError as error:
             raise ZygoteLostError("ended") from error
 
-    def kill(self) -> None:
-        """End the block's process and wait until nothing is left of it; raises ZygoteLostError."""
+    def kill(self, seconds: float) -> None:
+        """End the block's process and wait until nothing is left of it; raises ZygoteLostError.
+
+        `seconds`: how long the zygote has for it.
+        """
+        self.control.settimeout(max(seconds, LEAST_ANSWER_SECONDS))
         try:
             self.control.send(KILL)
             if self.control.recv(LONGEST_MESSAGE) != DONE:
@@ -113,7 +117,6 @@ def start_zygote(limits: Limits) -> ZygoteProcess:
         here.close()
         _end(process, group)
         raise
-    here.settimeout(ANSWER_SECONDS)
     layers = [*said["layers"], *(["cgroup"] if group else [])]
     return ZygoteProcess(process, here, group, layers, said["modules"])
 

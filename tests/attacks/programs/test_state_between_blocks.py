@@ -27,10 +27,9 @@ ATTACKS = {
         return found""",
     "memory of a library": """
         import numpy
-        name = ctypes.cast(ctypes.pythonapi.Py_GetVersion, ctypes.c_void_p)
-        seed = numpy.random.get_state()[2]
-        numpy.random.random(3)
-        return seed != 624""",
+        found = numpy.random.get_state()[1][0] == 1234
+        numpy.random.seed(1234)
+        return found""",
     "a file": """
         try: os.close(os.open(SECRET_FILE + "-left", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
