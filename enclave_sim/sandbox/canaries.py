@@ -28,7 +28,7 @@ CANARIES = (
     "raise a limit",
 )
 
-PROGRAM = b'''
+PROGRAM = b"""
 import ctypes, errno, os, time
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -46,7 +46,7 @@ def run(tables):
     mine = page(None, ctypes.c_size_t(4096), rw, private, -1, ctypes.c_long(0))
     vsyscall = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(0xFFFFFFFFFF600400)
     return [
-        refused(2, b"/etc/passwd", 0) and refused(257, -100, b"/etc/passwd", 0) and refused(437, -100, b"/", buffer, 24),
+        refused(2, b"/etc/passwd", 0) and refused(257, -100, b"/", 0) and refused(437, -100, b"/", buffer, 24),
         refused(217, 3, buffer, 64) and refused(21, b"/", 0),
         all(refused(0, fd, buffer, 1) for fd in range(16)),
         all(refused(1, fd, buffer, 1) for fd in range(16) if fd != 4),
@@ -61,9 +61,9 @@ def run(tables):
         refused(319, b"x", 0) and refused(447, 0),
         refused(272, 0x10000000) and refused(165, b"none", b"/", b"tmpfs", 0, None),
         refused(39) and refused(102) and refused(63, buffer) and refused(98, 0, buffer),
-        refused(228, 0, buffer) and refused(96, buffer, None) and refused(201, None) and refused(230, 0, 0, buffer, None),
+        refused(228, 0, buffer) and refused(96, buffer, None) and refused(201, None) and refused(35, buffer, None),
         time.time() == time.monotonic() == time.perf_counter() == time.clock_gettime(5) == 0,
         vsyscall(None) in (-1, 0),
         refused(160, 7, buffer) and refused(302, 0, 7, buffer, None) and refused(157, 4, 1, 0, 0, 0),
     ]
-'''
+"""

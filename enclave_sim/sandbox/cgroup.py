@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+PREFIX = "yingbi-sandbox-"
 MOST_PROCESSES = 8
 
 
@@ -41,8 +42,9 @@ class Cgroup:
 
 
 def make(memory_bytes: int) -> Cgroup | None:
-    """None where there is no cgroup to be had."""
-    name = f"yingbi-sandbox-{os.getpid()}-{os.urandom(4).hex()}"
+    """None where there is no cgroup to be had. Those of hosts that were killed are removed."""
+    _remove_abandoned()
+    name = f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
     if (ROOT / "cgroup.controllers").exists():
         wanted = {ROOT / name: {"memory.max": memory_bytes, "memory.swap.max": 0, "pids.max": MOST_PROCESSES}}
     else:
@@ -60,3 +62,12 @@ def make(memory_bytes: int) -> Cgroup | None:
         made.remove()
         return None
     return made
+
+
+def _remove_abandoned() -> None:
+    for pattern in (f"{PREFIX}*", f"memory/{PREFIX}*", f"pids/{PREFIX}*"):
+        for folder in ROOT.glob(pattern):
+            host = folder.name.removeprefix(PREFIX).split("-")[0]
+            if not Path(f"/proc/{host}").exists():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()

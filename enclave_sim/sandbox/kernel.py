@@ -82,7 +82,7 @@ def pivot_root(new: str, old: str) -> None:
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2)."""
     padded = [ctypes.c_ulong(argument) for argument in (*arguments, *(0,) * (4 - len(arguments)))]
-    return _checked(f"prctl {option}", int(_libc.prctl(ctypes.c_int(option), *padded)))
+    return _checked(f"prctl {option}", _libc.prctl(ctypes.c_int(option), *padded))
 
 
 def capabilities() -> int:

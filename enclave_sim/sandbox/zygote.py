@@ -136,7 +136,7 @@ def _empty_root() -> None:
     kernel.detach(".")
     os.chdir("/")
     kernel.mount("none", "/", None, flags | kernel.MS_REMOUNT | kernel.MS_RDONLY)
-    if os.listdir("/") or not os.statvfs("/").f_flag & os.ST_RDONLY:
+    if any(Path("/").iterdir()) or not os.statvfs("/").f_flag & os.ST_RDONLY:
         raise NotHeldError("the root is not empty and read-only")
 
 

@@ -23,7 +23,7 @@ NO_TABLES = struct.pack("<I", 0)
 
 SUCCEEDED, FAILED = (1.0,), (0.0,)
 
-_COMMON = '''
+_COMMON = """
 import ctypes, errno, mmap, os, pickle, resource, signal, socket, struct, subprocess, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 SECRET = "canary" + "-" + "4b7d01c9"
@@ -39,7 +39,7 @@ def run(tables):
         return [1.0 if attempt() else 0.0]
     except Exception:
         return [0.0]
-'''
+"""
 _ALONE = """
 import struct, sys
 namespace = {"__name__": "program"}
@@ -68,7 +68,7 @@ def without_sandbox(source: bytes, blocks: int = 1, seconds: float = 30) -> list
         timeout=seconds,
         check=False,
     )
-    results = []
+    results: list[tuple[float, ...]] = []
     for line in done.stdout.decode(errors="replace").splitlines():
         try:
             results.append((float(line),))

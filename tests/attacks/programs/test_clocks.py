@@ -103,4 +103,3 @@ def test_the_clocks_data_is_gone(sandbox: Sandbox) -> None:
     source = program(DATA)
     assert without_sandbox(source) == [SUCCEEDED]
     assert inside(sandbox, source) == [None]  # it ends where it touches the page
-

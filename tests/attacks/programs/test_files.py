@@ -52,4 +52,3 @@ def test_files(sandbox: Sandbox, secret_file: Path, attempt: str) -> None:
     source = program(attempt, secret_file)
     assert without_sandbox(source) == [SUCCEEDED]
     assert inside(sandbox, source) == [FAILED]
-

@@ -24,7 +24,7 @@ ATTACKS = {
             except (OSError, ValueError): continue
             if SECRET.encode() in data: return True
         return False""",
-    "arguments of its process": "return sys.orig_argv[0] == sys.executable and '/' in open('/proc/self/cmdline').read()",
+    "arguments of its process": "return '/' in open('/proc/self/cmdline').read()",
     "a copy of a descriptor": "return os.dup(int(os.environ.get('YINGBI_VICTIM_FD', 4))) >= 0",
     "a pipe": "return len(os.pipe()) == 2",
     "who it is": "return os.getuid() >= 0 and os.getpid() > 0 and libc.getpid() > 0",

@@ -31,7 +31,8 @@ LOOPBACK = """
 """
 ABSTRACT = """
     name = b"\\0yingbi-attack"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as two:
+    family, kind = socket.AF_UNIX, socket.SOCK_DGRAM
+    with socket.socket(family, kind) as one, socket.socket(family, kind) as two:
         one.bind(name)
         two.sendto(b"1", name)
         return one.recv(1) == b"1"

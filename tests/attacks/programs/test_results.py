@@ -38,10 +38,10 @@ WRONG = {
     "not text": "\udcff\udcfe",
     "a null byte": "def run(tables): return [1, 2]\0",
     "written before": "import os\ndef run(tables):\n    os.write(4, bytes(8))\n    return [1, 2]",
-    "written after": "import atexit, os\ndef run(tables):\n    os._exit = lambda code: os.write(4, b'x')\n    return [1, 2]",
+    "written after": "import os\nos._exit = lambda code: os.write(4, b'x')\ndef run(tables): return [1, 2]",
     "half a result": "import os\ndef run(tables): os.write(4, bytes(12)); os._exit(0)",
     "one byte more": "import os\ndef run(tables): os.write(4, bytes(17)); os._exit(0)",
-    "NaN to the descriptor": "import os, struct\ndef run(t): os.write(4, struct.pack('<2d', 1, float('nan'))); os._exit(0)",
+    "NaN to the descriptor": "import os, struct\ndef run(t): os.write(4, struct.pack('<2d', 1, float('inf')))",
 }
 
 
@@ -69,8 +69,9 @@ PATCHES = {
 @pytest.mark.parametrize("patch", PATCHES.values(), ids=PATCHES.keys())
 def test_a_patched_harness_gains_nothing(sandbox: Sandbox, patch: str) -> None:
     """The program returns NaN and one number too many, and makes the harness blind to it: the host is not."""
-    result = _inside(sandbox, f"{patch}\ndef run(tables): return [not_a_number, 2, 3]\n"
-                              "import numpy\nnot_a_number = numpy.nan")
+    result = _inside(
+        sandbox, f"{patch}\ndef run(tables): return [not_a_number, 2, 3]\nimport numpy\nnot_a_number = numpy.nan"
+    )
     assert result == [None]
     assert _inside(sandbox, HONEST) == [(1.5, -2.0)]
 

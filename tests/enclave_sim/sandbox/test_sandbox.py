@@ -18,8 +18,20 @@ MEAN = b"def run(tables): return [tables['people']['age'].mean(), len(tables['pe
 LIMITS = Limits(seconds=1.0, memory_bytes=128 << 20, block_bytes=16 << 20)
 
 
+# Enough for these tests, and loaded at once.
+FEW_MODULES = "import enclave_sim.sandbox.preload as p; p._OF = {}; p._use_once = lambda: None"
+IMPORT = "from enclave_sim.sandbox.zygote import start"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_modules() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zygote_process, "BOOTSTRAP", zygote_process.BOOTSTRAP.replace(IMPORT, f"{FEW_MODULES}\n{IMPORT}"))
+        yield
+
+
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(few_modules: None) -> Iterator[Sandbox]:
     try:
         started = Sandbox(LIMITS)
     except SandboxUnavailableError as unavailable:
@@ -95,11 +107,13 @@ def test_a_lost_zygote_costs_the_run_its_other_blocks_but_not_its_schedule(sandb
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        ("import enclave_sim.sandbox.kernel as k; "
-         "k.seccomp = lambda program: None", "self-test could do"),
+        ("import enclave_sim.sandbox.kernel as k; k.seccomp = lambda program: None", "self-test could do"),
         ("import enclave_sim.sandbox.kernel as k; k.landlock_deny_all = lambda version: None", "Landlock"),
-        ("import enclave_sim.sandbox.kernel as k; unshare = k.unshare; "
-         "k.unshare = lambda flags: unshare(flags & ~k.CLONE_NEWNET)", "namespaces: net"),
+        (
+            "import enclave_sim.sandbox.kernel as k; unshare = k.unshare; "
+            "k.unshare = lambda flags: unshare(flags & ~k.CLONE_NEWNET)",
+            "namespaces: net",
+        ),
         ("import enclave_sim.sandbox.kernel as k; k.keep_capabilities = lambda mask: None", "capabilities"),
         ("import enclave_sim.sandbox.kernel as k; k.pivot_root = lambda new, old: None", ""),
         ("import enclave_sim.sandbox.frozen_clock as f; f.FrozenClock.install = lambda self: None", "vDSO"),
@@ -110,24 +124,20 @@ def test_a_lost_zygote_costs_the_run_its_other_blocks_but_not_its_schedule(sandb
 def test_a_missing_layer_is_found_when_it_starts(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, broken: str, reason: str
 ) -> None:
-    """The zygote starts with one layer switched off, and without its many packages."""
-    quick = "import enclave_sim.sandbox.preload as p; p._STANDARD = []; p._OF = {}; p._use_once = lambda: None; "
-    importing = "from enclave_sim.sandbox.zygote import start"
-    monkeypatch.setattr(
-        zygote_process, "BOOTSTRAP", zygote_process.BOOTSTRAP.replace(importing, f"{quick}{broken}\n{importing}")
-    )
+    bootstrap = zygote_process.BOOTSTRAP
+    monkeypatch.setattr(zygote_process, "BOOTSTRAP", bootstrap.replace(IMPORT, f"{broken}\n{IMPORT}"))
     with pytest.raises(SandboxUnavailableError, match=reason):
         Sandbox(LIMITS)
 
 
 def test_nothing_is_left_of_a_closed_sandbox(sandbox: Sandbox) -> None:
     """Neither processes nor descriptors of the host."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with Sandbox(LIMITS) as closed:
         assert list(closed.run(MEAN, [_people(1)], 2, slots=False)) == [(1.0, 1.0)]
         process = closed._zygote.process.pid
     assert not Path(f"/proc/{process}").exists()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_limits_are_positive() -> None:

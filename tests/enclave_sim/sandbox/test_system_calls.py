@@ -33,7 +33,7 @@ def decide(number: int, *arguments: int, architecture: int = X86_64) -> int:
             at += if_true if accumulator >= operand else if_false
         else:
             assert code == 0x06
-            return operand
+            return int(operand)
 
 
 @given(st.integers(0, 0x3FFFFFFF) | st.integers(0, 500), st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6))
