@@ -33,7 +33,7 @@ def run(tables):
     return [np.mean(np.log1p(tables["people"]["age"].to_numpy()))]
 """
 NOTHING = b"def run(tables): return [0]"
-NUMPY_ONLY = "import enclave_sim.sandbox.preload as p; p._OF = {}; p._use_once = lambda: None"
+NUMPY_ONLY = "import enclave_sim.sandbox.preload as p; p._OF = {}"
 
 
 def main() -> None:
