@@ -82,7 +82,8 @@ def pivot_root(new: str, old: str) -> None:
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2)."""
     padded = [ctypes.c_ulong(argument) for argument in (*arguments, *(0,) * (4 - len(arguments)))]
-    return _checked(f"prctl {option}", _libc.prctl(ctypes.c_int(option), *padded))
+    result: int = _libc.prctl(ctypes.c_int(option), *padded)
+    return _checked(f"prctl {option}", result)
 
 
 def capabilities() -> int:
