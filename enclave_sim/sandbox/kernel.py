@@ -92,7 +92,7 @@ def capabilities() -> int:
     data = ctypes.create_string_buffer(24)
     syscall("capget", _SYS_CAPGET, header, data)
     low, high = (struct.unpack_from("<III", data.raw, at) for at in (0, 12))
-    return (low[0] | low[1] | low[2]) | (high[0] | high[1] | high[2]) << 32
+    return int((low[0] | low[1] | low[2]) | (high[0] | high[1] | high[2]) << 32)
 
 
 def keep_capabilities(mask: int) -> None:
