@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from yingbi.api.evidence import read_claims
 from yingbi.api.problem import Problem
 from yingbi.api.sealing import seal_program
-from yingbi.api.evidence import read_claims
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery, SealedProgram
 from yingbi.api.v1.node_pb2 import ContributeTask, Contribution
 from yingbi.api.v1.plan_pb2 import Plan, Program

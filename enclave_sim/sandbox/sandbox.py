@@ -1,0 +1,206 @@
+"""Run programs that nobody trusts, on one block of rows at a time.
+
+What comes out of a run, and when, is decided here: for each block either exactly the declared count of finite numbers
+or None, and with `slots` at times that are fixed before the first block is read. What a program wrote besides, how it
+ended, how long it took: none of it is kept. A program therefore tells about a block no more than its numbers, or that
+there are none, which the caller replaces by the declared default.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import select
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from enclave_sim.sandbox.canaries import CANARIES, PROGRAM
+from enclave_sim.sandbox.harness import pack_input
+from enclave_sim.sandbox.limits import Limits, Profile, SandboxUnavailableError
+from enclave_sim.sandbox.system_calls import allow_list
+from enclave_sim.sandbox.zygote_process import ZygoteLostError, ZygoteProcess, start_zygote
+
+# For the self-test, however short the slots are, and for ending what runs where there are no slots.
+CANARY_SECONDS = 20.0
+ENDING_SECONDS = 10.0
+
+Numbers = tuple[float, ...]
+
+
+class Sandbox:
+    """One zygote, and what it forks. One run at a time; not for several threads."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        """Start it and prove that it holds on this machine; raises SandboxUnavailableError."""
+        self.limits = limits or Limits()
+        self._lost = False
+        self._zygote, self.profile = self._started()
+
+    def run(
+        self, program: bytes, blocks: Iterable[bytes], width: int, *, slots: bool = True
+    ) -> Iterator[Numbers | None]:
+        """For each block what the program's `run(tables)` returned: `width` finite floats, or None for anything else.
+
+        With `slots`, block i is read at its slot's start and its result comes at `(i + 1) * limits.seconds` after the
+        first is asked for, never earlier, whatever the program does; so B blocks take B slots. Without, a result comes
+        as soon as the program ends: that time is a channel, so this is for made-up data and for measuring.
+
+        Nothing is tried twice. Should the zygote be lost, which no program should be able to bring about, all further
+        blocks of this run have no result, at the same times; the next run begins with a new one, or raises
+        SandboxUnavailableError.
+        """
+        if self._lost:
+            self._restart()
+        start = time.monotonic()
+        waiting = iter(blocks)
+        slot = 0
+        while True:
+            begin = start + slot * self.limits.seconds if slots else time.monotonic()
+            try:
+                block = next(waiting)
+            except StopIteration:
+                return
+            end = begin + self.limits.seconds
+            deadline = begin + self.limits.running_seconds
+            result = self._run_block(program, block, width, deadline, end if slots else deadline + ENDING_SECONDS)
+            slot += 1
+            if slots:
+                _sleep_until(end)
+            yield result
+
+    def close(self) -> None:
+        """End its processes. After it, nothing runs any more."""
+        self._zygote.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run_block(self, program: bytes, block: bytes, width: int, deadline: float, end: float) -> Numbers | None:
+        if self._lost or width < 1 or len(program) + len(block) > self.limits.block_bytes:
+            return None
+        try:
+            return _numbers(_output(self._zygote, pack_input(program, block, width), 8 * width, deadline, end), width)
+        except ZygoteLostError:
+            self._lost = True
+            self._zygote.process.kill()
+            return None
+
+    def _restart(self) -> None:
+        self._zygote.close()
+        self._zygote, profile = self._started()
+        if profile != self.profile:
+            self._zygote.close()
+            raise SandboxUnavailableError("its isolation is not what it was")
+        self._lost = False
+
+    def _started(self) -> tuple[ZygoteProcess, Profile]:
+        zygote = start_zygote(self.limits)
+        try:
+            return zygote, self._prove(zygote)
+        except BaseException:
+            zygote.close()
+            raise
+
+    def _prove(self, zygote: ZygoteProcess) -> Profile:
+        """Let a program try what no program may, and see all of it fail; raises SandboxUnavailableError."""
+        deadline = time.monotonic() + CANARY_SECONDS
+        given = pack_input(PROGRAM, NO_TABLES, len(CANARIES))
+        try:
+            written = _output(zygote, given, 8 * len(CANARIES), deadline, deadline + ENDING_SECONDS)
+        except ZygoteLostError as error:
+            raise SandboxUnavailableError("its first process ended during the self-test") from error
+        held = _numbers(written, len(CANARIES))
+        if held is None:
+            raise SandboxUnavailableError("the self-test did not end")
+        if escaped := [name for name, result in zip(CANARIES, held, strict=True) if result != 1.0]:
+            raise SandboxUnavailableError(f"the self-test could do what no program may: {', '.join(escaped)}")
+        layers, modules = tuple(sorted(zygote.layers)), tuple(sorted(zygote.modules))
+        facts = [layers, modules, list(CANARIES), hashlib.sha256(allow_list()).hexdigest()]
+        return Profile(hashlib.sha256(json.dumps(facts).encode()).hexdigest(), layers, modules)
+
+
+# A block without tables.
+NO_TABLES = bytes(4)
+
+
+def _output(zygote: ZygoteProcess, given: list[bytes], length: int, deadline: float, end: float) -> bytes:
+    """What a block's process wrote until it ended or had to: at most one byte more than `length`.
+
+    It is killed at `deadline`, and nothing of it is left at `end`, or ZygoteLostError is raised.
+    """
+    received = _sealed(given)
+    output, result = os.pipe()
+    try:
+        try:
+            zygote.fork(received, result)
+        finally:
+            os.close(received)
+            os.close(result)
+        written = _read(output, length, deadline)
+        zygote.kill(end - time.monotonic())
+        # What it wrote between the last look and its end belongs to it as well.
+        return written + _rest(output, length + 1 - len(written))
+    finally:
+        os.close(output)
+
+
+def _sealed(pieces: list[bytes]) -> int:
+    """A descriptor of memory that holds them and that nobody can change any more."""
+    descriptor = os.memfd_create("block", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor
+
+
+def _read(descriptor: int, length: int, deadline: float) -> bytes:
+    written = b""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while len(written) <= length:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(math.ceil(left * 1000)):
+            break
+        part = os.read(descriptor, length + 1 - len(written))
+        if not part:
+            break
+        written += part
+    return written
+
+
+def _rest(descriptor: int, most: int) -> bytes:
+    """What is left in a pipe that nobody can write to any more."""
+    written = b""
+    while len(written) < most:
+        part = os.read(descriptor, most - len(written))
+        if not part:
+            break
+        written += part
+    return written
+
+
+def _numbers(written: bytes, width: int) -> Numbers | None:
+    """The one way from a program's bytes to numbers: never more, never fewer, never anything else."""
+    if len(written) != 8 * width:
+        return None
+    values: Numbers = struct.unpack(f"<{width}d", written)
+    return values if all(map(math.isfinite, values)) else None
+
+
+def _sleep_until(moment: float) -> None:
+    while (left := moment - time.monotonic()) > 0:
+        time.sleep(left)
