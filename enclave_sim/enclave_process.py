@@ -159,7 +159,7 @@ def serve(enclave: Enclave, channel: socket.socket, ingest: socket.socket) -> No
         node=enclave.node,
         evidence=enclave.identity.evidence,
         key_epoch=enclave.signed_epoch,
-        no_sandbox=why_no_sandbox(enclave.open_sandbox),
+        no_sandbox=why_no_sandbox(),
     )
     with writing:
         write_frame(stream, hello.SerializeToString())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeAlias
+from importlib.util import find_spec
+from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from yingbi.api.problem import Kind, Problem
@@ -17,6 +17,12 @@ from yingbi.api.v1.plan_pb2 import Program
 from enclave_sim.engine.programs import Block, RunBlocks
 from enclave_sim.identity import Identity
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
+from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError
+from enclave_sim.sandbox.blocks import pack_tables
+from enclave_sim.sandbox.zygote_process import is_supported
+
+NEEDED = ("pandas", "pyarrow")
+"""What hands a block to a program."""
 
 MEMORY_BYTES = 1 << 30
 """That the run of one block may use."""
@@ -45,33 +51,26 @@ def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, 
 def open_sandbox(program: Program) -> Iterator[RunBlocks]:
     """The sandbox of this machine; raises Problem "sandbox_unavailable" where it does not give its profile."""
     try:
-        sandbox_module: Any = importlib.import_module("enclave_sim.sandbox")
-        blocks_module: Any = importlib.import_module("enclave_sim.sandbox.blocks")
-    except ModuleNotFoundError as error:
-        raise unavailable("this version has no sandbox") from error
-    limits = sandbox_module.Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES)
-    try:
-        sandbox = sandbox_module.Sandbox(limits)
-    except sandbox_module.SandboxUnavailableError as error:
-        raise unavailable(getattr(error, "reason", str(error))) from error
+        sandbox = Sandbox(Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES))
+    except SandboxUnavailableError as error:
+        raise unavailable(str(error)) from error
 
     def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
-        packed = (blocks_module.pack_tables(dict(block)) for block in blocks)
-        yield from sandbox.run(code, packed, width)
+        yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
 
-    try:
+    with sandbox:
         yield run
-    finally:
-        sandbox.close()
 
 
-def why_no_sandbox(open_: OpenSandbox) -> str | None:
-    """Why programs cannot run here, found out by opening a sandbox; None where they can."""
-    try:
-        with open_(Program(blocks=1, block_millis=1000)):
-            return None
-    except Problem as problem:
-        return problem.message
+def why_no_sandbox() -> str | None:
+    """Why programs cannot run here, as far as can be told at once; None where they may.
+
+    What the sandbox proves of itself takes seconds, and is proven anew whenever one is opened.
+    """
+    if not is_supported():
+        return unavailable("it needs Linux on x86-64").message
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    return unavailable(f"{', '.join(missing)} is not installed").message if missing else None
 
 
 def unavailable(reason: str) -> Problem:

@@ -87,9 +87,14 @@ def _end(process: subprocess.Popen[bytes], group: cgroup.Cgroup | None) -> None:
         group.remove()
 
 
+def is_supported() -> bool:
+    """Whether programs can be isolated on a machine like this at all."""
+    return sys.platform == "linux" and os.uname().machine == "x86_64"
+
+
 def start_zygote(limits: Limits) -> ZygoteProcess:
     """Raises SandboxUnavailableError."""
-    if sys.platform != "linux" or os.uname().machine != "x86_64":
+    if not is_supported():
         raise SandboxUnavailableError("it needs Linux on x86-64")
     own_uid = os.geteuid() == 0
     settings = {

@@ -137,7 +137,7 @@ def test_a_plan_for_something_else_is_not_signed(what: str) -> None:
 
 
 def zone_of(made: Any) -> Zone:
-    nodes = [NodeState(name=node.name, connected=True, evidence=node.evidence) for node in made.nodes]
+    nodes = [NodeState(name=node.name, connected=True, evidence=node.attest(bytes(32))) for node in made.nodes]
     return Zone(key_epoch=made.key_epoch, nodes=nodes)
 
 
@@ -153,9 +153,9 @@ def test_a_gateway_cannot_put_an_enclave_of_its_own_into_anothers_place() -> Non
     made = scene.scene()
     trust = Trust(made.ca.pem)
     swapped = zone_of(made)
-    swapped.nodes[0].evidence.CopyFrom(made.nodes[1].evidence)
+    swapped.nodes[0].evidence.CopyFrom(made.nodes[1].attest(bytes(32)))
     forged = zone_of(made)
-    forged.nodes[0].evidence.CopyFrom(scene.scene().nodes[0].evidence)
+    forged.nodes[0].evidence.CopyFrom(scene.scene().nodes[0].attest(bytes(32)))
     altered = zone_of(made)
     altered.nodes[0].evidence.token = altered.nodes[0].evidence.token[:-64] + bytes(64)
     other_zone = zone_of(scene.scene())
