@@ -26,7 +26,7 @@ from enclave_sim.programs import OpenSandbox, open_sandbox
 from enclave_sim.shared_key import key_of
 
 # Ciphertexts that can be made at once; the rest takes a few milliseconds each.
-PREPARED_MASKS = 256
+PREPARED_MASKS = 64
 
 
 @dataclass(frozen=True)
