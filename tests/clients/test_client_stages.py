@@ -422,6 +422,7 @@ def _signed_anew(
     message.body = _bytes(body)
     for signature, node in zip(message.signatures, gateway.zone.nodes, strict=False):
         signature.signature = digests.sign(node.key, digests.RECEIPT, message.body)
+        signature.evidence.CopyFrom(node.attest(digests.digest(digests.RECEIPT, message.body)))
     return Receipt(message, gateway.profile.trust)
 
 

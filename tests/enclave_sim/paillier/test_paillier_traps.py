@@ -135,6 +135,6 @@ def test_a_key_is_dealt_over_safe_primes_only(primes: tuple[int, int], unsafe: i
 def test_an_enclave_is_asked_to_open_contributions_and_never_a_ciphertext() -> None:
     """No call decrypts: of what may be asked one thing names signed contributions, or consents to their total."""
     kinds = {field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields}
-    assert kinds == {"contribute", "open", "sign", "cancel", "recall"}
+    assert kinds == {"contribute", "open", "sign", "cancel", "recall", "attest"}
     asked = {field.name: field.message_type and field.message_type.name for field in OpenTask.DESCRIPTOR.fields}
     assert asked == {"contributions": "Contribution", "consents": "OpeningShare"}

@@ -120,7 +120,7 @@ def ended_after(
     clock = Clock()
     monkeypatch.setattr("gateway.jobs.runner.time.monotonic", clock)
     monkeypatch.setattr("gateway.jobs.runner.asyncio.sleep", clock.sleep)
-    monkeypatch.setattr(schedule, "deadline", lambda cells: None)
+    monkeypatch.setattr(schedule, "deadline", lambda cells: 1e6)
     database, started = Recorded(clock), clock()
     asyncio.run(Computing(database, clock, takes, failure, connects)._run(job(state), patience=1))
     ((_, when),) = database.ended
