@@ -61,7 +61,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     if plan.noise.curious:
         factor = number(round((plan.noise.parties / unknown_shares(plan)) ** 0.5, 3))
         notes.append(
-            f"The noise is made for up to {plan.noise.curious} curious providers that subtract their own shares: "
+            f"The noise allows for providers that subtract their own share of it, up to {plan.noise.curious}: "
             f"standard errors are {factor} times as large."
         )
     if plan.noise.parties_per_unit > 1:
