@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from enclave_sim.durable import sync
+
 
 class JobFiles:
     """One folder a job. Job ids are checked by the caller: they become folder names."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        sync(folder.parent)
         self._folder = folder
 
     def save(self, job: str, name: str, data: bytes) -> None:
@@ -27,18 +29,10 @@ class JobFiles:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(folder / name)
-        _sync_folder(folder)
-        _sync_folder(self._folder)
+        sync(folder)
+        sync(self._folder)
 
     def load(self, job: str, name: str) -> bytes | None:
         """What was saved, or None."""
         path = self._folder / job / name
         return path.read_bytes() if path.exists() else None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,8 @@ import threading
 import time
 from pathlib import Path
 
+from enclave_sim.durable import sync
+
 HEADER_BYTES = 8
 MAC_BYTES = 32
 MAX_RECORD = 1 << 16
@@ -53,7 +55,7 @@ class Journal:
             self._lock()
             self._end = self._load(self._file.read())
             self._file.truncate(self._end)
-            _sync_folder(path.parent)
+            sync(path.parent)
         except BaseException:
             self._file.close()
             raise
@@ -125,11 +127,3 @@ class Journal:
 
     def _mac_after(self, data: bytes) -> bytes:
         return hmac.new(self._key, self._mac + data, hashlib.sha256).digest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

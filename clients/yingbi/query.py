@@ -27,7 +27,6 @@ from yingbi.lookups import with_lines
 from yingbi.transport import Gateway
 
 AUTHORIZATION_SECONDS = 7 * 24 * 3600
-_EPSILON_SLACK = 1e-9
 _MOMENT_SECONDS = 3.0
 _POLL_SECONDS = 0.2
 
@@ -405,7 +404,7 @@ def check_price(epsilon: float, delta: float, *plans: Plan) -> None:
         implied = stages.implied_epsilon(delta, *plans)
     except ValueError as error:
         raise not_what_was_asked(f"has δ = {delta}") from error
-    if not implied <= epsilon * (1 + _EPSILON_SLACK):
+    if not zcdp.covers(epsilon, implied):
         raise not_what_was_asked(f"charges ε = {implied:g}, not {epsilon:g}")
 
 

@@ -40,9 +40,6 @@ from yingbi.trust import Trust
 
 _T = TypeVar("_T")
 
-_EPSILON_SLACK = 1e-9
-"""Relative, for a claim that was rounded on its way into a float."""
-
 
 @dataclass(frozen=True)
 class Check:
@@ -277,7 +274,7 @@ def guarantee_follows(dossier: Dossier, _: Trust) -> Check:
         implied = zcdp.epsilon_of(body.rho_units, rest)
     except ValueError as error:
         raise _bad("guarantee", f"The receipt's δ = {body.delta} means nothing.") from error
-    if not body.epsilon * (1 + _EPSILON_SLACK) >= implied:
+    if not zcdp.covers(body.epsilon, implied):
         raise _bad("guarantee", f"The receipt claims ε = {body.epsilon:g}, but its charge implies {implied:g}.")
     return Check("guarantee", f"ε = {body.epsilon:g} at δ = {body.delta:g} follows from ρ")
 

@@ -8,7 +8,6 @@ its place, synced, and renamed; no plaintext touches the disk on the way.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from yingbi.api.digests import DECLARATION, digest
 from yingbi.api.problem import Kind
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 
+from enclave_sim.durable import sync
 from enclave_sim.sealed.encrypted_parquet import KEY_BYTES, EncryptedRows, read_encrypted, write_encrypted
 from enclave_sim.sealed.errors import IngestError, SealedFileError
 from enclave_sim.sealed.header import (
@@ -154,7 +154,7 @@ def _store(folder: Path, declaration: bytes, tables: Mapping[str, pa.Table], wra
         header = _write_files(temporary, declaration, tables, wrapping_key)
         target = folder / header.commitment.hex()
         temporary.rename(target)
-        _sync(folder)
+        sync(folder)
     finally:
         # After the rename there is nothing left to remove.
         shutil.rmtree(temporary, ignore_errors=True)
@@ -168,13 +168,13 @@ def _write_files(folder: Path, declaration: bytes, tables: Mapping[str, pa.Table
         path = folder / f"table-{position}.parquet"
         key = secrets.token_bytes(KEY_BYTES)
         write_encrypted(table, path, key, aad_prefix(salt, digest(DECLARATION, declaration), name))
-        _sync(path)
+        sync(path)
         sealed[name] = SealedTable(path.name, wrap_data_key(wrapping_key, key), _sha256(path))
     header = ShardHeader(declaration, salt, sealed)
     path = folder / HEADER_FILE
     path.write_bytes(encode_header(header, wrapping_key))
-    _sync(path)
-    _sync(folder)
+    sync(path)
+    sync(folder)
     return header
 
 
@@ -196,11 +196,3 @@ def _check_file(path: Path, sha256: bytes) -> None:
 def _sha256(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -63,13 +63,12 @@ def add_up(stretches: Stretches, contributions: Sequence[Contribution], key: Thr
 
 def consent_tasks(job: str, stretches: Stretches, contributions: Sequence[Contribution]) -> Iterator[Task]:
     """The messages of the task to consent to the total of these contributions."""
-    count = 0
     before: list[list[bytes]] = []
     for first, stretch in stretches:
         if first:
             parts = [Contribution(ciphertexts=part) for part in before]
             yield Task(job=job, open=OpenTask(contributions=parts), more=True)
-        before, count = stretch, count + 1
+        before = stretch
     last = [
         Contribution(signed=one.signed, proof=one.proof, heads=one.heads, ciphertexts=part)
         for one, part in zip(contributions, before, strict=True)

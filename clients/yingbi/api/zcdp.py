@@ -59,6 +59,10 @@ class BadPrivacyParameter(ValueError):
         self.field = field
 
 
+_EPSILON_SLACK = 1e-9
+"""Relative, in `covers`."""
+
+
 def check_parameters(epsilon: float, delta: float) -> None:
     """Refuse (ε, δ) that no request may carry.
 
@@ -180,6 +184,11 @@ def asked_epsilon(rho_units: int, delta: float) -> float:
         BadPrivacyParameter: δ is out of range.
     """
     return epsilon_of(rho_units, delta_without(delta, kept_delta0_units(delta))) if rho_units > 0 else 0.0
+
+
+def covers(claimed: float, implied: float) -> bool:
+    """Whether a claimed epsilon is no better than what a charge implies; it was rounded on its way into a float."""
+    return implied <= claimed * (1 + _EPSILON_SLACK)
 
 
 def delta_without(delta: float, delta0_units: int) -> float:
