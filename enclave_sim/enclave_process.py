@@ -1,7 +1,8 @@
 """The enclave's process: `python -m enclave_sim.enclave_process FOLDER CA --channel FD --ingest FD`.
 
 It has two inherited sockets and no other way in or out: the channel, on which its node relays tasks of the
-gateway and its answers, and the listening Unix socket for rows. It ends when the channel closes.
+gateway and its answers, and the listening Unix socket for rows. It ends with its node, however that ends: the kernel
+sees to it, and so does the channel, which closes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -32,6 +34,7 @@ from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.ingest import serve_connection
 from enclave_sim.journal import JournalError
 from enclave_sim.programs import why_no_sandbox
+from enclave_sim.sandbox import kernel
 
 log = logging.getLogger("enclave")
 
@@ -180,6 +183,7 @@ def _serve_ingest(enclave: Enclave, listener: socket.socket) -> None:
 
 def main() -> None:
     """Parse the arguments and serve."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     parser = argparse.ArgumentParser(prog="enclave_sim.enclave_process")
     parser.add_argument("folder", type=Path)
     parser.add_argument("ca", type=Path)

@@ -10,7 +10,6 @@ import argparse
 import logging
 import os
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -77,11 +76,6 @@ class EnclaveProcess:
         except (FrameError, OSError):
             return None
         return TaskResult.FromString(payload) if payload is not None else None
-
-    def stop(self) -> None:
-        """End the process by its id and wait for it."""
-        self._process.kill()
-        self._process.wait()
 
 
 def listen_for_rows(folder: Path) -> socket.socket:
@@ -171,17 +165,14 @@ def main() -> None:
     parser.add_argument("--enclave-pid-file", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         enclave = EnclaveProcess(arguments.folder, arguments.enclave_pid_file)
     except EnclaveError:
         sys.exit(1)  # the enclave has said why, in the same log
-    try:
-        Node(enclave, connect(arguments.folder, arguments.gateway)).run()
-        log.error("the enclave has ended")
-    finally:
-        enclave.stop()
-    sys.exit(1)
+    Node(enclave, connect(arguments.folder, arguments.gateway)).run()
+    log.error("the enclave has ended")
+    # At once: the end of the interpreter would wait for gRPC's threads, and nothing is left to write.
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ from gateway.storage.database import Database
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7443
 MAX_MESSAGE = 64 << 20
+# How long a gateway that was told to stop may take.
+LAST_SECONDS = 4
 OPTIONS = [
     # Two gateways must not share a port without a word.
     ("grpc.so_reuseport", 0),
@@ -140,6 +142,8 @@ async def _until_signal() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     await stopping.wait()
+    # Whatever gRPC or a thread still waits for: the kernel ends the process then. Nothing is lost by it.
+    signal.alarm(LAST_SECONDS)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -76,7 +76,11 @@ def processes_of(root: Path) -> set[int]:
 
 
 def wait_for_no_process(root: Path) -> None:
-    wait_until(lambda: not processes_of(root), seconds=60)
+    try:
+        wait_until(lambda: not processes_of(root), seconds=30)
+    except AssertionError:
+        left = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ") for pid in processes_of(root)]
+        assert left == [], "these were still there after 30 s"
 
 
 def all_ids(zone: Zone) -> dict[str, int]:
