@@ -20,6 +20,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.zones import Zone, wait_until
 
@@ -27,6 +28,8 @@ WATCHING = Path(__file__).parent / "watching"
 STRETCH = 16
 """Bytes of a long number that are searched for."""
 _ANCHOR = 4
+_PIECE = 1 << 17
+"""Bytes that are looked through at a time: what is made of them stays in the processor's cache."""
 
 
 @dataclass
@@ -72,35 +75,46 @@ class Needles:
     """What to search for, each under the name that a find is told by."""
 
     def __init__(self, needles: Mapping[bytes, str]) -> None:
-        """Every needle has 4 bytes or more that are not all the same."""
+        """Every needle has 5 bytes or more, of which 4 together are not all the same.
+
+        A needle at an even place has an even anchor at an even place, at an odd place an odd one: half of all places
+        are looked at.
+        """
         self._named = dict(needles)
-        self._places = {needle: _anchor_of(needle) for needle in needles}
-        anchors = {needle: needle[place : place + _ANCHOR] for needle, place in self._places.items()}
-        self._by_anchor: dict[bytes, list[bytes]] = {}
-        for needle, anchor in anchors.items():
-            self._by_anchor.setdefault(anchor, []).append(needle)
-        self._words = np.array([struct.unpack("<I", anchor)[0] for anchor in self._by_anchor], np.uint32)
-        self._halves = np.zeros(1 << 16, np.bool_)
-        self._halves[self._words & 0xFFFF] = True
+        self._by_anchor: dict[bytes, list[tuple[bytes, int]]] = {}
+        for needle in needles:
+            for odd in (0, 1):
+                place = _anchor_of(needle, odd)
+                self._by_anchor.setdefault(needle[place : place + _ANCHOR], []).append((needle, place))
+        # By the first and by the second two bytes of an anchor: whether any anchor has them.
+        self._first, self._second = (np.zeros(1 << 16, np.bool_) for _ in range(2))
+        for anchor in self._by_anchor:
+            first, second = struct.unpack("<HH", anchor)
+            self._first[first] = self._second[second] = True
+        self._indices = np.empty(_PIECE // 2, np.intp)
 
     def found_in(self, content: bytes) -> set[str]:
         """The names of the needles that `content` has at any place."""
         found: set[str] = set()
-        if len(content) < _ANCHOR:
-            return found
-        data = np.frombuffer(content, np.uint8)
-        for odd in (0, 1):
-            pairs = np.frombuffer(content, "<u2", count=(len(content) - odd) // 2, offset=odd)
-            places = np.flatnonzero(self._halves[pairs]) * 2 + odd
-            places = places[places <= len(content) - _ANCHOR]
-            words = sum(data[places + byte].astype(np.uint32) << np.uint32(8 * byte) for byte in range(_ANCHOR))
-            for place in places[np.isin(words, self._words)].tolist():
-                found |= self._at(content, place)
+        pairs = np.frombuffer(content, "<u2", count=len(content) // 2)
+        for start in range(0, len(pairs) - 1, len(self._indices)):
+            piece = pairs[start : start + len(self._indices)]
+            if piece.any():
+                places = start + np.flatnonzero(self._begins_an_anchor(piece))
+                places = places[places < len(pairs) - 1]
+                for place in places[self._second[pairs[places + 1]]].tolist():
+                    found |= self._at(content, 2 * place)
         return found
 
+    def _begins_an_anchor(self, pairs: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        """Which of them any anchor begins with. With indices of the kind that numpy wants it takes a third."""
+        indices = self._indices[: len(pairs)]
+        indices[:] = pairs
+        return self._first.take(indices, mode="clip")
+
     def _at(self, content: bytes, place: int) -> set[str]:
-        needles = self._by_anchor[content[place : place + _ANCHOR]]
-        starts = [(needle, place - self._places[needle]) for needle in needles]
+        needles = self._by_anchor.get(content[place : place + _ANCHOR], [])
+        starts = [(needle, place - before) for needle, before in needles]
         return {self._named[needle] for needle, start in starts if start >= 0 and content.startswith(needle, start)}
 
     def found_in_process(self, pid: int) -> set[str]:
@@ -114,9 +128,9 @@ class Needles:
         return {name for path in files for name in self.found_in(path.read_bytes())}
 
 
-def _anchor_of(needle: bytes) -> int:
-    """Where the four bytes begin that are the least like what memory is full of."""
-    places = range(len(needle) - _ANCHOR + 1)
+def _anchor_of(needle: bytes, odd: int) -> int:
+    """Where the four bytes begin, at an odd place or an even one, that are the least like what memory is full of."""
+    places = range(odd, len(needle) - _ANCHOR + 1, 2)
     return max(places, key=lambda place: len(set(needle[place : place + _ANCHOR]) - {0, 0xFF}))
 
 

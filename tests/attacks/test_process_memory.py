@@ -38,7 +38,8 @@ PEOPLE = 400
 ROWS_OF_EACH = 1000
 COLUMNS = "abcd"
 QUESTIONS = 3
-CANARY_TEXT = "Canary-5f1d9e2b7c"
+# Of letters that in no encoding are mostly zeros, which would be like everything in memory.
+CANARY_TEXT = "金丝雀笼"
 CANARY_NUMBER = 7_316_492_058_133
 METADATA = """
 dataset: numbers
