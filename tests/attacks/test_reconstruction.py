@@ -28,6 +28,8 @@ from enclave_sim.privacy.sampling import sample_share
 from tests.attacks.neighbours import DELTA, PARTIES, Tables, asked, clinic, tables_of, vector
 from tests.attacks.three_enclaves import Trio, refusal, visits_declaration, visits_of
 
+pytestmark = pytest.mark.xdist_group("reconstruction")
+
 PEOPLE = 200
 QUESTIONS, EACH = 5, 50
 """So many questions of so many counts: more than there are people."""
