@@ -29,10 +29,12 @@ from yingbi.trust import Trust
 MAX_PROGRAM_BYTES = 2**18
 
 Outputs = str | Iterable[str] | Mapping[str, tuple[float, float]]
-"""As "mean_age: float[18,100]" or "mean_age: float[18,100] = 50", or bounds by name."""
+"""As "mean_age: float[18,100]", "mean_age: float[18,100] = 50" or "age: median float[18,100]", or bounds by name."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_OUTPUT = re.compile(rf"\s*(\w[\w ]*?)\s*:\s*float\s*\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\s*(?:=\s*({_NUMBER})\s*)?")
+_OUTPUT = re.compile(
+    rf"\s*(\w[\w ]*?)\s*:\s*(median\s+)?float\s*\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\s*(?:=\s*({_NUMBER})\s*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,10 @@ def _check_program(plan: Plan, asked: ProgramQuery) -> None:
     for index, (wanted, shown, output) in enumerate(pairs):
         same = (wanted.name, wanted.lower, wanted.upper) == (shown.name, output.lower, output.upper)
         default = not wanted.HasField("absent") or wanted.absent == output.absent
-        mean = shown.measure.block_mean
-        read = shown.measure.HasField("block_mean") and (mean.block_outputs, mean.output) == (0, index)
-        if not (same and default and read) or len(plan.outputs) != len(asked.outputs):
+        read = shown.measure.block_median if wanted.median else shown.measure.block_mean
+        kind = "block_median" if wanted.median else "block_mean"
+        reads = shown.measure.WhichOneof("kind") == kind and (read.block_outputs, read.output) == (0, index)
+        if not (same and default and reads) or len(plan.outputs) != len(asked.outputs):
             raise not_what_was_asked(f"has another output than {wanted.name!r}")
 
 
@@ -199,10 +202,11 @@ def _output(text: str) -> ProgramOutput:
         raise _bad(
             "output",
             f"{text!r} is no output.",
-            'write it as "mean_age: float[18,100]", or with what stands for an empty block: "... = 50"',
+            'write it as "mean_age: float[18,100]", or "age: median float[18,100]" for the median over blocks, or with '
+            'what stands for an empty block: "... = 50"',
         )
-    name, lower, upper, absent = found.groups()
-    output = ProgramOutput(name=name, lower=float(lower), upper=float(upper))
+    name, median, lower, upper, absent = found.groups()
+    output = ProgramOutput(name=name, lower=float(lower), upper=float(upper), median=median is not None)
     if absent is not None:
         output.absent = float(absent)
     return _checked(output)

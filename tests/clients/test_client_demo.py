@@ -117,7 +117,8 @@ def test_in_the_sandbox_it_gets_a_default_or_a_bound(data: nafld.Nafld, prey: pr
         [slope] = sandbox.run(programs.HONEST, [block], 1, slots=False)
     assert prey.taken() == (0, 0)
     plan = program_plan(data, prey.thief, programs.THIEF_OUTPUTS)
-    assert grid_steps(stolen, plan.statistics[0].block_outputs.outputs, 16) == [0, 1 << 16]
+    outputs = plan.statistics[0].block_outputs.outputs
+    assert list(grid_steps(stolen, outputs, 16)) == [(0, 0), (1, 1 << 16)]
     assert slope is not None
     assert 0 < slope[0] < 2
 

@@ -164,11 +164,14 @@ class ProgramOutput(_message.Message):
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     lower: _builtins.float
     upper: _builtins.float
     absent: _builtins.float
     """Absent: the middle."""
+    median: _builtins.bool
+    """The answer is the median over blocks, in place of the mean."""
     def __init__(
         self,
         *,
@@ -176,10 +179,11 @@ class ProgramOutput(_message.Message):
         lower: _builtins.float = ...,
         upper: _builtins.float = ...,
         absent: _builtins.float | None = ...,
+        median: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent", "lower", b"lower", "name", b"name", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent", "lower", b"lower", "median", b"median", "name", b"name", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__absent: _TypeAlias = _typing.Literal["absent"]  # noqa: Y015
     _WhichOneofArgType__absent: _TypeAlias = _typing.Literal["_absent", b"_absent"]  # noqa: Y015
