@@ -49,6 +49,8 @@ class Program(Query):
     """At each provider; None: chosen by the gateway from the dataset's max_units."""
     seconds: float | None = None
     """For each block; None: half a second."""
+    publish_source: bool = False
+    """Show the code to the zone's operators, who may have to approve it, and to its gateway; else nobody reads it."""
     declaration: DatasetDeclaration | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -89,6 +91,9 @@ class Program(Query):
         if len(enclaves) != preview.plan.noise.parties:
             raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
         return [seal_program(self.code, each.node, each.encryption_key, preview.plan_hash) for each in enclaves]
+
+    def _source(self) -> bytes:
+        return self.code if self.publish_source else b""
 
 
 def read_program(program: str | Path | bytes) -> bytes:

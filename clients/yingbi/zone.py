@@ -181,6 +181,7 @@ class Dataset:
         blocks: int | None = None,
         seconds: float | None = None,
         agreement: str | None = None,
+        publish_source: bool = False,
     ) -> Program:
         """A program to run on blocks of units; nothing is asked yet.
 
@@ -191,6 +192,7 @@ class Dataset:
             tables: which tables it sees, or which columns of which; by default everything.
             blocks: at each provider. More blocks make less noise, of fewer units each.
             seconds: for each block.
+            publish_source: show the code to operators, who may have to approve it; by default only enclaves read it.
 
         Raises:
             Problem: the program is no Python, or an output is none.
@@ -205,6 +207,7 @@ class Dataset:
             tables=read_tables(tables),
             blocks=blocks,
             seconds=seconds,
+            publish_source=publish_source,
             declaration=self.declaration,
         )
 

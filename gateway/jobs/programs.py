@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import SubmitQueryRequest
@@ -13,13 +15,18 @@ SEAL_BYTES = 1024
 
 
 def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:
-    """Refuse (MALFORMED "program") a program that is not sealed to each holder of the key, once, or is too long."""
+    """Refuse (MALFORMED "program") a program that is not sealed to each holder of the key, once, or is too long.
+
+    Also one whose source, where it is shown, is another's: an operator would approve what does not run.
+    """
     expected = [holder.node for holder in epoch.holders] if request.query.HasField("program") else []
     given = [each.node for each in request.programs]
     if sorted(given) != sorted(expected):
         raise _bad(f"A program is sealed to each of {', '.join(expected) or 'no nodes'}, not to {given}.")
     if any(len(each.ciphertext) > MAX_PROGRAM_BYTES + SEAL_BYTES for each in request.programs):
         raise _bad(f"A program has at most {MAX_PROGRAM_BYTES:,} bytes.")
+    if request.source and hashlib.sha256(request.source).digest() != request.query.program.sha256:
+        raise _bad("The source that is shown is not that of the program that is asked for.")
     if request.query.HasField("program") and request.query.sql:
         raise _bad("A request has SQL or a program, not both.")
 

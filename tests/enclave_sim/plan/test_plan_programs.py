@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import BlockOutput, BlockTree, Plan, Program
+from yingbi.api.v1.plan_pb2 import BlockMeanMeasure, BlockOutput, BlockTree, Plan, Program
 
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.sensitivity import delta2_squared, slot_bits_needed
@@ -39,6 +39,7 @@ outputs { name: "trend" measure { block_mean { output: 1 } } }
 epsilon: 10 delta: 1e-7
 """
 Change = Callable[[Plan], Any]
+SECOND = BlockMeanMeasure(output=1)
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ REFUSED: dict[str, tuple[str, Change]] = {
     ),
     "a mean of what is counted by ranges": (
         "outputs[1].measure.block_mean.output",
-        lambda p: (of_a_median(p), setattr(p.outputs[1].measure.block_mean, "output", 1)),
+        lambda p: [change(p) for change in (of_a_median, lambda p: p.outputs[1].measure.block_mean.MergeFrom(SECOND))],
     ),
     "a median of what is summed": (
         "outputs[1].measure.block_median.output",
