@@ -17,10 +17,11 @@ from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import seal_program
 from yingbi.api.v1.attestation_pb2 import KeyHolder
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, Zone
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ProgramEnvironment, Zone
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery, SealedProgram
 from yingbi.api.v1.job_pb2 import Query as QueryMessage
 from yingbi.api.v1.plan_pb2 import Plan, ProgramTable
+from yingbi.imports import check_imports
 from yingbi.jobs import Job
 from yingbi.query import Preview, Query, not_what_was_asked
 from yingbi.rehearsal import Rehearsal, rehearse
@@ -53,6 +54,9 @@ class Program(Query):
     """Show the code to the zone's operators, who may have to approve it, and to its gateway; else nobody reads it."""
     declaration: DatasetDeclaration | None = field(default=None, repr=False, compare=False)
 
+    environment: ProgramEnvironment | None = field(default=None, repr=False, compare=False)
+    """What it can import, as far as is known."""
+
     @property
     def sha256(self) -> bytes:
         """What the plan names the program by."""
@@ -81,6 +85,8 @@ class Program(Query):
         return message
 
     def _preview(self, question: QueryMessage, first: Job | None = None) -> Preview:
+        if self.environment is not None:
+            check_imports(self.code, self.environment)
         preview = super()._preview(question, first)
         _check_program(preview.plan, question.program)
         return preview

@@ -135,6 +135,11 @@ class Dataset:
         return self.message.declaration
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """What programs can import, with versions, beside Python's own library; empty where none can run."""
+        return tuple(self.message.programs.packages)
+
+    @property
     def version(self) -> str:
         """Hexadecimal: changes with every change of data or declaration."""
         return self.message.version.hex()
@@ -209,6 +214,7 @@ class Dataset:
             seconds=seconds,
             publish_source=publish_source,
             declaration=self.declaration,
+            environment=self.message.programs if self.message.HasField("programs") else None,
         )
 
     def run(
@@ -257,6 +263,7 @@ class Dataset:
             "curious_providers": declared.curious_providers,
             "version": self.version,
             **({"needs_adding_again": True} if self.needs_adding_again else {}),
+            **({"program_packages": list(self.packages)} if self.packages else {}),
             "budget": {"epsilon": declared.budget_epsilon, **self.budget.to_json()},
             "tables": [
                 {

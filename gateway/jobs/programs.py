@@ -1,11 +1,13 @@
-"""What comes with a request to run a program: the program itself, sealed to every node's enclave. Pure."""
+"""What comes with a request to run a program, sealed to every node's enclave, and what it finds there. Pure."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import SubmitQueryRequest
 
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
@@ -29,6 +31,17 @@ def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:
         raise _bad("The source that is shown is not that of the program that is asked for.")
     if request.query.HasField("program") and request.query.sql:
         raise _bad("A request has SQL or a program, not both.")
+
+
+def common_environment(environments: Sequence[ProgramEnvironment]) -> ProgramEnvironment:
+    """What all of them have; of packages the versions of each."""
+    versions = [dict(each.split(" ", 1) for each in environment.packages) for environment in environments]
+    names = [name for name in versions[0] if all(name in each for each in versions)]
+    modules = set.intersection(*(set(each.modules) for each in environments))
+    return ProgramEnvironment(
+        packages=[f"{name} {' or '.join(sorted({each[name] for each in versions}))}" for name in names],
+        modules=sorted(modules),
+    )
 
 
 def _bad(message: str) -> Problem:

@@ -158,6 +158,8 @@ def dataset(dataset: Dataset) -> RenderableType:
                 f"{table.name}, at most {table.max_rows_per_unit:,} rows a {declared.privacy_unit}",
             )
         )
+    if dataset.packages:
+        parts += _dim([f"programs can import {', '.join(dataset.packages[1:])}; they run on {dataset.packages[0]}"])
     return Group(*parts)
 
 

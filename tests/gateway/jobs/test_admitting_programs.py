@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from yingbi.api.problem import Problem
+from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import Job, ProgramOutput, ProgramQuery, Query, SealedProgram, SubmitQueryRequest
 from yingbi.api.v1.node_pb2 import Hello
 
 from gateway.jobs import records, shown, states
 from gateway.jobs.nodes import _Node
+from gateway.jobs.programs import common_environment
 from gateway.storage import programs
 from tests.gateway.jobs.test_admission import Account, Scene, signed_request
 
@@ -161,3 +163,18 @@ def test_a_sandbox_that_is_gone_since_the_preview_is_noticed(scene: Scene, ada: 
         submit(scene, ada, lambda request: without_sandbox(scene))
     assert refused.value.code == "sandbox_unavailable"
     assert scene.spent() == {}
+
+
+def test_programs_can_import_what_all_nodes_have() -> None:
+    one = ProgramEnvironment(packages=["python 3.11.9", "numpy 2.1.0", "scipy 1.15.0"], modules=["math", "os", "abc"])
+    two = ProgramEnvironment(packages=["python 3.11.9", "numpy 2.0.2"], modules=["os", "math"])
+    found = common_environment([one, two])
+    assert list(found.packages) == ["python 3.11.9", "numpy 2.0.2 or 2.1.0"]
+    assert list(found.modules) == ["math", "os"]
+
+
+def test_where_one_node_runs_no_programs_nothing_can_be_imported(scene: Scene) -> None:
+    scene.nodes._nodes["node-1"] = _Node(Hello(node="node-1", programs=ProgramEnvironment(packages=["python 3.11.9"])))
+    assert scene.nodes.program_environment() is not None
+    scene.nodes._nodes["node-2"] = _Node(Hello(node="node-2", no_sandbox="This machine has no user namespaces."))
+    assert scene.nodes.program_environment() is None
