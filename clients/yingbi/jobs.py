@@ -169,7 +169,7 @@ class Job:
         None too for a job of a list: `Zone.job` has it.
 
         Raises:
-            Problem: BAD_EVIDENCE "other_program", where the gateway shows another.
+            Problem: BAD_EVIDENCE "other_source", where the gateway shows another.
         """
         code = self.message.source
         if not code:
@@ -177,7 +177,7 @@ class Job:
         if hashlib.sha256(code).digest() != Plan.FromString(self.message.plan).program.sha256:
             raise Problem(
                 Kind.BAD_EVIDENCE,
-                "other_program",
+                "other_source",
                 f"The source shown for {self.id} is not that of the program in its plan.",
                 hint="do not approve it; tell the zone's operator",
             )

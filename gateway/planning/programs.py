@@ -50,6 +50,10 @@ LEAST_BLOCKS, MOST_BLOCKS = 4, 200
 MEDIAN_TREE = BlockTree(branching=4, levels=4)
 """256 ranges. Noise moves the rank of a median by about as much as with other trees of as many; see `rank_error`."""
 
+LOST = 7.4
+"""With fewer blocks than so many of their `rank_error`, a median has no error: twice 1.96 deviations, where in
+`MEDIAN_TREE` they are largest, are as many as there are blocks."""
+
 
 def plan_program(
     asked: ProgramQuery,
@@ -117,6 +121,9 @@ def program_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     for shown, output in zip(plan.outputs, plan.statistics[0].block_outputs.outputs, strict=True):
         if medians[shown.name]:
             width = number((output.upper - output.lower) / MEDIAN_TREE.branching**MEDIAN_TREE.levels)
+            least = math.ceil(LOST * rank_error(plan) / parties)
+            if blocks < least:
+                notes.append(f"Noise hides {shown.name} in so few blocks: ask for {least:,} or more at each provider.")
             notes.append(
                 f"{shown.name} is told in steps of {width}. Noise moves it past about {number(rank_error(plan))} of "
                 f"the {blocks * parties:,} blocks, put in order: the closer together these lie, the less that is."

@@ -131,6 +131,19 @@ def test_the_preview_says_by_how_many_blocks_noise_moves_it() -> None:
     assert predicted_errors(made).std_errors[0][0] is None
 
 
+@pytest.mark.parametrize("epsilon", [0.5, 1.0, 4.0])
+def test_the_preview_says_how_many_blocks_it_takes(epsilon: float) -> None:
+    """With that many a median has an error, and with a few fewer it has none."""
+    rough = plan(epsilon, blocks=4)
+    [said] = [note for note in program_notes(rough, clinic()) if "Noise hides age" in note]
+    least = int(said.split("ask for ")[1].split()[0])
+    enough, few = plan(epsilon, blocks=least), plan(epsilon, blocks=math.floor(0.97 * least) - 1)
+    assert not any("hides" in note for note in program_notes(enough, clinic()))
+    for made, is_told in ((enough, True), (few, False)):
+        outcomes = [(60.0, 0.0)] * PARTIES * made.program.blocks
+        assert (table_of(made, opened(made, outcomes)).std_errors[0][0] is not None) == is_told
+
+
 def test_a_mean_is_not_read_off_a_tree_nor_a_median_off_a_sum() -> None:
     median, mean = plan(), plan()
     median.outputs[0].measure.block_median.output = 1

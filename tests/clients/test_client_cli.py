@@ -257,7 +257,7 @@ def test_a_program_that_is_not_shown_is_to_be_compared_by_its_hash(gateway: Fake
 
 def test_a_gateway_that_shows_another_program_is_caught(gateway: FakeGateway, shell: Shell) -> None:
     waits_for_approval(gateway, shell, b"def run(tables): return [0]", HIDING.encode())
-    assert shell.json("approve", "job-1", "--show", code=5)["code"] == "other_program"
+    assert shell.json("approve", "job-1", "--show", code=5)["code"] == "other_source"
 
 
 def test_a_program_is_read_in_the_encoding_that_python_reads_it_in(gateway: FakeGateway, shell: Shell) -> None:
