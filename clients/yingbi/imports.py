@@ -44,7 +44,7 @@ def _imported(node: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
             yield from ((alias.name.partition(".")[0], node) for alias in node.names)
         case ast.ImportFrom(module=str(module), level=0):
             yield module.partition(".")[0], node
-        case ast.Try():
+        case ast.Try() | ast.TryStar():
             return
         case _:
             for child in ast.iter_child_nodes(node):

@@ -438,5 +438,5 @@ def _text_of(code: bytes) -> str:
     """Source as Python reads it: in an encoding that it names, it could else look like another program."""
     try:
         return decode_source(code)
-    except (SyntaxError, UnicodeDecodeError, LookupError):
+    except (SyntaxError, ValueError, LookupError):
         return code.decode(errors="replace")

@@ -193,7 +193,8 @@ class Dataset:
         Args:
             program: the path of a Python file, or its bytes. It defines `run(tables)`: from a block's tables, frames by
                 name in which the privacy unit is a number, to one number for each output.
-            outputs: what it returns, in order: "mean_age: float[18,100]", several of them, or bounds by name.
+            outputs: what it returns, in order: "mean_age: float[18,100]" or, for the median over blocks, "age: median
+                float[18,100]"; several of them, or bounds by name.
             tables: which tables it sees, or which columns of which; by default everything.
             blocks: at each provider. More blocks make less noise, of fewer units each.
             seconds: for each block.
@@ -228,10 +229,19 @@ class Dataset:
         blocks: int | None = None,
         seconds: float | None = None,
         agreement: str | None = None,
+        publish_source: bool = False,
         progress: Progress | bool | None = None,
     ) -> Answer:
-        """Run a program and wait for the mean of its outputs: `program(...)`, then its `run`."""
-        asked = self.program(program, outputs, tables=tables, blocks=blocks, seconds=seconds, agreement=agreement)
+        """Run a program and wait for the means, or medians, of its outputs: `program(...)`, then its `run`."""
+        asked = self.program(
+            program,
+            outputs,
+            tables=tables,
+            blocks=blocks,
+            seconds=seconds,
+            agreement=agreement,
+            publish_source=publish_source,
+        )
         return asked.run(epsilon, delta, progress=progress)
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
