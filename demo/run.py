@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from yingbi.display import answer_rows, decimals_for
+from yingbi.programs import Program
 
-from demo import nafld, together, truth
+from demo import nafld, programs, together, truth
 
 QUESTIONS = (
     (
@@ -123,6 +124,7 @@ def _with_zone(place: Place, preparing: Future[nafld.Nafld]) -> None:
             _try_to_open(place, first)
             _ask_again(zone, first)
             _ask_for_rows(dataset)
+            _run_programs(place, dataset)
 
 
 @contextmanager
@@ -275,6 +277,54 @@ def _ask_for_rows(dataset: yingbi.Dataset) -> None:
             console.print(f"[dim]{escape(problem.hint)}[/]")
         return
     raise DemoError("raw rows were not refused")
+
+
+def _run_programs(place: Place, dataset: yingbi.Dataset) -> None:
+    _heading("Two programs that nobody trusts: one computes, one steals")
+    try:
+        _run_honest(dataset)
+        with programs.prey(place.root) as prey:
+            _run_thief(dataset, prey)
+    except yingbi.Problem as problem:
+        if problem.code != "sandbox_unavailable":
+            raise
+        console.print(f"[yellow]not shown:[/] {escape(problem.message)}")
+        console.print("[dim]Programs are refused where they cannot be isolated; queries go on.[/]")
+
+
+def _run_honest(dataset: yingbi.Dataset) -> None:
+    console.print(f"[cyan]{escape(programs.HONEST.decode())}[/]")
+    answer = _program(dataset, programs.HONEST, programs.HONEST_OUTPUTS).run(programs.EPSILON, progress=False)
+    _tell_outputs("The honest one got", answer)
+
+
+def _run_thief(dataset: yingbi.Dataset, prey: programs.Prey) -> None:
+    thief = _program(dataset, prey.thief, programs.THIEF_OUTPUTS)
+    # The control: made-up rows, no sandbox.
+    thief.rehearse(thief.preview(programs.EPSILON), rows=10)
+    written, sent = prey.taken()
+    if not (written and sent):
+        raise DemoError("the thief steals nothing even where it may")
+    console.print(f"Let loose on made-up rows, the thief wrote {written} of them to a file and sent {sent} away.")
+    answer = thief.run(programs.EPSILON, progress=False)
+    written, sent = prey.taken()
+    if written or sent:
+        raise DemoError(f"a program wrote {written} texts and sent {sent} from within the sandbox")
+    _tell_outputs("In the enclaves, on real rows, it wrote [green]nothing[/], sent [green]nothing[/], and got", answer)
+    console.print(
+        "[dim]Of its three thefts a block, those that succeeded, give or take the noise; and the age and weight of one,"
+        " put into a number beyond its range, which counts as the bound, 100, or as 50 where it took too long.[/]"
+    )
+
+
+def _program(dataset: yingbi.Dataset, code: bytes, outputs: tuple[str, ...]) -> Program:
+    return dataset.program(code, outputs, tables=programs.TABLES, blocks=programs.BLOCKS, seconds=programs.SECONDS)
+
+
+def _tell_outputs(what: str, answer: yingbi.Answer) -> None:
+    [texts] = answer_rows(answer.table)
+    shown = (f"{column.name} {text}" for column, text in zip(answer.table.columns, texts, strict=True))
+    console.print(f"{what}: {escape(', '.join(shown))}, for ε = {programs.EPSILON:g}.")
 
 
 def _yingbi(*arguments: str) -> dict[str, object]:

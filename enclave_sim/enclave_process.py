@@ -33,7 +33,7 @@ from enclave_sim.enclave import Enclave, load_enclave
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.ingest import serve_connection
 from enclave_sim.journal import JournalError
-from enclave_sim.programs import why_no_sandbox
+from enclave_sim.programs import program_environment, why_no_sandbox
 from enclave_sim.sandbox import kernel
 
 log = logging.getLogger("enclave")
@@ -158,11 +158,13 @@ def serve(enclave: Enclave, channel: socket.socket, ingest: socket.socket) -> No
         with writing:
             write_frame(stream, result.SerializeToString())
 
+    no_sandbox = why_no_sandbox()
     hello = Hello(
         node=enclave.node,
         evidence=enclave.identity.evidence,
         key_epoch=enclave.signed_epoch,
-        no_sandbox=why_no_sandbox(),
+        no_sandbox=no_sandbox,
+        programs=program_environment() if no_sandbox is None else None,
     )
     with writing:
         write_frame(stream, hello.SerializeToString())

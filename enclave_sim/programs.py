@@ -11,13 +11,14 @@ from typing import TypeAlias
 from cryptography.exceptions import InvalidTag
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import program_info
+from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import SealedProgram
 from yingbi.api.v1.plan_pb2 import Program
 
 from enclave_sim.engine.programs import Block, RunBlocks
 from enclave_sim.identity import Identity
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
-from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError
+from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError, preload
 from enclave_sim.sandbox.blocks import pack_tables
 from enclave_sim.sandbox.zygote_process import is_supported
 
@@ -71,6 +72,11 @@ def why_no_sandbox() -> str | None:
         return unavailable("it needs Linux on x86-64").message
     missing = [name for name in NEEDED if find_spec(name) is None]
     return unavailable(f"{', '.join(missing)} is not installed").message if missing else None
+
+
+def program_environment() -> ProgramEnvironment:
+    """What programs can import here, as the measurement has it too; nothing is loaded for it."""
+    return ProgramEnvironment(packages=preload.installed(), modules=preload.standard())
 
 
 def unavailable(reason: str) -> Problem:

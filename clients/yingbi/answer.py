@@ -34,7 +34,7 @@ MAX_WORK = 40_000_000
 MAX_NOISES = 10_000_000
 """Rows times parts of formulas times sources of noise, where numbers are made of many rows: some seconds."""
 
-ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "distinct_values", "formula", "rank"]
+ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "median", "distinct_values", "formula", "rank"]
 """A rank, or what else counts rows of the answer, has no error."""
 
 
@@ -242,6 +242,8 @@ def _kind(output: Output) -> ColumnKind:
             return "count"
         if measured == "block_mean":
             return "mean"
+        if measured == "block_median":
+            return "median"
         if measured is not None:
             return measured
     elif kind == "formula" and output.formula.window.function in COUNTING:
@@ -320,7 +322,8 @@ def _average_errors(
     draws = _draws(reader, len(group_sizes))
     foretold = [any(of_row[column] is not None for of_row in errors) for column in range(len(plan.outputs))]
     for output, number, is_known in zip(plan.outputs, reader.numbers, foretold, strict=True):
-        if number is None or is_known or _kind(output) == "rank":
+        # Of a median over blocks no number of rows tells.
+        if number is None or is_known or _kind(output) in ("rank", "median"):
             continue
         for rows in group_sizes:
             if _kind(output) == "quantile":

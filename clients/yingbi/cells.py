@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
-from yingbi.api.v1.plan_pb2 import GroupKey, Plan, RangeCounts, Statistic, Value
+from yingbi.api.v1.plan_pb2 import BlockOutput, BlockTree, GroupKey, Plan, RangeCounts, Statistic, Value
 from yingbi.marginal_tables import Marginals, keys_of, tables_of
 from yingbi.uncertain import Number
 
@@ -288,11 +288,16 @@ def width(statistic: Statistic) -> int:
         case "unit_norms":
             return len(statistic.unit_norms.edges) + 1
         case "block_outputs":
-            return len(statistic.block_outputs.outputs)
+            return sum(map(output_width, statistic.block_outputs.outputs))
         case None:
             raise PlanError("a statistic is of a kind that this version does not know")
         case _:
             return 1
+
+
+def output_width(output: BlockOutput) -> int:
+    """Cells of one output of a program; raises as `width` does."""
+    return _tree_width(output.tree) if output.HasField("tree") else 1
 
 
 def to_python(value: Value) -> Cell:
@@ -330,7 +335,7 @@ def to_json(cell: Cell) -> bool | int | float | str | None:
     return cell.isoformat() if isinstance(cell, datetime.date) else cell
 
 
-def _tree_width(tree: RangeCounts) -> int:
+def _tree_width(tree: RangeCounts | BlockTree) -> int:
     if tree.branching < 2 or tree.levels < 1:
         raise PlanError("a tree of ranges does not branch")
     total, level = 0, 1

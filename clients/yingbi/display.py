@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 
 from yingbi.answer import Cell, Forecast, Table, to_json
@@ -36,6 +37,20 @@ def key_text(value: Cell) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < _EXACT else f"{value:.10g}"
     return cell_text(value)
+
+
+def shown_source(text: str) -> str:
+    """Text of somebody else's, so that a terminal shows what is there.
+
+    Whatever is no letter, sign or space is shown by its number: control sequences could hide lines, and marks of
+    direction could show them in another order than Python reads them in.
+    """
+    return "".join(mark if mark in "\n\t" or not _is_hidden(mark) else f"\\u{{{ord(mark):x}}}" for mark in text)
+
+
+def _is_hidden(mark: str) -> bool:
+    category = unicodedata.category(mark)
+    return category[0] == "C" or category in ("Zl", "Zp")
 
 
 def error_text(error: float | None) -> str:

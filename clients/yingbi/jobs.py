@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import decode_source
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,6 +161,27 @@ class Job:
     def cancel(self) -> Job:
         """Stop the job; budget that was spent stays spent."""
         return Job(self.gateway.cancel_job(self.id), self.gateway)
+
+    @property
+    def source(self) -> str | None:
+        """Of a program: its code, where its developer shows it; it is the one that the plan names.
+
+        None too for a job of a list: `Zone.job` has it.
+
+        Raises:
+            Problem: BAD_EVIDENCE "other_source", where the gateway shows another.
+        """
+        code = self.message.source
+        if not code:
+            return None
+        if hashlib.sha256(code).digest() != Plan.FromString(self.message.plan).program.sha256:
+            raise Problem(
+                Kind.BAD_EVIDENCE,
+                "other_source",
+                f"The source shown for {self.id} is not that of the program in its plan.",
+                hint="do not approve it; tell the zone's operator",
+            )
+        return _text_of(code)
 
     def approve(self) -> Job:
         """Let the job run, as an operator: signs the hash of the plan that the job shows."""
@@ -409,3 +432,11 @@ def _reporter(progress: Progress | bool | None) -> Progress:
         return progress
     wanted = sys.stderr.isatty() if progress is None else progress
     return print_progress if wanted else lambda _: None
+
+
+def _text_of(code: bytes) -> str:
+    """Source as Python reads it: in an encoding that it names, it could else look like another program."""
+    try:
+        return decode_source(code)
+    except (SyntaxError, ValueError, LookupError):
+        return code.decode(errors="replace")

@@ -11,6 +11,8 @@ from typing import Any
 from yingbi.api.range_tree import range_noise
 from yingbi.api.v1.plan_pb2 import (
     BlockMeanMeasure,
+    BlockMedianMeasure,
+    BlockOutput,
     BoundedSum,
     DistinctValuesMeasure,
     MeanMeasure,
@@ -20,13 +22,15 @@ from yingbi.api.v1.plan_pb2 import (
     RangeCounts,
     SumMeasure,
 )
-from yingbi.cells import Layout, PlanError, Row
+from yingbi.cells import Layout, PlanError, Row, output_width
 from yingbi.distinct import values_held
-from yingbi.quantiles import Question, Tree, consistent_leaves
+from yingbi.quantiles import Question, Tree, consistent_leaves, with_total
 from yingbi.uncertain import DEPENDENT, Linear, Number, Ratio, Smooth, Source, Z
 
 Reading = Callable[[Row], Number | None]
 """A row's number; None is NULL."""
+
+BlockShape = tuple[BlockOutput, int, int]
 
 _ROWS = ("row_count", "non_null_count")
 _COUNTS = (*_ROWS, "distinct_units")
@@ -56,6 +60,7 @@ class Measures:
             "distinct_values": self._distinct_values,
             "range_count": self._range_count,
             "block_mean": self._block_mean,
+            "block_median": self._block_median,
         }
         return readings[kind](getattr(measure, kind))
 
@@ -68,6 +73,8 @@ class Measures:
                 return 4 * self.layout.most_leaves
             case "range_count":
                 return self._width(measure.range_count.range_counts)
+            case "block_median":
+                return 2 * self._width(measure.block_median.block_outputs)
         return 1
 
     def sources(self, measure: Measure) -> int:
@@ -131,7 +138,7 @@ class Measures:
         self._check(measure.range_counts, "range_counts")
         if not 0 <= measure.quantile <= 1:
             raise PlanError("a quantile in the plan is not from 0 to 1")
-        tree = _tree(self.layout.plan.statistics[measure.range_counts].range_counts)
+        tree = _tree_of(self.layout.plan.statistics[measure.range_counts].range_counts)
         return Question(tree, measure.quantile, measure.integral)
 
     def _quantile(self, measure: QuantileMeasure) -> Reading:
@@ -172,7 +179,7 @@ class Measures:
     def _range_count(self, measure: RangeCountMeasure) -> Callable[[Row], Linear]:
         statistic, step = measure.range_counts, self.layout.step
         self._check(statistic, "range_counts")
-        tree = _tree(self.layout.plan.statistics[statistic].range_counts)
+        tree = _tree_of(self.layout.plan.statistics[statistic].range_counts)
         first, end = measure.first_leaf, measure.end_leaf
         if not first < end <= tree.leaves:
             raise PlanError("a range in the plan is not within its tree")
@@ -196,13 +203,7 @@ class Measures:
         return read
 
     def _block_mean(self, measure: BlockMeanMeasure) -> Callable[[Row], Linear]:
-        statistic, cell, plan = measure.block_outputs, measure.output, self.layout.plan
-        self._check(statistic, "block_outputs")
-        outputs = plan.statistics[statistic].block_outputs.outputs
-        blocks = plan.program.blocks * plan.noise.parties
-        if cell >= len(outputs) or not blocks:
-            raise PlanError("the plan's outputs do not fit its statistics")
-        output = outputs[cell]
+        statistic, (output, cell, blocks) = measure.block_outputs, self._block_output(measure, tree=False)
         scale = (output.upper - output.lower) * self.layout.step / blocks
         deviation = scale * self.layout.deviation(statistic) / self.layout.step
 
@@ -211,6 +212,35 @@ class Measures:
             return _finite(Linear(value, {Source(statistic, row.parts[0], node=cell): deviation}), deviation)
 
         return read
+
+    def _block_median(self, measure: BlockMedianMeasure) -> Reading:
+        statistic, (output, first, blocks) = measure.block_outputs, self._block_output(measure, tree=True)
+        tree = _tree(output.lower, output.upper, output.tree.branching, output.tree.levels)
+        question, end = Question(tree, 0.5, total=blocks), first + output_width(output)
+        step, deviation = self.layout.step, self.layout.deviation(statistic)
+
+        def read(row: Row) -> Smooth:
+            nodes = [cell * step for cell in row.cells[statistic][first:end]]
+            found = question.answer(with_total(consistent_leaves(tree, nodes), blocks), deviation)
+            assert found is not None  # there are blocks
+            error = found.std_error
+            if error is None:
+                return Smooth(found.value, None, found.interval)
+            reach = max(found.value - found.interval[0], found.interval[1] - found.value)
+            source = Source(statistic, row.parts[0], node=first)
+            return Smooth(found.value, {source: error}, found.interval, max(0.0, reach - Z * error))
+
+        return read
+
+    def _block_output(self, measure: BlockMeanMeasure | BlockMedianMeasure, *, tree: bool) -> BlockShape:
+        """The output that is read, its first cell, and how many blocks there are."""
+        plan, index = self.layout.plan, measure.output
+        self._check(measure.block_outputs, "block_outputs")
+        outputs = plan.statistics[measure.block_outputs].block_outputs.outputs
+        blocks = plan.program.blocks * plan.noise.parties
+        if index >= len(outputs) or outputs[index].HasField("tree") != tree or not blocks:
+            raise PlanError("the plan's outputs do not fit its statistics")
+        return outputs[index], sum(map(output_width, outputs[:index])), blocks
 
     def _bounds(self, statistic: int) -> BoundedSum:
         self._check(statistic, "bounded_sum")
@@ -227,10 +257,14 @@ class Measures:
             raise PlanError("the plan's outputs do not fit its statistics")
 
 
-def _tree(shape: RangeCounts) -> Tree:
-    if not (shape.lower < shape.upper and math.isfinite(shape.upper - shape.lower)):
+def _tree_of(shape: RangeCounts) -> Tree:
+    return _tree(shape.lower, shape.upper, shape.branching, shape.levels)
+
+
+def _tree(lower: float, upper: float, branching: int, levels: int) -> Tree:
+    if not (lower < upper and math.isfinite(upper - lower)):
         raise PlanError("a tree of ranges in the plan has no finite bounds")
-    return Tree(shape.lower, shape.upper, shape.branching, shape.levels)
+    return Tree(lower, upper, branching, levels)
 
 
 def _leaves(row: Row, statistic: int, tree: Tree, step: float) -> list[float]:

@@ -17,10 +17,11 @@ from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import seal_program
 from yingbi.api.v1.attestation_pb2 import KeyHolder
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, Zone
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ProgramEnvironment, Zone
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery, SealedProgram
 from yingbi.api.v1.job_pb2 import Query as QueryMessage
 from yingbi.api.v1.plan_pb2 import Plan, ProgramTable
+from yingbi.imports import check_imports
 from yingbi.jobs import Job
 from yingbi.query import Preview, Query, not_what_was_asked
 from yingbi.rehearsal import Rehearsal, rehearse
@@ -29,10 +30,12 @@ from yingbi.trust import Trust
 MAX_PROGRAM_BYTES = 2**18
 
 Outputs = str | Iterable[str] | Mapping[str, tuple[float, float]]
-"""As "mean_age: float[18,100]" or "mean_age: float[18,100] = 50", or bounds by name."""
+"""As "mean_age: float[18,100]", "mean_age: float[18,100] = 50" or "age: median float[18,100]", or bounds by name."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_OUTPUT = re.compile(rf"\s*(\w[\w ]*?)\s*:\s*float\s*\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\s*(?:=\s*({_NUMBER})\s*)?")
+_OUTPUT = re.compile(
+    rf"\s*(\w[\w ]*?)\s*:\s*(median\s+)?float\s*\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]\s*(?:=\s*({_NUMBER})\s*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,12 @@ class Program(Query):
     """At each provider; None: chosen by the gateway from the dataset's max_units."""
     seconds: float | None = None
     """For each block; None: half a second."""
+    publish_source: bool = False
+    """Show the code to the zone's operators, who may have to approve it, and to its gateway; else nobody reads it."""
     declaration: DatasetDeclaration | None = field(default=None, repr=False, compare=False)
+
+    environment: ProgramEnvironment | None = field(default=None, repr=False, compare=False)
+    """What it can import, as far as is known."""
 
     @property
     def sha256(self) -> bytes:
@@ -77,6 +85,8 @@ class Program(Query):
         return message
 
     def _preview(self, question: QueryMessage, first: Job | None = None) -> Preview:
+        if self.environment is not None:
+            check_imports(self.code, self.environment)
         preview = super()._preview(question, first)
         _check_program(preview.plan, question.program)
         return preview
@@ -87,6 +97,9 @@ class Program(Query):
         if len(enclaves) != preview.plan.noise.parties:
             raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
         return [seal_program(self.code, each.node, each.encryption_key, preview.plan_hash) for each in enclaves]
+
+    def _source(self) -> bytes:
+        return self.code if self.publish_source else b""
 
 
 def read_program(program: str | Path | bytes) -> bytes:
@@ -187,9 +200,10 @@ def _check_program(plan: Plan, asked: ProgramQuery) -> None:
     for index, (wanted, shown, output) in enumerate(pairs):
         same = (wanted.name, wanted.lower, wanted.upper) == (shown.name, output.lower, output.upper)
         default = not wanted.HasField("absent") or wanted.absent == output.absent
-        mean = shown.measure.block_mean
-        read = shown.measure.HasField("block_mean") and (mean.block_outputs, mean.output) == (0, index)
-        if not (same and default and read) or len(plan.outputs) != len(asked.outputs):
+        read = shown.measure.block_median if wanted.median else shown.measure.block_mean
+        kind = "block_median" if wanted.median else "block_mean"
+        reads = shown.measure.WhichOneof("kind") == kind and (read.block_outputs, read.output) == (0, index)
+        if not (same and default and reads) or len(plan.outputs) != len(asked.outputs):
             raise not_what_was_asked(f"has another output than {wanted.name!r}")
 
 
@@ -199,10 +213,11 @@ def _output(text: str) -> ProgramOutput:
         raise _bad(
             "output",
             f"{text!r} is no output.",
-            'write it as "mean_age: float[18,100]", or with what stands for an empty block: "... = 50"',
+            'write it as "mean_age: float[18,100]", or "age: median float[18,100]" for the median over blocks, or with '
+            'what stands for an empty block: "... = 50"',
         )
-    name, lower, upper, absent = found.groups()
-    output = ProgramOutput(name=name, lower=float(lower), upper=float(upper))
+    name, median, lower, upper, absent = found.groups()
+    output = ProgramOutput(name=name, lower=float(lower), upper=float(upper), median=median is not None)
     if absent is not None:
         output.absent = float(absent)
     return _checked(output)

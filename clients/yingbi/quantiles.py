@@ -111,8 +111,21 @@ def consistent_leaves(tree: Tree, nodes: Sequence[float]) -> list[float]:
     return settled
 
 
-def rank_deviations(branching: int, levels: int, share: float) -> Sequence[float]:
+def with_total(leaves: Sequence[float], total: float) -> list[float]:
+    """The least-squares counts once the number of rows is known.
+
+    Level 1 has independent counts of equal variance, so what they lack is shared evenly among them; and what a node
+    lacks, evenly among its children.
+    """
+    missing = (total - math.fsum(leaves)) / len(leaves)
+    return [leaf + missing for leaf in leaves]
+
+
+def rank_deviations(branching: int, levels: int, share: float | None) -> Sequence[float]:
     """The standard deviation of D(i) for each edge i, in units of a node's deviation.
+
+    Without a share, that of the count below edge i where the total is known (`with_total`): what is added to leaves
+    makes it the count without a known total, less that total's part i / leaves, whose share is q.
 
     Let h be a node's least-squares count, b its children, V the variance of a child's bottom-up estimate z.
     A child's count is h/b + (z - mean of its siblings' z), and these parts are uncorrelated with h and with
@@ -132,12 +145,13 @@ def rank_deviations(branching: int, levels: int, share: float) -> Sequence[float
             for phi, rest in zip(shares, within, strict=True)
         ]
     top, size = variances[-1], len(within)
-    squares = [
-        top * (m * (1 - share) ** 2 + (place / size - share) ** 2 + (b - m - 1) * share**2) + within[place]
-        for m in range(b)
-        for place in range(size)
-    ]
-    squares.append(top * b * (1 - share) ** 2)
+    squares = []
+    for m in range(b):
+        for place in range(size):
+            phi = place / size
+            q = (m + phi) / b if share is None else share
+            squares.append(top * (m * (1 - q) ** 2 + (phi - q) ** 2 + (b - m - 1) * q**2) + within[place])
+    squares.append(0.0 if share is None else top * b * (1 - share) ** 2)
     return array("d", (math.sqrt(max(0.0, square)) for square in squares))
 
 
@@ -154,11 +168,13 @@ class Question:
         tree: the shape.
         share: from 0 to 1.
         integral: the values are whole numbers.
+        total: the number of rows, where it is public: leaves are to add up to it (`with_total`).
     """
 
     tree: Tree
     share: float
     integral: bool = False
+    total: float | None = None
 
     def answer(self, leaves: Sequence[float], deviation: float) -> Quantile | None:
         """The quantile; None where the estimated number of rows is not above 0.
@@ -170,9 +186,10 @@ class Question:
         passes its one-sided test with 97.5 %. It reaches from one leaf below the first edge that is not
         significantly below 0 to one leaf above the last edge that is not significantly above, and so covers
         the resolution of the leaves too. Not covered: what clipping did to values beyond the bounds and to
-        the weight of rows. Where the number of rows is not significantly above 0 it is the whole range,
-        without standard error. Otherwise the standard error is that of the noise alone, for rows spread as the
-        fit has them; it does not cover how rows lie inside a leaf, as the interval does.
+        the weight of rows. Where the number of rows is not significantly above 0, or, if it is known, noise may hide
+        as many of them as lie on one side of the quantile, it is the whole range, without standard error. Otherwise
+        the standard error is that of the noise alone, for rows spread as the fit has them; it does not cover how rows
+        lie inside a leaf, as the interval does.
 
         Args:
             leaves: from `consistent_leaves`.
@@ -184,11 +201,16 @@ class Question:
             return None
         ranks = [count - self.share * total for count in below]
         value = self.value(ranks)
-        if total <= Z * deviation * total_deviation(self.tree):
+        if self._is_lost(total, deviation):
             return Quantile(value, None, (self.tree.lower, self.tree.upper))
         ends = self._ends(*_undecided(ranks, [Z * deviation * each for each in self._deviations]))
         low, high = min(ends[0], value), max(ends[1], value)
         return Quantile(value, self._std_error(ranks, deviation), (low, high))
+
+    def _is_lost(self, total: float, deviation: float) -> bool:
+        if self.total is None:
+            return total <= Z * deviation * total_deviation(self.tree)
+        return min(self.share, 1 - self.share) * total <= Z * deviation * max(self._deviations)
 
     def value(self, ranks: Sequence[float]) -> float:
         """The point estimate from D, one for each edge."""
@@ -210,13 +232,16 @@ class Question:
     def _deviation_at(self, leaf: int, part: float) -> float:
         """The standard deviation of D inside a leaf, where it is linear, in units of a node's."""
         low, high = (self._deviations[edge] ** 2 for edge in (leaf, leaf + 1))
-        shared = (low + high - _leaf_variance(self.tree.branching, self.tree.levels)) / 2
+        of_leaf = _leaf_variance(self.tree.branching, self.tree.levels)
+        if self.total is not None:
+            of_leaf -= (total_deviation(self.tree) / self.tree.leaves) ** 2
+        shared = (low + high - of_leaf) / 2
         rest = 1 - part
         return math.sqrt(max(0.0, rest**2 * low + 2 * rest * part * shared + part**2 * high))
 
     @cached_property
     def _deviations(self) -> Sequence[float]:
-        return rank_deviations(self.tree.branching, self.tree.levels, self.share)
+        return rank_deviations(self.tree.branching, self.tree.levels, self.share if self.total is None else None)
 
     @property
     def _is_whole(self) -> bool:

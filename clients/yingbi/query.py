@@ -270,13 +270,21 @@ class Query:
             self.gateway.profile.token, preview.message.plan, request_id, preview.message.agreement
         )
         request = job_pb2.SubmitQueryRequest(
-            query=question, authorization=authorization, signature=signature, programs=self._programs(preview)
+            query=question,
+            authorization=authorization,
+            signature=signature,
+            programs=self._programs(preview),
+            source=self._source(),
         )
         return Job(self.gateway.submit_query(request), self.gateway)
 
     def _programs(self, preview: Preview) -> Sequence[job_pb2.SealedProgram]:
         """What goes with a request to run a program; nothing with SQL."""
         return ()
+
+    def _source(self) -> bytes:
+        """Of a program that is to be shown to whoever may see the job."""
+        return b""
 
     def _message(self, epsilon: float, delta: float | None) -> job_pb2.Query:
         auto = self.bounds == "auto"

@@ -33,36 +33,59 @@ class Rehearsal:
     """Of each block, clipped."""
     blocks: int
     """That the real answer is the mean of."""
+    medians: tuple[bool, ...] = ()
+    """Which outputs it is the median of; by default none."""
 
     @property
     def sampling_errors(self) -> tuple[float, ...]:
         """For each output, how far a mean over so many blocks of such rows varies: one standard error.
 
-        It says nothing of the bias of small blocks, and real rows vary otherwise than made-up ones.
+        A median's is taken to be that of normal outcomes, √(π/2) times a mean's. It says nothing of the bias of small
+        blocks, and real rows vary otherwise than made-up ones.
         """
         return tuple(
-            statistics.stdev(values) / math.sqrt(self.blocks) if len(values) > 1 else math.nan
-            for values in zip(*self.outcomes, strict=True)
+            statistics.stdev(values) * factor / math.sqrt(self.blocks) if len(values) > 1 else math.nan
+            for values, factor in zip(
+                zip(*self.outcomes, strict=True),
+                (math.sqrt(math.pi / 2) if self._is_median(place) else 1.0 for place in range(len(self.names))),
+                strict=True,
+            )
         )
+
+    @property
+    def middles(self) -> tuple[float, ...]:
+        """Of each output the mean over the blocks, or the median where that is asked for."""
+        return tuple(
+            statistics.median(values) if self._is_median(place) else statistics.fmean(values)
+            for place, values in enumerate(zip(*self.outcomes, strict=True))
+        )
+
+    def _is_median(self, place: int) -> bool:
+        return bool(self.medians) and self.medians[place]
 
     def to_json(self) -> dict[str, object]:
         return {
             "blocks": len(self.outcomes),
             "outputs": [
-                {"name": name, "mean": statistics.fmean(values), "sampling_error": error}
-                for name, values, error in zip(
-                    self.names, zip(*self.outcomes, strict=True), self.sampling_errors, strict=True
+                {
+                    "name": name,
+                    "median" if self._is_median(place) else "mean": middle,
+                    "sampling_error": error,
+                }
+                for place, (name, middle, error) in enumerate(
+                    zip(self.names, self.middles, self.sampling_errors, strict=True)
                 )
             ],
         }
 
     def lines(self) -> list[str]:
         """For a terminal."""
-        found = zip(self.names, zip(*self.outcomes, strict=True), self.sampling_errors, strict=True)
+        found = zip(self.names, self.middles, self.sampling_errors, strict=True)
         return [
-            f"on made-up rows {name} is {statistics.fmean(values):.4g} over {len(values)} blocks; a mean of "
-            f"{self.blocks} such blocks varies by {error:.2g}, beside the noise"
-            for name, values, error in found
+            f"on made-up rows {name} is {middle:.4g} over {len(self.outcomes)} blocks; a "
+            f"{'median' if self._is_median(place) else 'mean'} of {self.blocks} such blocks varies by {error:.2g}, "
+            "beside the noise"
+            for place, (name, middle, error) in enumerate(found)
         ]
 
 
@@ -78,7 +101,8 @@ def rehearse(
     for number in range(min(blocks, MOST_BLOCKS)):
         tables = mock_tables(declaration, size, None if seed is None else seed + number)
         outcomes.append(_outcome(run, frames_of(tables, plan, declaration.privacy_unit), outputs))
-    return Rehearsal(tuple(output.name for output in plan.outputs), tuple(outcomes), blocks)
+    names = tuple(output.name for output in plan.outputs)
+    return Rehearsal(names, tuple(outcomes), blocks, tuple(output.HasField("tree") for output in outputs))
 
 
 def frames_of(tables: Sequence[MockTable], plan: Plan, unit: str) -> dict[str, pd.DataFrame]:

@@ -135,6 +135,11 @@ class Dataset:
         return self.message.declaration
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """What programs can import, with versions, beside Python's own library; empty where none can run."""
+        return tuple(self.message.programs.packages)
+
+    @property
     def version(self) -> str:
         """Hexadecimal: changes with every change of data or declaration."""
         return self.message.version.hex()
@@ -181,16 +186,19 @@ class Dataset:
         blocks: int | None = None,
         seconds: float | None = None,
         agreement: str | None = None,
+        publish_source: bool = False,
     ) -> Program:
         """A program to run on blocks of units; nothing is asked yet.
 
         Args:
             program: the path of a Python file, or its bytes. It defines `run(tables)`: from a block's tables, frames by
                 name in which the privacy unit is a number, to one number for each output.
-            outputs: what it returns, in order: "mean_age: float[18,100]", several of them, or bounds by name.
+            outputs: what it returns, in order: "mean_age: float[18,100]" or, for the median over blocks, "age: median
+                float[18,100]"; several of them, or bounds by name.
             tables: which tables it sees, or which columns of which; by default everything.
             blocks: at each provider. More blocks make less noise, of fewer units each.
             seconds: for each block.
+            publish_source: show the code to operators, who may have to approve it; by default only enclaves read it.
 
         Raises:
             Problem: the program is no Python, or an output is none.
@@ -205,7 +213,9 @@ class Dataset:
             tables=read_tables(tables),
             blocks=blocks,
             seconds=seconds,
+            publish_source=publish_source,
             declaration=self.declaration,
+            environment=self.message.programs if self.message.HasField("programs") else None,
         )
 
     def run(
@@ -219,10 +229,19 @@ class Dataset:
         blocks: int | None = None,
         seconds: float | None = None,
         agreement: str | None = None,
+        publish_source: bool = False,
         progress: Progress | bool | None = None,
     ) -> Answer:
-        """Run a program and wait for the mean of its outputs: `program(...)`, then its `run`."""
-        asked = self.program(program, outputs, tables=tables, blocks=blocks, seconds=seconds, agreement=agreement)
+        """Run a program and wait for the means, or medians, of its outputs: `program(...)`, then its `run`."""
+        asked = self.program(
+            program,
+            outputs,
+            tables=tables,
+            blocks=blocks,
+            seconds=seconds,
+            agreement=agreement,
+            publish_source=publish_source,
+        )
         return asked.run(epsilon, delta, progress=progress)
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
@@ -254,6 +273,7 @@ class Dataset:
             "curious_providers": declared.curious_providers,
             "version": self.version,
             **({"needs_adding_again": True} if self.needs_adding_again else {}),
+            **({"program_packages": list(self.packages)} if self.packages else {}),
             "budget": {"epsilon": declared.budget_epsilon, **self.budget.to_json()},
             "tables": [
                 {

@@ -3,8 +3,8 @@
 After Nissim, Raskhodnikova and Smith (Smooth sensitivity and sampling, 2007) and GUPT (Mohan et al., 2012).
 
 *Claim.* Let D and D' differ by all rows of one unit u, at this provider. Whatever the program does, the sums of
-`block_sums` over D and D' can be drawn together so that each has the distribution it has by itself, and they differ in
-each of the W cells by at most 2^f; `plan.sensitivity` needs nothing else.
+`block_sums` over D and D' can be drawn together so that each has the distribution it has by itself, and they differ by
+what one block adds; `plan.sensitivity` needs nothing else, and says how far that is.
 
 *Proof.* Every unit v has a draw r_v: under a key that is fresh for this sum, AES-256 of the code that v has at rest. As
 codes are different, the draws are independent and uniform, as far as AES under a secret key is a random function (up
@@ -15,7 +15,7 @@ block shows, in this order, the rows of its own units, numbered within the block
 alone (`_array`: no dictionary of the whole table, no buffer that is shared). So all blocks but u's are equal byte for
 byte. The order of blocks is drawn from the key and the block's number. What a block adds is made of what `RunBlocks`
 returns for it, a function of the program, that block and coins of its own; so it is the same for all other blocks, and
-u's block adds an integer in [0, 2^f] to each cell before and after, also where it had no units and added the
+u's block adds before and after what `grid_steps` may give for any outcome, also where it had no units and added the
 default. ∎
 
 The order of a unit's own rows was drawn when they were sealed, independently for different units.
@@ -40,9 +40,10 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import BlockOutput, Plan
+from yingbi.api.v1.plan_pb2 import BlockOutput, BlockTree, Plan
 
 from enclave_sim.engine.protocol import Cancelled, OpenTable, never
+from enclave_sim.plan.sensitivity import output_width
 from enclave_sim.privacy.clipping import Integers
 from enclave_sim.sealed.schema import UNIT_COLUMN
 
@@ -74,6 +75,9 @@ def block_sums(
 ) -> list[int]:
     """The cells of a plan with a program at one provider, in grid steps of 2^-fraction_bits: each in [0, blocks · 2^f].
 
+    The order of blocks is a permutation that nobody knows and every sum has anew: who saw when something happened
+    while a block ran, such as a load on the machine, would not know which units were in it.
+
     Args:
         plan: one that `plan.validation.check_plan` accepts.
         program: the bytes that the plan names by their hash.
@@ -97,19 +101,33 @@ def block_sums(
                 raise Cancelled
             yield {name: table.block(number) for name, table in cut.items()}
 
-    total = [0] * len(outputs)
+    total = [0] * sum(map(output_width, outputs))
     outcomes = chain(run(program, blocks(), len(outputs)), repeat(None))
     for number, outcome in zip(order, outcomes, strict=False):
         of_block = outcome if dealt.has_units(number) else None
-        for cell, step in enumerate(grid_steps(of_block, outputs, plan.fraction_bits)):
+        for cell, step in grid_steps(of_block, outputs, plan.fraction_bits):
             total[cell] += step
     return total
 
 
-def grid_steps(outcome: Sequence[float] | None, outputs: Sequence[BlockOutput], fraction_bits: int) -> list[int]:
-    """What one block adds to each cell: an integer from 0 to 2^fraction_bits, whatever the outcome is."""
+def grid_steps(
+    outcome: Sequence[float] | None, outputs: Sequence[BlockOutput], fraction_bits: int
+) -> Iterator[tuple[int, int]]:
+    """What one block adds to which cells, whatever the outcome is: as many as the outputs and their levels.
+
+    To the cell of an output without a tree an integer from 0 to 2^fraction_bits; to one node on each level of a tree,
+    that of the range with the clipped output, 2^fraction_bits.
+    """
     values = outcome if _is_whole(outcome, len(outputs)) and outcome is not None else [each.absent for each in outputs]
-    return [_step(value, output, 1 << fraction_bits) for value, output in zip(values, outputs, strict=True)]
+    first, whole = 0, 1 << fraction_bits
+    for value, output in zip(values, outputs, strict=True):
+        share = _share(value, output)
+        if output.HasField("tree"):
+            yield from ((first + node, whole) for node in _nodes(share, output.tree))
+        else:
+            # Rounded division may leave [0, 1] by a hair; the sensitivity allows for nothing beyond.
+            yield first, min(max(round(share * whole), 0), whole)
+        first += output_width(output)
 
 
 @dataclass(frozen=True)
@@ -202,8 +220,15 @@ def _is_whole(outcome: Sequence[float] | None, width: int) -> bool:
     )
 
 
-def _step(value: float, output: BlockOutput, steps: int) -> int:
-    clipped = min(max(value, output.lower), output.upper)
-    share = (clipped - output.lower) / (output.upper - output.lower)
-    # Rounded division may leave [0, 1] by a hair; the sensitivity allows for nothing beyond.
-    return min(max(round(share * steps), 0), steps)
+def _share(value: float, output: BlockOutput) -> float:
+    """Which part of the range lies below the clipped value."""
+    return (min(max(value, output.lower), output.upper) - output.lower) / (output.upper - output.lower)
+
+
+def _nodes(share: float, tree: BlockTree) -> Iterator[int]:
+    """The node of each level whose range has the value; a range includes its lower edge, the last one its upper too."""
+    leaves, before = tree.branching**tree.levels, 0
+    leaf = min(max(math.floor(share * leaves), 0), leaves - 1)
+    for level in range(1, tree.levels + 1):
+        yield before + leaf // tree.branching ** (tree.levels - level)
+        before += tree.branching**level

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from yingbi.api.v1.plan_pb2 import (
     BlockMeanMeasure,
+    BlockMedianMeasure,
     DistinctValuesMeasure,
     Formula,
     MeanMeasure,
@@ -111,16 +112,20 @@ def check_measure(plan: Plan, measure: Measure, path: str) -> None:
         case "range_count":
             _check_range_count(plan, measure.range_count, f"{path}.range_count")
         case "block_mean":
-            _check_block_mean(plan, measure.block_mean, f"{path}.block_mean")
+            _check_block_measure(plan, measure.block_mean, f"{path}.block_mean", tree=False)
+        case "block_median":
+            _check_block_measure(plan, measure.block_median, f"{path}.block_median", tree=True)
         case None:
             raise PlanError(path, "has no kind")
 
 
-def _check_block_mean(plan: Plan, mean: BlockMeanMeasure, path: str) -> None:
-    known = mean.block_outputs < len(plan.statistics) and plan.statistics[mean.block_outputs].HasField("block_outputs")
+def _check_block_measure(plan: Plan, read: BlockMeanMeasure | BlockMedianMeasure, path: str, *, tree: bool) -> None:
+    known = read.block_outputs < len(plan.statistics) and plan.statistics[read.block_outputs].HasField("block_outputs")
     require(known, f"{path}.block_outputs", "is no index of a statistic of block_outputs")
-    outputs = plan.statistics[mean.block_outputs].block_outputs.outputs
-    require(mean.output < len(outputs), f"{path}.output", "is no index of its outputs")
+    outputs = plan.statistics[read.block_outputs].block_outputs.outputs
+    require(read.output < len(outputs), f"{path}.output", "is no index of its outputs")
+    fits = outputs[read.output].HasField("tree") == tree
+    require(fits, f"{path}.output", f"is an output with{'out' if tree else ''} a tree")
 
 
 def _type_of(plan: Plan, formula: Formula, path: str, *, windows: bool) -> FormulaType:

@@ -14,6 +14,7 @@ from yingbi.api.v1.plan_pb2 import BlockOutput, Clipping, Plan, Program, Statist
 
 from enclave_sim.plan.errors import require
 from enclave_sim.plan.schema import MAX_TABLES
+from enclave_sim.plan.statistics import check_tree
 
 MAX_BLOCKS = 10_000
 MAX_PROGRAM_OUTPUTS = 256
@@ -84,10 +85,12 @@ def _check_outputs(statistic: Statistic, path: str) -> None:
 
 
 def check_block_output(output: BlockOutput, path: str) -> None:
-    """Refuse bounds that are not finite or not in order, and a default beyond them; PlanError."""
+    """Refuse bounds that are not finite or not in order, a default beyond them, and a tree out of range; PlanError."""
     for name, number in (("lower", output.lower), ("upper", output.upper), ("absent", output.absent)):
         require(math.isfinite(number), f"{path}.{name}", "must be finite")
     require(output.lower < output.upper, f"{path}.lower", "must be below upper")
     # Otherwise (x - lower) / (upper - lower) is no number for some x.
     require(math.isfinite(output.upper - output.lower), f"{path}.upper", "is too far from lower")
     require(output.lower <= output.absent <= output.upper, f"{path}.absent", "must be from lower to upper")
+    if output.HasField("tree"):
+        check_tree(output.tree, f"{path}.tree")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
-from yingbi.api.v1.plan_pb2 import Plan, Statistic
+from yingbi.api.v1.plan_pb2 import BlockOutput, Plan, Statistic
 
 from enclave_sim.privacy.accounting import Charge
 from enclave_sim.privacy.clipping import SIXTEENTHS
@@ -40,11 +40,18 @@ def width(statistic: Statistic) -> int:
     if statistic.HasField("unit_norms"):
         return len(statistic.unit_norms.edges) + 1
     if statistic.HasField("block_outputs"):
-        return len(statistic.block_outputs.outputs)
+        return sum(map(output_width, statistic.block_outputs.outputs))
     if not statistic.HasField("range_counts"):
         return 1
     tree = statistic.range_counts
     return sum(tree.branching**level for level in range(1, tree.levels + 1))
+
+
+def output_width(output: BlockOutput) -> int:
+    """Cells of one output of a program: its tree's nodes, or one; `output` as for `width`."""
+    if not output.HasField("tree"):
+        return 1
+    return sum(output.tree.branching**level for level in range(1, output.tree.levels + 1))
 
 
 def groups_of(plan: Plan, statistic: Statistic) -> int:
@@ -79,7 +86,7 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
         L · (p · C · 2^f)²  for range_counts with L levels,
         p² · B · 2^(2f)     for distinct_units,
         p² · 2^(2f)         for unit_norms,
-        p² · W · 2^(2f)     for block_outputs with W outputs,
+        p² · W · 2^(2f)     for block_outputs, W being 1 for each output without a tree and 2·L for one with L levels,
 
     with C = `clipping.max_rows`, B = `clipping.max_groups`, J = `clipping.joint_norm` and
     p = `noise.parties_per_unit`.
@@ -121,11 +128,13 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
 
     One provider, block outputs (sample and aggregate: Nissim, Raskhodnikova, Smith 2007; GUPT: Mohan et al. 2012).
     Here a cell is no sum over units but over a public number of blocks, and a unit does not add a vector of its own: it
-    changes what a block adds. Every block adds to each of the W cells an integer in [0, 2^f], made of its own
-    units' rows alone, whatever the program is and does; a block without units adds a constant of the plan. Where the
-    unit is, and in which order units come, is drawn for each unit by itself (`engine.programs`). So with the same draws
-    for everybody else, a unit changes one block, that block's W numbers by at most 2^f each, and nothing else:
-    ||difference||² <= W·2^(2f).
+    changes what a block adds, made of that block's units' rows alone, whatever the program is and does; a block without
+    units adds a constant of the plan. To the cell of an output without a tree a block adds an integer in [0, 2^f];
+    of one with a tree, 2^f to one node of each level and 0 to all others, also where it has no units or no result.
+    Where the unit is, and in which order units come, is drawn for each unit by itself (`engine.programs`). So with the
+    same draws for everybody else, a unit changes what one block adds, and nothing else. A cell without a tree changes
+    by at most 2^f. On one level of a tree the block is at another node than before, or at the same: two cells change by
+    2^f, or none does. Over all cells ||difference||² <= W·2^(2f).
 
     Several providers. A unit that appears at p providers is clipped at each by itself; its vectors
     add, and by the triangle inequality the norm is at most p times the norm at one: p² in the square. ∎
@@ -189,7 +198,7 @@ def _at_one_provider(plan: Plan, statistic: Statistic) -> int:
         case "unit_norms":
             return 1
         case "block_outputs":
-            return len(statistic.block_outputs.outputs)
+            return sum(2 * each.tree.levels or 1 for each in statistic.block_outputs.outputs)
         case "range_counts":
             return statistic.range_counts.levels * plan.clipping.max_rows**2
         case "row_count" | "non_null_count" | "bounded_sum":

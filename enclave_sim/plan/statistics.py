@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from yingbi.api.v1.plan_pb2 import BoundedSum, Expression, Plan, RangeCounts, Statistic, UnitNorms
+from yingbi.api.v1.plan_pb2 import BlockTree, BoundedSum, Expression, Plan, RangeCounts, Statistic, UnitNorms
 
 from enclave_sim.plan import values
 from enclave_sim.plan.errors import PlanError, require
@@ -111,6 +111,11 @@ def _check_ranges(tree: RangeCounts, path: str) -> None:
     _check_interval(tree.lower, tree.upper, path)
     # Otherwise (c - lower) / (upper - lower) is no number for some c.
     require(math.isfinite(tree.upper - tree.lower), f"{path}.upper", "is too far from lower")
+    check_tree(tree, path)
+
+
+def check_tree(tree: RangeCounts | BlockTree, path: str) -> None:
+    """Refuse a tree whose branching or levels are out of range; PlanError."""
     branching_message = f"must be from {MIN_BRANCHING} to {MAX_BRANCHING}"
     require(MIN_BRANCHING <= tree.branching <= MAX_BRANCHING, f"{path}.branching", branching_message)
     require(1 <= tree.levels <= MAX_LEVELS, f"{path}.levels", f"must be from 1 to {MAX_LEVELS}")

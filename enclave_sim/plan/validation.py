@@ -74,6 +74,7 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     _check_noise(plan, declaration)
     if plan.HasField("program"):
         check_program(plan, declaration)
+        _check_cells(plan)
         _check_grid(plan)
         check_prices(plan)
     else:
@@ -185,8 +186,12 @@ def _check_statistics(plan: Plan, columns: Mapping[str, Trait]) -> None:
     )
     for index, statistic in enumerate(plan.statistics):
         check_statistic(plan, statistic, columns, f"statistics[{index}]")
-    require(cells(plan) <= MAX_CELLS, "statistics", f"have more than {MAX_CELLS:,} cells over all groups")
+    _check_cells(plan)
     check_prices(plan)
+
+
+def _check_cells(plan: Plan) -> None:
+    require(cells(plan) <= MAX_CELLS, "statistics", f"have more than {MAX_CELLS:,} cells over all groups")
 
 
 def _check_slots(plan: Plan, declaration: DatasetDeclaration) -> None:

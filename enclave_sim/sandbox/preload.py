@@ -7,22 +7,30 @@ import importlib.metadata
 import importlib.util
 import sys
 
-PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
+PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "sklearn", "dateutil", "joblib")
 NEEDED = ("numpy", "pandas", "pyarrow")
+
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "dateutil": "python-dateutil"}
+"""Of packages that are imported by another name."""
 
 _STANDARD = [
     "abc",
+    "argparse",
     "array",
     "ast",
+    "atexit",
     "base64",
     "binascii",
     "bisect",
+    "builtins",
     "calendar",
     "cmath",
     "codecs",
     "collections",
     "collections.abc",
+    "concurrent.futures",
     "contextlib",
+    "contextvars",
     "copy",
     "csv",
     "dataclasses",
@@ -30,11 +38,14 @@ _STANDARD = [
     "decimal",
     "difflib",
     "enum",
+    "errno",
     "fractions",
     "functools",
     "gc",
     "hashlib",
     "heapq",
+    "hmac",
+    "importlib",
     "inspect",
     "io",
     "itertools",
@@ -46,16 +57,27 @@ _STANDARD = [
     "math",
     "numbers",
     "operator",
+    "os",
+    "pathlib",
     "pickle",
+    "platform",
     "pprint",
     "queue",
     "random",
     "re",
     "reprlib",
     "secrets",
+    "select",
+    "shutil",
+    "signal",
+    "socket",
+    "stat",
     "statistics",
     "string",
     "struct",
+    "subprocess",
+    "sys",
+    "tempfile",
     "textwrap",
     "threading",
     "time",
@@ -129,6 +151,20 @@ def _use_once() -> None:
 
 def versions() -> list[str]:
     """Of Python and of the packages that are loaded."""
-    python = ".".join(map(str, sys.version_info[:3]))
     loaded = [name for name in PACKAGES if name in sys.modules]
-    return [f"python {python}", *(f"{name} {sys.modules[name].__version__}" for name in loaded)]
+    return [_python(), *(f"{name} {sys.modules[name].__version__}" for name in loaded)]
+
+
+def installed() -> list[str]:
+    """What `versions` says once everything is loaded, without loading anything."""
+    found = [name for name in PACKAGES if importlib.util.find_spec(name)]
+    return [_python(), *(f"{name} {importlib.metadata.version(_DISTRIBUTIONS.get(name, name))}" for name in found)]
+
+
+def standard() -> list[str]:
+    """Modules of Python's own library that programs can count on, by their first names."""
+    return sorted({name.partition(".")[0] for name in _STANDARD})
+
+
+def _python() -> str:
+    return f"python {'.'.join(map(str, sys.version_info[:3]))}"

@@ -65,8 +65,10 @@ class DatasetService(DatasetServiceServicer):
         return self._marked(await self._database.run(catalogue.show, request.dataset, caller.spends_as))
 
     def _marked(self, dataset: messages.Dataset) -> messages.Dataset:
-        """Whether the nodes are still those that it was added with is not the catalogue's to know."""
+        """What the nodes can run, and whether they are still those that it was added with: not the catalogue's."""
         epoch = self._nodes.epoch
         registration = messages.RegisterDatasetRequest(shards=dataset.shards).SerializeToString()
+        if environment := self._nodes.program_environment():
+            dataset.programs.CopyFrom(environment)
         dataset.needs_adding_again = epoch is not None and not fits(registration, roster_digest(epoch))
         return dataset

@@ -191,7 +191,7 @@ class Admission:
         return BatchJobs(jobs=await self._database.run(_describe_all, admitted))
 
     async def _submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
-        if request.query.HasField("program") or request.programs:
+        if request.query.HasField("program") or request.programs or request.source:
             check_sealed(request, self._epoch())
         query = request.query
         asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage(query))
@@ -427,6 +427,7 @@ def _new_job(
         registration=planned.dataset.registration,
         agreement=_id_of(agreement),
         programs=tuple(request.programs),
+        source=request.source,
     )
 
 

@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from yingbi.api.parts import is_last
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import Evidence, KeyEpoch, SignedKeyEpoch
+from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, RecallTask, SignedHeads, Task, TaskResult
 
+from gateway.jobs.programs import common_environment
 from gateway.jobs.said_heads import SaidHeads
 
 log = logging.getLogger("gateway.nodes")
@@ -200,6 +202,11 @@ class Nodes:
                     hint="ask in SQL, which needs no sandbox, or ask the zone's operator",
                     details={"node": name},
                 )
+
+    def program_environment(self) -> ProgramEnvironment | None:
+        """What programs can import at every node that connected; None where one runs none, or none has connected."""
+        said = [node.hello.programs for node in self._nodes.values() if node.hello.HasField("programs")]
+        return common_environment(said) if said and len(said) == len(self._nodes) else None
 
     def _welcome(self, name: str, run: str, hello: Hello) -> _Node:
         node = self._nodes.get(name)

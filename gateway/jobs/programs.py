@@ -1,9 +1,13 @@
-"""What comes with a request to run a program: the program itself, sealed to every node's enclave. Pure."""
+"""What comes with a request to run a program, sealed to every node's enclave, and what it finds there. Pure."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import SubmitQueryRequest
 
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
@@ -13,15 +17,31 @@ SEAL_BYTES = 1024
 
 
 def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:
-    """Refuse (MALFORMED "program") a program that is not sealed to each holder of the key, once, or is too long."""
+    """Refuse (MALFORMED "program") a program that is not sealed to each holder of the key, once, or is too long.
+
+    Also one whose source, where it is shown, is another's: an operator would approve what does not run.
+    """
     expected = [holder.node for holder in epoch.holders] if request.query.HasField("program") else []
     given = [each.node for each in request.programs]
     if sorted(given) != sorted(expected):
         raise _bad(f"A program is sealed to each of {', '.join(expected) or 'no nodes'}, not to {given}.")
     if any(len(each.ciphertext) > MAX_PROGRAM_BYTES + SEAL_BYTES for each in request.programs):
         raise _bad(f"A program has at most {MAX_PROGRAM_BYTES:,} bytes.")
+    if request.source and hashlib.sha256(request.source).digest() != request.query.program.sha256:
+        raise _bad("The source that is shown is not that of the program that is asked for.")
     if request.query.HasField("program") and request.query.sql:
         raise _bad("A request has SQL or a program, not both.")
+
+
+def common_environment(environments: Sequence[ProgramEnvironment]) -> ProgramEnvironment:
+    """What all of them have; of packages the versions of each."""
+    versions = [dict(each.split(" ", 1) for each in environment.packages) for environment in environments]
+    names = [name for name in versions[0] if all(name in each for each in versions)]
+    modules = set.intersection(*(set(each.modules) for each in environments))
+    return ProgramEnvironment(
+        packages=[f"{name} {' or '.join(sorted({each[name] for each in versions}))}" for name in names],
+        modules=sorted(modules),
+    )
 
 
 def _bad(message: str) -> Problem:

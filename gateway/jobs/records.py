@@ -42,6 +42,8 @@ class NewJob:
     agreement: str = ""
     # Of a program: itself, sealed to each node's enclave.
     programs: tuple[SealedProgram, ...] = ()
+    # Of a program whose developer shows it: itself.
+    source: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def create(
         "replayed": replayed,
     }
     connection.execute(_CREATE, row)
-    programs.keep(connection, new.job, new.programs)
+    if state not in states.ENDED:
+        programs.keep(connection, new.job, new.programs)
+    programs.show(connection, new.job, new.source)
     return _record(connection, SimpleNamespace(**row))
 
 
@@ -153,6 +157,9 @@ def set_state(connection: Connection, job: str, state: State, failure: Failure |
     """As `move`, for whoever does not look at the job, which may be long by then."""
     present = connection.execute(select(jobs.c.state).where(jobs.c.job == job)).scalar_one()
     states.check_transition(job, present, state)
+    if state in states.ENDED:
+        # No node is asked for it any more; who asks again gets the job as it ended.
+        programs.remove(connection, job)
     connection.execute(
         update(jobs)
         .where(jobs.c.job == job)

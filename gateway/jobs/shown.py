@@ -12,7 +12,7 @@ from yingbi.api.v1.plan_pb2 import Plan
 from gateway.jobs.plans import notes_of
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
-from gateway.storage import agreements, catalogue
+from gateway.storage import agreements, catalogue, programs
 
 
 def describe(connection: Connection, record: JobRecord) -> Job:
@@ -20,6 +20,7 @@ def describe(connection: Connection, record: JobRecord) -> Job:
     declaration = catalogue.find(connection, record.dataset).declaration
     agreement = agreements.find(connection, record.agreement)
     budget = ledger.budget(connection, declaration, record.organisation, agreement)
+    record.message.source = programs.source_of(connection, record.job)
     return with_budget(record, budget, notes_of(Plan.FromString(record.plan), declaration))
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from yingbi.api.problem import Kind, Problem, nearest
+from yingbi.api.range_tree import range_variance
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery
 from yingbi.api.v1.plan_pb2 import (
     BlockMeanMeasure,
+    BlockMedianMeasure,
     BlockOutput,
     BlockOutputs,
+    BlockTree,
     Measure,
     Noise,
     Output,
@@ -41,6 +45,14 @@ DEFAULT_BLOCK_MILLIS = 500
 UNITS_OF_A_BLOCK = 40
 LEAST_BLOCKS, MOST_BLOCKS = 4, 200
 """At each provider, where the developer does not say how many."""
+
+
+MEDIAN_TREE = BlockTree(branching=4, levels=4)
+"""256 ranges. Noise moves the rank of a median by about as much as with other trees of as many; see `rank_error`."""
+
+LOST = 7.4
+"""With fewer blocks than so many of their `rank_error`, a median has no error: twice 1.96 deviations, where in
+`MEDIAN_TREE` they are largest, are as many as there are blocks."""
 
 
 def plan_program(
@@ -75,8 +87,7 @@ def plan_program(
             curious=declaration.curious_providers,
         ),
         outputs=[
-            Output(name=output.name, measure=Measure(block_mean=BlockMeanMeasure(output=index)))
-            for index, output in enumerate(asked.outputs)
+            Output(name=output.name, measure=_measure(output, index)) for index, output in enumerate(asked.outputs)
         ],
         epsilon=epsilon,
         delta=delta,
@@ -99,14 +110,24 @@ def program_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     blocks, parties = plan.program.blocks, plan.noise.parties
     most = max(1, declaration.max_units // (blocks * parties))
     seconds = number(blocks * plan.program.block_millis / 1000)
+    medians = {shown.name: shown.measure.HasField("block_median") for shown in plan.outputs}
+    averaged = "median" if all(medians.values()) else "mean or median" if any(medians.values()) else "mean"
     notes = [
-        f"The answer is the mean of the program's outputs over {blocks * parties:,} blocks of units, {blocks:,} at "
-        f"each provider, of about {most:,} units each where the dataset has max_units of them.",
+        f"The answer is the {averaged} of the program's outputs over {blocks * parties:,} blocks of units, {blocks:,} "
+        f"at each provider, of about {most:,} units each where the dataset has max_units of them.",
         "± is the noise alone: what the program gives on small blocks may differ from what it would give on all units.",
         f"Running the blocks takes {seconds} s, whatever is in them.",
     ]
-    for shown in plan.outputs:
-        output = plan.statistics[0].block_outputs.outputs[shown.measure.block_mean.output]
+    for shown, output in zip(plan.outputs, plan.statistics[0].block_outputs.outputs, strict=True):
+        if medians[shown.name]:
+            width = number((output.upper - output.lower) / MEDIAN_TREE.branching**MEDIAN_TREE.levels)
+            least = math.ceil(LOST * rank_error(plan) / parties)
+            if blocks < least:
+                notes.append(f"Noise hides {shown.name} in so few blocks: ask for {least:,} or more at each provider.")
+            notes.append(
+                f"{shown.name} is told in steps of {width}. Noise moves it past about {number(rank_error(plan))} of "
+                f"the {blocks * parties:,} blocks, put in order: the closer together these lie, the less that is."
+            )
         notes.append(
             f"{shown.name} counts as the nearest bound of [{number(output.lower)}, {number(output.upper)}] beyond it, "
             f"and as {number(output.absent)} for a block without units or without a result."
@@ -119,9 +140,21 @@ def program_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     return notes
 
 
+def rank_error(plan: Plan) -> float:
+    """The standard deviation, in blocks, of how many lie below the middle of a median's range.
+
+    As the number of blocks is known, that is half of what the counts of both halves differ by; they are independent.
+    """
+    half = MEDIAN_TREE.branching**MEDIAN_TREE.levels // 2
+    variance = range_variance(MEDIAN_TREE.branching, MEDIAN_TREE.levels, 0, half) / 2
+    return math.sqrt(plan.noise.parties * variance) * plan.statistics[0].sigma / (1 << plan.fraction_bits)
+
+
 def words_of(asked: ProgramQuery) -> str:
     """The program in one line, where a query would show its SQL."""
-    outputs = ", ".join(f"{each.name}: float[{each.lower:.17g},{each.upper:.17g}]" for each in asked.outputs)
+    outputs = ", ".join(
+        f"{each.name}: {'median ' * each.median}float[{each.lower:.17g},{each.upper:.17g}]" for each in asked.outputs
+    )
     return f"PROGRAM {asked.sha256.hex()} RETURNS {outputs}"
 
 
@@ -135,11 +168,19 @@ def _outputs(asked: Sequence[ProgramOutput]) -> list[BlockOutput]:
     return [_output(each) for each in asked]
 
 
+def _measure(asked: ProgramOutput, index: int) -> Measure:
+    if asked.median:
+        return Measure(block_median=BlockMedianMeasure(output=index))
+    return Measure(block_mean=BlockMeanMeasure(output=index))
+
+
 def _output(asked: ProgramOutput) -> BlockOutput:
     middle = asked.lower + (asked.upper - asked.lower) / 2
     output = BlockOutput(
         lower=asked.lower, upper=asked.upper, absent=asked.absent if asked.HasField("absent") else middle
     )
+    if asked.median:
+        output.tree.CopyFrom(MEDIAN_TREE)
     try:
         check_block_output(output, asked.name)
     except PlanError as error:

@@ -119,6 +119,13 @@ programs = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
+program_sources = Table(
+    "program_sources",
+    metadata,
+    Column("job", ForeignKey("jobs.job"), primary_key=True),
+    Column("source", LargeBinary, nullable=False),
+)
+
 releases = Table(
     "releases",
     metadata,

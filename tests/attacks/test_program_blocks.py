@@ -63,6 +63,7 @@ OUTPUTS = [
     ProgramOutput(name="age", lower=18, upper=100),
     ProgramOutput(name="share", lower=-1, upper=1, absent=-1),
     ProgramOutput(name="wide", lower=-1e300, upper=1e300, absent=0.1),
+    ProgramOutput(name="typical", lower=0, upper=50, median=True),
 ]
 CLINIC = clinic()
 PLAN = plan_of(CLINIC, OUTPUTS)
@@ -119,7 +120,7 @@ numbers = st.one_of(
     st.floats(-2, 120),
 )
 outcomes = st.one_of(st.none(), st.lists(numbers, max_size=5).map(tuple), st.tuples(*[numbers] * len(OUTPUTS)))
-WORST: list[Outcome] = [(1e308, 1e308, 1e308), (-1e308, -1e308, -1e308)]
+WORST: list[Outcome] = [(1e308,) * 4, (-1e308,) * 4]
 """The two ends of every range."""
 
 
@@ -214,10 +215,15 @@ def test_every_block_is_run_also_where_nobody_is() -> None:
 def test_a_block_without_units_counts_as_the_default_whatever_the_program_returns() -> None:
     nobody = sums(rows_of([]), run_by(lambda _: WORST[0]))
     # 59 is the middle of [18, 100]; -1 the lower bound; 0.1 is next to the middle of the third.
-    assert nobody == [BLOCKS << 15, 0, BLOCKS << 15]
+    assert nobody[:3] == [BLOCKS << 15, 0, BLOCKS << 15]
+    # Of the median's tree the nodes with 25, the middle of [0, 50]; all blocks are there.
+    middle = (2, 4 + 8, 4 + 16 + 32, 4 + 16 + 64 + 128)
+    assert {node: cell for node, cell in enumerate(nobody[3:]) if cell} == dict.fromkeys(middle, BLOCKS << 16)
 
 
-@pytest.mark.parametrize("outcome", [None, (), (50.0,), (50.0, 0.0, math.nan), (50.0, math.inf, 0.0), (1.0,) * 4])
+@pytest.mark.parametrize(
+    "outcome", [None, (), (50.0,), (50.0, 0.0, 0.0, math.nan), (50.0, math.inf, 0.0, 0.0), (1.0,) * 5]
+)
 def test_what_is_no_result_counts_as_the_default(outcome: Outcome) -> None:
     assert sums(rows_of(range(UNITS)), run_by(lambda _: outcome)) == sums(rows_of([]), run_by(lambda _: outcome))
 
@@ -233,7 +239,7 @@ def test_too_few_outcomes_are_defaults_and_no_failure() -> None:
 def test_outputs_are_clipped_and_averaged() -> None:
     """The mean of a thousand over [18, 100] is 100 where somebody is, 59 elsewhere."""
     tables = rows_of([1])
-    assert sums(tables, run_by(lambda _: (1000.0, 0.0, 0.0)))[0] == ((BLOCKS - 1) << 15) + (1 << 16)
+    assert sums(tables, run_by(lambda _: (1000.0, 0.0, 0.0, 0.0)))[0] == ((BLOCKS - 1) << 15) + (1 << 16)
 
 
 def test_a_block_has_all_rows_of_its_units_numbered_from_zero() -> None:
@@ -263,6 +269,37 @@ def test_every_sum_deals_anew() -> None:
         block_sums(PLAN, CLINIC, lambda name, columns: tables[name].select(columns), b"", program)
         orders.append(contents)
     assert set(orders[0]).isdisjoint(orders[1])
+
+
+def test_when_a_block_runs_tells_nothing_of_which_it_is() -> None:
+    """A permutation that every sum draws anew and that no row has a part in."""
+
+    def slot_of(tables: dict[str, pa.Table], key: bytes) -> list[int]:
+        seen_in: list[int] = []
+        slots = iter(range(BLOCKS))
+
+        def program(content: bytes) -> Outcome:
+            slot = next(slots)
+            if b"note of 13" in content:
+                seen_in.append(slot)
+            return None
+
+        sums(tables, run_by(program), key)
+        return seen_in
+
+    tables, counts = rows_of(range(UNITS)), [0] * BLOCKS
+    for number in range(140):
+        key = hashlib.sha256(number.to_bytes(2, "big")).digest()
+        found = slot_of(tables, key)
+        counts[found[0]] += 1
+        if number < 10:  # whoever else is there, the person's turn is the same
+            assert slot_of({name: only(table, 13) for name, table in tables.items()}, key) == found
+    # 20 ± 4; 4 deviations.
+    assert all(3 < count < 37 for count in counts)
+
+
+def only(table: pa.Table, unit: int) -> pa.Table:
+    return anew(table.filter(pc.equal(table[UNIT_COLUMN], unit)))
 
 
 def test_units_are_dealt_evenly() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
 from yingbi.api.problem import Problem
 from yingbi.api.v1 import job_pb2
+from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.cli import plugins
 from yingbi.cli.arguments import Common, parse_epsilon, take_common
 from yingbi.cli.main import main
@@ -223,6 +225,46 @@ def test_approve_refuse_and_cancel(gateway: FakeGateway, shell: Shell) -> None:
     assert shell.json("approve", "job-1")["state"] == "queued"
     assert shell.json("refuse", "job-1", "--reason", "too [much]")["failure"]["message"] == "Refused: too [much]"
     assert shell.json("cancel", "job-1")["state"] == "cancelled"
+
+
+HIDING = "def run(tables):\n    return [1]  # \x1b[2K\x08harmless \u202e\u2028\n"
+
+
+def waits_for_approval(gateway: FakeGateway, shell: Shell, source: bytes, named: bytes) -> None:
+    gateway.holds = True
+    shell.json(*ASK, "--no-wait")
+    plan = Plan.FromString(gateway.jobs["job-1"].plan)
+    plan.program.sha256 = hashlib.sha256(named).digest()
+    gateway.jobs["job-1"].plan, gateway.jobs["job-1"].source = plan.SerializeToString(), source
+
+
+def test_an_operator_reads_the_program_as_it_is_before_approving(gateway: FakeGateway, shell: Shell) -> None:
+    """Nothing in it can hide a line of it from a terminal, and nothing is approved by looking."""
+    waits_for_approval(gateway, shell, HIDING.encode(), HIDING.encode())
+    text = shell.text("approve", "job-1", "--show")
+    assert "return [1]  # \\u{1b}[2K\\u{8}harmless \\u{202e}\\u{2028}" in text
+    assert hashlib.sha256(HIDING.encode()).hexdigest() in text.replace("\n", "")
+    assert shell.json("approve", "job-1", "--show")["source"] == HIDING
+    assert gateway.jobs["job-1"].state == job_pb2.JOB_STATE_WAITING_FOR_APPROVAL
+
+
+def test_a_program_that_is_not_shown_is_to_be_compared_by_its_hash(gateway: FakeGateway, shell: Shell) -> None:
+    waits_for_approval(gateway, shell, b"", b"1")
+    text = shell.text("approve", "job-1", "--show").replace("\n", "")
+    assert hashlib.sha256(b"1").hexdigest() in text
+    assert shell.json("approve", "job-1", "--show")["source"] is None
+
+
+def test_a_gateway_that_shows_another_program_is_caught(gateway: FakeGateway, shell: Shell) -> None:
+    waits_for_approval(gateway, shell, b"def run(tables): return [0]", HIDING.encode())
+    assert shell.json("approve", "job-1", "--show", code=5)["code"] == "other_source"
+
+
+def test_a_program_is_read_in_the_encoding_that_python_reads_it_in(gateway: FakeGateway, shell: Shell) -> None:
+    """In UTF-7 a comment may be code."""
+    code = b"# -*- coding: utf-7 -*-\n# +AAo-import os\n"
+    waits_for_approval(gateway, shell, code, code)
+    assert shell.json("approve", "job-1", "--show")["source"].splitlines()[2] == "import os"
 
 
 def test_datasets_are_listed_and_shown(gateway: FakeGateway, shell: Shell) -> None:

@@ -115,6 +115,7 @@ LIES: dict[str, Callable[[Plan], Any]] = {
     "another default": lambda p: setattr(p.statistics[0].block_outputs.outputs[1], "absent", 1),
     "an output less": lambda p: p.statistics[0].block_outputs.outputs.pop(),
     "outputs interchanged": lambda p: setattr(p.outputs[0].measure.block_mean, "output", 1),
+    "a median for a mean": lambda p: p.outputs[0].measure.block_median.SetInParent(),
     "another name": lambda p: setattr(p.outputs[0], "name", "median"),
     "a column more": lambda p: p.outputs.append(p.outputs[0]),
     "other blocks": lambda p: setattr(p.program, "blocks", 1),

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.xdist_group("zone")
 
 PROGRAM = b"""
 def run(tables):
-    return [tables["people"]["age"].mean(), len(tables["visits"]) / len(tables["people"])]
+    age = tables["people"]["age"].mean()
+    return [age, len(tables["visits"]) / len(tables["people"]), age]
 """
 
 
@@ -22,6 +23,7 @@ def test_a_program_runs_in_the_enclaves_or_is_refused_before_it_costs(zone: Zone
     file = tmp_path / "program.py"
     file.write_bytes(PROGRAM)
     outputs = ["--output", "age: float[0,100]", "--output", "visits: float[0,10]"]
+    outputs += ["--output", "typical_age: median float[0,100]", "--publish-source"]
     asked: list[str | Path] = ["run", "programs", file, *outputs, "--blocks", "20", "--seconds", "0.3"]
     asked += ["--epsilon", "100", "--request-id", "programs-1"]
     previewed = zone.call(*asked, "--preview", "--json")
@@ -32,7 +34,13 @@ def test_a_program_runs_in_the_enclaves_or_is_refused_before_it_costs(zone: Zone
         return
     answer = zone.fetch(*asked, "--save-receipt", tmp_path / "receipt.json")
     # Blocks of 50 people: means near 50 years and 2.5 visits each.
-    for value, error, exact in zip(answer["rows"][0], answer["std_errors"][0], (50, 2.5), strict=True):
+    for value, error, exact in zip(answer["rows"][0], answer["std_errors"][0], (50, 2.5, 50), strict=True):
         assert abs(value - exact) <= 6 * error + 0.05 * exact
     assert zone.fetch("receipt", "verify", tmp_path / "receipt.json")["verified"]
     assert zone.fetch(*asked)["job"] == answer["job"]
+    assert zone.fetch("approve", answer["job"], "--show")["source"] == PROGRAM.decode()
+    imported = tmp_path / "imports.py"
+    imported.write_bytes(b"import no_such_package\n" + PROGRAM)
+    spent = zone.spent("programs")
+    assert zone.problem(3, "run", "programs", imported, *asked[3:-1], "programs-2")["code"] == "program_import"
+    assert zone.spent("programs") == spent

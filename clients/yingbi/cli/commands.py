@@ -275,11 +275,23 @@ def cancel(context: typer.Context, job: JobId) -> None:
         _show_job(session, zone.job(job).cancel())
 
 
-def approve(context: typer.Context, job: JobId) -> None:
+def approve(
+    context: typer.Context,
+    job: JobId,
+    show: Annotated[
+        bool, typer.Option("--show", help="Only show what is asked, and the program where it is published.")
+    ] = False,
+) -> None:
     """Let a waiting job run, as the operator."""
     session = _session(context)
     with session.zone("operator") as zone:
-        approved = zone.job(job).approve()
+        waiting = zone.job(job)
+        if show:
+            from yingbi.cli import render
+
+            session.terminal.show(waiting.to_json() | {"source": waiting.source}, render.asked(waiting))
+            return
+        approved = waiting.approve()
         end = approved.end() if approved.state == "refused" else None
         if end is not None:  # it waited for longer than its budget was there
             raise end

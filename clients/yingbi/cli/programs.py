@@ -41,6 +41,9 @@ def run(
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="With --preview: run it here on made-up rows, to see how it varies.")
     ] = False,
+    publish_source: Annotated[
+        bool, typer.Option("--publish-source", help="Show the code to the operators, who may have to approve it.")
+    ] = False,
     request_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
     ] = None,
@@ -57,7 +60,13 @@ def run(
         raise Problem(Kind.MALFORMED, "usage", "--rehearse goes with --preview.", field="rehearse")
     with session.zone() as zone:
         question = zone.dataset(name).program(
-            program, output, tables=_tables(table), blocks=blocks, seconds=seconds, agreement=agreement
+            program,
+            output,
+            tables=_tables(table),
+            blocks=blocks,
+            seconds=seconds,
+            agreement=agreement,
+            publish_source=publish_source,
         )
         if preview:
             foreseen = question.preview(price, given_delta)

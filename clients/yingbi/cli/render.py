@@ -14,8 +14,9 @@ from rich.text import Text
 from yingbi.agreements import Agreement
 from yingbi.answer import Column, to_json, to_python
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
+from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.batch import BatchPreview
-from yingbi.display import MISSING, answer_rows, average_sentences, forecast_rows
+from yingbi.display import MISSING, answer_rows, average_sentences, forecast_rows, shown_source
 from yingbi.jobs import Answer, Job
 from yingbi.query import Preview
 from yingbi.receipt import Check
@@ -101,6 +102,25 @@ def jobs(jobs: Sequence[Job]) -> RenderableType:
     return table
 
 
+def asked(job: Job) -> RenderableType:
+    """What an operator is to approve: the question, what follows from it, and its program where that is shown."""
+    plan = Plan.FromString(job.message.plan)
+    said = [f"job {job.id}: {job.state}", f"asked by {job.message.developer} of {job.message.dataset}", job.message.sql]
+    price = f"would cost: ε {plan.epsilon:g}, δ {plan.delta:g}"
+    parts = [*map(Text, map(shown_source, said)), *_dim(job.message.notes), Text(price)]
+    if plan.HasField("program"):
+        parts += [Text(line) for line in program_lines(job, plan)]
+    return Group(*parts)
+
+
+def program_lines(job: Job, plan: Plan) -> list[str]:
+    """The program of a job, or how to know it from its file."""
+    sha256 = plan.program.sha256.hex()
+    if job.source is None:
+        return ["", f"Its developer does not show the program. Ask for the file; its SHA-256 is to be {sha256}."]
+    return ["", f"The program, of SHA-256 {sha256}, which is what will run:", "", shown_source(job.source)]
+
+
 def datasets(datasets: Sequence[Dataset]) -> RenderableType:
     if not datasets:
         return Text("no datasets yet", style="dim")
@@ -138,6 +158,8 @@ def dataset(dataset: Dataset) -> RenderableType:
                 f"{table.name}, at most {table.max_rows_per_unit:,} rows a {declared.privacy_unit}",
             )
         )
+    if dataset.packages:
+        parts += _dim([f"programs can import {', '.join(dataset.packages[1:])}; they run on {dataset.packages[0]}"])
     return Group(*parts)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import BlockOutput, Plan, Program
+from yingbi.api.v1.plan_pb2 import BlockMeanMeasure, BlockOutput, BlockTree, Plan, Program
 
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.sensitivity import delta2_squared, slot_bits_needed
@@ -39,6 +39,7 @@ outputs { name: "trend" measure { block_mean { output: 1 } } }
 epsilon: 10 delta: 1e-7
 """
 Change = Callable[[Plan], Any]
+SECOND = BlockMeanMeasure(output=1)
 
 
 @pytest.fixture
@@ -60,6 +61,33 @@ def test_a_program_over_declared_tables_is_accepted(program: Plan, declaration: 
 def test_one_unit_moves_each_output_of_one_block_by_its_whole_range(program: Plan) -> None:
     """Two outputs, each in steps of 2^-16 of its range: √2 ranges in L2."""
     assert delta2_squared(program, program.statistics[0]) == 2 << 32
+
+
+def test_one_unit_moves_a_block_from_one_node_to_another_on_each_level(program: Plan) -> None:
+    """Two nodes of each of four levels, and the other output by its whole range."""
+    of_a_median(program)
+    assert delta2_squared(program, program.statistics[0]) == (2 * 4 + 1) << 32
+
+
+def of_a_median(program: Plan) -> None:
+    """The second output becomes a median over 2^4 ranges."""
+    program.statistics[0].block_outputs.outputs[1].tree.MergeFrom(BlockTree(branching=2, levels=4))
+    program.outputs[1].measure.block_median.output = 1
+    price(program)
+
+
+def test_a_median_is_accepted(program: Plan, declaration: DatasetDeclaration) -> None:
+    of_a_median(program)
+    check(program, declaration)
+
+
+def test_a_median_at_the_price_of_a_mean_is_refused(program: Plan, declaration: DatasetDeclaration) -> None:
+    paid = program.statistics[0].rho_units
+    of_a_median(program)
+    program.statistics[0].rho_units = paid
+    with pytest.raises(PlanError) as refused:
+        check(program, declaration)
+    assert refused.value.path == "statistics[0].rho_units"
 
 
 def test_a_unit_at_three_providers_moves_a_block_of_each(program: Plan) -> None:
@@ -114,6 +142,22 @@ REFUSED: dict[str, tuple[str, Change]] = {
     "a default beyond the bounds": (
         "statistics[0].block_outputs.outputs[0].absent",
         lambda p: setattr(p.statistics[0].block_outputs.outputs[0], "absent", 101.0),
+    ),
+    "a tree that does not branch": (
+        "statistics[0].block_outputs.outputs[1].tree.branching",
+        lambda p: p.statistics[0].block_outputs.outputs[1].tree.MergeFrom(BlockTree(branching=1, levels=2)),
+    ),
+    "a tree of more ranges than there is room for": (
+        "statistics",
+        lambda p: p.statistics[0].block_outputs.outputs[1].tree.MergeFrom(BlockTree(branching=1024, levels=3)),
+    ),
+    "a mean of what is counted by ranges": (
+        "outputs[1].measure.block_mean.output",
+        lambda p: [change(p) for change in (of_a_median, lambda p: p.outputs[1].measure.block_mean.MergeFrom(SECOND))],
+    ),
+    "a median of what is summed": (
+        "outputs[1].measure.block_median.output",
+        lambda p: setattr(p.outputs[1].measure.block_median, "output", 1),
     ),
     "a column of the answer that is not there": (
         "outputs[1].measure.block_mean.output",

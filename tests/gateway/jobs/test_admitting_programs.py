@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from yingbi.api.problem import Problem
+from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import Job, ProgramOutput, ProgramQuery, Query, SealedProgram, SubmitQueryRequest
 from yingbi.api.v1.node_pb2 import Hello
 
-from gateway.jobs import states
+from gateway.jobs import records, shown, states
 from gateway.jobs.nodes import _Node
+from gateway.jobs.programs import common_environment
 from gateway.storage import programs
 from tests.gateway.jobs.test_admission import Account, Scene, signed_request
 
 SEALED = SealedProgram(node="node-1", ciphertext=b"nothing that a gateway can read")
+SOURCE = b"def run(tables):\n    return [1]\n"
 ASKED = Query(
     dataset="visits",
     epsilon=0.5,
@@ -38,11 +42,14 @@ def ada() -> Account:
 
 
 def submit(
-    scene: Scene, account: Account, change: Callable[[SubmitQueryRequest], object] = lambda request: None
+    scene: Scene,
+    account: Account,
+    change: Callable[[SubmitQueryRequest], object] = lambda request: None,
+    query: Query = ASKED,
 ) -> Job:
     async def ask() -> Job:
-        plan = (await scene.admission.preview(account.caller, ASKED)).plan
-        request = signed_request(account, ASKED, plan, "program")
+        plan = (await scene.admission.preview(account.caller, query)).plan
+        request = signed_request(account, query, plan, "program")
         request.programs.append(SEALED)
         change(request)
         return await scene.admission.submit(account.caller, request)
@@ -71,12 +78,63 @@ def test_asked_again_it_is_the_same_job_though_it_is_sealed_anew(scene: Scene, a
     assert asyncio.run(scene.database.run(programs.of_job, first.job)) == {"node-1": SEALED}
 
 
+@pytest.mark.parametrize("state", [states.SUCCEEDED, states.FAILED, states.CANCELLED])
+def test_a_job_that_ended_leaves_no_sealed_program_and_is_the_same_when_asked_again(
+    state: states.State, scene: Scene, ada: Account
+) -> None:
+    job = submit(scene, ada)
+    asyncio.run(scene.database.run(records.move, job.job, states.RUNNING))
+    assert asyncio.run(scene.database.run(programs.of_job, job.job))
+    asyncio.run(scene.database.run(records.move, job.job, state))
+    assert asyncio.run(scene.database.run(programs.of_job, job.job)) == {}
+    spent = scene.spent()
+    again = submit(scene, ada)
+    assert (again.job, again.state) == (job.job, state)
+    assert asyncio.run(scene.database.run(programs.of_job, job.job)) == {}
+    assert scene.spent() == spent
+
+
+def test_a_source_that_its_developer_shows_is_in_the_job_also_when_it_ended(scene: Scene, ada: Account) -> None:
+    job = submit(scene, ada, lambda request: setattr(request, "source", SOURCE), asked_for(SOURCE))
+    assert seen(scene, job).source == SOURCE
+    asyncio.run(scene.database.run(records.move, job.job, states.CANCELLED))
+    assert seen(scene, job).source == SOURCE
+
+
+def test_a_source_is_shown_only_where_its_developer_wants_it(scene: Scene, ada: Account) -> None:
+    assert seen(scene, submit(scene, ada, query=asked_for(SOURCE))).source == b""
+
+
+def test_a_source_of_another_program_is_refused_with_nothing_spent(scene: Scene, ada: Account) -> None:
+    """An operator would read one and approve another."""
+    with pytest.raises(Problem) as refused:
+        submit(scene, ada, lambda request: setattr(request, "source", SOURCE + b"#"), asked_for(SOURCE))
+    assert (refused.value.code, scene.spent()) == ("program", {})
+
+
+def seen(scene: Scene, job: Job) -> Job:
+    async def look() -> Job:
+        return await scene.database.run(shown.describe, await scene.database.run(records.get, job.job))
+
+    return asyncio.run(look())
+
+
+def asked_for(source: bytes) -> Query:
+    query = Query()
+    query.CopyFrom(ASKED)
+    query.program.sha256 = hashlib.sha256(source).digest()
+    return query
+
+
 LIES: dict[str, Callable[[SubmitQueryRequest], object]] = {
     "no program": lambda request: request.ClearField("programs"),
     "another node's": lambda request: setattr(request.programs[0], "node", "node-2"),
     "one node's twice": lambda request: request.programs.append(SEALED),
     "one that is too long": lambda request: setattr(request.programs[0], "ciphertext", bytes(300_000)),
     "SQL beside it": lambda request: setattr(request.query, "sql", "SELECT COUNT(*) FROM visits"),
+    "a source for a query": lambda request: request.CopyFrom(
+        SubmitQueryRequest(query=Query(dataset="visits", epsilon=0.5, sql="SELECT COUNT(*) FROM visits"), source=SOURCE)
+    ),
     "a program for a query": lambda request: request.query.ClearField("program"),
 }
 
@@ -105,3 +163,18 @@ def test_a_sandbox_that_is_gone_since_the_preview_is_noticed(scene: Scene, ada: 
         submit(scene, ada, lambda request: without_sandbox(scene))
     assert refused.value.code == "sandbox_unavailable"
     assert scene.spent() == {}
+
+
+def test_programs_can_import_what_all_nodes_have() -> None:
+    one = ProgramEnvironment(packages=["python 3.11.9", "numpy 2.1.0", "scipy 1.15.0"], modules=["math", "os", "abc"])
+    two = ProgramEnvironment(packages=["python 3.11.9", "numpy 2.0.2"], modules=["os", "math"])
+    found = common_environment([one, two])
+    assert list(found.packages) == ["python 3.11.9", "numpy 2.0.2 or 2.1.0"]
+    assert list(found.modules) == ["math", "os"]
+
+
+def test_where_one_node_runs_no_programs_nothing_can_be_imported(scene: Scene) -> None:
+    scene.nodes._nodes["node-1"] = _Node(Hello(node="node-1", programs=ProgramEnvironment(packages=["python 3.11.9"])))
+    assert scene.nodes.program_environment() is not None
+    scene.nodes._nodes["node-2"] = _Node(Hello(node="node-2", no_sandbox="This machine has no user namespaces."))
+    assert scene.nodes.program_environment() is None

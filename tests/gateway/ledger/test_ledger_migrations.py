@@ -15,9 +15,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, select
 
 import gateway.storage
+from gateway.jobs import states
 from gateway.ledger import ledger
 from gateway.storage.database import Database
-from gateway.storage.tables import accounts, charges, jobs, metadata
+from gateway.storage.tables import accounts, charges, jobs, metadata, programs
 
 JOBS = {
     # By job: developer, dataset, units of rho and delta_0, and what became of them.
@@ -162,6 +163,20 @@ def test_the_oldest_database_gives_each_namespace_its_first_dataset_s_budget_and
     assert found["namespace", "patient"] == (500, 100, 0, 0)
     assert found["namespace", "staff"] == (10, 1, 0, 0)
     assert found["dataset", "labs"] == (1000, 30, 0, 0)
+
+
+def test_sealed_programs_of_jobs_that_ended_are_forgotten(second: Path) -> None:
+    migrate(second, "0005")
+    now = dict(zip(JOBS, (states.QUEUED, states.RUNNING, *sorted(states.ENDED)), strict=False))
+    with sqlite3.connect(second) as old:
+        for job, state in now.items():
+            old.execute("UPDATE jobs SET state = ? WHERE job = ?", (state, job))
+            old.execute("INSERT INTO programs (job, node, sealed) VALUES (?, 'node-1', x'00')", (job,))
+
+    def read(connection: Connection) -> set[int]:
+        return {now[row.job] for row in connection.execute(select(programs))}
+
+    assert run(second, read) == [{states.QUEUED, states.RUNNING}]
 
 
 def test_a_new_database_has_the_tables_that_the_gateway_declares(tmp_path: Path) -> None:

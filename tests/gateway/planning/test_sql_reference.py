@@ -120,7 +120,11 @@ def test_every_node_of_the_plan_language_is_on_the_page(rows: Mapping[str, pa.Ta
     for kind in (Expression, Relation, Statistic, Measure):
         kinds = {part.WhichOneof("kind") for part in parts if isinstance(part, kind)}
         # Programs are asked for otherwise.
-        assert {field.name for field in kind.DESCRIPTOR.oneofs[0].fields} - kinds <= {"block_outputs", "block_mean"}
+        assert {field.name for field in kind.DESCRIPTOR.oneofs[0].fields} - kinds <= {
+            "block_outputs",
+            "block_mean",
+            "block_median",
+        }
     called = {part.function for part in parts if isinstance(part, Call)}
     assert set(Call.Function.values()) - called == {Call.FUNCTION_UNSPECIFIED}
     measured = {part.function for part in parts if isinstance(part, UnitMeasure)}

@@ -294,6 +294,7 @@ class Dataset(_message.Message):
     SHARDS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     NEEDS_ADDING_AGAIN_FIELD_NUMBER: _builtins.int
+    PROGRAMS_FIELD_NUMBER: _builtins.int
     version: _builtins.bytes
     needs_adding_again: _builtins.bool
     """A node joined or left since: nothing can be asked before the dataset is added again. What was spent stays spent."""
@@ -303,6 +304,10 @@ class Dataset(_message.Message):
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedShardRegistration]: ...
     @_builtins.property
     def budget(self) -> Global___Budget: ...
+    @_builtins.property
+    def programs(self) -> Global___ProgramEnvironment:
+        """What programs on it can import: what all nodes have. Absent where some node runs none, or none has connected."""
+
     def __init__(
         self,
         *,
@@ -311,14 +316,47 @@ class Dataset(_message.Message):
         shards: _abc.Iterable[Global___SignedShardRegistration] | None = ...,
         budget: Global___Budget | None = ...,
         needs_adding_again: _builtins.bool = ...,
+        programs: Global___ProgramEnvironment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "declaration", b"declaration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "declaration", b"declaration", "programs", b"programs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "declaration", b"declaration", "needs_adding_again", b"needs_adding_again", "shards", b"shards", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "declaration", b"declaration", "needs_adding_again", b"needs_adding_again", "programs", b"programs", "shards", b"shards", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class ProgramEnvironment(_message.Message):
+    """What is there for programs: nothing else can be imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKAGES_FIELD_NUMBER: _builtins.int
+    MODULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def packages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Python itself and packages, by the names that they are imported by, with their versions: "numpy 2.1.0". Where nodes
+        have different ones, all of them: "numpy 2.0.2 or 2.1.0".
+        """
+
+    @_builtins.property
+    def modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Modules of Python's own library."""
+
+    def __init__(
+        self,
+        *,
+        packages: _abc.Iterable[_builtins.str] | None = ...,
+        modules: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["modules", b"modules", "packages", b"packages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgramEnvironment: _TypeAlias = ProgramEnvironment  # noqa: Y015
 
 @_typing.final
 class Budget(_message.Message):

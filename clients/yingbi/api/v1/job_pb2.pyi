@@ -164,11 +164,14 @@ class ProgramOutput(_message.Message):
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     lower: _builtins.float
     upper: _builtins.float
     absent: _builtins.float
     """Absent: the middle."""
+    median: _builtins.bool
+    """The answer is the median over blocks, in place of the mean."""
     def __init__(
         self,
         *,
@@ -176,10 +179,11 @@ class ProgramOutput(_message.Message):
         lower: _builtins.float = ...,
         upper: _builtins.float = ...,
         absent: _builtins.float | None = ...,
+        median: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent", "lower", b"lower", "name", b"name", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_absent", b"_absent", "absent", b"absent", "lower", b"lower", "median", b"median", "name", b"name", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__absent: _TypeAlias = _typing.Literal["absent"]  # noqa: Y015
     _WhichOneofArgType__absent: _TypeAlias = _typing.Literal["_absent", b"_absent"]  # noqa: Y015
@@ -351,8 +355,11 @@ class SubmitQueryRequest(_message.Message):
     AUTHORIZATION_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PROGRAMS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     signature: _builtins.bytes
     """Ed25519 signature of the authorization by the developer's key."""
+    source: _builtins.bytes
+    """Of a program whose developer shows it to whoever may see the job: itself. Empty: only the enclaves can read it."""
     @_builtins.property
     def query(self) -> Global___Query: ...
     @_builtins.property
@@ -368,10 +375,11 @@ class SubmitQueryRequest(_message.Message):
         authorization: Global___Authorization | None = ...,
         signature: _builtins.bytes = ...,
         programs: _abc.Iterable[Global___SealedProgram] | None = ...,
+        source: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "programs", b"programs", "query", b"query", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "programs", b"programs", "query", b"query", "signature", b"signature", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,6 +555,7 @@ class Job(_message.Message):
     DEVELOPER_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     state: Global___JobState.ValueType
     dataset: _builtins.str
@@ -565,6 +574,10 @@ class Job(_message.Message):
     """The request id of the batch that the job is a plan of; empty for a question by itself."""
     agreement: _builtins.str
     """The agreement that it was asked and charged under; empty: none."""
+    source: _builtins.bytes
+    """Of a program: its source, where its developer shows it; not in lists. Whoever reads it compares its hash with the
+    plan's.
+    """
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -599,10 +612,11 @@ class Job(_message.Message):
         developer: _builtins.str = ...,
         batch: _builtins.str = ...,
         agreement: _builtins.str = ...,
+        source: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "created", b"created", "failure", b"failure", "receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "sql", b"sql", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "source", b"source", "sql", b"sql", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -664,6 +664,7 @@ class Hello(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     KEY_EPOCH_FIELD_NUMBER: _builtins.int
     NO_SANDBOX_FIELD_NUMBER: _builtins.int
+    PROGRAMS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     no_sandbox: _builtins.str
     """Why this enclave runs no programs, as its machine cannot isolate them; absent: it runs them."""
@@ -671,6 +672,10 @@ class Hello(_message.Message):
     def evidence(self) -> _attestation_pb2.Evidence: ...
     @_builtins.property
     def key_epoch(self) -> _attestation_pb2.SignedKeyEpoch: ...
+    @_builtins.property
+    def programs(self) -> _dataset_pb2.ProgramEnvironment:
+        """What programs can import here."""
+
     def __init__(
         self,
         *,
@@ -678,10 +683,11 @@ class Hello(_message.Message):
         evidence: _attestation_pb2.Evidence | None = ...,
         key_epoch: _attestation_pb2.SignedKeyEpoch | None = ...,
         no_sandbox: _builtins.str | None = ...,
+        programs: _dataset_pb2.ProgramEnvironment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox", "programs", b"programs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox", "evidence", b"evidence", "key_epoch", b"key_epoch", "no_sandbox", b"no_sandbox", "node", b"node", "programs", b"programs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__no_sandbox: _TypeAlias = _typing.Literal["no_sandbox"]  # noqa: Y015
     _WhichOneofArgType__no_sandbox: _TypeAlias = _typing.Literal["_no_sandbox", b"_no_sandbox"]  # noqa: Y015

@@ -1284,8 +1284,9 @@ Global___UnitNorms: _TypeAlias = UnitNorms  # noqa: Y015
 
 @_typing.final
 class BlockOutputs(_message.Message):
-    """A cell for each output: the sum over the program's blocks of (clip(output) - lower) / (upper - lower), which is in
-    [0, 1] for every block.
+    """For each output without a tree a cell: the sum over the program's blocks of (clip(output) - lower) / (upper - lower),
+    which is in [0, 1] for every block. For each output with a tree a cell for every node: blocks by the range that their
+    output lies in. All cells of the first output, then those of the next.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1313,26 +1314,58 @@ class BlockOutput(_message.Message):
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     ABSENT_FIELD_NUMBER: _builtins.int
+    TREE_FIELD_NUMBER: _builtins.int
     lower: _builtins.float
     upper: _builtins.float
     absent: _builtins.float
     """Within the bounds: what stands for a block without units, and for one of which the program returned something else
     than a finite number for each output.
     """
+    @_builtins.property
+    def tree(self) -> Global___BlockTree:
+        """To be counted by ranges, for a median."""
+
     def __init__(
         self,
         *,
         lower: _builtins.float = ...,
         upper: _builtins.float = ...,
         absent: _builtins.float = ...,
+        tree: Global___BlockTree | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tree", b"tree"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "lower", b"lower", "tree", b"tree", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BlockOutput: _TypeAlias = BlockOutput  # noqa: Y015
+
+@_typing.final
+class BlockTree(_message.Message):
+    """As of RangeCounts: [lower, upper] is cut into branching^levels ranges of equal width, and a block counts once on every
+    level.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRANCHING_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    branching: _builtins.int
+    levels: _builtins.int
+    def __init__(
+        self,
+        *,
+        branching: _builtins.int = ...,
+        levels: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branching", b"branching", "levels", b"levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockTree: _TypeAlias = BlockTree  # noqa: Y015
 
 @_typing.final
 class Clipping(_message.Message):
@@ -1451,6 +1484,7 @@ class Measure(_message.Message):
     DISTINCT_VALUES_FIELD_NUMBER: _builtins.int
     RANGE_COUNT_FIELD_NUMBER: _builtins.int
     BLOCK_MEAN_FIELD_NUMBER: _builtins.int
+    BLOCK_MEDIAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def count(self) -> Global___CountMeasure: ...
     @_builtins.property
@@ -1465,6 +1499,8 @@ class Measure(_message.Message):
     def range_count(self) -> Global___RangeCountMeasure: ...
     @_builtins.property
     def block_mean(self) -> Global___BlockMeanMeasure: ...
+    @_builtins.property
+    def block_median(self) -> Global___BlockMedianMeasure: ...
     def __init__(
         self,
         *,
@@ -1475,12 +1511,13 @@ class Measure(_message.Message):
         distinct_values: Global___DistinctValuesMeasure | None = ...,
         range_count: Global___RangeCountMeasure | None = ...,
         block_mean: Global___BlockMeanMeasure | None = ...,
+        block_median: Global___BlockMedianMeasure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_mean", b"block_mean", "count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_mean", b"block_mean", "block_median", b"block_median", "count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_mean", b"block_mean", "count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_mean", b"block_mean", "block_median", b"block_median", "count", b"count", "distinct_values", b"distinct_values", "kind", b"kind", "mean", b"mean", "quantile", b"quantile", "range_count", b"range_count", "sum", b"sum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "distinct_values", "range_count", "block_mean"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "sum", "mean", "quantile", "distinct_values", "range_count", "block_mean", "block_median"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1495,7 +1532,7 @@ class BlockMeanMeasure(_message.Message):
     BLOCK_OUTPUTS_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     block_outputs: _builtins.int
-    """A statistic of block_outputs, and which of its outputs."""
+    """A statistic of block_outputs, and which of its outputs, one without a tree."""
     output: _builtins.int
     def __init__(
         self,
@@ -1510,6 +1547,31 @@ class BlockMeanMeasure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BlockMeanMeasure: _TypeAlias = BlockMeanMeasure  # noqa: Y015
+
+@_typing.final
+class BlockMedianMeasure(_message.Message):
+    """The median of one output over the blocks of all providers, of which there are blocks * parties."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_OUTPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    block_outputs: _builtins.int
+    """A statistic of block_outputs, and which of its outputs, one with a tree."""
+    output: _builtins.int
+    def __init__(
+        self,
+        *,
+        block_outputs: _builtins.int = ...,
+        output: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockMedianMeasure: _TypeAlias = BlockMedianMeasure  # noqa: Y015
 
 @_typing.final
 class CountMeasure(_message.Message):
