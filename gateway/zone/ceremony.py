@@ -80,7 +80,8 @@ def measured() -> list[str]:
 
 def ask(node: Path) -> tuple[Evidence, Standing]:
     """What the enclave of the node in this folder shows of itself, and what is spent by its journal; raises Problem."""
-    shown, rest = _unframe(_run("enclave_sim.show_evidence", str(node / "enclave"), of=f" of {node.name}"))
+    files = str(node / "enclave"), str(node / "ca.crt")
+    shown, rest = _unframe(_run("enclave_sim.show_evidence", *files, of=f" of {node.name}"))
     return Evidence.FromString(shown), Standing.FromString(_unframe(rest)[0])
 
 

@@ -238,7 +238,7 @@ class Trio:
         enclave = self.enclaves[0]
         version = dataset_version(self.shards[dataset], enclave.epoch)
         shard = enclave.shards / dataset / version.commitments[enclave.node].hex()
-        return jobs._declaration(shard, version, enclave.wrapping_key)
+        return jobs._declaration(shard, version, enclave.keys.of(dataset))
 
     def version(self, dataset: str = "visits") -> bytes:
         """The dataset's present version."""
@@ -319,7 +319,7 @@ class Trio:
         vectors = []
         for enclave in self.enclaves:
             shard = enclave.shards / plan.dataset / version.commitments[enclave.node].hex()
-            columns = partial(open_table, shard, wrapping_key=enclave.wrapping_key)
+            columns = partial(open_table, shard, wrapping_key=enclave.keys.of(plan.dataset))
             vectors.append(enclave.engine.contribution(plan, columns, never))
         return [sum(cell) for cell in zip(*vectors, strict=True)]
 
@@ -425,7 +425,7 @@ def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
 
 def deal_to(folder: Path, primes: tuple[int, int], ca_pem: bytes) -> KeyCeremonyResult:
     """Hold the key ceremony for the three platforms in `folder`."""
-    evidence = [Identity.of(SimulatedBackend.load(folder / name / "platform")).evidence for name in NODES]
+    evidence = [Identity.kept(folder / name, ca_pem)[0].evidence for name in NODES]
     dealer = Identity.of(SimulatedBackend.load(folder / DEALER))
     request = KeyCeremonyRequest(epoch=1, threshold=THRESHOLD, enclaves=evidence)
     return hold_ceremony(request, primes, dealer, ca_pem)
