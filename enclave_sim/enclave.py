@@ -8,7 +8,6 @@ from pathlib import Path
 from yingbi.api.evidence import EvidenceError, verify_key_epoch
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SealedKeyShare, SignedKeyEpoch
 
-from enclave_sim.attestation.backend import Backend
 from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.authority import Policy
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
@@ -55,7 +54,7 @@ class Enclave:
     open_sandbox: OpenSandbox = open_sandbox
 
 
-def load_enclave(folder: Path, ca_pem: bytes, backend: Backend | None = None) -> Enclave:
+def load_enclave(folder: Path, ca_pem: bytes, backend: SimulatedBackend | None = None) -> Enclave:
     """Everything an enclave holds, from its node's folder; on another platform than the one there if one is given.
 
     Raises EvidenceError, InvalidTag, JournalError, RootError, OSError: an enclave whose root, key epoch, share or

@@ -28,7 +28,7 @@ from enclave_sim.sealed.header import (
     wrap_data_key,
 )
 from enclave_sim.storage.dataset_keys import FOLDER, DatasetKeys
-from enclave_sim.storage.state import KEYS, Root, commit
+from enclave_sim.storage.state import KEYS, Root, RootError, commit
 
 SHARDS = "shards"
 NEXT_HEADER = f"{HEADER_FILE}.next"
@@ -90,3 +90,30 @@ def _rewrapped(header: ShardHeader, old: bytes, new: bytes) -> ShardHeader:
         for name, table in header.tables.items()
     }
     return replace(header, tables=tables)
+
+
+def found_version(folder: Path, root: Root) -> Root:
+    """The root with the latest version under which everything at rest opens: for a root whose state was lost.
+
+    Raises RootError where there are keys and none of their versions opens all.
+    """
+    versions = sorted(int(path.name) for path in (folder / FOLDER).glob("*") if path.name.isdecimal())
+    for version in reversed(versions):
+        tried = replace(root, key_version=version)
+        if _opens_all(folder, tried):
+            return tried
+    if versions:
+        raise RootError("the datasets in this node's folder do not open under this root; put back their latest copy")
+    return root
+
+
+def _opens_all(folder: Path, root: Root) -> bool:
+    keys = DatasetKeys.under(root, folder)
+    try:
+        opened = {dataset: keys.of(dataset) for dataset in keys.names()}
+    except SealedFileError:
+        return False
+    headers = [
+        (shard / HEADER_FILE, shard / NEXT_HEADER) for name in opened for shard in _shards(folder / SHARDS / name)
+    ]
+    return all(any(path.exists() and _is_current(path, keys) for path in pair) for pair in headers)

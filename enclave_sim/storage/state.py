@@ -17,15 +17,13 @@ of code, and bring the old code back.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import Encoding
+from yingbi.api.evidence import zone_of
 from yingbi.api.v1 import storage_pb2
 
 from enclave_sim.attestation.backend import Backend, SealError
@@ -86,11 +84,6 @@ class Root:
         return self.derive("zone key", self.zone + self.key_version.to_bytes(4, "big"))
 
 
-def zone_of(ca_pem: bytes) -> bytes:
-    """What names a zone: SHA-256 of its CA's certificate; raises ValueError."""
-    return hashlib.sha256(x509.load_pem_x509_certificate(ca_pem).public_bytes(Encoding.DER)).digest()
-
-
 def open_root(folder: Path, backend: Backend, ca_pem: bytes) -> Root:
     """The root of the enclave whose folder this is, made now if the enclave never ran; raises RootError, OSError."""
     now = backend.count(KEYS), backend.count(CODE)
@@ -121,22 +114,24 @@ def hand_over(folder: Path, backend: Backend, root: Root, measurement: bytes) ->
 
 
 def restore(folder: Path, backend: Backend, root: Root) -> None:
-    """Make `root` the first state on a platform that has none, its key version being as it is; raises RootError."""
-    if (backend.count(KEYS), backend.count(CODE)) != (0, 0):
-        raise RootError("this platform has a storage root already; nothing was restored")
-    while backend.count(KEYS) < root.key_version - 1:
+    """Make `root` the present state on a platform that has none or lost it; its key version stays as it is.
+
+    The platform's counters begin anew, so nothing here tells how old the node's other files are: its peers do
+    (`enclave_sim.heads`). Raises RootError, OSError.
+    """
+    if _unsealed(folder / SEALED, backend, _PURPOSE) or backend.count(KEYS) > root.key_version:
+        raise RootError("this platform has this node's storage root, or a later one; nothing was restored")
+    while backend.count(KEYS) < root.key_version:
         backend.counter(KEYS)
     (folder / HANDOVER).unlink(missing_ok=True)
-    commit(folder, backend, replace(root, code_version=0), KEYS)
+    _write(folder / NEXT, backend.seal(_encode(replace(root, code_version=backend.count(CODE))), _PURPOSE))
+    (folder / NEXT).rename(folder / SEALED)
+    sync(folder)
 
 
 def _found(folder: Path, backend: Backend, zone: bytes) -> Root:
     if (folder / "key_epoch.pb").exists() or (folder / SEALED).exists():
-        raise RootError(
-            "this platform has no storage root, though the node was dealt a key. Where an earlier version of Yingbi "
-            f"made the zone (before storage format {FORMAT}), make it anew; where the platform was lost, restore the "
-            "root from its escrow: `yingbi escrow restore`"
-        )
+        raise _lost()
     operators = Policy.from_json((folder / "policy.json").read_text()).operators
     root = Root(secrets.token_bytes(ROOT_BYTES), zone, key_version=1, code_version=0, authorities=operators)
     commit(folder, backend, root, KEYS)
@@ -159,9 +154,19 @@ def _present(folder: Path, backend: Backend, now: tuple[int, int]) -> Root | Non
     return sealed
 
 
+def _lost() -> RootError:
+    return RootError(
+        "this platform has no storage root, though the node was dealt a key. Where an earlier version of Yingbi made "
+        f"the zone (before storage format {FORMAT}), make it anew; where the platform was lost, restore the root from "
+        "its escrow: `yingbi escrow request`"
+    )
+
+
 def _taken_over(folder: Path, backend: Backend, now: tuple[int, int]) -> Root:
     """The root that earlier code handed over to this: from now on this code's alone."""
     root = _unsealed(folder / HANDOVER, backend, _HANDOVER_PURPOSE)
+    if root is None and not (folder / SEALED).exists():
+        raise _lost()
     if root is None:
         raise OtherCodeError(
             "this node's storage was sealed by other code, which did not hand it over to this. To upgrade, install the "

@@ -75,7 +75,7 @@ from enclave_sim.sealed.shard import open_table
 from gateway.aggregation.total import Total, open_with
 from gateway.planning.query import plan_query
 from gateway.zone.authority import Authority, certificate_pem
-from gateway.zone.init import _write_platform
+from gateway.zone.init import write_platform
 
 NODES = ("node-1", "node-2", "node-3")
 # A platform that holds no share of the first key.
@@ -411,9 +411,9 @@ def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
     root = ca.subordinate("test attestation root")
     trio = Trio(folder, certificate_pem(ca.certificate), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
     for name in (*NODES, SPARE):
-        _write_platform(folder / name / "platform", name, root)
+        write_platform(folder / name / "platform", name, root)
         _write_policy(folder / name, trio.developer, trio.operator, auto_approve=False)
-    _write_platform(folder / DEALER, DEALER, root)
+    write_platform(folder / DEALER, DEALER, root)
     result = deal_to(folder, primes, trio.ca_pem)
     for share in result.shares:
         (folder / share.node / "key_epoch.pb").write_bytes(result.key_epoch.SerializeToString())

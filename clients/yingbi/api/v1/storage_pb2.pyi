@@ -287,28 +287,3 @@ class EscrowShare(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EscrowShare: _TypeAlias = EscrowShare  # noqa: Y015
-
-@_typing.final
-class EscrowRecipient(_message.Message):
-    """What an enclave that is to restore or try a root shows to the holders of its shares."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVIDENCE_FIELD_NUMBER: _builtins.int
-    NODE_FIELD_NUMBER: _builtins.int
-    evidence: _builtins.bytes
-    """A serialized yingbi.api.v1.Evidence, whose encryption key the shares are to be encrypted to."""
-    node: _builtins.str
-    def __init__(
-        self,
-        *,
-        evidence: _builtins.bytes = ...,
-        node: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "node", b"node"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EscrowRecipient: _TypeAlias = EscrowRecipient  # noqa: Y015
