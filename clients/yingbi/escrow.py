@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from google.protobuf import json_format
 
 from yingbi.api import escrow
 from yingbi.api.appraisal import Reference, appraise
 from yingbi.api.eat import Claims
+from yingbi.api.escrow_files import no_such, read_json
 from yingbi.api.evidence import EvidenceError, verify_evidence, zone_of
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import Evidence
@@ -38,11 +38,11 @@ class HolderKey:
     @classmethod
     def load(cls, path: Path) -> HolderKey:
         """From the file that `save` wrote; raises Problem."""
-        document = _read(path)
+        document = read_json(path)
         try:
             return cls(document["name"], X25519PrivateKey.from_private_bytes(bytes.fromhex(document["private_key"])))
         except (KeyError, TypeError, ValueError) as error:
-            raise _no(path, "holder's key", "`yingbi escrow key` makes one") from error
+            raise no_such(path, "holder's key", "`yingbi escrow key` makes one") from error
 
     @property
     def holder(self) -> EscrowHolder:
@@ -58,43 +58,6 @@ class HolderKey:
         path.write_text(json.dumps({"name": self.name, "private_key": self.private.private_bytes_raw().hex()}) + "\n")
         public.write_text(json.dumps({"name": self.name, "public_key": self.holder.encryption_key.hex()}) + "\n")
         return public
-
-
-def load_holder(path: Path) -> EscrowHolder:
-    """A holder from the public file that `HolderKey.save` wrote; raises Problem."""
-    document = _read(path)
-    try:
-        key = bytes.fromhex(document["public_key"])
-        return EscrowHolder(name=document["name"], encryption_key=key)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _no(path, "holder's public key", "name the .pub file that `yingbi escrow key` wrote") from error
-
-
-def load_share(path: Path) -> EscrowShare:
-    """A share from its file; raises Problem."""
-    try:
-        return json_format.ParseDict(_read(path), EscrowShare())
-    except json_format.ParseError as error:
-        raise _no(path, "share", "name a file of `yingbi escrow split` or `release`") from error
-
-
-def save_share(share: EscrowShare, path: Path) -> None:
-    """Write a share, for its owner alone."""
-    path.touch(mode=0o600)
-    path.write_text(json_format.MessageToJson(share, preserving_proto_field_name=True) + "\n")
-
-
-def load_request(path: Path) -> Evidence:
-    """The evidence of an enclave that asks for shares; raises Problem."""
-    try:
-        return json_format.ParseDict(_read(path), Evidence())
-    except json_format.ParseError as error:
-        raise _no(path, "request for shares", "`yingbi escrow request` makes one") from error
-
-
-def save_request(evidence: Evidence, path: Path) -> None:
-    """Write a request for shares, which is no secret."""
-    path.write_text(json_format.MessageToJson(evidence, preserving_proto_field_name=True) + "\n")
 
 
 def release(share: EscrowShare, key: HolderKey, request: Evidence, trust: Trust) -> EscrowShare:
@@ -139,19 +102,3 @@ def _recipient(request: Evidence, trust: Trust) -> Claims:
             hint="Release nothing to it; ask the zone's operator.",
         ) from error
     return claims
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        document = json.loads(path.read_text())
-    except OSError as error:
-        raise Problem(Kind.MALFORMED, "file", f"Cannot read {path}: {error.strerror}.", field="FILE") from error
-    except ValueError as error:
-        raise Problem(Kind.MALFORMED, "file", f"{path} is not JSON.", field="FILE") from error
-    if not isinstance(document, dict):
-        raise Problem(Kind.MALFORMED, "file", f"{path} is no JSON object.", field="FILE")
-    return document
-
-
-def _no(path: Path, what: str, hint: str) -> Problem:
-    return Problem(Kind.MALFORMED, "file", f"{path} is no {what}.", field="FILE", hint=hint)

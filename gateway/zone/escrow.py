@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from yingbi import escrow
-from yingbi.api import credentials, digests
+from yingbi.api import credentials, digests, escrow_files
 from yingbi.api.evidence import zone_of
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import Evidence
@@ -43,14 +42,14 @@ def split(folder: ZoneFolder, node: str, holders: Sequence[Path], threshold: int
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Problem(Kind.REFUSED, "folder_in_use", f"{target} is not an empty folder.", field="--to")
-    order = _order(folder, node, [escrow.load_holder(path) for path in holders], threshold)
+    order = _order(folder, node, [escrow_files.load_holder(path) for path in holders], threshold)
     shares = [EscrowShare.FromString(one) for one in upkeep.run(folder, node, "split", [order.SerializeToString()])]
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths = []
     for share in shares:
         holder = share.terms.holders[share.index - 1]
         path = target / f"{node}-{share.index}-{re.sub(r'[^A-Za-z0-9_-]', '_', holder)}.share"
-        escrow.save_share(share, path)
+        escrow_files.save_share(share, path)
         paths.append(path)
     return paths
 
@@ -64,7 +63,7 @@ def request(folder: ZoneFolder, node: str, target: Path, say: Say) -> bool:
         if new:
             _new_platform(folder, node, platform)
         (evidence,) = upkeep.run(folder, node, "recipient")
-    escrow.save_request(Evidence.FromString(evidence), target)
+    escrow_files.save_request(Evidence.FromString(evidence), target)
     return new
 
 
@@ -80,7 +79,7 @@ def restore(folder: ZoneFolder, node: str, shares: Sequence[Path], say: Say) -> 
 
 def _give(folder: ZoneFolder, node: str, action: str, shares: Sequence[Path], say: Say) -> None:
     roster.check_node(folder, node)
-    given = [escrow.load_share(path).SerializeToString(deterministic=True) for path in shares]
+    given = [escrow_files.load_share(path).SerializeToString(deterministic=True) for path in shares]
     with roster.alone(folder, say):
         upkeep.run(folder, node, action, given)
 

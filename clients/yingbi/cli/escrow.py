@@ -42,13 +42,14 @@ def release(
     measurement: Annotated[str | None, typer.Option(metavar="HEX", help="The enclaves' reference value.")] = None,
 ) -> None:
     """Encrypt your share to the enclave that asks for it, once its evidence verifies."""
-    from yingbi import escrow
+    from yingbi.api import escrow_files as files
+    from yingbi.escrow import HolderKey, release
 
     session = cast(Session, context.obj)
     trust = trust_of(session.common)
     trust = replace(trust, measurement=measurement or trust.measurement)
-    released = escrow.release(escrow.load_share(share), escrow.HolderKey.load(key), escrow.load_request(request), trust)
-    escrow.save_share(released, target)
+    released = release(files.load_share(share), HolderKey.load(key), files.load_request(request), trust)
+    files.save_share(released, target)
     node = released.terms.node
     session.terminal.show(
         {"released": str(target), "node": node}, f"{target} is for {node}'s enclave alone; give it to its operator."
