@@ -204,6 +204,8 @@ class Trio:
     operator: Ed25519PrivateKey
     enclaves: list[Enclave] = field(default_factory=list)
     shards: dict[str, list[SignedShardRegistration]] = field(default_factory=dict)
+    # Certifies platforms.
+    attestation_root: Authority | None = None
 
     def load(self) -> None:
         """(Re)start the enclaves from what is on disk."""
@@ -220,6 +222,7 @@ class Trio:
         """The same zone on a disk of its own."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         copied = Trio(folder, self.ca_pem, self.developer, self.operator, shards=dict(self.shards))
+        copied.attestation_root = self.attestation_root
         copied.load()
         return copied
 
@@ -410,6 +413,7 @@ def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
     ca = Authority.new("test CA")
     root = ca.subordinate("test attestation root")
     trio = Trio(folder, certificate_pem(ca.certificate), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+    trio.attestation_root = root
     for name in (*NODES, SPARE):
         write_platform(folder / name / "platform", name, root)
         _write_policy(folder / name, trio.developer, trio.operator, auto_approve=False)
