@@ -4,6 +4,8 @@ Messages go in by framed standard input and out by framed standard output. What 
 
 rotate      renews the keys at rest; out: the new version as text
 hand-over   in: a SignedUpgradePolicy; leaves the root for the code that it names
+handed-over says whether the root was left for this code, and changes nothing
+take-over   makes the root that was left for this code this code's alone
 split       in: a SignedEscrowOrder; out: an EscrowShare for each holder
 recipient   out: Evidence of a key that shares may be encrypted to
 drill       in: shares so encrypted; says what they restore, and writes nothing
@@ -54,6 +56,18 @@ def hand_over(folder: Path, ca_pem: bytes, backend: SimulatedBackend, given: lis
     return []
 
 
+def handed_over(folder: Path, _: bytes, backend: SimulatedBackend, __: list[bytes]) -> list[bytes]:
+    """Refuse where `take_over` would."""
+    state.handed_over(folder, backend)
+    return []
+
+
+def take_over(folder: Path, _: bytes, backend: SimulatedBackend, __: list[bytes]) -> list[bytes]:
+    """Take the root that earlier code left for this; nothing where this code has it."""
+    state.take_over(folder, backend)
+    return []
+
+
 def split(folder: Path, ca_pem: bytes, backend: SimulatedBackend, given: list[bytes]) -> list[bytes]:
     """Shares of the root for the holders of a signed order."""
     root = state.open_root(folder, backend, ca_pem)
@@ -91,6 +105,8 @@ Action = Callable[[Path, bytes, SimulatedBackend, list[bytes]], list[bytes]]
 ACTIONS: dict[str, Action] = {
     "rotate": rotate,
     "hand-over": hand_over,
+    "handed-over": handed_over,
+    "take-over": take_over,
     "split": split,
     "recipient": recipient,
     "drill": drill,

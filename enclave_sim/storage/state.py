@@ -89,10 +89,43 @@ def open_root(folder: Path, backend: Backend, ca_pem: bytes) -> Root:
     now = backend.count(KEYS), backend.count(CODE)
     if now == (0, 0):
         return _found(folder, backend, zone_of(ca_pem))
-    root = _present(folder, backend, now) or _taken_over(folder, backend, now)
+    root = _present(folder, backend, now)
+    if root is None and not (folder / SEALED).exists():
+        raise _lost()
+    if root is None and _unsealed(folder / HANDOVER, backend, _HANDOVER_PURPOSE):
+        raise OtherCodeError("this node was handed over to this code, which has not taken it: `yingbi upgrade finish`")
+    if root is None:
+        raise _of_other_code()
     if root.zone != zone_of(ca_pem):
         raise RootError("this node's storage root belongs to another zone than its CA's certificate says")
     return root
+
+
+def handed_over(folder: Path, backend: Backend) -> Root | None:
+    """The root that earlier code left for this code; None where this code has the root already. Changes nothing.
+
+    Raises RootError where there is none, or it changed since.
+    """
+    now = backend.count(KEYS), backend.count(CODE)
+    if now != (0, 0) and _present(folder, backend, now):
+        return None
+    root = _unsealed(folder / HANDOVER, backend, _HANDOVER_PURPOSE)
+    if root is None:
+        raise _of_other_code()
+    if root.versions != now:
+        raise RolledBackError(
+            "this node's storage changed since it was handed over to this code. Install the version before again and "
+            "repeat `yingbi upgrade prepare`"
+        )
+    return root
+
+
+def take_over(folder: Path, backend: Backend) -> None:
+    """Make the root that was left for this code this code's alone; nothing where it is. Raises as `handed_over`."""
+    root = handed_over(folder, backend)
+    if root is not None:
+        commit(folder, backend, replace(root, code_version=root.code_version + 1), CODE)
+    (folder / HANDOVER).unlink(missing_ok=True)
 
 
 def commit(folder: Path, backend: Backend, root: Root, counter: str) -> None:
@@ -162,26 +195,12 @@ def _lost() -> RootError:
     )
 
 
-def _taken_over(folder: Path, backend: Backend, now: tuple[int, int]) -> Root:
-    """The root that earlier code handed over to this: from now on this code's alone."""
-    root = _unsealed(folder / HANDOVER, backend, _HANDOVER_PURPOSE)
-    if root is None and not (folder / SEALED).exists():
-        raise _lost()
-    if root is None:
-        raise OtherCodeError(
-            "this node's storage was sealed by other code, which did not hand it over to this. To upgrade, install the "
-            "version before again, then `yingbi upgrade approve`, `yingbi upgrade prepare`; then this version, and "
-            "`yingbi upgrade finish`"
-        )
-    if root.versions != now:
-        raise RolledBackError(
-            "this node's storage changed since it was handed over to this code. Install the version before again and "
-            "repeat `yingbi upgrade prepare`"
-        )
-    mine = replace(root, code_version=root.code_version + 1)
-    commit(folder, backend, mine, CODE)
-    (folder / HANDOVER).unlink()
-    return mine
+def _of_other_code() -> OtherCodeError:
+    return OtherCodeError(
+        "this node's storage was sealed by other code, which did not hand it over to this. To upgrade, install the "
+        "version before again, then `yingbi upgrade approve`, `yingbi upgrade prepare`; then this version, and "
+        "`yingbi upgrade finish`"
+    )
 
 
 def _unsealed(path: Path, backend: Backend, purpose: str) -> Root | None:

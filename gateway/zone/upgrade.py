@@ -70,6 +70,11 @@ def finish(folder: ZoneFolder, say: Callable[[str], None]) -> str:
             "What is installed is the code that the zone runs already.",
             hint="install the version to go to, then repeat this",
         )
+    with roster.alone(folder, say):
+        # All before one: a node that is not ready needs the old code, which could no longer open those taken.
+        for action in ("handed-over", "take-over"):
+            for node in folder.node_names:
+                upkeep.run(folder, node, action)
     roster.rekey_upgraded(folder, measurement, say)
     return measurement
 

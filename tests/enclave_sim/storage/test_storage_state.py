@@ -51,6 +51,12 @@ def opened(folder: Path, code: bytes | None = None) -> Root:
     return state.open_root(folder, platform(folder, code), CA)
 
 
+def taken(folder: Path, code: bytes = NEW_CODE) -> Root:
+    """What new code has once it took over."""
+    state.take_over(folder, platform(folder, code))
+    return opened(folder, code)
+
+
 def renewed(folder: Path) -> Root:
     """What a rotation of keys makes of the state."""
     root = opened(folder)
@@ -130,7 +136,7 @@ def test_a_renewal_that_was_never_counted_does_not_come_true_after_a_change_of_c
     root = opened(folder)
     uncounted = platform(folder).seal(state._encode(replace(root, key_version=2)), state._PURPOSE)
     handed_over(folder)
-    opened(folder, NEW_CODE)
+    taken(folder)
     for name in (SEALED, NEXT):
         (folder / name).write_bytes(uncounted)
     with pytest.raises(RolledBackError):
@@ -152,13 +158,15 @@ def test_other_code_opens_nothing_and_is_told_how_to(folder: Path) -> None:
 def test_what_was_handed_over_is_opened_by_the_code_it_was_for_and_then_by_no_other(folder: Path) -> None:
     root = opened(folder)
     handed_over(folder)
-    # Until the new code takes it, the old one runs on.
+    # Until the new code takes it, the old one runs on, even where the new one was started too early.
+    with pytest.raises(OtherCodeError, match="yingbi upgrade finish"):
+        opened(folder, NEW_CODE)
     assert opened(folder) == root
     old, handover = (folder / SEALED).read_bytes(), (folder / HANDOVER).read_bytes()
-    with pytest.raises(OtherCodeError):
-        opened(folder, b"o" * 32)
-    taken = opened(folder, NEW_CODE)
-    assert taken == replace(root, code_version=1) == opened(folder, NEW_CODE)
+    for look in (opened, taken):
+        with pytest.raises(OtherCodeError, match="yingbi upgrade approve"):
+            look(folder, b"o" * 32)
+    assert taken(folder) == replace(root, code_version=1) == taken(folder)
     with pytest.raises(OtherCodeError):
         opened(folder)
     # Nor where the old state is put back, nor by a second taking over.
@@ -167,16 +175,16 @@ def test_what_was_handed_over_is_opened_by_the_code_it_was_for_and_then_by_no_ot
         opened(folder)
     (folder / HANDOVER).write_bytes(handover)
     with pytest.raises(RolledBackError, match="prepare"):
-        opened(folder, NEW_CODE)
+        taken(folder)
 
 
 def test_killed_while_new_code_takes_over_the_new_code_has_it(folder: Path, tmp_path: Path) -> None:
     handed_over(folder)
 
     def check(number: int) -> None:
-        assert opened(tmp_path / f"copy-{number}", NEW_CODE).code_version == 1
+        assert taken(tmp_path / f"copy-{number}").code_version == 1
 
-    steps = kill_everywhere(lambda number: partial(opened, copy(folder, tmp_path, number), NEW_CODE), check)
+    steps = kill_everywhere(lambda number: partial(taken, copy(folder, tmp_path, number)), check)
     assert steps >= 4
 
 
@@ -185,9 +193,9 @@ def test_what_changed_since_it_was_handed_over_is_handed_over_again(folder: Path
     handed_over(folder)
     renewed(folder)
     with pytest.raises(RolledBackError, match="repeat `yingbi upgrade prepare`"):
-        opened(folder, NEW_CODE)
+        taken(folder)
     handed_over(folder)
-    assert opened(folder, NEW_CODE).versions == (2, 1)
+    assert taken(folder).versions == (2, 1)
 
 
 @pytest.mark.parametrize("lost", ["platform", "state", "before"])
