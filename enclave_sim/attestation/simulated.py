@@ -50,6 +50,8 @@ class SimulatedBackend:
     @classmethod
     def load(cls, folder: Path) -> SimulatedBackend:
         """Read the platform that `yingbi init` made in `folder`; raises OSError or ValueError."""
+        if not folder.exists():
+            raise FileNotFoundError("this node has lost its platform; `yingbi escrow request` begins with another one")
         return cls(
             name=(folder / "name").read_text().strip(),
             secret=(folder / "secret").read_bytes(),

@@ -70,7 +70,7 @@ def yingbi(zone: ZoneFolder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
         with redirect_stdout(out), redirect_stderr(err):
             found = main([*map(str, arguments), "--json"])
         assert found == code, (out.getvalue(), err.getvalue())
-        return json.loads(out.getvalue())
+        return json.loads(out.getvalue() or "null")
 
     return call
 
@@ -107,7 +107,7 @@ def test_an_upgrade_takes_three_commands_and_keeps_the_nodes(
 
 
 def test_an_upgrade_that_is_not_prepared_changes_nothing(
-    zone: ZoneFolder, yingbi: Callable[..., Any], other_code: Callable[[], None], tmp_path: Path
+    zone: ZoneFolder, yingbi: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Also where one node is ready and another is not: then neither is taken."""
     policy = tmp_path / "upgrade.pb"
