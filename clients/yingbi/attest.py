@@ -16,8 +16,8 @@ from yingbi.trust import Trust
 
 NONCE_BYTES = 32
 _AFTER_AN_UPGRADE = (
-    "Send this zone nothing secret: its code is unknown until your reference value is that of the version that the zone "
-    "runs. `yingbi measure` of that version prints it; give it with --measurement, or in the profile"
+    "Send this zone nothing secret: its code is unknown until your reference value is that of the version which the "
+    "zone runs. `yingbi measure` of that version prints it; give it with --measurement, or in the profile"
 )
 
 
