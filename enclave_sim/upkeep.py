@@ -37,7 +37,8 @@ from enclave_sim.storage import escrow, handover, rotation, state
 from enclave_sim.storage.state import Root, RootError
 
 RECIPIENT = "escrow.recipient"
-_PURPOSE = "escrow recipient"
+# The platform's counter of keys that were drawn for shares.
+RECIPIENTS = "escrow-recipients"
 
 
 def rotate(folder: Path, ca_pem: bytes, backend: SimulatedBackend, _: list[bytes]) -> list[bytes]:
@@ -76,10 +77,15 @@ def split(folder: Path, ca_pem: bytes, backend: SimulatedBackend, given: list[by
 
 
 def recipient(folder: Path, _: bytes, backend: SimulatedBackend, __: list[bytes]) -> list[bytes]:
-    """A key drawn for one drill or one restoring, its private half sealed to this code on this platform."""
+    """A key drawn for a drill or for restoring, its private half sealed to this code on this platform.
+
+    It ends with the next one, with what is restored by it, and with an upgrade: else the code before could keep shares
+    that were released to it for a drill, and restore the root for itself.
+    """
     drawn = Identity.of(backend)
+    backend.counter(RECIPIENTS)
     (folder / RECIPIENT).touch(mode=0o600)
-    (folder / RECIPIENT).write_bytes(backend.seal(drawn.encryption_key.private_bytes_raw(), _PURPOSE))
+    (folder / RECIPIENT).write_bytes(backend.seal(drawn.encryption_key.private_bytes_raw(), _for_shares(backend)))
     evidence = drawn.attest(recipient_nonce(drawn.encryption_key.public_key().public_bytes_raw()))
     return [evidence.SerializeToString(deterministic=True)]
 
@@ -97,7 +103,7 @@ def restore(folder: Path, ca_pem: bytes, backend: SimulatedBackend, given: list[
     root = _recovered(folder, ca_pem, backend, given)
     with _not_running(folder, root):
         state.restore(folder, backend, rotation.found_version(folder, root))
-    (folder / RECIPIENT).unlink()
+        backend.counter(RECIPIENTS)
     return []
 
 
@@ -116,11 +122,18 @@ ACTIONS: dict[str, Action] = {
 
 def _recovered(folder: Path, ca_pem: bytes, backend: SimulatedBackend, given: list[bytes]) -> Root:
     try:
-        key = X25519PrivateKey.from_private_bytes(backend.unseal((folder / RECIPIENT).read_bytes(), _PURPOSE))
+        key = X25519PrivateKey.from_private_bytes(
+            backend.unseal((folder / RECIPIENT).read_bytes(), _for_shares(backend))
+        )
     except (OSError, SealError) as error:
         raise RootError("this enclave asked nobody for shares: `yingbi escrow request` comes first") from error
     shares = [EscrowShare.FromString(one) for one in given]
     return escrow.recover(shares, key, zone_of(ca_pem), backend.name)
+
+
+def _for_shares(backend: SimulatedBackend) -> str:
+    """The purpose for which a key is sealed, until one of these counters moves."""
+    return f"escrow recipient {backend.count(RECIPIENTS)} {backend.count(state.CODE)}"
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.enclave import load_enclave
 from enclave_sim.engine.protocol import never
 from enclave_sim.identity import Identity
+from enclave_sim.sealed.errors import SealedFileError
 from enclave_sim.storage.escrow import ShareError
 from enclave_sim.storage.handover import NotApprovedError
 from enclave_sim.storage.state import OtherCodeError, RolledBackError, RootError, open_root
@@ -70,8 +71,10 @@ def do(trio: Trio, action: str, *given: bytes, number: int = 0, code: bytes | No
 def test_a_host_that_gives_a_dataset_anothers_key_is_refused(trio: Trio) -> None:
     """Else rows of one dataset could be put in another's place, under its grade and its budget."""
     trio.add(visits_declaration("other"), [visits_of(number) for number in range(3)])
-    keys = trio.enclaves[0].keys.folder
-    (keys / "visits").write_bytes((keys / "other").read_bytes())
+    keys = trio.enclaves[0].keys
+    (keys.folder / "visits").write_bytes((keys.folder / "other").read_bytes())
+    with pytest.raises(SealedFileError, match="key of visits is another dataset's"):
+        keys.of("visits")
     assert refusal(jobs.contribute, trio.enclaves[0], "job-1", trio.task(trio_plan(trio)), never) == "sealed_file"
     assert trio.records("charge")[0] == 0
 
@@ -393,6 +396,18 @@ def test_shares_for_one_enclave_are_of_no_use_to_another(trio: Trio) -> None:
     request(trio)
     with pytest.raises(ShareError, match="released to another enclave"):
         give(trio, "drill", back)
+
+
+def test_the_code_before_an_upgrade_keeps_no_shares_of_a_drill(trio: Trio) -> None:
+    """Released to it while it was the present code: afterwards it would restore the root for itself."""
+    trio.close()
+    shares = released(trio, split(trio)[:3], request(trio))
+    give(trio, "drill", shares)
+    do(trio, "hand-over", signed(policy(trio), trio.operator))
+    do(trio, "take-over", code=NEW_CODE)
+    for action in ("drill", "restore"):
+        with pytest.raises(RootError, match="asked nobody for shares"):
+            give(trio, action, shares)
 
 
 def test_a_holder_releases_nothing_to_what_is_not_the_nodes_enclave(trio: Trio) -> None:
