@@ -15,7 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from yingbi.api.evidence import verify_evidence
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.attestation_pb2 import Evidence
 from yingbi.cli.main import main
 from yingbi.profile import Profile
 
@@ -33,6 +35,7 @@ from tests.gateway.zone.test_roster_changes import epochs, in_this_process, made
 __all__ = ["in_this_process", "made", "zone"]
 
 NEW_CODE = b"n" * 32
+run_a_program = upkeep.run
 
 
 @pytest.fixture(autouse=True)
@@ -236,6 +239,17 @@ def test_what_cannot_be_split_is_refused_before_anything_is_written(
     for arguments, code, named in cases:
         assert yingbi("escrow", "split", zone.root, *arguments, code=code)["code"] == named
     assert not (tmp_path / "shares").exists()
+
+
+def test_the_enclaves_program_answers_in_frames_and_refuses_in_a_sentence(zone: ZoneFolder) -> None:
+    """In a process of its own, as it runs outside of tests."""
+    (answer,) = run_a_program(zone, "node-1", "recipient")
+    assert verify_evidence(Evidence.FromString(answer), zone.ca_file.read_bytes()).node == "node-1"
+    with pytest.raises(Problem, match="The enclave of node-1 refuses: there is no share") as refused:
+        run_a_program(zone, "node-1", "drill")
+    assert refused.value.code == "enclave_refused"
+    with pytest.raises(Problem, match="is no document of its kind"):
+        run_a_program(zone, "node-1", "drill", [b"\xff"])
 
 
 def test_keys_at_rest_are_renewed_while_the_zone_is_down(
