@@ -14,7 +14,6 @@ from yingbi.api.v1.attestation_pb2 import KeyEpoch, SealedKeyShare, SignedKeyEpo
 from yingbi.api.v1.node_pb2 import Contribution
 from yingbi.api.v1.receipt_pb2 import Receipt
 
-from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.identity import Identity
 from enclave_sim.key_share import unseal_share
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey
@@ -62,7 +61,7 @@ def opens(zone: Path, job: str, nodes: Sequence[str]) -> bool:
 
 def _share(enclave: Path) -> tuple[ThresholdKey, KeyShare]:
     """What root on the node's machine reads: simulated enclaves keep their secrets in files."""
-    identity = Identity.of(SimulatedBackend.load(enclave / "platform"))
+    identity, _ = Identity.kept(enclave, (enclave.parent / "ca.crt").read_bytes())
     signed = SignedKeyEpoch.FromString((enclave / "key_epoch.pb").read_bytes())
     sealed = SealedKeyShare.FromString((enclave / "key_share.pb").read_bytes())
     return key_of(KeyEpoch.FromString(signed.body)), unseal_share(identity, sealed.ciphertext, signed.body)

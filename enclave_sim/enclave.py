@@ -24,6 +24,8 @@ from enclave_sim.paillier.modulus_proof import ModulusProof, check_modulus
 from enclave_sim.paillier.share_proof import check_share
 from enclave_sim.programs import OpenSandbox, open_sandbox
 from enclave_sim.shared_key import key_of
+from enclave_sim.storage.dataset_keys import DatasetKeys
+from enclave_sim.storage.rotation import settle
 
 # Ciphertexts that can be made at once; the rest takes a few milliseconds each.
 PREPARED_MASKS = 64
@@ -46,22 +48,22 @@ class Enclave:
     files: JobFiles
     # shards/<dataset>/<commitment>
     shards: Path
-    wrapping_key: bytes
+    keys: DatasetKeys
     engine: Engine
     # Where programs run.
     open_sandbox: OpenSandbox = open_sandbox
 
 
-def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
-    """Everything an enclave holds, from its node's folder.
+def load_enclave(folder: Path, ca_pem: bytes, backend: SimulatedBackend | None = None) -> Enclave:
+    """Everything an enclave holds, from its node's folder; on another platform than the one there if one is given.
 
-    Raises EvidenceError, InvalidTag, JournalError, OSError: an enclave whose key epoch, share or journal
-    does not verify does not start, nor does one that runs other code than the key was dealt to, or that has been in
-    a later key epoch.
+    Raises EvidenceError, InvalidTag, JournalError, RootError, OSError: an enclave whose root, key epoch, share or
+    journal does not verify does not start, nor does one that runs other code than the key was dealt to, or that has
+    been in a later key epoch.
     """
-    backend = SimulatedBackend.load(folder / "platform")
+    backend = backend or SimulatedBackend.load(folder / "platform")
     policy = Policy.from_json((folder / "policy.json").read_text())
-    identity = Identity.of(backend, policy.digest())
+    identity, root = Identity.kept(folder, ca_pem, backend)
     signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
     epoch = verify_key_epoch(signed_epoch, ca_pem)
     _check_holders(epoch, identity, backend.measure())
@@ -71,13 +73,14 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     check_modulus(key.n, ModulusProof(roots), key.public.bits)
     share = unseal_share(identity, sealed.ciphertext, signed_epoch.body)
     check_share(key, share)
-    journal = Journal(folder / "journal", backend.derive_key("journal"))
+    journal = Journal(folder / "journal", root.derive("journal"))
     try:
         take(journal, epoch, signed_epoch.body, _read(folder / "standing.pb"))
     except BaseException:
         journal.close()
         raise
     (folder / "shards").mkdir(exist_ok=True)
+    settle(folder, root)
     return Enclave(
         node=backend.name,
         identity=identity,
@@ -91,7 +94,7 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
         heads=Heads(journal),
         files=JobFiles(folder / "jobs"),
         shards=folder / "shards",
-        wrapping_key=backend.derive_key("sealed storage"),
+        keys=DatasetKeys.under(root, folder),
         engine=DuckDBEngine(),
     )
 
@@ -106,5 +109,6 @@ def _check_holders(epoch: KeyEpoch, identity: Identity, measurement: bytes) -> N
         raise EvidenceError("the key was dealt to other enclaves than this one")
     if any(holder.measurement != measurement for holder in epoch.holders):
         raise EvidenceError(
-            "the key was dealt to enclaves that run other code; after an upgrade, make the zone and its key anew"
+            "the key was dealt to enclaves that run other code. After an upgrade, `yingbi upgrade finish` deals it to "
+            "this code; without one, install the version that made the key"
         )

@@ -35,6 +35,7 @@ from enclave_sim.ingest import serve_connection
 from enclave_sim.journal import JournalError
 from enclave_sim.programs import program_environment, why_no_sandbox
 from enclave_sim.sandbox import kernel
+from enclave_sim.storage.state import RootError
 
 log = logging.getLogger("enclave")
 
@@ -195,7 +196,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         enclave = load_enclave(arguments.folder, arguments.ca.read_bytes())
-    except (EvidenceError, InvalidTag, JournalError, OSError, ValueError, KeyError) as error:
+    except (EvidenceError, InvalidTag, JournalError, RootError, OSError, ValueError, KeyError) as error:
         sys.exit(f"the enclave of {arguments.folder.parent.name} refuses to start: {error or type(error).__name__}")
     enclave.masks.prepare()
     serve(enclave, socket.socket(fileno=arguments.channel), socket.socket(fileno=arguments.ingest))

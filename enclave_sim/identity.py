@@ -1,9 +1,10 @@
-"""An enclave's own keys, derived from its platform, and what it shows of them."""
+"""An enclave's own keys, derived from its root, and what it shows of them."""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -13,6 +14,9 @@ from yingbi.api.sealing import SUITE as HPKE
 from yingbi.api.v1.attestation_pb2 import Evidence
 
 from enclave_sim.attestation.backend import Backend
+from enclave_sim.attestation.simulated import SimulatedBackend
+from enclave_sim.authority import Policy
+from enclave_sim.storage.state import Root, open_root
 
 __all__ = ["HPKE", "Identity"]
 
@@ -29,16 +33,31 @@ class Identity:
     evidence: Evidence
 
     @classmethod
-    def of(cls, backend: Backend, policy: bytes = b"") -> Identity:
-        """The identity that `backend` gives this code, the same at every start but for its evidence.
+    def of(cls, backend: Backend, policy: bytes = b"", root: Root | None = None) -> Identity:
+        """The identity of an enclave on this platform.
 
         Args:
             policy: the digest of whose signatures it accepts; empty for an enclave that takes no requests.
+            root: gives the same keys at every start. Without one they are drawn, for an enclave that runs once.
         """
-        signing_key = Ed25519PrivateKey.from_private_bytes(backend.derive_key("signing"))
-        encryption_key = X25519PrivateKey.from_private_bytes(backend.derive_key("encryption"))
+        signing, encryption = (
+            root.derive(key) if root else secrets.token_bytes(32) for key in ("signing", "encryption")
+        )
+        signing_key = Ed25519PrivateKey.from_private_bytes(signing)
+        encryption_key = X25519PrivateKey.from_private_bytes(encryption)
         evidence = _evidence(backend, signing_key, encryption_key, policy, secrets.token_bytes(32))
         return cls(signing_key, encryption_key, policy, backend, evidence)
+
+    @classmethod
+    def kept(cls, folder: Path, ca_pem: bytes, backend: Backend | None = None) -> tuple[Identity, Root]:
+        """The identity of the enclave in `folder`, and its root; on the platform there unless one is given.
+
+        Raises RootError, OSError, and ValueError or KeyError for files that are none of `yingbi init`.
+        """
+        backend = backend or SimulatedBackend.load(folder / "platform")
+        root = open_root(folder, backend, ca_pem)
+        policy = Policy.from_json((folder / "policy.json").read_text())
+        return cls.of(backend, policy.digest(), root), root
 
     def attest(self, nonce: bytes) -> Evidence:
         """Evidence made now for `nonce`, which has 8 to 64 bytes."""

@@ -63,7 +63,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         raise Problem(Kind.MALFORMED, "ingest", str(error)) from error
     folder = enclave.shards / declaration.dataset
     folder.mkdir(parents=True, exist_ok=True)
-    sealed = seal_shard(folder, request.declaration, tables, enclave.wrapping_key)
+    sealed = seal_shard(folder, request.declaration, tables, enclave.keys.made(declaration.dataset))
     _record_budget(enclave, declaration, limit)
     body = ShardRegistration(
         node=enclave.node,

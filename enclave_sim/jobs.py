@@ -117,7 +117,7 @@ class _Admission:
 def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     version = contributions.dataset_version(task.shards, enclave.epoch)
     shard = enclave.shards / version.dataset / version.commitments[enclave.node].hex()
-    declaration = _declaration(shard, version, enclave.wrapping_key)
+    declaration = _declaration(shard, version, enclave.keys.of(version.dataset))
     try:
         plan = decode(task.plan)
         check_plan(plan, declaration, dataset_version=version.version)
@@ -218,7 +218,8 @@ def _selected_keys(enclave: Enclave, admission: _Admission, cancelled: Callable[
 
 
 def _opener(enclave: Enclave, admission: _Admission) -> OpenTable:
-    return partial(stream_table, admission.shard, wrapping_key=enclave.wrapping_key)
+    key = enclave.keys.of(admission.declaration.dataset)
+    return partial(stream_table, admission.shard, wrapping_key=key)
 
 
 def _encrypt(

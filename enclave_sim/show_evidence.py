@@ -1,6 +1,7 @@
-"""`python -m enclave_sim.show_evidence FOLDER` writes what the key ceremony needs of an enclave that does not run.
+"""`python -m enclave_sim.show_evidence FOLDER CA` writes what the key ceremony needs of an enclave that does not run.
 
-Two frames: its Evidence, and its Standing, which is empty where it has no journal yet.
+Two frames: its Evidence, and its Standing, which is empty where it has no journal yet. An enclave that never ran makes
+its root here.
 """
 
 from __future__ import annotations
@@ -8,33 +9,37 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from yingbi.api.v1.attestation_pb2 import Evidence
 from yingbi.api.v1.standing_pb2 import Standing
 
-from enclave_sim.attestation.simulated import SimulatedBackend
-from enclave_sim.authority import Policy
 from enclave_sim.frames import write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.journal import Journal, JournalError
 from enclave_sim.standing import standing_of
+from enclave_sim.storage.state import RootError
 
 
 def main() -> None:
-    """Show the enclave of a folder; a journal that is in use or does not verify ends it with a sentence."""
-    folder = Path(sys.argv[1])
-    backend = SimulatedBackend.load(folder / "platform")
+    """Show the enclave of a folder; a root or a journal that does not open ends it with a sentence."""
+    folder, ca_file = map(Path, sys.argv[1:])
     try:
-        standing = _standing(folder / "journal", backend)
-    except JournalError as error:
+        messages = shown(folder, ca_file.read_bytes())
+    except (JournalError, RootError) as error:
         sys.exit(str(error))
-    policy = Policy.from_json((folder / "policy.json").read_text())
-    for message in (Identity.of(backend, policy.digest()).evidence, standing):
+    for message in messages:
         write_frame(sys.stdout.buffer, message.SerializeToString(deterministic=True))
 
 
-def _standing(path: Path, backend: SimulatedBackend) -> Standing:
+def shown(folder: Path, ca_pem: bytes) -> tuple[Evidence, Standing]:
+    """The evidence and the standing of the enclave in `folder`; raises JournalError, RootError, OSError."""
+    identity, root = Identity.kept(folder, ca_pem)
+    return identity.evidence, _standing(folder / "journal", root.derive("journal"))
+
+
+def _standing(path: Path, key: bytes) -> Standing:
     if not path.exists():
         return Standing()
-    journal = Journal(path, backend.derive_key("journal"))
+    journal = Journal(path, key)
     journal.close()
     return standing_of(journal.records)
 

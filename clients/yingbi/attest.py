@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 
 from yingbi.api.appraisal import Appraisal, Reference, Tier, appraise
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
-from yingbi.api.evidence_error import KEYS
+from yingbi.api.evidence_error import KEYS, MEASUREMENT
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import GetEvidenceResponse, KeyEpoch
 from yingbi.transport import Gateway
 from yingbi.trust import Trust
 
 NONCE_BYTES = 32
+_AFTER_AN_UPGRADE = (
+    "Send this zone nothing secret: its code is unknown until your reference value is that of the version which the "
+    "zone runs. `yingbi measure` of that version prints it; give it with --measurement, or in the profile"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def attest(gateway: Gateway, trust: Trust, node: str = "") -> Attestation:
             Kind.BAD_EVIDENCE,
             error.code,
             f"An enclave is not what it should be: {error}.",
-            hint="Send this zone nothing secret; ask its operator.",
+            hint=_AFTER_AN_UPGRADE if error.code == MEASUREMENT else "Send this zone nothing secret; ask its operator.",
         ) from error
     return attestation
 

@@ -27,6 +27,8 @@ class Profile:
     measurement: str | None = None
     policy: str | None = None
     allow_simulation: bool = False
+    # Before the zone's upgrades.
+    earlier_measurements: tuple[str, ...] = ()
     path: Path | None = None
 
     def __repr__(self) -> str:
@@ -48,6 +50,7 @@ class Profile:
             _text(document, "measurement", path) or None,
             _text(document, "policy", path) or None,
             document.get("allow_simulation") is True,
+            _texts(document, "earlier_measurements", path),
             path,
         )
 
@@ -58,7 +61,7 @@ class Profile:
 
     @property
     def trust(self) -> Trust:
-        return Trust(self.ca_pem, self.measurement, self.policy, self.allow_simulation)
+        return Trust(self.ca_pem, self.measurement, self.policy, self.allow_simulation, self.earlier_measurements)
 
     def up_hint(self) -> str:
         """What to do when the gateway does not answer."""
@@ -102,7 +105,8 @@ def locate(
         if address is not None:
             return Profile(address, token, ca_pem, role)
         stored = _stored(folder, role)
-        return replace(stored, token=token, ca_pem=ca_pem, measurement=None, policy=None, allow_simulation=False)
+        unknown = replace(stored, measurement=None, policy=None, allow_simulation=False, earlier_measurements=())
+        return replace(unknown, token=token, ca_pem=ca_pem)
     profile = _stored(folder, role)
     return replace(profile, address=address or profile.address, token=token or profile.token)
 
@@ -152,6 +156,13 @@ def _text(document: dict[str, object], name: str, path: Path) -> str:
     if not isinstance(value, str):
         raise _broken(path, f"its {name} is no text")
     return value
+
+
+def _texts(document: dict[str, object], name: str, path: Path) -> tuple[str, ...]:
+    values = document.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise _broken(path, f"its {name} are no texts")
+    return tuple(values)
 
 
 def _read_text(path: Path, field: str) -> str:

@@ -10,10 +10,12 @@ class Trust:
     """The zone's CA, and what is known of its enclaves.
 
     Measurement and policy are hexadecimal, None where there is no value to compare with. `allow_simulation` makes
-    fresh evidence of a simulated enclave a warning instead of a reason to refuse it.
+    fresh evidence of a simulated enclave a warning instead of a reason to refuse it. `earlier` are the measurements
+    that were the zone's before its upgrades: for receipts of that time alone.
     """
 
     ca_pem: str
     measurement: str | None = None
     policy: str | None = None
     allow_simulation: bool = False
+    earlier: tuple[str, ...] = ()

@@ -22,20 +22,24 @@ class Backend(Protocol):
         """
         ...
 
-    def seal(self, plaintext: bytes, purpose: str) -> bytes:
-        """Encrypt for this measurement on this platform, authenticated, for this purpose."""
+    def seal(self, plaintext: bytes, purpose: str, measurement: bytes | None = None) -> bytes:
+        """Encrypt for a measurement on this platform, this code's own by default, authenticated, for this purpose.
+
+        Hardware that seals to its own code alone has this code hand the plaintext to an enclave of that measurement,
+        by its evidence, which seals it.
+        """
         ...
 
     def unseal(self, sealed: bytes, purpose: str) -> bytes:
         """What was sealed; raises SealError where it was sealed by other code or elsewhere, for another purpose."""
         ...
 
-    def derive_key(self, purpose: str) -> bytes:
-        """A 32-byte secret that only this enclave on this platform can derive."""
-        ...
-
     def counter(self, name: str) -> int:
         """Count this counter up by one, durably, and say its value, from 1: it never says one value twice."""
+        ...
+
+    def count(self, name: str) -> int:
+        """What this counter stands at; 0 where it was never counted up."""
         ...
 
 

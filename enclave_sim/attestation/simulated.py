@@ -1,6 +1,6 @@
 """The simulated platform: a folder that plays the part of a CPU's fused secrets.
 
-Whoever can read the folder can forge its evidence, derive its keys and unseal what it sealed; whoever can write there
+Whoever can read the folder can forge its evidence and unseal what it sealed; whoever can write there
 can turn its counters back. Every token says `simulated: true`.
 """
 
@@ -44,10 +44,14 @@ class SimulatedBackend:
     certificates: tuple[bytes, bytes]
     # Holds a file for each counter.
     folder: Path
+    # What it measures, where that is not this code: for trying what happens when code changes.
+    code: bytes | None = None
 
     @classmethod
     def load(cls, folder: Path) -> SimulatedBackend:
         """Read the platform that `yingbi init` made in `folder`; raises OSError or ValueError."""
+        if not folder.exists():
+            raise FileNotFoundError("this node has lost its platform; `yingbi escrow request` begins with another one")
         return cls(
             name=(folder / "name").read_text().strip(),
             secret=(folder / "secret").read_bytes(),
@@ -58,7 +62,7 @@ class SimulatedBackend:
 
     def measure(self) -> bytes:
         """See Backend."""
-        return measure()
+        return self.code or measure()
 
     def evidence(self, statement: Statement) -> Evidence:
         """See Backend."""
@@ -73,23 +77,21 @@ class SimulatedBackend:
         )
         return Evidence(token=cose.sign(eat.encode(claims), self.certificates, self.key.sign))
 
-    def seal(self, plaintext: bytes, purpose: str) -> bytes:
+    def seal(self, plaintext: bytes, purpose: str, measurement: bytes | None = None) -> bytes:
         """See Backend. AES-256-GCM with a nonce drawn for each sealing, under a key of the measurement's own."""
         nonce = secrets.token_bytes(_GCM_NONCE)
-        return nonce + self._sealing_key().encrypt(nonce, plaintext, purpose.encode())
+        return nonce + self._sealing_key(measurement or self.measure()).encrypt(nonce, plaintext, purpose.encode())
 
     def unseal(self, sealed: bytes, purpose: str) -> bytes:
         """See Backend."""
         try:
-            return self._sealing_key().decrypt(sealed[:_GCM_NONCE], sealed[_GCM_NONCE:], purpose.encode())
+            return self._sealing_key(self.measure()).decrypt(sealed[:_GCM_NONCE], sealed[_GCM_NONCE:], purpose.encode())
         except (InvalidTag, ValueError) as error:
             raise SealError("this was not sealed by this code on this platform for this purpose") from error
 
     def counter(self, name: str) -> int:
         """See Backend. Raises ValueError where the name is no word of small letters, OSError."""
-        if not _COUNTER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a counter")
-        descriptor = os.open(self.folder / f"counter-{name}", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self._counter_file(name), os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             value = int.from_bytes(file.read(_COUNTER_BYTES), "big") + 1
@@ -99,10 +101,17 @@ class SimulatedBackend:
             os.fsync(file.fileno())
         return value
 
-    def _sealing_key(self) -> AESGCM:
-        return AESGCM(self.derive_key("seal " + self.measure().hex()))
+    def count(self, name: str) -> int:
+        """See Backend. Raises ValueError as `counter` does, OSError."""
+        path = self._counter_file(name)
+        return int.from_bytes(path.read_bytes(), "big") if path.exists() else 0
 
-    def derive_key(self, purpose: str) -> bytes:
-        """See Backend. HMAC-SHA256 as the expansion of HKDF (RFC 5869, section 2.3) for one block."""
-        info = b"yingbi/v1/platform/" + purpose.encode() + b"\x01"
-        return hmac.new(self.secret, info, hashlib.sha256).digest()
+    def _counter_file(self, name: str) -> Path:
+        if not _COUNTER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a counter")
+        return self.folder / f"counter-{name}"
+
+    def _sealing_key(self, measurement: bytes) -> AESGCM:
+        """HMAC-SHA256 as the expansion of HKDF (RFC 5869, section 2.3) for one block."""
+        info = b"yingbi/v1/platform/seal " + measurement.hex().encode() + b"\x01"
+        return AESGCM(hmac.new(self.secret, info, hashlib.sha256).digest())

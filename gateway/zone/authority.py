@@ -32,9 +32,9 @@ class Authority:
         builder = _builder(name, name, key.public_key()).add_extension(x509.BasicConstraints(True, None), True)
         return cls(key, builder.sign(key, hashes.SHA256()))
 
-    def subordinate(self, name: str) -> Authority:
-        """A CA below this one, with a fresh Ed25519 key."""
-        key = Ed25519PrivateKey.generate()
+    def subordinate(self, name: str, key: Ed25519PrivateKey | None = None) -> Authority:
+        """A CA below this one; its Ed25519 key is a fresh one unless one is given."""
+        key = key or Ed25519PrivateKey.generate()
         builder = _builder(name, self.name, key.public_key()).add_extension(x509.BasicConstraints(True, 0), True)
         return Authority(key, self._sign(builder))
 

@@ -28,15 +28,15 @@ def hold(dealer: Path, ca_file: Path, make_request: Callable[[], KeyCeremonyRequ
     try:
         request = make_request()
         request.modulus_bits, request.threshold = MODULUS_BITS, len(request.enclaves) // 2 + 1
-        output, errors = process.communicate(_frame(request.SerializeToString()), timeout=CEREMONY_SECONDS)
+        output, errors = process.communicate(frame(request.SerializeToString()), timeout=CEREMONY_SECONDS)
     finally:
         process.kill()
     if process.returncode != 0:
-        raise Problem(Kind.FAILED, "key_ceremony", f"The key ceremony failed: {_last_line(errors)}")
+        raise Problem(Kind.FAILED, "key_ceremony", f"The key ceremony failed: {last_line(errors)}")
     for file in dealer.iterdir():
         file.unlink()
     dealer.rmdir()
-    return KeyCeremonyResult.FromString(_unframe(output)[0])
+    return KeyCeremonyResult.FromString(unframe(output)[0])
 
 
 def write(folder: ZoneFolder, result: KeyCeremonyResult, standing: bytes = b"") -> None:
@@ -80,8 +80,9 @@ def measured() -> list[str]:
 
 def ask(node: Path) -> tuple[Evidence, Standing]:
     """What the enclave of the node in this folder shows of itself, and what is spent by its journal; raises Problem."""
-    shown, rest = _unframe(_run("enclave_sim.show_evidence", str(node / "enclave"), of=f" of {node.name}"))
-    return Evidence.FromString(shown), Standing.FromString(_unframe(rest)[0])
+    files = str(node / "enclave"), str(node / "ca.crt")
+    shown, rest = unframe(_run("enclave_sim.show_evidence", *files, of=f" of {node.name}"))
+    return Evidence.FromString(shown), Standing.FromString(unframe(rest)[0])
 
 
 def _run(module: str, *arguments: str, of: str = "") -> bytes:
@@ -89,20 +90,22 @@ def _run(module: str, *arguments: str, of: str = "") -> bytes:
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
-        raise Problem(Kind.FAILED, "enclave", f"The enclave{of} failed: {_last_line(done.stderr)}")
+        raise Problem(Kind.FAILED, "enclave", f"The enclave{of} failed: {last_line(done.stderr)}")
     return done.stdout
 
 
-def _frame(payload: bytes) -> bytes:
+def frame(payload: bytes) -> bytes:
+    """As `enclave_sim.frames` has it."""
     return len(payload).to_bytes(8, "big") + payload
 
 
-def _unframe(data: bytes) -> tuple[bytes, bytes]:
+def unframe(data: bytes) -> tuple[bytes, bytes]:
     """The first frame's payload, and what follows it."""
     end = 8 + int.from_bytes(data[:8], "big")
     return data[8:end], data[end:]
 
 
-def _last_line(text: bytes) -> str:
+def last_line(text: bytes) -> str:
+    """What a program that failed said last."""
     lines = text.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "no reason given"

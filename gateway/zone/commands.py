@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol
 import typer
 from yingbi.api.problem import Kind, Problem
 
+from gateway.zone import upkeep_commands
 from gateway.zone.folder import ZoneFolder
 
 AUTO_APPROVE_WARNING = (
@@ -33,6 +34,8 @@ class Host(Protocol):
     def app(self) -> typer.Typer: ...
     @property
     def dataset(self) -> typer.Typer: ...
+    @property
+    def escrow(self) -> typer.Typer: ...
     def show(self, document: object, text: object) -> None:
         """Print a JSON document, or the text for people."""
 
@@ -49,6 +52,7 @@ def register(host: Any) -> None:
     _register_nodes(host)
     _register_measure(host)
     _register_data(host)
+    upkeep_commands.register(host)
 
 
 def _register_processes(host: Host) -> None:
@@ -137,7 +141,7 @@ def _stay(zone: ZoneFolder, host: Host) -> None:
 
 
 def _register_nodes(host: Host) -> None:
-    node = typer.Typer(help="Add or remove a provider node, or renew the key; the zone is down.")
+    node = typer.Typer(help="Add or remove a provider node, or renew keys; the zone is down.")
     host.app.add_typer(node, name="node")
 
     @node.command()
@@ -174,6 +178,19 @@ def _register_nodes(host: Host) -> None:
         zone = ZoneFolder.existing(folder)
         roster.rekey(zone, host.say)
         _show_epoch(host, zone, {}, "Datasets stay as they are.")
+
+    @node.command("rotate-keys")
+    def rotate_keys(
+        folder: Folder,
+        name: Annotated[str, typer.Argument(metavar="NAME", help="As `yingbi status` shows it.")],
+    ) -> None:
+        """Renew the keys under which a node's datasets lie at rest. No row is written anew."""
+        from gateway.zone import upkeep
+
+        zone = ZoneFolder.existing(folder)
+        version = upkeep.rotate_keys(zone, name, host.say)
+        said = f"{name} has zone key {version}; headers and keys of its earlier copies open nothing any more."
+        host.show({"node": name, "key_version": version}, f"{said} Next: yingbi up {zone.root}")
 
 
 def _confirm(question: str) -> None:

@@ -22,6 +22,7 @@ from gateway.zone.authority import Authority, certificate_der, certificate_pem, 
 from gateway.zone.folder import ROLES, ZoneFolder, write_private
 
 MAX_NODES = 50
+ATTESTATION_ROOT = "simulated attestation root"
 ANNOUNCED = f"key ceremony: a dealer's enclave makes a {ceremony.MODULUS_BITS}-bit key and seals a share to each node"
 
 
@@ -33,7 +34,7 @@ def make_zone(path: Path, nodes: int, *, auto_approve: bool, say: Callable[[str]
     folder.root.chmod(0o700)
     names = [f"node-{number}" for number in range(1, nodes + 1)]
     authority = Authority.new("yingbi zone CA")
-    attestation_root = authority.subordinate("simulated attestation root")
+    attestation_root = authority.subordinate(ATTESTATION_ROOT)
     say("making certificates, keys and tokens")
     _write_authority(folder, authority, attestation_root)
     tokens = {role: secrets.token_urlsafe(32) for role in ROLES}
@@ -107,7 +108,7 @@ def write_node(
     """
     node = folder.node(name)
     _write_tls(node, name, authority, server=False)
-    _write_platform(node / "enclave" / "platform", name, attestation_root)
+    write_platform(node / "enclave" / "platform", name, attestation_root)
     policy = {
         "developers": [_public_key(tokens["developer"])],
         "operators": [_public_key(tokens["operator"])],
@@ -123,7 +124,7 @@ def _write_tls(target: Path, name: str, authority: Authority, *, server: bool) -
     write_private(target / "ca.crt", certificate_pem(authority.certificate))
 
 
-def _write_platform(target: Path, name: str, attestation_root: Authority) -> None:
+def write_platform(target: Path, name: str, attestation_root: Authority) -> None:
     """The simulated platform of one enclave, as `enclave_sim.attestation.simulated` reads it."""
     key = Ed25519PrivateKey.generate()
     write_private(target / "name", name.encode())
@@ -136,7 +137,7 @@ def _write_platform(target: Path, name: str, attestation_root: Authority) -> Non
 def write_dealer(folder: ZoneFolder, attestation_root: Authority) -> Path:
     """The platform of a dealer's enclave, for one ceremony; returns its folder."""
     target = folder.authority / DEALER
-    _write_platform(target, DEALER, attestation_root)
+    write_platform(target, DEALER, attestation_root)
     return target
 
 

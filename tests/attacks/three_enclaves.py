@@ -75,7 +75,7 @@ from enclave_sim.sealed.shard import open_table
 from gateway.aggregation.total import Total, open_with
 from gateway.planning.query import plan_query
 from gateway.zone.authority import Authority, certificate_pem
-from gateway.zone.init import _write_platform
+from gateway.zone.init import write_platform
 
 NODES = ("node-1", "node-2", "node-3")
 # A platform that holds no share of the first key.
@@ -204,6 +204,8 @@ class Trio:
     operator: Ed25519PrivateKey
     enclaves: list[Enclave] = field(default_factory=list)
     shards: dict[str, list[SignedShardRegistration]] = field(default_factory=dict)
+    # Certifies platforms.
+    attestation_root: Authority | None = None
 
     def load(self) -> None:
         """(Re)start the enclaves from what is on disk."""
@@ -220,6 +222,7 @@ class Trio:
         """The same zone on a disk of its own."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         copied = Trio(folder, self.ca_pem, self.developer, self.operator, shards=dict(self.shards))
+        copied.attestation_root = self.attestation_root
         copied.load()
         return copied
 
@@ -238,7 +241,7 @@ class Trio:
         enclave = self.enclaves[0]
         version = dataset_version(self.shards[dataset], enclave.epoch)
         shard = enclave.shards / dataset / version.commitments[enclave.node].hex()
-        return jobs._declaration(shard, version, enclave.wrapping_key)
+        return jobs._declaration(shard, version, enclave.keys.of(dataset))
 
     def version(self, dataset: str = "visits") -> bytes:
         """The dataset's present version."""
@@ -319,7 +322,7 @@ class Trio:
         vectors = []
         for enclave in self.enclaves:
             shard = enclave.shards / plan.dataset / version.commitments[enclave.node].hex()
-            columns = partial(open_table, shard, wrapping_key=enclave.wrapping_key)
+            columns = partial(open_table, shard, wrapping_key=enclave.keys.of(plan.dataset))
             vectors.append(enclave.engine.contribution(plan, columns, never))
         return [sum(cell) for cell in zip(*vectors, strict=True)]
 
@@ -410,10 +413,11 @@ def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
     ca = Authority.new("test CA")
     root = ca.subordinate("test attestation root")
     trio = Trio(folder, certificate_pem(ca.certificate), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+    trio.attestation_root = root
     for name in (*NODES, SPARE):
-        _write_platform(folder / name / "platform", name, root)
+        write_platform(folder / name / "platform", name, root)
         _write_policy(folder / name, trio.developer, trio.operator, auto_approve=False)
-    _write_platform(folder / DEALER, DEALER, root)
+    write_platform(folder / DEALER, DEALER, root)
     result = deal_to(folder, primes, trio.ca_pem)
     for share in result.shares:
         (folder / share.node / "key_epoch.pb").write_bytes(result.key_epoch.SerializeToString())
@@ -425,7 +429,7 @@ def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
 
 def deal_to(folder: Path, primes: tuple[int, int], ca_pem: bytes) -> KeyCeremonyResult:
     """Hold the key ceremony for the three platforms in `folder`."""
-    evidence = [Identity.of(SimulatedBackend.load(folder / name / "platform")).evidence for name in NODES]
+    evidence = [Identity.kept(folder / name, ca_pem)[0].evidence for name in NODES]
     dealer = Identity.of(SimulatedBackend.load(folder / DEALER))
     request = KeyCeremonyRequest(epoch=1, threshold=THRESHOLD, enclaves=evidence)
     return hold_ceremony(request, primes, dealer, ca_pem)

@@ -11,7 +11,6 @@ from pathlib import Path
 import gmpy2
 from yingbi.api.v1.attestation_pb2 import SealedKeyShare
 
-from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.identity import Identity
 from enclave_sim.key_share import unseal_share
 from enclave_sim.paillier.keys import KeyShare
@@ -102,5 +101,5 @@ def _shares(zone: WatchedZone) -> dict[bytes, str]:
 def _share(folder: ZoneFolder, name: str) -> KeyShare:
     enclave = folder.node(name) / "enclave"
     sealed = SealedKeyShare.FromString((enclave / "key_share.pb").read_bytes())
-    identity = Identity.of(SimulatedBackend.load(enclave / "platform"))
+    identity, _ = Identity.kept(enclave, folder.ca_file.read_bytes())
     return unseal_share(identity, sealed.ciphertext, ceremony.present(folder).body)

@@ -104,6 +104,19 @@ def test_without_a_reference_value_nothing_is_believed(gateway: FakeGateway, zon
         connected.attest(allow_simulation=True, measurement=scene.MEASUREMENT.hex())
 
 
+def test_after_an_upgrade_the_code_is_unknown_until_the_reference_value_is_changed(
+    gateway: FakeGateway, tmp_path: Path
+) -> None:
+    """Earlier values are for receipts; evidence of today is held against the present one."""
+    path = tmp_path / "profiles" / "developer.json"
+    known = {"measurement": "ab" * 32, "earlier_measurements": [scene.MEASUREMENT.hex()]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **known}))
+    with connect() as connected, pytest.raises(Problem, match="runs code that measures") as refused:
+        connected.attest()
+    assert refused.value.code == codes.MEASUREMENT
+    assert "unknown until your reference value" in str(refused.value.hint)
+
+
 def test_a_reference_value_that_is_none_is_the_callers_mistake(gateway: FakeGateway) -> None:
     with connect() as connected, pytest.raises(Problem) as refused:
         connected.attest(measurement="no hex")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import client_scene as scene  # type: ignore[import-not-found]
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import plan_pb2, receipt_pb2
 from yingbi.receipt import STANDARD, Receipt
+from yingbi.trust import Trust
 
 PLAN = scene.counting_plan()
 
@@ -124,6 +126,15 @@ def test_another_measurement_is_noticed(zone: Scene) -> None:
     with pytest.raises(Problem) as caught:
         Receipt(message).verify(zone.ca.pem, "00" * 32)
     assert caught.value.code == "receipt_measurement"
+
+
+def test_a_receipt_of_before_an_upgrade_names_the_code_of_its_time(zone: Scene) -> None:
+    receipt = Receipt(scene.receipt_of(zone, PLAN, scene.OPENED))
+    trust = Trust(zone.ca.pem, "00" * 32, earlier=("11" * 32, scene.MEASUREMENT.hex().upper()))
+    (found,) = (check for check in receipt.checks(trust) if check.name == "measurement")
+    assert "the reference value of its time" in found.finding
+    with pytest.raises(Problem, match="not the reference value"):
+        list(receipt.checks(replace(trust, earlier=("11" * 32,))))
 
 
 def test_differing_measurements_are_noticed() -> None:

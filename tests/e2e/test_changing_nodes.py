@@ -43,6 +43,8 @@ def test_a_new_key_and_then_a_new_node(fresh_zone: Zone, tmp_path: Path) -> None
     assert zone.problem(2, "node", "remove", zone.root, "node-2")["code"] == "not_confirmed"
     zone.down()
 
+    # The questions below are answered from shards whose keys were wrapped anew.
+    assert zone.json("node", "rotate-keys", zone.root, "node-1")["key_version"] == 2
     begin_and_kill(zone)
     assert zone.fetch("status", zone.root)["key"]["epoch"] == 1
     key = zone.json("node", "rekey", zone.root)["key"]

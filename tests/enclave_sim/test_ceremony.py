@@ -27,7 +27,7 @@ from enclave_sim.paillier.keys import BadKeyError
 from enclave_sim.paillier.share_proof import check_partials, prove_partials
 from enclave_sim.paillier.threshold import TooFewSharesError, combine, partial_decrypt
 from gateway.zone.authority import Authority, certificate_pem
-from gateway.zone.init import _write_platform
+from gateway.zone.init import write_platform
 from tests.attacks.three_enclaves import NODES, THRESHOLD, Trio
 
 
@@ -109,7 +109,7 @@ def test_nothing_is_dealt_to_a_platform_of_another_root(
 ) -> None:
     """Nor to one that a certified platform, or a holder of a TLS certificate, vouches for."""
     foreign = Authority.new("another CA").subordinate("another root")
-    _write_platform(tmp_path / "platform", NODES[0], foreign)
+    write_platform(tmp_path / "platform", NODES[0], foreign)
     evidence = Identity.of(SimulatedBackend.load(tmp_path / "platform")).evidence
     with pytest.raises(EvidenceError):
         _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])

@@ -46,7 +46,7 @@ def request(
     return KeyCeremonyRequest(
         epoch=epoch,
         threshold=2,
-        enclaves=[Identity.of(SimulatedBackend.load(trio.folder / name / "platform")).evidence for name in names],
+        enclaves=[Identity.kept(trio.folder / name, trio.ca_pem)[0].evidence for name in names],
         previous=trio.enclaves[0].signed_epoch,
         standing=(spent or standing(trio)).SerializeToString(deterministic=True),
     )

@@ -32,6 +32,11 @@ STANDING = "standing"
 HEADS = "heads"
 POLICY = "policy"
 PROGRAM = "program"
+UPGRADE = "upgrade"
+ESCROW_ORDER = "escrow-order"
+ESCROW_SHARE = "escrow-share"
+ESCROW_ROOT = "escrow-root"
+ESCROW_RECIPIENT = "escrow-recipient"
 
 
 def digest(domain: str, *parts: bytes) -> bytes:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from google.protobuf.message import DecodeError, Message
 
@@ -24,7 +25,7 @@ from yingbi.api.eat import Claims
 from yingbi.api.evidence_error import CHAIN, REPLAYED, SIGNATURE, EvidenceError
 from yingbi.api.v1.attestation_pb2 import Evidence, KeyEpoch, SignedKeyEpoch
 
-__all__ = ["DEALER", "EvidenceError", "read_claims", "roster_digest", "verify_evidence", "verify_key_epoch"]
+__all__ = ["DEALER", "EvidenceError", "read_claims", "roster_digest", "verify_evidence", "verify_key_epoch", "zone_of"]
 
 DEALER = "dealer"
 Parsed = TypeVar("Parsed", bound=Message)
@@ -74,6 +75,11 @@ def verify_key_epoch(signed: SignedKeyEpoch, ca_pem: bytes) -> KeyEpoch:
     if not digests.is_signed(dealer.signing_key, digests.KEY_EPOCH, signed.body, signed.signature):
         raise EvidenceError("the key epoch is not signed by the dealer's enclave")
     return _parsed(KeyEpoch, signed.body)
+
+
+def zone_of(ca_pem: bytes) -> bytes:
+    """What names a zone, 32 bytes: SHA-256 of its CA's certificate in DER; raises ValueError."""
+    return x509.load_pem_x509_certificate(ca_pem).fingerprint(SHA256())
 
 
 def roster_digest(epoch: KeyEpoch) -> bytes:

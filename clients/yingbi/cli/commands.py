@@ -330,7 +330,7 @@ def verify(
     from yingbi.receipt import Check, Receipt
 
     session = _session(context)
-    trust = _trust(session.common)
+    trust = trust_of(session.common)
     receipt = Receipt.load(file)
     found: list[Check] = []
     for check in receipt.checks(replace(trust, measurement=measurement or trust.measurement)):
@@ -376,7 +376,7 @@ def _session(context: typer.Context) -> Session:
     return cast(Session, context.obj)
 
 
-def _trust(common: Common) -> Trust:
+def trust_of(common: Common) -> Trust:
     """The CA file that was given, else the profile's; no token is needed to check a receipt."""
     from yingbi import profile
     from yingbi.trust import Trust

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.cli import agreements, attestation, commands, plugins, programs
+from yingbi.cli import agreements, attestation, commands, escrow, plugins, programs
 from yingbi.cli.arguments import take_common, wants_json
 from yingbi.cli.commands import Interrupted, Session
 from yingbi.cli.terminal import Terminal
@@ -25,6 +25,7 @@ _OWN = {
     "--version",
 }  # fmt: skip
 _OWN_DATASET = {"show"}
+_OWN_ESCROW = {"key", "release"}
 # typer brings its own copy of click, or uses click itself, depending on its version.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
 
@@ -103,8 +104,10 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
     programs.register(app)
     agreements.register(app, typer.Typer(help="Look at agreements, or add one.", no_args_is_help=helps))
     attestation.register(app)
+    shares = typer.Typer(help="Keep a node's root in shares, and restore it.", no_args_is_help=helps)
+    escrow.register(app, shares)
     if with_plugins:
-        plugins.register(plugins.Host(app, dataset, session.terminal.show, session.terminal.say))
+        plugins.register(plugins.Host(app, dataset, shares, session.terminal.show, session.terminal.say))
     return app
 
 
@@ -132,6 +135,8 @@ def _is_own(rest: Sequence[str]) -> bool:
     match list(rest):
         case ["dataset", command, *_]:
             return command in _OWN_DATASET
+        case ["escrow", command, *_]:
+            return command in _OWN_ESCROW
         case [command, *_]:
             return command in _OWN
         case _:

@@ -17,9 +17,16 @@ _ZONE_COMMANDS = {
     "up": "Start a zone's gateway and nodes.",
     "down": "Stop a detached zone.",
     "status": "Say which processes of a zone run.",
-    "node": "Add or remove a zone's node, or renew its key.",
+    "node": "Add or remove a zone's node, or renew its keys.",
+    "upgrade": "Take a zone to another version of Yingbi.",
 }
 _ZONE_DATASET_COMMANDS = {"add": "Prepare, seal and register a dataset."}
+_ZONE_ESCROW_COMMANDS = {
+    "split": "Split a node's root among holders.",
+    "request": "Ask holders for their shares.",
+    "drill": "Try whether shares restore a root.",
+    "restore": "Restore a node's root from shares.",
+}
 _ANY = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -29,6 +36,7 @@ class Host:
 
     app: typer.Typer
     dataset: typer.Typer
+    escrow: typer.Typer
     show: Callable[[object, object], None]
     say: Callable[[str], None]
 
@@ -46,6 +54,7 @@ def register(host: Host) -> None:
             continue
     _stand_in(host.app, _ZONE_COMMANDS)
     _stand_in(host.dataset, _ZONE_DATASET_COMMANDS)
+    _stand_in(host.escrow, _ZONE_ESCROW_COMMANDS)
 
 
 def server_extra_missing(command: str) -> Problem:

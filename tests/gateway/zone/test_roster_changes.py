@@ -16,7 +16,6 @@ from yingbi.api.v1.attestation_pb2 import Evidence, KeyCeremonyRequest, KeyCerem
 from yingbi.api.v1.standing_pb2 import Standing
 
 from enclave_sim.attestation.simulated import SimulatedBackend
-from enclave_sim.authority import Policy
 from enclave_sim.budget import budget_of
 from enclave_sim.ceremony import hold_ceremony
 from enclave_sim.enclave import load_enclave
@@ -24,7 +23,8 @@ from enclave_sim.identity import Identity
 from enclave_sim.journal import Journal, Record
 from enclave_sim.paillier.dealer import generate_safe_prime
 from enclave_sim.privacy.accounting import Charge, Filter
-from enclave_sim.show_evidence import _standing
+from enclave_sim.show_evidence import shown
+from enclave_sim.storage.state import open_root
 from gateway.zone import ceremony, init, processes, roster, swap
 from gateway.zone.folder import ZoneFolder
 from gateway.zone.lock import only_one
@@ -36,9 +36,7 @@ def silent(_: str) -> None:
 
 def ask(node: Path) -> tuple[Evidence, Standing]:
     """As the enclave's own program answers."""
-    backend = SimulatedBackend.load(node / "enclave" / "platform")
-    policy = Policy.from_json((node / "enclave" / "policy.json").read_text())
-    return Identity.of(backend, policy.digest()).evidence, _standing(node / "enclave" / "journal", backend)
+    return shown(node / "enclave", (node / "ca.crt").read_bytes())
 
 
 ask_a_process = ceremony.ask
@@ -153,7 +151,8 @@ def test_a_zone_of_newcomers_alone_knows_what_was_spent(zone: ZoneFolder) -> Non
     charge: Record = {"kind": "charge", "dataset": "visits", "unit_namespace": "visits", "rho_units": 70, "job": "j"}
     for name in zone.node_names:
         backend = SimulatedBackend.load(zone.node(name) / "enclave" / "platform")
-        journal = Journal(zone.node(name) / "enclave" / "journal", backend.derive_key("journal"))
+        root = open_root(zone.node(name) / "enclave", backend, zone.ca_file.read_bytes())
+        journal = Journal(zone.node(name) / "enclave" / "journal", root.derive("journal"))
         journal.append(budget)
         journal.append(charge)
         journal.close()
