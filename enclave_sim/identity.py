@@ -6,15 +6,12 @@ import secrets
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from yingbi.api import digests
 from yingbi.api.eat import Statement
-from yingbi.api.sealing import SUITE as HPKE
+from yingbi.api.suites import DEFAULT, CipherSuite, DecryptionKey
 from yingbi.api.v1.attestation_pb2 import Evidence
 
 from enclave_sim.attestation.backend import Backend
-
-__all__ = ["HPKE", "Identity"]
 
 
 @dataclass(frozen=True)
@@ -22,21 +19,22 @@ class Identity:
     """The signing and the decryption key of one enclave, and the evidence that names their public halves."""
 
     signing_key: Ed25519PrivateKey
-    encryption_key: X25519PrivateKey
+    encryption_key: DecryptionKey
     policy: bytes
     backend: Backend = field(repr=False)
     # As it is shown when the enclave joins; nobody asked for its nonce.
     evidence: Evidence
 
     @classmethod
-    def of(cls, backend: Backend, policy: bytes = b"") -> Identity:
+    def of(cls, backend: Backend, policy: bytes = b"", suite: CipherSuite = DEFAULT) -> Identity:
         """The identity that `backend` gives this code, the same at every start but for its evidence.
 
         Args:
             policy: the digest of whose signatures it accepts; empty for an enclave that takes no requests.
+            suite: what is sealed to it with. Each has a key of its own.
         """
         signing_key = Ed25519PrivateKey.from_private_bytes(backend.derive_key("signing"))
-        encryption_key = X25519PrivateKey.from_private_bytes(backend.derive_key("encryption"))
+        encryption_key = suite.key(backend.derive_key(f"encryption {suite.name}"))
         evidence = _evidence(backend, signing_key, encryption_key, policy, secrets.token_bytes(32))
         return cls(signing_key, encryption_key, policy, backend, evidence)
 
@@ -54,18 +52,19 @@ class Identity:
         return digests.sign(self.signing_key, domain, body)
 
     def unseal(self, ciphertext: bytes, info: bytes) -> bytes:
-        """Decrypt what was HPKE-encrypted to this enclave; raises cryptography's InvalidTag and ValueError."""
-        return HPKE.decrypt(ciphertext, self.encryption_key, info)
+        """Decrypt what was sealed to this enclave; raises cryptography's InvalidTag."""
+        return self.encryption_key.open(ciphertext, info)
 
 
 def _evidence(
-    backend: Backend, signing_key: Ed25519PrivateKey, encryption_key: X25519PrivateKey, policy: bytes, nonce: bytes
+    backend: Backend, signing_key: Ed25519PrivateKey, encryption_key: DecryptionKey, policy: bytes, nonce: bytes
 ) -> Evidence:
     return backend.evidence(
         Statement(
             nonce=nonce,
             signing_key=signing_key.public_key().public_bytes_raw(),
-            encryption_key=encryption_key.public_key().public_bytes_raw(),
+            encryption_key=encryption_key.public,
             policy=policy,
+            suite=encryption_key.suite.name,
         )
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.suites import ACCEPTED
 from yingbi.trust import Trust
 
 Role = Literal["developer", "operator"]
@@ -28,6 +29,7 @@ class Profile:
     policy: str | None = None
     allow_simulation: bool = False
     path: Path | None = None
+    suites: frozenset[str] = ACCEPTED
 
     def __repr__(self) -> str:
         return f"Profile(address={self.address!r}, role={self.role!r}, name={self.name!r})"
@@ -49,6 +51,7 @@ class Profile:
             _text(document, "policy", path) or None,
             document.get("allow_simulation") is True,
             path,
+            _suites(document, path),
         )
 
     @property
@@ -58,7 +61,7 @@ class Profile:
 
     @property
     def trust(self) -> Trust:
-        return Trust(self.ca_pem, self.measurement, self.policy, self.allow_simulation)
+        return Trust(self.ca_pem, self.measurement, self.policy, self.allow_simulation, self.suites)
 
     def up_hint(self) -> str:
         """What to do when the gateway does not answer."""
@@ -102,7 +105,8 @@ def locate(
         if address is not None:
             return Profile(address, token, ca_pem, role)
         stored = _stored(folder, role)
-        return replace(stored, token=token, ca_pem=ca_pem, measurement=None, policy=None, allow_simulation=False)
+        # What the stored one knows of its zone's enclaves is of another zone.
+        return Profile(stored.address, token, ca_pem, stored.role, stored.name, path=stored.path)
     profile = _stored(folder, role)
     return replace(profile, address=address or profile.address, token=token or profile.token)
 
@@ -152,6 +156,16 @@ def _text(document: dict[str, object], name: str, path: Path) -> str:
     if not isinstance(value, str):
         raise _broken(path, f"its {name} is no text")
     return value
+
+
+def _suites(document: dict[str, object], path: Path) -> frozenset[str]:
+    """The cipher suites that a profile lists; without a list, those of enclaves that start now."""
+    named = document.get("suites")
+    if named is None:
+        return ACCEPTED
+    if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
+        raise _broken(path, "its suites are no list of names")
+    return frozenset(named)
 
 
 def _read_text(path: Path, field: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.suites import SUITES
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import SubmitQueryRequest
 
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 
-SEAL_BYTES = 1024
-"""Above what sealing adds to a program."""
+SEAL_BYTES = max(suite.overhead for suite in SUITES.values())
+"""What sealing adds to a program, at most."""
 
 
 def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:

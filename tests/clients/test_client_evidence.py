@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.api import cose, eat
+from yingbi.api import cose, eat, suites
 from yingbi.api import evidence_error as codes
 from yingbi.api.appraisal import SKEW, Appraisal, Reference, Tier, appraise
 from yingbi.api.eat import Claims, Statement
@@ -57,7 +57,7 @@ def with_claims(**labels: Any) -> Evidence:
 def test_a_token_says_who_ran_what_under_whose_policy_until_when() -> None:
     claims = claims_of()
     assert (claims.node, claims.measurement, claims.policy) == ("node-1", scene.MEASUREMENT, scene.POLICY)
-    assert (claims.nonce, claims.signing_key, claims.suite) == (NONCE, NODE.public, eat.SUITE)
+    assert (claims.nonce, claims.signing_key, claims.suite) == (NONCE, NODE.public, suites.HYBRID.name)
     assert (claims.issued, claims.expires, claims.simulated) == (scene.SIGNED_AT, scene.SIGNED_AT + 3600, True)
 
 
@@ -130,6 +130,21 @@ def test_a_downgraded_token_is_refused() -> None:
     assert refusal(Evidence(token=token)) == codes.DOWNGRADED
 
 
+def test_a_suite_of_yesterday_is_a_downgrade_unless_it_is_listed() -> None:
+    """Read, since receipts have to verify in years, and refused where something is to be sealed."""
+    old = suites.CLASSICAL
+    statement = replace(claims_of().statement, encryption_key=old.key(bytes(32)).public, suite=old.name)
+    evidence = NODE.attest(NONCE, statement=statement)
+    assert refusal(evidence) == codes.DOWNGRADED
+    appraise(claims_of(evidence), replace(REFERENCE, suites=frozenset(suites.SUITES))).require()
+
+
+def test_a_key_has_the_length_of_its_own_suite() -> None:
+    """A hybrid key under the old name would be sealed to with X25519 alone."""
+    changed = {"cm70006": suites.CLASSICAL.name}
+    assert refusal(with_claims(**changed)) == codes.MALFORMED
+
+
 def test_a_statement_that_the_report_data_does_not_bind_is_refused() -> None:
     """What hardware signs is the report data alone: keys beside it must be the ones in it."""
     assert refusal(with_claims(cm70003=bytes(32))) == codes.REPORT_DATA
@@ -159,6 +174,7 @@ def test_report_data_binds_every_word_of_a_statement(changed: dict[str, Any]) ->
         {"cm70001": b""},
         {"cm70002": 1},
         {"cm70003": bytes(31)},
+        {"cm70004": bytes(32)},
         {"cm70005": bytes(31)},
         {"c99": 1},
     ],
@@ -281,7 +297,7 @@ statements = st.builds(
     Statement,
     nonce=st.binary(min_size=8, max_size=64),
     signing_key=st.binary(min_size=32, max_size=32),
-    encryption_key=st.binary(min_size=32, max_size=32),
+    encryption_key=st.just(scene.ENCRYPTION_KEY),
     policy=st.just(b"") | st.binary(min_size=32, max_size=32),
 )
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from yingbi.api.problem import Problem
+from yingbi.api.suites import SUITES
 from yingbi.api.v1.job_pb2 import Job, ProgramOutput, ProgramQuery, Query, SealedProgram, SubmitQueryRequest
 from yingbi.api.v1.node_pb2 import Hello
 
+from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 from gateway.jobs import states
 from gateway.jobs.nodes import _Node
 from gateway.storage import programs
@@ -69,6 +71,12 @@ def test_asked_again_it_is_the_same_job_though_it_is_sealed_anew(scene: Scene, a
     assert again.job == first.job
     assert scene.spent() == spent
     assert asyncio.run(scene.database.run(programs.of_job, first.job)) == {"node-1": SEALED}
+
+
+def test_one_of_the_largest_size_fits_however_it_is_sealed(scene: Scene, ada: Account) -> None:
+    for suite in SUITES.values():
+        sealed = suite.seal(bytes(MAX_PROGRAM_BYTES), suite.key(bytes(32)).public, b"")
+        submit(scene, ada, lambda request, data=sealed: setattr(request.programs[0], "ciphertext", data))  # type: ignore[misc]
 
 
 LIES: dict[str, Callable[[SubmitQueryRequest], object]] = {
