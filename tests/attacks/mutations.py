@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -318,8 +318,13 @@ def _messages(message: Message) -> Iterator[Message]:
 def _value(data: st.DataObject, descriptor: FieldDescriptor, old: Any, inside: dict[str, type[Message]]) -> Any:
     match descriptor.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING if descriptor.type == FieldDescriptor.TYPE_BYTES:
-            if descriptor.name in inside and data.draw(st.booleans()):
-                return altered_bytes(data, inside[descriptor.name].FromString(old))
+            opened = (
+                outcome(lambda: inside[descriptor.name].FromString(old), DecodeError)
+                if descriptor.name in inside
+                else None
+            )
+            if isinstance(opened, Message) and data.draw(st.booleans()):
+                return altered_bytes(data, opened)
             return altered(data, old)
         case FieldDescriptor.CPPTYPE_STRING:
             return data.draw(st.text(max_size=12) | st.just(old + "x") | st.just("../" + old) | st.just(old * 1000))
