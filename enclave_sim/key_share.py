@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yingbi.api import digests
 from yingbi.api.eat import Claims
-from yingbi.api.evidence import EvidenceError
+from yingbi.api.evidence_error import KEYS, EvidenceError
 from yingbi.api.suites import SUITES
 from yingbi.api.v1.attestation_pb2 import SealedKeyShare
 
@@ -19,7 +19,7 @@ def seal_share(enclave: Claims, share: KeyShare, key_epoch: bytes) -> SealedKeyS
     try:
         sealed = SUITES[enclave.suite].seal(plaintext, enclave.encryption_key, _info(key_epoch))
     except ValueError as error:
-        raise EvidenceError(f"nothing can be sealed to the encryption key of {enclave.node}") from error
+        raise EvidenceError(f"nothing can be sealed to the encryption key of {enclave.node}", KEYS) from error
     return SealedKeyShare(node=enclave.node, ciphertext=sealed)
 
 

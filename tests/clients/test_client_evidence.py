@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -11,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.api import cose, eat, suites
+from yingbi.api import cose, digests, eat, suites
 from yingbi.api import evidence_error as codes
 from yingbi.api.appraisal import SKEW, Appraisal, Reference, Tier, appraise
 from yingbi.api.eat import Claims, Statement
-from yingbi.api.evidence import EvidenceError, verify_evidence
-from yingbi.api.v1.attestation_pb2 import Evidence
+from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
+from yingbi.api.v1.attestation_pb2 import Evidence, SignedKeyEpoch
 
 NONCE = bytes(range(32))
 ZONE = scene.scene(nodes=1, threshold=1)
@@ -243,6 +244,30 @@ def test_headers_that_nobody_signed_are_refused() -> None:
     protected, _, payload, signature = cbor2.loads(GENUINE.token).value
     token = cose.encode(cbor2.CBORTag(18, [protected, {4: b"key"}, payload, signature]))
     assert refusal(Evidence(token=token)) == codes.MALFORMED
+
+
+def test_a_key_epoch_is_signed_by_the_dealer_and_by_nobody_else() -> None:
+    """By a node, in its own name; by the dealer's platform, for another enclave; with evidence of another epoch."""
+    body = ZONE.key_epoch.body
+    made_for = digests.digest(digests.KEY_EPOCH, body)
+    own = digests.sign(NODE.key, digests.KEY_EPOCH, body)
+    lies = {
+        codes.CHAIN: SignedKeyEpoch(body=body, signature=own, dealer=NODE.attest(made_for)),
+        codes.SIGNATURE: SignedKeyEpoch(body=body, signature=own, dealer=ZONE.key_epoch.dealer),
+        codes.REPLAYED: SignedKeyEpoch(body=body + b"\0", signature=own, dealer=ZONE.key_epoch.dealer),
+    }
+    for code, lie in lies.items():
+        with pytest.raises(EvidenceError) as refused:
+            verify_key_epoch(lie, CA)
+        assert refused.value.code == code
+
+
+def test_every_reason_has_a_code_of_its_own_which_is_documented() -> None:
+    """Wrong, stale, replayed and downgraded are told apart by a script: each test above names the code it expects."""
+    named = [value for name, value in vars(codes).items() if name.isupper()]
+    assert len(set(named)) == len(named) >= 11
+    text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    assert [code for code in named if f"| `{code}` |" not in text] == []
 
 
 # Fuzzing: no crash, and nothing accepted but what was signed.

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi.api import cose, eat
 from yingbi.api.evidence import DEALER, EvidenceError, read_claims, verify_key_epoch
-from yingbi.api.evidence_error import DOWNGRADED, MEASUREMENT, STALE
+from yingbi.api.evidence_error import DOWNGRADED, KEYS, MEASUREMENT, STALE
 from yingbi.api.suites import CLASSICAL
 from yingbi.api.v1.attestation_pb2 import Evidence, KeyCeremonyRequest, KeyCeremonyResult
 
@@ -145,8 +145,9 @@ def test_nothing_is_dealt_to_a_key_that_is_none(trio: Trio, safe_primes: tuple[i
     own = SimulatedBackend.load(trio.folder / NODES[0] / "platform")
     statement = replace(read_claims(_evidence(trio)[0]).statement, encryption_key=bytes(1216))
     evidence = _claiming(trio, 0, own, statement=statement)
-    with pytest.raises(EvidenceError, match="nothing can be sealed"):
+    with pytest.raises(EvidenceError, match="nothing can be sealed") as refused:
         _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
+    assert refused.value.code == KEYS
 
 
 def test_nothing_is_dealt_to_an_enclave_of_yesterday(trio: Trio, safe_primes: tuple[int, int]) -> None:
