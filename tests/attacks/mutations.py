@@ -278,13 +278,17 @@ def _alter(
     ways = ["clear", "value", "value", "value"]
     ways += ["delete", "repeat", "reverse"] if descriptor.is_repeated else []
     same = [one for other in others for one in _messages(other) if one.DESCRIPTOR is owner.DESCRIPTOR]
-    ways += ["other", "other"] if same else []
+    ways += ["other", "theirs", "theirs"] if same else []
     values = getattr(owner, name)
     match data.draw(st.sampled_from(ways)):
         case "clear":
             owner.ClearField(name)
         case "other":
             owner.CopyFrom(data.draw(st.sampled_from(same)))
+        case "theirs":
+            theirs = data.draw(st.sampled_from(same))
+            owner.ClearField(name)
+            owner.MergeFrom(_only(theirs, name))
         case "delete":
             del values[index]
         case "repeat" if descriptor.message_type is None:
@@ -305,6 +309,16 @@ def _alter(
             values[index] = _value(data, descriptor, values[index], inside)
         case _:
             setattr(owner, name, _value(data, descriptor, values, inside))
+
+
+def _only(message: Message, name: str) -> Message:
+    """A copy without its other fields."""
+    copied = type(message)()
+    copied.CopyFrom(message)
+    for descriptor, _ in message.ListFields():
+        if descriptor.name != name:
+            copied.ClearField(descriptor.name)
+    return copied
 
 
 def _messages(message: Message) -> Iterator[Message]:

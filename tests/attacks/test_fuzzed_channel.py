@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 from yingbi.api.parts import TaskParts, sign_tasks
@@ -133,6 +134,8 @@ class Honest:
     """Tasks of every kind, and all that an enclave may ever answer to them and their like."""
 
     tasks: list[Task]
+    # One that nobody asked for, with a stranger's signature.
+    forged: Task
     plans: set[bytes]
     totals: set[tuple[str, bytes]]
     receipt: bytes
@@ -160,8 +163,13 @@ def honest(trio: Trio) -> Honest:
         Task(id="7", job="job-9", cancel=CancelTask()),
         Task(id="8", attest=AttestTask(nonce=bytes(32))),
     ]
+    unasked = trio.plan("SELECT COUNT(*) FROM visits", epsilon=0.5)
+    forged = trio.task(unasked, request_id="request-4")
+    body = trio.authorization(unasked, "request-4")
+    forged.authorization.CopyFrom(authorized(body, Ed25519PrivateKey.generate()))
     return Honest(
         tasks=tasks,
+        forged=Task(id="9", job="job-4", contribute=forged),
         plans={plan_hash(encode(plan)) for plan in plans},
         totals={(body.job, body.total_digest) for body in map(_share_body, [*consents, *all_consents])},
         receipt=receipt,
@@ -178,8 +186,8 @@ def test_altered_tasks(trio: Trio) -> None:
     known = honest(trio)
 
     def target(data: st.DataObject) -> None:
-        task = data.draw(st.sampled_from(known.tasks))
-        payload = altered_bytes(data, task, known.tasks, plan=Plan, body=ContributionBody)
+        task = data.draw(st.sampled_from([known.forged, *known.tasks]))
+        payload = altered_bytes(data, task, [known.forged, *known.tasks], plan=Plan, body=ContributionBody)
         check(known, answers_to(trio, payload))
         assert trio.spent()[0] <= known.most_spent
 

@@ -161,7 +161,7 @@ def test_of_200_simultaneous_requests_on_the_last_use_exactly_one_is_charged(tmp
     once = agreement("once", 9.0, uses=1, dataset="wide")
     with writers[0].begin() as connection:
         ledger.set_limits(connection, WIDE)
-        registered._insert(connection, once)
+        registered._insert(connection, once, 0.0)
         ledger.open_agreement(connection, once)
     together = threading.Barrier(WRITERS)
 
