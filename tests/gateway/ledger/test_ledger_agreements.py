@@ -53,8 +53,8 @@ class Books(Ledger):
 def books(tmp_path: Path) -> Iterator[Books]:
     books = Books(tmp_path / "gateway.db")
     books.open(TRIAL)
-    books.run(registered.register, FALLS)
-    books.run(registered.register, TWICE)
+    books.run(registered.register, FALLS, 0.0)
+    books.run(registered.register, TWICE, 0.0)
     yield books
     books.database.close()
 
