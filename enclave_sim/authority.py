@@ -9,6 +9,8 @@ from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.job_pb2 import Approval, Authorization, SignedApproval, SignedAuthorization
 
+from enclave_sim.bodies import read_body
+
 # From this grade on, an operator approves each plan; from the next on, nothing runs yet.
 APPROVAL_FROM_GRADE = 3
 DENIED_FROM_GRADE = 4
@@ -52,7 +54,7 @@ def check_authorization(
     signed: SignedAuthorization, policy: Policy, *, plan_hash: bytes, rho_units: int, delta: float, now: float
 ) -> Authorization:
     """The developer's authorization of exactly this plan at exactly this price; raises Problem."""
-    body = Authorization.FromString(signed.body)
+    body = read_body(Authorization, signed.body)
     if body.developer_key not in policy.developers:
         raise _refused("unknown_developer", "The request is signed by nobody this provider knows.")
     if not digests.is_signed(body.developer_key, digests.AUTHORIZATION, signed.body, signed.signature):
@@ -74,7 +76,7 @@ def check_approval(signed: SignedApproval, policy: Policy, *, job: str, plan_has
         raise _refused("grade_denied", f"Data of grade {grade} is not open to any job yet.")
     if grade < APPROVAL_FROM_GRADE or policy.auto_approve:
         return
-    body = Approval.FromString(signed.body)
+    body = read_body(Approval, signed.body)
     if body.operator_key not in policy.operators:
         raise _refused("not_approved", f"Data of grade {grade} needs an operator's approval of this plan.")
     if not digests.is_signed(body.operator_key, digests.APPROVAL, signed.body, signed.signature):

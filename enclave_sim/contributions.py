@@ -13,6 +13,7 @@ from yingbi.api.v1.dataset_pb2 import ShardRegistration, SignedShardRegistration
 from yingbi.api.v1.node_pb2 import Contribution
 from yingbi.api.v1.receipt_pb2 import ContributionBody, Manifest
 
+from enclave_sim.bodies import read_body
 from enclave_sim.paillier import encoding
 from enclave_sim.paillier.keys import BadCiphertextError, PublicKey
 
@@ -43,7 +44,7 @@ class DatasetVersion:
 
 def dataset_version(shards: Sequence[SignedShardRegistration], epoch: KeyEpoch) -> DatasetVersion:
     """The version that these shards make; raises Problem unless there is one from every holder, signed."""
-    bodies = [ShardRegistration.FromString(shard.body) for shard in shards]
+    bodies = [read_body(ShardRegistration, shard.body) for shard in shards]
     roster = roster_digest(epoch)
     if [body.node for body in bodies] != [holder.node for holder in epoch.holders]:
         raise Problem(Kind.REFUSED, "bad_shards", "A dataset version has one shard from each key holder.")
@@ -74,7 +75,7 @@ def manifest_of(
     if len(contributions) != len(epoch.holders):
         raise Problem(Kind.REFUSED, "bad_contributions", f"The total needs {len(epoch.holders)} contributions.")
     for contribution, holder in zip(contributions, epoch.holders, strict=True):
-        body = ContributionBody.FromString(contribution.signed.body)
+        body = read_body(ContributionBody, contribution.signed.body)
         if (body.node, body.job, body.plan_hash) != (holder.node, job, plan_hash):
             raise _bad(holder.node, "belongs to another job, plan or node")
         if body.key_epoch != epoch.epoch:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from cryptography.exceptions import InvalidTag
+from google.protobuf.message import DecodeError
 from yingbi.api.eat import MAX_NONCE, MIN_NONCE
 from yingbi.api.evidence import EvidenceError
 from yingbi.api.parts import TaskParts, split_result
@@ -56,6 +57,15 @@ class Worker:
         self._rolled_back: Problem | None = None
         self._parts = TaskParts(MOST_BYTES_BEGUN)
         self._tasks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task")
+
+    def take(self, payload: bytes) -> None:
+        """Accept the task in one frame; bytes that are none are noted in the log, since nobody can be answered."""
+        try:
+            message = Task.FromString(payload)
+        except DecodeError:
+            log.warning("a message of %d bytes is no task", len(payload))
+            return
+        self.accept(message)
 
     def accept(self, message: Task) -> None:
         """Queue a task when its last message is here; its result goes to `answer`."""
@@ -172,7 +182,7 @@ def serve(enclave: Enclave, channel: socket.socket, ingest: socket.socket) -> No
     threading.Thread(target=_serve_ingest, args=(enclave, ingest), daemon=True).start()
     worker = Worker(enclave, answer)
     while (payload := read_frame(stream)) is not None:
-        worker.accept(Task.FromString(payload))
+        worker.take(payload)
 
 
 def _serve_ingest(enclave: Enclave, listener: socket.socket) -> None:

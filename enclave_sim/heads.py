@@ -33,12 +33,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
-from google.protobuf.message import DecodeError
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, KeyHolder
 from yingbi.api.v1.node_pb2 import Contribution, HeadsBody, JournalHead, SignedHeads
 
+from enclave_sim.bodies import read_body
 from enclave_sim.identity import Identity
 from enclave_sim.journal import Journal, Record
 
@@ -186,10 +186,7 @@ class Heads:
 
 def _heads(contribution: Contribution, holder: KeyHolder, epoch: KeyEpoch, job: str) -> HeadsBody:
     said = contribution.heads
-    try:
-        body = HeadsBody.FromString(said.body)
-    except DecodeError:
-        body = HeadsBody()
+    body = read_body(HeadsBody, said.body)
     digest = digests.digest(digests.CONTRIBUTION, contribution.signed.body)
     expected = (holder.node, job, epoch.epoch, digest)
     if (body.node, body.job, body.key_epoch, body.contribution_digest) != expected or not digests.is_signed(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from yingbi.api import digests
 from yingbi.api.eat import Statement
-from yingbi.api.sealing import SUITE as HPKE
+from yingbi.api.suites import DEFAULT, CipherSuite, DecryptionKey
 from yingbi.api.v1.attestation_pb2 import Evidence
 
 from enclave_sim.attestation.backend import Backend
@@ -18,7 +18,9 @@ from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.authority import Policy
 from enclave_sim.storage.state import Root, open_root
 
-__all__ = ["HPKE", "Identity"]
+
+def _drawn(_: str) -> bytes:
+    return secrets.token_bytes(32)
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,29 @@ class Identity:
     """The signing and the decryption key of one enclave, and the evidence that names their public halves."""
 
     signing_key: Ed25519PrivateKey
-    encryption_key: X25519PrivateKey
+    encryption_key: DecryptionKey
     policy: bytes
     backend: Backend = field(repr=False)
     # As it is shown when the enclave joins; nobody asked for its nonce.
     evidence: Evidence
 
     @classmethod
-    def of(cls, backend: Backend, policy: bytes = b"", root: Root | None = None) -> Identity:
+    def of(
+        cls,
+        backend: Backend,
+        policy: bytes = b"",
+        derive: Callable[[str], bytes] = _drawn,
+        suite: CipherSuite = DEFAULT,
+    ) -> Identity:
         """The identity of an enclave on this platform.
 
         Args:
             policy: the digest of whose signatures it accepts; empty for an enclave that takes no requests.
-            root: gives the same keys at every start. Without one they are drawn, for an enclave that runs once.
+            derive: gives the 32-byte secret of each key. By default they are drawn, for an enclave that runs once.
+            suite: what is sealed to it with. Each has a key of its own.
         """
-        signing, encryption = (
-            root.derive(key) if root else secrets.token_bytes(32) for key in ("signing", "encryption")
-        )
-        signing_key = Ed25519PrivateKey.from_private_bytes(signing)
-        encryption_key = X25519PrivateKey.from_private_bytes(encryption)
+        signing_key = Ed25519PrivateKey.from_private_bytes(derive("signing"))
+        encryption_key = suite.key(derive(f"encryption {suite.name}"))
         evidence = _evidence(backend, signing_key, encryption_key, policy, secrets.token_bytes(32))
         return cls(signing_key, encryption_key, policy, backend, evidence)
 
@@ -57,7 +63,7 @@ class Identity:
         backend = backend or SimulatedBackend.load(folder / "platform")
         root = open_root(folder, backend, ca_pem)
         policy = Policy.from_json((folder / "policy.json").read_text())
-        return cls.of(backend, policy.digest(), root), root
+        return cls.of(backend, policy.digest(), root.derive), root
 
     def attest(self, nonce: bytes) -> Evidence:
         """Evidence made now for `nonce`, which has 8 to 64 bytes."""
@@ -73,18 +79,19 @@ class Identity:
         return digests.sign(self.signing_key, domain, body)
 
     def unseal(self, ciphertext: bytes, info: bytes) -> bytes:
-        """Decrypt what was HPKE-encrypted to this enclave; raises cryptography's InvalidTag and ValueError."""
-        return HPKE.decrypt(ciphertext, self.encryption_key, info)
+        """Decrypt what was sealed to this enclave; raises cryptography's InvalidTag."""
+        return self.encryption_key.open(ciphertext, info)
 
 
 def _evidence(
-    backend: Backend, signing_key: Ed25519PrivateKey, encryption_key: X25519PrivateKey, policy: bytes, nonce: bytes
+    backend: Backend, signing_key: Ed25519PrivateKey, encryption_key: DecryptionKey, policy: bytes, nonce: bytes
 ) -> Evidence:
     return backend.evidence(
         Statement(
             nonce=nonce,
             signing_key=signing_key.public_key().public_bytes_raw(),
-            encryption_key=encryption_key.public_key().public_bytes_raw(),
+            encryption_key=encryption_key.public,
             policy=policy,
+            suite=encryption_key.suite.name,
         )
     )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from yingbi.api import digests
 from yingbi.api.eat import Claims
+from yingbi.api.evidence_error import KEYS, EvidenceError
+from yingbi.api.suites import SUITES
 from yingbi.api.v1.attestation_pb2 import SealedKeyShare
 
-from enclave_sim.identity import HPKE, Identity
+from enclave_sim.identity import Identity
 from enclave_sim.paillier.keys import KeyShare
 
 
 def seal_share(enclave: Claims, share: KeyShare, key_epoch: bytes) -> SealedKeyShare:
-    """`share` encrypted to the enclave's key and bound to the serialized key epoch."""
+    """`share` sealed to the enclave's key and bound to the serialized key epoch; raises EvidenceError."""
     value = share.value.to_bytes((share.value.bit_length() + 7) // 8 or 1, "big")
     plaintext = share.index.to_bytes(4, "big") + value
-    recipient = X25519PublicKey.from_public_bytes(enclave.encryption_key)
-    return SealedKeyShare(node=enclave.node, ciphertext=HPKE.encrypt(plaintext, recipient, _info(key_epoch)))
+    try:
+        sealed = SUITES[enclave.suite].seal(plaintext, enclave.encryption_key, _info(key_epoch))
+    except ValueError as error:
+        raise EvidenceError(f"nothing can be sealed to the encryption key of {enclave.node}", KEYS) from error
+    return SealedKeyShare(node=enclave.node, ciphertext=sealed)
 
 
 def unseal_share(identity: Identity, ciphertext: bytes, key_epoch: bytes) -> KeyShare:

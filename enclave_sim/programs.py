@@ -39,7 +39,7 @@ def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, 
     """
     try:
         code = identity.unseal(sealed.ciphertext, program_info(plan_hash))
-    except (InvalidTag, ValueError) as error:
+    except InvalidTag as error:
         raise _refused("bad_program", "The program is not sealed to this enclave for this plan.") from error
     if len(code) > MAX_PROGRAM_BYTES:
         raise _refused("bad_program", f"The program has more than {MAX_PROGRAM_BYTES:,} bytes.")

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
 from yingbi.api.escrow import recipient_nonce
 from yingbi.api.evidence import zone_of
 from yingbi.api.problem import Problem
+from yingbi.api.suites import DEFAULT
 from yingbi.api.v1.storage_pb2 import EscrowShare, SignedEscrowOrder, SignedUpgradePolicy
 
 from enclave_sim.attestation.backend import SealError
@@ -85,8 +85,8 @@ def recipient(folder: Path, _: bytes, backend: SimulatedBackend, __: list[bytes]
     drawn = Identity.of(backend)
     backend.counter(RECIPIENTS)
     (folder / RECIPIENT).touch(mode=0o600)
-    (folder / RECIPIENT).write_bytes(backend.seal(drawn.encryption_key.private_bytes_raw(), _for_shares(backend)))
-    evidence = drawn.attest(recipient_nonce(drawn.encryption_key.public_key().public_bytes_raw()))
+    (folder / RECIPIENT).write_bytes(backend.seal(drawn.encryption_key.seed, _for_shares(backend)))
+    evidence = drawn.attest(recipient_nonce(drawn.encryption_key.public))
     return [evidence.SerializeToString(deterministic=True)]
 
 
@@ -122,9 +122,7 @@ ACTIONS: dict[str, Action] = {
 
 def _recovered(folder: Path, ca_pem: bytes, backend: SimulatedBackend, given: list[bytes]) -> Root:
     try:
-        key = X25519PrivateKey.from_private_bytes(
-            backend.unseal((folder / RECIPIENT).read_bytes(), _for_shares(backend))
-        )
+        key = DEFAULT.key(backend.unseal((folder / RECIPIENT).read_bytes(), _for_shares(backend)))
     except (OSError, SealError) as error:
         raise RootError("this enclave asked nobody for shares: `yingbi escrow request` comes first") from error
     shares = [EscrowShare.FromString(one) for one in given]

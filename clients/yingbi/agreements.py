@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import time
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import agreement_pb2
 from yingbi.budget import AgreementBudget
+
+
+class State(Enum):
+    """Whether something can be asked under an agreement; if not, why not."""
+
+    IN_FORCE = "in force"
+    NOT_YET = "not yet in force"
+    EXPIRED = "expired"
+    USED_UP = "used up"
 
 
 @dataclass(frozen=True)
@@ -51,12 +62,27 @@ class Agreement:
     def budget(self) -> AgreementBudget:
         return AgreementBudget(self.message.budget)
 
+    @property
+    def state(self) -> State:
+        """By this machine's clock, and by what was spent when it was fetched."""
+        return self.state_at(time.time())
+
+    def state_at(self, now: float) -> State:
+        """At `now`, in seconds since 1970. The term is what counts first: what is over is expired, used up or not."""
+        terms = self.message.agreement
+        if now >= terms.expires.seconds:
+            return State.EXPIRED
+        if not self.budget.allows(1) or self.budget.left == 0:
+            return State.USED_UP
+        return State.NOT_YET if now < terms.starts.seconds else State.IN_FORCE
+
     def to_json(self) -> dict[str, object]:
         return {
             "agreement": self.id,
             "dataset": self.dataset,
             "organisation": self.organisation,
             "purpose": self.purpose,
+            "state": self.state.value,
             "starts": self.starts.isoformat(),
             "expires": self.expires.isoformat(),
             "budget": self.budget.to_json(),

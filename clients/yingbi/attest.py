@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from yingbi.api.appraisal import Appraisal, Reference, Tier, appraise
+from yingbi.api.eat import Claims
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.evidence_error import KEYS, MEASUREMENT
 from yingbi.api.problem import Kind, Problem
@@ -47,20 +49,47 @@ def attest(gateway: Gateway, trust: Trust, node: str = "") -> Attestation:
     Raises:
         Problem: BAD_EVIDENCE with the code of what is wrong, before anything secret was sent; what the gateway says.
     """
+    return _asked(gateway, trust, node, ())
+
+
+def attest_for_sealing(gateway: Gateway, trust: Trust) -> list[Claims]:
+    """What fresh evidence says of each enclave that holds the key, in order, so that something can be sealed to them.
+
+    Where `trust` has no measurement, as of a zone that is named by its CA alone, neither that nor whether there is
+    hardware is judged: then the CA is what is trusted, and that each enclave runs the code that the key was dealt to.
+
+    Raises:
+        Problem: as `attest`.
+    """
+    unjudged = ("measurement", "hardware") if trust.measurement is None else ()
+    attestation = _asked(gateway, trust, "", unjudged)
+    shown = [appraisal.claims for appraisal in attestation.appraisals]
+    for holder, claims in zip(attestation.key_epoch.holders, shown, strict=True):
+        if claims.measurement != holder.measurement:
+            raise not_trusted(EvidenceError(f"{claims.node} runs other code than the zone's key was dealt to", KEYS))
+    return shown
+
+
+def not_trusted(error: EvidenceError) -> Problem:
+    """What a user is told of evidence that does not hold."""
+    return Problem(
+        Kind.BAD_EVIDENCE,
+        error.code,
+        f"An enclave is not what it should be: {error}.",
+        hint=_AFTER_AN_UPGRADE if error.code == MEASUREMENT else "Send this zone nothing secret; ask its operator.",
+    )
+
+
+def _asked(gateway: Gateway, trust: Trust, node: str, unjudged: Collection[str]) -> Attestation:
     nonce = secrets.token_bytes(NONCE_BYTES)
     response = gateway.get_evidence(node, nonce)
     try:
         attestation = verified(response, trust, nonce, int(time.time()))
         _check_complete(attestation, node)
         for appraisal in attestation.appraisals:
-            appraisal.require()
+            appraisal.require(unjudged)
     except EvidenceError as error:
-        raise Problem(
-            Kind.BAD_EVIDENCE,
-            error.code,
-            f"An enclave is not what it should be: {error}.",
-            hint=_AFTER_AN_UPGRADE if error.code == MEASUREMENT else "Send this zone nothing secret; ask its operator.",
-        ) from error
+        raise not_trusted(error) from error
     return attestation
 
 
@@ -75,6 +104,7 @@ def verified(response: GetEvidenceResponse, trust: Trust, nonce: bytes, now: int
         nonce=nonce,
         now=now,
         allow_simulation=trust.allow_simulation,
+        suites=trust.suites,
     )
     ca_pem = trust.ca_pem.encode()
     epoch = verify_key_epoch(response.key_epoch, ca_pem)

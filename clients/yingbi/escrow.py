@@ -7,11 +7,10 @@ and appraised as `yingbi attest` does it: to code with the reference measurement
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from yingbi.api import escrow
 from yingbi.api.appraisal import Reference, appraise
@@ -19,6 +18,7 @@ from yingbi.api.eat import Claims
 from yingbi.api.escrow_files import no_such, read_json
 from yingbi.api.evidence import EvidenceError, verify_evidence, zone_of
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.suites import DEFAULT, SEED_BYTES, DecryptionKey
 from yingbi.api.v1.attestation_pb2 import Evidence
 from yingbi.api.v1.storage_pb2 import EscrowHolder, EscrowShare
 from yingbi.trust import Trust
@@ -29,25 +29,25 @@ class HolderKey:
     """A holder's name and key pair."""
 
     name: str
-    private: X25519PrivateKey = field(repr=False)
+    key: DecryptionKey = field(repr=False)
 
     @classmethod
     def new(cls, name: str) -> HolderKey:
-        return cls(name, X25519PrivateKey.generate())
+        return cls(name, DEFAULT.key(secrets.token_bytes(SEED_BYTES)))
 
     @classmethod
     def load(cls, path: Path) -> HolderKey:
         """From the file that `save` wrote; raises Problem."""
         document = read_json(path)
         try:
-            return cls(document["name"], X25519PrivateKey.from_private_bytes(bytes.fromhex(document["private_key"])))
+            return cls(document["name"], DEFAULT.key(bytes.fromhex(document["private_key"])))
         except (KeyError, TypeError, ValueError) as error:
             raise no_such(path, "holder's key", "`yingbi escrow key` makes one") from error
 
     @property
     def holder(self) -> EscrowHolder:
         """What others may know of it."""
-        return EscrowHolder(name=self.name, encryption_key=self.private.public_key().public_bytes_raw())
+        return EscrowHolder(name=self.name, encryption_key=self.key.public)
 
     def save(self, path: Path) -> Path:
         """Write it for its owner alone, and what others may know beside it as `PATH.pub`, which is returned."""
@@ -55,7 +55,7 @@ class HolderKey:
         if path.exists() or public.exists():
             raise Problem(Kind.REFUSED, "file_exists", f"{path} or {public} is there already.", field="FILE")
         path.touch(mode=0o600)
-        path.write_text(json.dumps({"name": self.name, "private_key": self.private.private_bytes_raw().hex()}) + "\n")
+        path.write_text(json.dumps({"name": self.name, "private_key": self.key.seed.hex()}) + "\n")
         public.write_text(json.dumps({"name": self.name, "public_key": self.holder.encryption_key.hex()}) + "\n")
         return public
 
@@ -75,7 +75,7 @@ def release(share: EscrowShare, key: HolderKey, request: Evidence, trust: Trust)
             field="SHARE",
         )
     try:
-        value = escrow.opened(share, key.private, "to its holder")
+        value = escrow.opened(share, key.key, "to its holder")
     except ValueError as error:
         name = escrow.holder_of(share) or "nobody"
         raise Problem(

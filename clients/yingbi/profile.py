@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.suites import ACCEPTED
 from yingbi.trust import Trust
 
 Role = Literal["developer", "operator"]
@@ -30,6 +31,7 @@ class Profile:
     # Before the zone's upgrades.
     earlier_measurements: tuple[str, ...] = ()
     path: Path | None = None
+    suites: frozenset[str] = ACCEPTED
 
     def __repr__(self) -> str:
         return f"Profile(address={self.address!r}, role={self.role!r}, name={self.name!r})"
@@ -52,6 +54,7 @@ class Profile:
             document.get("allow_simulation") is True,
             _texts(document, "earlier_measurements", path),
             path,
+            _suites(document, path),
         )
 
     @property
@@ -61,7 +64,14 @@ class Profile:
 
     @property
     def trust(self) -> Trust:
-        return Trust(self.ca_pem, self.measurement, self.policy, self.allow_simulation, self.earlier_measurements)
+        return Trust(
+            self.ca_pem,
+            self.measurement,
+            self.policy,
+            self.allow_simulation,
+            earlier=self.earlier_measurements,
+            suites=self.suites,
+        )
 
     def up_hint(self) -> str:
         """What to do when the gateway does not answer."""
@@ -105,8 +115,8 @@ def locate(
         if address is not None:
             return Profile(address, token, ca_pem, role)
         stored = _stored(folder, role)
-        unknown = replace(stored, measurement=None, policy=None, allow_simulation=False, earlier_measurements=())
-        return replace(unknown, token=token, ca_pem=ca_pem)
+        # What the stored one knows of its zone's enclaves is of another zone.
+        return Profile(stored.address, token, ca_pem, stored.role, stored.name, path=stored.path)
     profile = _stored(folder, role)
     return replace(profile, address=address or profile.address, token=token or profile.token)
 
@@ -163,6 +173,16 @@ def _texts(document: dict[str, object], name: str, path: Path) -> tuple[str, ...
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise _broken(path, f"its {name} are no texts")
     return tuple(values)
+
+
+def _suites(document: dict[str, object], path: Path) -> frozenset[str]:
+    """The cipher suites that a profile lists; without a list, those of enclaves that start now."""
+    named = document.get("suites")
+    if named is None:
+        return ACCEPTED
+    if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
+        raise _broken(path, "its suites are no list of names")
+    return frozenset(named)
 
 
 def _read_text(path: Path, field: str) -> str:

@@ -13,19 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yingbi.api.eat import Claims
-from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
+from yingbi.api.evidence_error import KEYS, EvidenceError
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import seal_program
-from yingbi.api.v1.attestation_pb2 import KeyHolder
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ProgramEnvironment, Zone
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ProgramEnvironment
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery, SealedProgram
 from yingbi.api.v1.job_pb2 import Query as QueryMessage
 from yingbi.api.v1.plan_pb2 import Plan, ProgramTable
+from yingbi.attest import attest_for_sealing, not_trusted
 from yingbi.imports import check_imports
 from yingbi.jobs import Job
 from yingbi.query import Preview, Query, not_what_was_asked
 from yingbi.rehearsal import Rehearsal, rehearse
-from yingbi.trust import Trust
 
 MAX_PROGRAM_BYTES = 2**18
 
@@ -92,11 +91,11 @@ class Program(Query):
         return preview
 
     def _programs(self, preview: Preview) -> Sequence[SealedProgram]:
-        """Sealed to the enclaves that hold the key, whose evidence is verified first."""
-        enclaves = attested_enclaves(self.gateway.get_zone(), self.gateway.profile.trust)
+        """Sealed to the enclaves that hold the key, which are asked for evidence first."""
+        enclaves = attest_for_sealing(self.gateway, self.gateway.profile.trust)
         if len(enclaves) != preview.plan.noise.parties:
             raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
-        return [seal_program(self.code, each.node, each.encryption_key, preview.plan_hash) for each in enclaves]
+        return sealed_programs(self.code, enclaves, preview.plan_hash)
 
     def _source(self) -> bytes:
         return self.code if self.publish_source else b""
@@ -150,37 +149,12 @@ def read_tables(tables: Iterable[str] | Mapping[str, Sequence[str]] | None) -> t
     return tuple(ProgramTable(table=name) for name in ([tables] if isinstance(tables, str) else tables))
 
 
-def attested_enclaves(zone: Zone, trust: Trust) -> list[Claims]:
-    """The evidence of each enclave that holds the key, in order, once it verifies.
-
-    Raises:
-        Problem: BAD_EVIDENCE "enclave_evidence", where one's does not, or is of another enclave than the key was dealt
-            to; UNAVAILABLE "node_unavailable", where a node has not connected.
-    """
+def sealed_programs(code: bytes, enclaves: Iterable[Claims], plan_hash: bytes) -> list[SealedProgram]:
+    """The program for each of these enclaves; BAD_EVIDENCE where nothing can be sealed to the key of one."""
     try:
-        epoch = verify_key_epoch(zone.key_epoch, trust.ca_pem.encode())
-        nodes = {node.name: node for node in zone.nodes}
-        missing = [holder.node for holder in epoch.holders if not nodes[holder.node].HasField("evidence")]
-        if missing:
-            raise Problem(
-                Kind.UNAVAILABLE,
-                "node_unavailable",
-                f"Not connected yet: {', '.join(missing)}; a program is encrypted to every provider's enclave.",
-                hint="ask again when all nodes are connected",
-            )
-        bodies = [verify_evidence(nodes[holder.node].evidence, trust.ca_pem.encode()) for holder in epoch.holders]
-    except (EvidenceError, KeyError) as error:
-        raise _bad_enclave(f"The evidence of the zone's enclaves does not verify: {error}.") from error
-    for holder, body in zip(epoch.holders, bodies, strict=True):
-        _check_holder(holder, body, trust)
-    return bodies
-
-
-def _check_holder(holder: KeyHolder, body: Claims, trust: Trust) -> None:
-    if (body.node, body.signing_key, body.measurement) != (holder.node, holder.signing_key, holder.measurement):
-        raise _bad_enclave(f"The evidence of {holder.node} is of another enclave than the key was dealt to.")
-    if trust.measurement is not None and body.measurement.hex() != trust.measurement.lower():
-        raise _bad_enclave(f"The enclave of {holder.node} runs other code than the reference value says.")
+        return [seal_program(code, each, plan_hash) for each in enclaves]
+    except ValueError as error:
+        raise not_trusted(EvidenceError(f"nothing can be sealed to its encryption key ({error})", KEYS)) from error
 
 
 def _check_program(plan: Plan, asked: ProgramQuery) -> None:
@@ -235,8 +209,3 @@ def _checked(output: ProgramOutput) -> ProgramOutput:
 def _bad(field: str, message: str, hint: str | None = None) -> Problem:
     code = field if field == "program" else f"program_{field}"
     return Problem(Kind.MALFORMED, code, message, field=field, hint=hint)
-
-
-def _bad_enclave(message: str) -> Problem:
-    hint = "The program was not sent. Tell the zone's operator."
-    return Problem(Kind.BAD_EVIDENCE, "enclave_evidence", message, hint=hint)

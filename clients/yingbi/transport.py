@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 import grpc
-from google.protobuf.empty_pb2 import Empty
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -63,9 +62,6 @@ class Gateway:
     def list_datasets(self) -> list[dataset_pb2.Dataset]:
         answer = self._call(self._datasets.ListDatasets, dataset_pb2.ListDatasetsRequest())
         return list(answer.datasets)
-
-    def get_zone(self) -> dataset_pb2.Zone:
-        return self._call(self._datasets.GetZone, Empty())
 
     def get_dataset(self, name: str) -> dataset_pb2.Dataset:
         return self._call(self._datasets.GetDataset, dataset_pb2.GetDatasetRequest(dataset=name))

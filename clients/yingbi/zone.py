@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -92,12 +92,20 @@ class Zone:
         path = Path(file)
         return Agreement(self._gateway.register_agreement(path.name, document_of(path)))
 
-    def attest(self, node: str = "", *, allow_simulation: bool | None = None, measurement: str = "") -> Attestation:
+    def attest(
+        self,
+        node: str = "",
+        *,
+        allow_simulation: bool | None = None,
+        measurement: str = "",
+        suites: Collection[str] = (),
+    ) -> Attestation:
         """Ask the enclaves that hold the zone's key, or one of them, for evidence over a fresh nonce, and appraise it.
 
         Args:
             allow_simulation: take simulated enclaves, with a warning; by default as the profile says.
             measurement: the reference value in hexadecimal; by default the profile's.
+            suites: names of the cipher suites to accept; by default the profile's, which are those of today.
 
         Raises:
             Problem: BAD_EVIDENCE with a code that says what is wrong with which enclave.
@@ -105,6 +113,8 @@ class Zone:
         trust = self.profile.trust
         allowed = trust.allow_simulation if allow_simulation is None else allow_simulation
         trust = replace(trust, allow_simulation=allowed, measurement=measurement or trust.measurement)
+        if suites:
+            trust = replace(trust, suites=frozenset(suites))
         return attest(self._gateway, trust, node)
 
     def jobs(self) -> list[Job]:

@@ -18,9 +18,9 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
 from yingbi.api import digests, escrow
+from yingbi.api.suites import DecryptionKey
 from yingbi.api.v1.storage_pb2 import EscrowOrder, EscrowShare, EscrowTerms, SignedEscrowOrder
 
 from enclave_sim.storage import shamir
@@ -61,7 +61,7 @@ def split(signed: SignedEscrowOrder, root: Root, node: str, now: float) -> list[
     return shares
 
 
-def recover(shares: Sequence[EscrowShare], key: X25519PrivateKey, zone: bytes, node: str) -> Root:
+def recover(shares: Sequence[EscrowShare], key: DecryptionKey, zone: bytes, node: str) -> Root:
     """The root of a node from shares that were encrypted to `key`, its versions yet to be found; raises ShareError."""
     terms, check = _common(shares)
     if (terms.zone, terms.node) != (zone, node):
@@ -118,7 +118,7 @@ def _common(shares: Sequence[EscrowShare]) -> tuple[EscrowTerms, bytes]:
     return EscrowTerms.FromString(body), check
 
 
-def _value(share: EscrowShare, key: X25519PrivateKey) -> bytes:
+def _value(share: EscrowShare, key: DecryptionKey) -> bytes:
     if not escrow.holder_of(share) or share.index > len(share.terms.share_checks):
         raise ShareError(f"there is no share {share.index} in this split")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from yingbi.api.v1 import agreement_pb2 as messages
 from yingbi.api.v1.agreement_pb2_grpc import AgreementServiceServicer
@@ -29,7 +30,7 @@ class AgreementService(AgreementServiceServicer):
         require(self._authentication.caller(context), Role.OPERATOR)
         # In a thread: reading YAML would hold up everybody else's requests.
         agreement = await asyncio.to_thread(read_agreement, request.file or "document", request.document)
-        return await self._database.run(agreements.register, agreement)
+        return await self._database.run(agreements.register, agreement, time.time())
 
     @answers
     async def ListAgreements(

@@ -53,6 +53,18 @@ def check_fits(agreement: Agreement, declaration: DatasetDeclaration) -> None:
         )
 
 
+def check_not_over(agreement: Agreement, now: float) -> None:
+    """Raise Problem where an agreement that is to be registered at `now`, in seconds since 1970, is over already."""
+    if now >= _expires(agreement):
+        raise Problem(
+            Kind.REFUSED,
+            "agreement_over",
+            f"Agreement {agreement.agreement} is over since {moment(_expires(agreement))}: it would allow nothing.",
+            field="expires",
+            hint="nothing was registered; is `expires` of another year?",
+        )
+
+
 def chosen(
     declaration: DatasetDeclaration,
     organisation: str | None,

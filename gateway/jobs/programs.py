@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Sequence
 
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.suites import SUITES
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import SubmitQueryRequest
 
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 
-SEAL_BYTES = 1024
-"""Above what sealing adds to a program."""
+SEAL_BYTES = max(suite.overhead for suite in SUITES.values())
+"""What sealing adds to a program, at most."""
 
 
 def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from sqlalchemy import Connection, bindparam, insert, select
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.agreement_pb2 import Agreement, RegisteredAgreement
@@ -24,12 +22,16 @@ _OWN = (
 )
 
 
-def register(connection: Connection, new: Agreement) -> RegisteredAgreement:
-    """Keep a new agreement and open its account; the same one again changes nothing. Raises Problem."""
+def register(connection: Connection, new: Agreement, now: float) -> RegisteredAgreement:
+    """Keep a new agreement that is not over at `now`, and open its account; raises Problem.
+
+    The same one again changes nothing, whenever that is.
+    """
     rules.check_fits(new, catalogue.find(connection, new.dataset).declaration)
     present = _read(connection, new.agreement)
     if present is None:
-        _insert(connection, new)
+        rules.check_not_over(new, now)
+        _insert(connection, new, now)
         ledger.open_agreement(connection, new)
     elif present != new:
         raise Problem(
@@ -98,7 +100,7 @@ def _read(connection: Connection, name: str) -> Agreement | None:
     return None if terms is None else Agreement.FromString(terms)
 
 
-def _insert(connection: Connection, new: Agreement) -> None:
+def _insert(connection: Connection, new: Agreement, now: float) -> None:
     connection.execute(
         insert(agreements).values(
             agreement=new.agreement,
@@ -107,6 +109,6 @@ def _insert(connection: Connection, new: Agreement) -> None:
             terms=new.SerializeToString(deterministic=True),
             uses=0,
             max_uses=new.max_uses if new.HasField("max_uses") else None,
-            registered=time.time(),
+            registered=now,
         )
     )

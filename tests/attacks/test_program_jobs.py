@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from yingbi.api.evidence import read_claims
 from yingbi.api.problem import Problem
 from yingbi.api.sealing import seal_program
+from yingbi.api.suites import DEFAULT
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery, SealedProgram
 from yingbi.api.v1.node_pb2 import ContributeTask, Contribution
 from yingbi.api.v1.plan_pb2 import Plan, Program
@@ -78,7 +78,7 @@ def program_plan(trio: Trio, code: bytes = CODE, *, epsilon: float = 20.0) -> Pl
 def sealed_for(trio: Trio, index: int, plan: Plan, code: bytes = CODE) -> SealedProgram:
     """As a developer seals it: to the key in the enclave's evidence."""
     body = read_claims(trio.enclaves[index].identity.evidence)
-    return seal_program(code, body.node, body.encryption_key, plan_hash(encode(plan)))
+    return seal_program(code, body, plan_hash(encode(plan)))
 
 
 def tasks(trio: Trio, plan: Plan, code: bytes = CODE, request_id: str = "request-1") -> list[ContributeTask]:
@@ -132,14 +132,16 @@ def lies(trio: Trio) -> dict[str, tuple[str, SealedProgram]]:
     plan = program_plan(trio)
     own = sealed_for(trio, 0, plan)
     altered = SealedProgram(node=own.node, ciphertext=own.ciphertext[:-1] + bytes([own.ciphertext[-1] ^ 1]))
-    stranger = X25519PrivateKey.generate().public_key().public_bytes_raw()
+    own_claims = read_claims(trio.enclaves[0].identity.evidence)
+    stranger = replace(own_claims.statement, encryption_key=DEFAULT.key(bytes(32)).public)
+    swapped = replace(own_claims, statement=stranger)
     long = b"#" * 300_000
     return {
         "another program": ("other_program", sealed_for(trio, 0, plan, CODE + b"#")),
         "another node's": ("bad_program", sealed_for(trio, 1, plan)),
         "another plan's": ("bad_program", sealed_for(trio, 0, program_plan(trio, epsilon=1.0))),
         "one altered": ("bad_program", altered),
-        "one to a key of the gateway's": ("bad_program", seal_program(CODE, "node-1", stranger, bytes(32))),
+        "one to a key of the gateway's": ("bad_program", seal_program(CODE, swapped, plan_hash(encode(plan)))),
         "one too long": ("bad_program", sealed_for(trio, 0, program_plan(trio, long), long)),
         "one in the clear": ("bad_program", SealedProgram(node="node-1", ciphertext=CODE)),
         "none": ("bad_program", SealedProgram()),

@@ -173,7 +173,7 @@ def asked(zone: Trio, watch: Watch, behaviour: str | None, number: int = 0) -> t
     plan, enclave = plan_for(zone, dataset), zone.enclaves[0]
     task = zone.task(plan, request_id=dataset)
     claims = read_claims(enclave.identity.evidence)
-    task.program.CopyFrom(seal_program(PROGRAM, claims.node, claims.encryption_key, plan_hash(encode(plan))))
+    task.program.CopyFrom(seal_program(PROGRAM, claims, plan_hash(encode(plan))))
     watch.slots.clear()
     contribution = jobs.contribute(enclave, f"job-{dataset}", task, never)
     # Tells how many jobs there were before, not what they were about.

@@ -371,7 +371,7 @@ def _given_away(trio: Trio, shares: Sequence[EscrowShare], asked: Evidence) -> l
     recipient = read_claims(asked).encryption_key
     given = []
     for share in copies(shares):
-        value = api_escrow.opened(share, HOLDERS[share.index - 1].private, "to its holder")
+        value = api_escrow.opened(share, HOLDERS[share.index - 1].key, "to its holder")
         share.ciphertext = api_escrow.sealed(value, share.terms, share.index, recipient, "back to an enclave")
         given.append(share)
     return given

@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
-from yingbi.api import cose, digests, eat, zcdp
+from yingbi.api import cose, digests, eat, suites, zcdp
 from yingbi.api.v1 import attestation_pb2, plan_pb2, receipt_pb2
 
 # Far too short for anything but arithmetic.
 MODULUS = 283910936661938661025579630583592723679 * 273133117210864770337848443476595827849
 MEASUREMENT = bytes(range(32))
 POLICY = bytes(range(32, 64))
+ENCRYPTION_KEY = suites.DEFAULT.key(bytes(32)).public
 # Long ago: receipts are to verify in years.
 SIGNED_AT = 1_500_000_000
 DELTA = 1e-7
@@ -72,7 +73,7 @@ class Enclave:
 
     def attest(self, nonce: bytes, **changes: Any) -> attestation_pb2.Evidence:
         """Evidence for this nonce; `changes` are of claims."""
-        statement = eat.Statement(nonce, self.public, bytes(32), POLICY)
+        statement = eat.Statement(nonce, self.public, ENCRYPTION_KEY, POLICY)
         claims = eat.Claims(self.name, self.measurement, True, SIGNED_AT, SIGNED_AT + 3600, statement)
         payload = eat.encode(replace(claims, **changes))
         return attestation_pb2.Evidence(token=cose.sign(payload, self.certificates, self.platform_key.sign))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import client_scene as scene  # type: ignore[import-not-found]
@@ -12,6 +13,7 @@ import pytest
 import yingbi
 from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
 from google.protobuf.timestamp_pb2 import Timestamp
+from yingbi.agreements import State
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
@@ -77,6 +79,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGat
         scene.write_profiles(tmp_path, made_up, address)
         monkeypatch.setenv("YINGBI_ZONE", str(tmp_path))
         gateway.agreements = [FALLS]
+        monkeypatch.setattr("yingbi.agreements.time", SimpleNamespace(time=lambda: 1_750_000_000.0))
         yield gateway
 
 
@@ -176,6 +179,7 @@ def test_agreements_are_listed_and_shown(gateway: FakeGateway, capsys: pytest.Ca
         "dataset": "clinic",
         "organisation": "college",
         "purpose": "risk of [falls]",
+        "state": "in force",
         "starts": "2023-11-14T22:13:20+00:00",
         "expires": "2027-01-15T08:00:00+00:00",
         "budget": {
@@ -198,6 +202,42 @@ def test_agreements_are_listed_and_shown(gateway: FakeGateway, capsys: pytest.Ca
     assert "7 of 10 uses left" in text
     assert main(["agreement", "list"]) == 0
     assert "falls" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("now", "spent", "state"),
+    [
+        (1_699_999_999, under(), State.NOT_YET),
+        (1_700_000_000, under(), State.IN_FORCE),
+        (1_799_999_999, under(), State.IN_FORCE),
+        (1_800_000_000, under(), State.EXPIRED),
+        (1_800_000_000, under(uses=10), State.EXPIRED),
+        (1_750_000_000, under(uses=10), State.USED_UP),
+        (1_750_000_000, under(spent=2.0), State.USED_UP),
+        (1_699_999_999, under(uses=10), State.USED_UP),
+        (1_750_000_000, under(max_uses=None), State.IN_FORCE),
+    ],
+)
+def test_an_agreement_says_whether_anything_can_be_asked_under_it(now: int, spent: Message, state: State) -> None:
+    registered = RegisteredAgreement(agreement=FALLS.agreement, budget=spent)
+    assert yingbi.Agreement(registered).state_at(now) is state
+
+
+def test_a_list_says_of_each_how_it_stands(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    over, later, used = (RegisteredAgreement.FromString(FALLS.SerializeToString()) for _ in range(3))
+    over.agreement.expires.seconds = 1_740_000_000
+    later.agreement.starts.seconds = 1_760_000_000
+    used.budget.uses = 10
+    gateway.agreements = [FALLS, over, later, used]
+    listed = shown(capsys, "agreement", "list")["agreements"]
+    words = ["in force", "expired", "not yet in force", "used up"]
+    assert [each["state"] for each in listed] == words
+    assert main(["agreement", "list"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "falls" in line]
+    assert all(word in line for word, line in zip(words, lines, strict=True))
 
 
 def test_an_operator_adds_one_from_its_file(

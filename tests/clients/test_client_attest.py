@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi import connect
 from yingbi.api import evidence_error as codes
 from yingbi.api.appraisal import Tier
+from yingbi.api.eat import Statement
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.suites import CLASSICAL
 from yingbi.cli.main import main
 from yingbi.profile import locate
 
@@ -67,6 +69,33 @@ def test_whoever_wants_hardware_is_told_that_there_is_none(gateway: FakeGateway)
 def test_a_wrong_claim_is_refused_by_its_name(gateway: FakeGateway, claimed: dict[str, Any], code: str) -> None:
     gateway.claimed = claimed
     assert refusal() == code
+
+
+def test_a_downgraded_suite_is_refused_unless_the_client_lists_it(
+    gateway: FakeGateway, zone: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the command line, or in the profile."""
+    made = {node.name: node.public for node in zone.nodes}
+    key = CLASSICAL.key(bytes(32)).public
+    attest = scene.Enclave.attest
+
+    def classical(self: scene.Enclave, nonce: bytes, **changes: Any) -> Any:
+        statement = Statement(nonce, made[self.name], key, scene.POLICY, CLASSICAL.name)
+        return attest(self, nonce, statement=statement, **changes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene.Enclave, "attest", classical)
+        assert refusal() == codes.DOWNGRADED
+        assert main(["attest", "--json", "--suite", CLASSICAL.name]) == 0
+        assert json.loads(capsys.readouterr().out)["enclaves"][0]["suite"] == CLASSICAL.name
+        profile = tmp_path / "profiles" / "developer.json"
+        stored = json.loads(profile.read_text())
+        profile.write_text(json.dumps(stored | {"suites": [CLASSICAL.name]}))
+        with connect() as connected:
+            connected.attest()
+        profile.write_text(json.dumps(stored | {"suites": []}))
+        with pytest.raises(Problem, match="suites"):
+            connect()
 
 
 def test_a_token_of_another_time_is_refused(gateway: FakeGateway) -> None:

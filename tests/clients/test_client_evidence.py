@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -11,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.api import cose, eat
+from yingbi.api import cose, digests, eat, suites
 from yingbi.api import evidence_error as codes
 from yingbi.api.appraisal import SKEW, Appraisal, Reference, Tier, appraise
 from yingbi.api.eat import Claims, Statement
-from yingbi.api.evidence import EvidenceError, verify_evidence
-from yingbi.api.v1.attestation_pb2 import Evidence
+from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
+from yingbi.api.v1.attestation_pb2 import Evidence, SignedKeyEpoch
 
 NONCE = bytes(range(32))
 ZONE = scene.scene(nodes=1, threshold=1)
@@ -57,7 +58,7 @@ def with_claims(**labels: Any) -> Evidence:
 def test_a_token_says_who_ran_what_under_whose_policy_until_when() -> None:
     claims = claims_of()
     assert (claims.node, claims.measurement, claims.policy) == ("node-1", scene.MEASUREMENT, scene.POLICY)
-    assert (claims.nonce, claims.signing_key, claims.suite) == (NONCE, NODE.public, eat.SUITE)
+    assert (claims.nonce, claims.signing_key, claims.suite) == (NONCE, NODE.public, suites.HYBRID.name)
     assert (claims.issued, claims.expires, claims.simulated) == (scene.SIGNED_AT, scene.SIGNED_AT + 3600, True)
 
 
@@ -130,6 +131,21 @@ def test_a_downgraded_token_is_refused() -> None:
     assert refusal(Evidence(token=token)) == codes.DOWNGRADED
 
 
+def test_a_suite_of_yesterday_is_a_downgrade_unless_it_is_listed() -> None:
+    """Read, since receipts have to verify in years, and refused where something is to be sealed."""
+    old = suites.CLASSICAL
+    statement = replace(claims_of().statement, encryption_key=old.key(bytes(32)).public, suite=old.name)
+    evidence = NODE.attest(NONCE, statement=statement)
+    assert refusal(evidence) == codes.DOWNGRADED
+    appraise(claims_of(evidence), replace(REFERENCE, suites=frozenset(suites.SUITES))).require()
+
+
+def test_a_key_has_the_length_of_its_own_suite() -> None:
+    """A hybrid key under the old name would be sealed to with X25519 alone."""
+    changed = {"cm70006": suites.CLASSICAL.name}
+    assert refusal(with_claims(**changed)) == codes.MALFORMED
+
+
 def test_a_statement_that_the_report_data_does_not_bind_is_refused() -> None:
     """What hardware signs is the report data alone: keys beside it must be the ones in it."""
     assert refusal(with_claims(cm70003=bytes(32))) == codes.REPORT_DATA
@@ -159,6 +175,7 @@ def test_report_data_binds_every_word_of_a_statement(changed: dict[str, Any]) ->
         {"cm70001": b""},
         {"cm70002": 1},
         {"cm70003": bytes(31)},
+        {"cm70004": bytes(32)},
         {"cm70005": bytes(31)},
         {"c99": 1},
     ],
@@ -229,6 +246,30 @@ def test_headers_that_nobody_signed_are_refused() -> None:
     assert refusal(Evidence(token=token)) == codes.MALFORMED
 
 
+def test_a_key_epoch_is_signed_by_the_dealer_and_by_nobody_else() -> None:
+    """By a node, in its own name; by the dealer's platform, for another enclave; with evidence of another epoch."""
+    body = ZONE.key_epoch.body
+    made_for = digests.digest(digests.KEY_EPOCH, body)
+    own = digests.sign(NODE.key, digests.KEY_EPOCH, body)
+    lies = {
+        codes.CHAIN: SignedKeyEpoch(body=body, signature=own, dealer=NODE.attest(made_for)),
+        codes.SIGNATURE: SignedKeyEpoch(body=body, signature=own, dealer=ZONE.key_epoch.dealer),
+        codes.REPLAYED: SignedKeyEpoch(body=body + b"\0", signature=own, dealer=ZONE.key_epoch.dealer),
+    }
+    for code, lie in lies.items():
+        with pytest.raises(EvidenceError) as refused:
+            verify_key_epoch(lie, CA)
+        assert refused.value.code == code
+
+
+def test_every_reason_has_a_code_of_its_own_which_is_documented() -> None:
+    """Wrong, stale, replayed and downgraded are told apart by a script: each test above names the code it expects."""
+    named = [value for name, value in vars(codes).items() if name.isupper()]
+    assert len(set(named)) == len(named) >= 11
+    text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    assert [code for code in named if f"| `{code}` |" not in text] == []
+
+
 # Fuzzing: no crash, and nothing accepted but what was signed.
 
 
@@ -281,7 +322,7 @@ statements = st.builds(
     Statement,
     nonce=st.binary(min_size=8, max_size=64),
     signing_key=st.binary(min_size=32, max_size=32),
-    encryption_key=st.binary(min_size=32, max_size=32),
+    encryption_key=st.just(scene.ENCRYPTION_KEY),
     policy=st.just(b"") | st.binary(min_size=32, max_size=32),
 )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,17 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from yingbi.answer import predicted_errors, table_of
-from yingbi.api.problem import Problem
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, NodeState, Zone
+from yingbi.api import evidence_error as codes
+from yingbi.api import suites
+from yingbi.api.eat import Claims, Statement
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.sealing import program_info
+from yingbi.api.v1.attestation_pb2 import Evidence, GetEvidenceResponse
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery
 from yingbi.api.v1.plan_pb2 import Plan
-from yingbi.programs import _check_program, attested_enclaves, read_outputs, read_program, read_tables
+from yingbi.attest import attest_for_sealing
+from yingbi.programs import _check_program, read_outputs, read_program, read_tables, sealed_programs
 from yingbi.rehearsal import rehearse
 from yingbi.trust import Trust
 
@@ -137,45 +145,96 @@ def test_a_plan_for_something_else_is_not_signed(what: str) -> None:
     assert refused.value.code == "plan_differs"
 
 
-def zone_of(made: Any) -> Zone:
-    nodes = [NodeState(name=node.name, connected=True, evidence=node.attest(bytes(32))) for node in made.nodes]
-    return Zone(key_epoch=made.key_epoch, nodes=nodes)
+class Asked:
+    """A gateway that has the enclaves' evidence made over the nonce, or shows something else."""
+
+    def __init__(self, made: Any, changed: Callable[[bytes], dict[int, Evidence]] = lambda nonce: {}) -> None:
+        self.made, self.changed = made, changed
+
+    def get_evidence(self, node: str, nonce: bytes) -> GetEvidenceResponse:
+        now = int(time.time())
+        shown = dict(enumerate(each.attest(nonce, issued=now, expires=now + 60) for each in self.made.nodes))
+        shown.update(self.changed(nonce))
+        return GetEvidenceResponse(evidence=shown.values(), key_epoch=self.made.key_epoch)
+
+
+def enclaves_of(gateway: Asked, trust: Trust) -> list[Claims]:
+    return attest_for_sealing(gateway, trust)  # type: ignore[arg-type]
+
+
+def refusal(gateway: Asked, trust: Trust) -> str:
+    with pytest.raises(Problem) as refused:
+        enclaves_of(gateway, trust)
+    assert refused.value.kind is Kind.BAD_EVIDENCE
+    return refused.value.code
 
 
 def test_a_program_is_sealed_to_the_enclaves_that_hold_the_key() -> None:
     made = scene.scene()
-    found = attested_enclaves(zone_of(made), Trust(made.ca.pem, scene.MEASUREMENT.hex()))
+    found = enclaves_of(Asked(made), Trust(made.ca.pem, scene.MEASUREMENT.hex(), allow_simulation=True))
     assert [body.node for body in found] == [node.name for node in made.nodes]
-    assert all(len(body.encryption_key) == 32 for body in found)
+    plan_hash = bytes(32)
+    for sealed in sealed_programs(PROGRAM, found, plan_hash):
+        assert PROGRAM not in sealed.ciphertext
+        assert suites.DEFAULT.key(bytes(32)).open(sealed.ciphertext, program_info(plan_hash)) == PROGRAM
 
 
 def test_a_gateway_cannot_put_an_enclave_of_its_own_into_anothers_place() -> None:
     """Neither one that the zone's root certified later, nor one of another zone, nor one that runs other code."""
-    made = scene.scene()
+    made, other = scene.scene(), scene.scene()
     trust = Trust(made.ca.pem)
-    swapped = zone_of(made)
-    swapped.nodes[0].evidence.CopyFrom(made.nodes[1].attest(bytes(32)))
-    forged = zone_of(made)
-    forged.nodes[0].evidence.CopyFrom(scene.scene().nodes[0].attest(bytes(32)))
-    altered = zone_of(made)
-    altered.nodes[0].evidence.token = altered.nodes[0].evidence.token[:-64] + bytes(64)
-    other_zone = zone_of(scene.scene())
-    for lie in (swapped, forged, altered, other_zone):
-        with pytest.raises(Problem) as refused:
-            attested_enclaves(lie, trust)
-        assert refused.value.code == "enclave_evidence"
-    with pytest.raises(Problem) as refused:
-        attested_enclaves(zone_of(made), Trust(made.ca.pem, "00" * 32))
-    assert refused.value.code == "enclave_evidence"
+    now = int(time.time())
+    times = {"issued": now, "expires": now + 60}
+
+    def altered(nonce: bytes) -> dict[int, Evidence]:
+        return {0: Evidence(token=made.nodes[0].attest(nonce, **times).token[:-64] + bytes(64))}
+
+    lies: dict[str, Callable[[bytes], dict[int, Evidence]]] = {
+        codes.KEYS: lambda nonce: {0: made.nodes[1].attest(nonce, **times)},
+        codes.CHAIN: lambda nonce: {0: other.nodes[0].attest(nonce, **times)},
+        codes.SIGNATURE: altered,
+        codes.REPLAYED: lambda nonce: {0: made.nodes[0].attest(bytes(32), **times)},
+        codes.STALE: lambda nonce: {0: made.nodes[0].attest(nonce)},
+    }
+    assert {code: refusal(Asked(made, lie), trust) for code, lie in lies.items()} == {code: code for code in lies}
+    assert refusal(Asked(other), trust) == codes.CHAIN
+    other_code = Asked(made, lambda nonce: {0: made.nodes[0].attest(nonce, measurement=bytes(32), **times)})
+    assert refusal(other_code, trust) == codes.KEYS
+    assert refusal(Asked(made), Trust(made.ca.pem, "00" * 32, allow_simulation=True)) == codes.MEASUREMENT
 
 
-def test_before_a_node_connected_nothing_is_sealed() -> None:
+def test_whoever_has_reference_values_says_whether_simulation_will_do() -> None:
+    """Where the CA alone is known, nothing is compared with a value that is not there."""
     made = scene.scene()
-    zone = zone_of(made)
-    zone.nodes[2].ClearField("evidence")
+    assert refusal(Asked(made), Trust(made.ca.pem, scene.MEASUREMENT.hex())) == codes.SIMULATED
+    assert len(enclaves_of(Asked(made), Trust(made.ca.pem))) == 3
+
+
+def test_a_program_is_not_sealed_under_a_suite_of_yesterday_unless_the_profile_lists_it() -> None:
+    made = scene.scene()
+    old = suites.CLASSICAL
+
+    def downgraded(nonce: bytes) -> dict[int, Evidence]:
+        now = int(time.time())
+        statement = Statement(nonce, made.nodes[0].public, old.key(bytes(32)).public, scene.POLICY, old.name)
+        return {0: made.nodes[0].attest(nonce, issued=now, expires=now + 60, statement=statement)}
+
+    trust = Trust(made.ca.pem)
+    assert refusal(Asked(made, downgraded), trust) == codes.DOWNGRADED
+    found = enclaves_of(Asked(made, downgraded), replace(trust, suites=frozenset(suites.SUITES)))
+    (sealed, *_) = sealed_programs(PROGRAM, found, bytes(32))
+    assert old.key(bytes(32)).open(sealed.ciphertext, program_info(bytes(32))) == PROGRAM
+
+
+@pytest.mark.parametrize("key", [bytes(1216), b"\xff" * 1216, bytes(32)])
+def test_a_key_that_is_none_is_refused_by_its_name(key: bytes) -> None:
+    """Genuine evidence of an enclave that wants to be sent what everybody can read."""
+    made = scene.scene()
+    claims = enclaves_of(Asked(made), Trust(made.ca.pem))[0]
+    bad = replace(claims, statement=replace(claims.statement, encryption_key=key))
     with pytest.raises(Problem) as refused:
-        attested_enclaves(zone, Trust(made.ca.pem))
-    assert refused.value.code == "node_unavailable"
+        sealed_programs(PROGRAM, [bad], bytes(32))
+    assert (refused.value.kind, refused.value.code) == (Kind.BAD_EVIDENCE, codes.KEYS)
 
 
 def test_a_rehearsal_runs_the_program_on_made_up_blocks() -> None:

@@ -26,7 +26,7 @@ from yingbi.api.eat import Statement
 from yingbi.api.evidence import EvidenceError
 
 REAL = (Path(__file__).parent / "data" / "tdx_quote_v4.bin").read_bytes()
-STATEMENT = Statement(bytes(32), b"\1" * 32, b"\2" * 32, b"\3" * 32)
+STATEMENT = Statement(bytes(32), b"\1" * 32, scene.ENCRYPTION_KEY, b"\3" * 32)
 NODE, RECEIVED = "node-1", 1_700_000_000
 
 
@@ -116,7 +116,7 @@ def test_a_statement_counts_where_the_quote_binds_it() -> None:
     quote = MACHINE.quote(STATEMENT.report_data())
     claims = claims_of(quote)
     assert (claims.signing_key, claims.policy, claims.simulated) == (b"\1" * 32, b"\3" * 32, False)
-    assert refusal(quote, Statement(bytes(32), b"\4" * 32, b"\2" * 32, b"\3" * 32)) == codes.REPORT_DATA
+    assert refusal(quote, Statement(bytes(32), b"\4" * 32, scene.ENCRYPTION_KEY, b"\3" * 32)) == codes.REPORT_DATA
 
 
 def test_hardware_is_at_best_a_warning_while_its_firmware_is_not_looked_up() -> None:

@@ -14,7 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi.api import cose, eat
 from yingbi.api.evidence import DEALER, EvidenceError, read_claims, verify_key_epoch
-from yingbi.api.evidence_error import MEASUREMENT, STALE
+from yingbi.api.evidence_error import DOWNGRADED, KEYS, MEASUREMENT, STALE
+from yingbi.api.suites import CLASSICAL
 from yingbi.api.v1.attestation_pb2 import Evidence, KeyCeremonyRequest, KeyCeremonyResult
 
 from enclave_sim.attestation.measurement import measure
@@ -88,10 +89,10 @@ def test_nothing_is_dealt_to_forged_evidence(trio: Trio, safe_primes: tuple[int,
     payload = eat.encode(read_claims(honest[0]))
     stranger = Ed25519PrivateKey.generate()
     own = SimulatedBackend.load(trio.folder / NODES[0] / "platform")
-    swapped = replace(read_claims(honest[0]).statement, encryption_key=bytes(32))
+    swapped = replace(read_claims(honest[0]).statement, encryption_key=bytes(1216))
     for forged in (
         # Another key in the token, and its signature as it was.
-        Evidence(token=honest[0].token.replace(read_claims(honest[0]).encryption_key, bytes(32))),
+        Evidence(token=honest[0].token.replace(read_claims(honest[0]).encryption_key, bytes(1216))),
         # Signed anew by whoever holds no platform.
         Evidence(token=cose.sign(payload, own.certificates, stranger.sign)),
         _claiming(trio, 0, replace(own, key=stranger), statement=swapped),
@@ -129,6 +130,24 @@ def test_nothing_is_dealt_to_other_code(trio: Trio, safe_primes: tuple[int, int]
     with pytest.raises(EvidenceError, match="not the reference") as refused:
         _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
     assert refused.value.code == MEASUREMENT
+
+
+def test_nothing_is_dealt_under_a_suite_of_yesterday(trio: Trio, safe_primes: tuple[int, int]) -> None:
+    """A host that keeps what is sealed could read its share once X25519 is broken."""
+    old = Identity.of(SimulatedBackend.load(trio.folder / NODES[0] / "platform"), suite=CLASSICAL)
+    with pytest.raises(EvidenceError) as refused:
+        _attempt(trio, safe_primes, [old.evidence, *_evidence(trio)[1:]])
+    assert refused.value.code == DOWNGRADED
+
+
+def test_nothing_is_dealt_to_a_key_that_is_none(trio: Trio, safe_primes: tuple[int, int]) -> None:
+    """A point of small order: its secret is known to everybody."""
+    own = SimulatedBackend.load(trio.folder / NODES[0] / "platform")
+    statement = replace(read_claims(_evidence(trio)[0]).statement, encryption_key=bytes(1216))
+    evidence = _claiming(trio, 0, own, statement=statement)
+    with pytest.raises(EvidenceError, match="nothing can be sealed") as refused:
+        _attempt(trio, safe_primes, [evidence, *_evidence(trio)[1:]])
+    assert refused.value.code == KEYS
 
 
 def test_nothing_is_dealt_to_an_enclave_of_yesterday(trio: Trio, safe_primes: tuple[int, int]) -> None:

@@ -6,12 +6,13 @@ whoever allows simulation does not thereby allow unknown code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
 
-from yingbi.api.eat import SUITES, Claims
+from yingbi.api.eat import Claims
 from yingbi.api.evidence_error import DOWNGRADED, MEASUREMENT, POLICY, REPLAYED, SIMULATED, STALE, EvidenceError
+from yingbi.api.suites import ACCEPTED
 
 # Clocks of a zone's machines differ by no more than this, in seconds.
 SKEW = 300
@@ -30,7 +31,8 @@ class Reference:
     """What a verifier holds evidence against.
 
     None for what it has no value of: an unknown measurement is contraindicated, an unknown policy a warning. Without
-    `nonce` and `now`, in seconds since 1970, freshness is not judged: that is for evidence of the past alone.
+    `nonce` and `now`, in seconds since 1970, freshness is not judged: that is for evidence of the past alone. `suites`
+    are the names of the cipher suites that may be sealed to; another one is a downgrade.
     """
 
     measurement: bytes | None
@@ -38,7 +40,7 @@ class Reference:
     nonce: bytes | None = None
     now: int | None = None
     allow_simulation: bool = False
-    suites: frozenset[str] = SUITES
+    suites: frozenset[str] = ACCEPTED
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ class Appraisal:
     def tier(self) -> Tier:
         return max(finding.tier for finding in self.findings)
 
-    def require(self) -> None:
-        """Raise EvidenceError for the first claim that is contraindicated."""
+    def require(self, unjudged: Collection[str] = ()) -> None:
+        """Raise EvidenceError for the first claim that is contraindicated and not among `unjudged`."""
         for finding in self.findings:
-            if finding.tier is Tier.CONTRAINDICATED:
+            if finding.tier is Tier.CONTRAINDICATED and finding.claim not in unjudged:
                 raise EvidenceError(f"{self.claims.node}: {finding.sentence}", finding.code)
 
 

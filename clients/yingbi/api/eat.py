@@ -11,17 +11,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from yingbi.api import cose
+from yingbi.api import cose, suites
 from yingbi.api.evidence_error import DOWNGRADED, MALFORMED, REPORT_DATA, EvidenceError
 
 # A URI, as RFC 9711 asks for. Its number is the version: it is in the report data, so that no older one can be claimed.
 PROFILE: Final = "yingbi:evidence:2"
-# Signatures; HPKE (RFC 9180): key encapsulation, key derivation, encryption.
-SUITE: Final = "Ed25519;DHKEM(X25519,HKDF-SHA256);HKDF-SHA256;AES-256-GCM"
-SUITES: Final = frozenset({SUITE})
 MIN_NONCE, MAX_NONCE = 8, 64
 REPORT_BYTES: Final = 64
-KEY_BYTES: Final = 32
 # The latest second that a claim may name: of the year 9999.
 _LAST_SECOND = 253_402_300_799
 
@@ -34,15 +30,15 @@ _MEASUREMENT, _SIMULATED, _SIGNING_KEY, _ENCRYPTION_KEY, _POLICY, _SUITE, _REPOR
 class Statement:
     """What an enclave says of itself.
 
-    `nonce` has 8 to 64 bytes; the keys are 32 bytes each, Ed25519 and X25519; `policy` is the digest of the policy, 32
-    bytes, or empty for an enclave that takes no requests.
+    `nonce` has 8 to 64 bytes; the keys are those of the suite (`yingbi.api.suites`), which is named; `policy` is the
+    digest of the policy, 32 bytes, or empty for an enclave that takes no requests.
     """
 
     nonce: bytes
     signing_key: bytes
     encryption_key: bytes
     policy: bytes
-    suite: str = SUITE
+    suite: str = suites.DEFAULT.name
 
     def report_data(self) -> bytes:
         """SHA-512 over the CBOR map of all this and the version."""
@@ -163,12 +159,13 @@ def _statement(said: dict[int, Any]) -> Statement:
         policy=_typed(said, _POLICY, bytes),
         suite=_typed(said, _SUITE, str),
     )
-    if statement.suite not in SUITES:
+    suite = suites.SUITES.get(statement.suite)
+    if suite is None:
         raise EvidenceError(f"its cipher suite {statement.suite!r} is not known here", DOWNGRADED)
-    keys = {len(statement.signing_key), len(statement.encryption_key)}
     if (
         not MIN_NONCE <= len(statement.nonce) <= MAX_NONCE
-        or keys != {KEY_BYTES}
+        or len(statement.signing_key) != suite.signing_key_bytes
+        or len(statement.encryption_key) != suite.encryption_key_bytes
         or len(statement.policy) not in (0, 32)
     ):
         raise EvidenceError("its nonce, a key or its policy has another length than its profile says", MALFORMED)

@@ -1,7 +1,8 @@
 """Shares of a node's root on their way: from its enclave to their holders, and from them to the enclave that restores.
 
-Both ways a share is HPKE-encrypted (`yingbi.api.sealing`) to its recipient alone, bound to the terms of its split, its
-index and which way it goes. So a node's host sees no share, neither when they are made nor when they come back.
+Both ways a share is encrypted to its recipient alone, under the default suite of `yingbi.api.suites`, bound to the terms
+of its split, its index and which way it goes. So a node's host sees no share, neither when they are made nor when they
+come back.
 """
 
 from __future__ import annotations
@@ -9,24 +10,23 @@ from __future__ import annotations
 from typing import Literal
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from yingbi.api import digests
-from yingbi.api.sealing import SUITE
+from yingbi.api.suites import DEFAULT, DecryptionKey
 from yingbi.api.v1.storage_pb2 import EscrowShare, EscrowTerms
 
 Way = Literal["to its holder", "back to an enclave"]
 
 
 def sealed(value: bytes, terms: EscrowTerms, index: int, encryption_key: bytes, way: Way) -> bytes:
-    """The share's value for the holder of this X25519 key; raises ValueError for bytes that are no key."""
-    return SUITE.encrypt(value, X25519PublicKey.from_public_bytes(encryption_key), _info(terms, index, way))
+    """The share's value for the holder of this key; raises ValueError for bytes that are no key."""
+    return DEFAULT.seal(value, encryption_key, _info(terms, index, way))
 
 
-def opened(share: EscrowShare, key: X25519PrivateKey, way: Way) -> bytes:
+def opened(share: EscrowShare, key: DecryptionKey, way: Way) -> bytes:
     """The value of a share that was encrypted to this key; raises ValueError where it was not, or was changed."""
     try:
-        return SUITE.decrypt(share.ciphertext, key, _info(share.terms, share.index, way))
+        return key.open(share.ciphertext, _info(share.terms, share.index, way))
     except InvalidTag as error:
         raise ValueError("it was changed, or is not encrypted to this key") from error
 

@@ -71,9 +71,9 @@ def verify_key_epoch(signed: SignedKeyEpoch, ca_pem: bytes) -> KeyEpoch:
     """The key epoch once its dealer's evidence, made for it, and its signature hold; raises EvidenceError."""
     dealer = verify_evidence(signed.dealer, ca_pem, made_for=digests.digest(digests.KEY_EPOCH, signed.body))
     if dealer.node != DEALER:
-        raise EvidenceError(f"the key epoch was signed by {dealer.node!r}, which is not the dealer")
+        raise EvidenceError(f"the key epoch was signed by {dealer.node!r}, which is not the dealer", CHAIN)
     if not digests.is_signed(dealer.signing_key, digests.KEY_EPOCH, signed.body, signed.signature):
-        raise EvidenceError("the key epoch is not signed by the dealer's enclave")
+        raise EvidenceError("the key epoch is not signed by the dealer's enclave", SIGNATURE)
     return _parsed(KeyEpoch, signed.body)
 
 

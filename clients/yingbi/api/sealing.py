@@ -1,15 +1,11 @@
-"""Sealing something to an enclave: HPKE (RFC 9180), base mode, to the encryption key in its evidence."""
+"""Sealing a program to an enclave: to the encryption key in its evidence, under the cipher suite that it names."""
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-
 from yingbi.api import digests
+from yingbi.api.eat import Claims
+from yingbi.api.suites import SUITES
 from yingbi.api.v1.job_pb2 import SealedProgram
-
-# DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
-SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
 def program_info(plan_hash: bytes) -> bytes:
@@ -17,7 +13,7 @@ def program_info(plan_hash: bytes) -> bytes:
     return digests.digest(digests.PROGRAM, plan_hash)
 
 
-def seal_program(program: bytes, node: str, encryption_key: bytes, plan_hash: bytes) -> SealedProgram:
-    """The program, for the enclave with this X25519 key alone, and for this plan alone; raises ValueError."""
-    recipient = X25519PublicKey.from_public_bytes(encryption_key)
-    return SealedProgram(node=node, ciphertext=SUITE.encrypt(program, recipient, program_info(plan_hash)))
+def seal_program(program: bytes, enclave: Claims, plan_hash: bytes) -> SealedProgram:
+    """The program, for this enclave alone, and for this plan alone; raises ValueError where its key is none."""
+    sealed = SUITES[enclave.suite].seal(program, enclave.encryption_key, program_info(plan_hash))
+    return SealedProgram(node=enclave.node, ciphertext=sealed)

@@ -28,7 +28,8 @@ def add(
     session = cast(Session, context.obj)
     with session.zone("operator") as zone:
         added = zone.add_agreement(file)
-    session.terminal.show(added.to_json(), f"{added.id} is registered: {added.organisation} about {added.dataset}.")
+    about = f"{added.organisation} about {added.dataset}"
+    session.terminal.show(added.to_json(), f"{added.id} is registered: {about}, {added.state.value}.")
 
 
 def list_all(context: typer.Context) -> None:

@@ -22,11 +22,15 @@ def attest(
         typer.Option("--allow-simulation/--no-simulation", help="Default: as the profile says.", show_default=False),
     ] = None,
     measurement: Annotated[str, typer.Option(metavar="HEX", help="The enclaves' reference value.")] = "",
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A cipher suite to accept; default: the profile's.", show_default=False),
+    ] = None,
 ) -> None:
     """Ask the enclaves for fresh evidence, and say how far to trust them."""
     session = cast(Session, context.obj)
     with session.zone() as zone:
-        attestation = zone.attest(node, allow_simulation=allow_simulation, measurement=measurement)
+        attestation = zone.attest(node, allow_simulation=allow_simulation, measurement=measurement, suites=suite or ())
     lines = []
     for appraisal in attestation.appraisals:
         lines.append(f"{appraisal.claims.node}: {appraisal.tier.name.lower()}")

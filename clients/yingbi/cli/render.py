@@ -166,7 +166,7 @@ def dataset(dataset: Dataset) -> RenderableType:
 def agreements(agreements: Sequence[Agreement]) -> RenderableType:
     if not agreements:
         return Text("no agreements yet", style="dim")
-    texts, numbers = ("agreement", "dataset", "organisation", "expires"), ("ε left", "uses left")
+    texts, numbers = ("agreement", "dataset", "organisation", "state", "expires"), ("ε left", "uses left")
     return grid(
         [*((name, False) for name in texts), *((name, True) for name in numbers)],
         [
@@ -174,6 +174,7 @@ def agreements(agreements: Sequence[Agreement]) -> RenderableType:
                 each.id,
                 each.dataset,
                 each.organisation,
+                each.state.value,
                 _moment(each.expires),
                 f"{each.budget.remaining_epsilon:.3g} of {each.budget.message.epsilon:g}",
                 MISSING if each.budget.uses_left is None else f"{each.budget.uses_left:,}",
@@ -187,7 +188,7 @@ def agreement(agreement: Agreement) -> RenderableType:
     return Group(
         Text(f"{agreement.id} – {agreement.organisation} about {agreement.dataset}", style="bold"),
         Text(f"purpose: {agreement.purpose}"),
-        Text(f"from {_moment(agreement.starts)} until {_moment(agreement.expires)}"),
+        Text(f"{agreement.state.value}: from {_moment(agreement.starts)} until {_moment(agreement.expires)}"),
         Text(str(agreement.budget)),
     )
 

@@ -11,7 +11,7 @@ from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 
 from enclave_sim.plan.schema import DeclarationError
-from gateway.governance.agreements import check_fits, check_in_force, check_terms, chosen, moment
+from gateway.governance.agreements import check_fits, check_in_force, check_not_over, check_terms, chosen, moment
 
 OPEN = DatasetDeclaration(dataset="visits", budget_epsilon=3.0, budget_delta=1e-7)
 CLOSED = DatasetDeclaration(dataset="visits", budget_epsilon=3.0, budget_delta=1e-7, agreements_required=True)
@@ -102,6 +102,18 @@ def test_it_is_in_force_from_its_start_until_just_before_its_end(now: float) -> 
     except Problem:
         in_force = False
     assert in_force == (STARTS <= now < EXPIRES)
+
+
+@given(st.floats(0, 3_000))
+def test_one_that_is_over_is_not_registered_and_one_that_is_yet_to_begin_is(now: float) -> None:
+    """Nothing could ever be asked under it: a wrong year, most likely."""
+    if now < EXPIRES:
+        check_not_over(agreement(), now)
+        return
+    with pytest.raises(Problem) as refused:
+        check_not_over(agreement(), now)
+    assert (refused.value.kind, refused.value.code, refused.value.field) == (Kind.REFUSED, "agreement_over", "expires")
+    assert "1970-01-01 00:33:20 UTC" in refused.value.message
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class Agreed(Scene):
 
     def agree(self, *agreed: Agreement) -> None:
         for agreement in agreed:
-            asyncio.run(self.database.run(agreements.register, agreement))
+            asyncio.run(self.database.run(agreements.register, agreement, self.now))
 
     def uses(self, agreement: Agreement) -> int:
         return asyncio.run(self.database.run(ledger.agreement_budget, agreement)).uses
@@ -414,3 +414,14 @@ def test_a_job_starts_while_its_agreement_is_in_force_or_gives_everything_back(
     ran = state == states.SUCCEEDED
     assert (len(runner.computed), scene.uses(terms(uses=1)), bool(scene.spent())) == (ran, ran, ran)
     assert record.message.failure.code == ("" if ran else "agreement_expired")
+
+
+def test_one_that_is_over_is_not_registered_but_stays_where_it_is(scene: Agreed) -> None:
+    """Registered again after its end it is what it was: a script that adds all of them may be run again."""
+    scene.agree(terms())
+    scene.now = EXPIRES
+    scene.agree(terms())
+    with pytest.raises(Problem, match="it would allow nothing"):
+        scene.agree(terms("another"))
+    with pytest.raises(Problem, match="no agreement"):
+        asyncio.run(scene.database.run(agreements.show, "another"))

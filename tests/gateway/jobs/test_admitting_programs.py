@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from yingbi.api.problem import Problem
+from yingbi.api.suites import SUITES
 from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
 from yingbi.api.v1.job_pb2 import Job, ProgramOutput, ProgramQuery, Query, SealedProgram, SubmitQueryRequest
 from yingbi.api.v1.node_pb2 import Hello
 
+from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 from gateway.jobs import records, shown, states
 from gateway.jobs.nodes import _Node
 from gateway.jobs.programs import common_environment
@@ -124,6 +126,12 @@ def asked_for(source: bytes) -> Query:
     query.CopyFrom(ASKED)
     query.program.sha256 = hashlib.sha256(source).digest()
     return query
+
+
+def test_one_of_the_largest_size_fits_however_it_is_sealed(scene: Scene, ada: Account) -> None:
+    for suite in SUITES.values():
+        sealed = suite.seal(bytes(MAX_PROGRAM_BYTES), suite.key(bytes(32)).public, b"")
+        submit(scene, ada, lambda request, data=sealed: setattr(request.programs[0], "ciphertext", data))  # type: ignore[misc]
 
 
 LIES: dict[str, Callable[[SubmitQueryRequest], object]] = {

@@ -53,8 +53,8 @@ class Books(Ledger):
 def books(tmp_path: Path) -> Iterator[Books]:
     books = Books(tmp_path / "gateway.db")
     books.open(TRIAL)
-    books.run(registered.register, FALLS)
-    books.run(registered.register, TWICE)
+    books.run(registered.register, FALLS, 0.0)
+    books.run(registered.register, TWICE, 0.0)
     yield books
     books.database.close()
 
@@ -161,7 +161,7 @@ def test_of_200_simultaneous_requests_on_the_last_use_exactly_one_is_charged(tmp
     once = agreement("once", 9.0, uses=1, dataset="wide")
     with writers[0].begin() as connection:
         ledger.set_limits(connection, WIDE)
-        registered._insert(connection, once)
+        registered._insert(connection, once, 0.0)
         ledger.open_agreement(connection, once)
     together = threading.Barrier(WRITERS)
 

@@ -13,16 +13,16 @@ __all__ = ["books"]
 
 def test_registered_again_it_is_the_same_and_with_other_terms_it_is_refused(books: Books) -> None:
     books.under("job-1", TWICE, 9)
-    assert books.run(registered.register, TWICE).budget == books.state(TWICE)
+    assert books.run(registered.register, TWICE, 0.0).budget == books.state(TWICE)
     with pytest.raises(Problem) as refusal:
-        books.run(registered.register, agreement("twice", uses=3))
+        books.run(registered.register, agreement("twice", uses=3), 0.0)
     assert refusal.value.code == "agreement_exists"
     assert books.state(TWICE).max_uses == 2
 
 
 def test_it_is_about_a_dataset_that_is_there(books: Books) -> None:
     with pytest.raises(Problem) as refusal:
-        books.run(registered.register, agreement("other", dataset="trail"))
+        books.run(registered.register, agreement("other", dataset="trail"), 0.0)
     assert (refusal.value.code, refusal.value.hint) == ("unknown_dataset", "did you mean trial?")
 
 

@@ -170,7 +170,7 @@ class EscrowHolder(_message.Message):
     ENCRYPTION_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     encryption_key: _builtins.bytes
-    """X25519."""
+    """Of the default cipher suite."""
     def __init__(
         self,
         *,
