@@ -1,8 +1,8 @@
 """Shares of a node's root on their way: from its enclave to their holders, and from them to the enclave that restores.
 
-Both ways a share is encrypted to its recipient alone, under the default suite of `yingbi.api.suites`, bound to the terms
-of its split, its index and which way it goes. So a node's host sees no share, neither when they are made nor when they
-come back.
+Both ways a share is encrypted to its recipient alone, under the default suite of `yingbi.api.suites`, bound to the
+terms of its split, its index and which way it goes. So a node's host sees no share, neither when they are made nor when
+they come back.
 """
 
 from __future__ import annotations
