@@ -7,10 +7,8 @@ Whoever knows the randomness r of a ciphertext shows what is inside: c = (1 + m 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import gmpy2
-
 from enclave_sim.paillier.challenge import seed, short_numbers
-from enclave_sim.paillier.exponent import product_of_powers
+from enclave_sim.paillier.exponent import powers, product_of_powers
 from enclave_sim.paillier.keys import PublicKey, check_ciphertexts, is_unit
 
 
@@ -49,7 +47,8 @@ def check_opening(public: PublicKey, ciphertexts: Sequence[int], opening: Openin
     left = product_of_powers(ciphertexts, exponents, nsquare)
     residue = sum(e * m for e, m in zip(exponents, opening.residues, strict=True)) % n
     root = product_of_powers(opening.randomness, exponents, n)
-    if left != (1 + n * residue) * gmpy2.powmod(root, n, nsquare) % nsquare:
+    (mask,) = powers([root], n, nsquare)
+    if left != (1 + n * residue) * mask % nsquare:
         raise BadOpeningError("the opened numbers are not what the ciphertexts hold")
 
 

@@ -558,7 +558,7 @@ KERNEL static Vector *prepare_one(OneModulus *m, int64_t limbs, int64_t words, c
                                   const uint64_t *square, uint64_t inverse, int64_t more, int64_t *bytes,
                                   Vector **block)
 {
-    if (limbs < 1 || limbs > LANES * MOST_VECTORS || words < 1 || 52 * limbs < 64 * words - 62) {
+    if (limbs < 1 || limbs % TOGETHER || limbs > LANES * MOST_VECTORS || words < 1 || 52 * limbs < 64 * words - 62) {
         return NULL;
     }
     int64_t vectors = limbs > LANES * MOST_VECTORS / 2 ? MOST_VECTORS : MOST_VECTORS / 2;
@@ -575,21 +575,22 @@ KERNEL static Vector *prepare_one(OneModulus *m, int64_t limbs, int64_t words, c
     return *block + 3 * vectors;
 }
 
-/* table[digit], `entries` numbers of `step` limbs being read; of the last vector only what the number has. */
+/* Four limbs, which need not lie at a multiple of 32 bytes. */
+typedef long long Half __attribute__((vector_size(32), aligned(8), may_alias));
+
+/* table[digit], all `entries` numbers of it being read, which lie `step` limbs apart. */
 KERNEL static void select_one(const OneModulus *m, const uint64_t *table, int64_t step, int64_t entries,
                               uint64_t digit, Vector *out)
 {
-    Vector chosen = _mm512_set1_epi64((int64_t)digit);
-    for (int64_t place = 0; LANES * place < m->limbs; place++) {
-        int64_t left = m->limbs - LANES * place;
-        __mmask8 there = (__mmask8)(left < LANES ? (1 << left) - 1 : 255);
-        Vector kept = _mm512_setzero_si512();
+    __m256i chosen = _mm256_set1_epi64x((int64_t)digit);
+    for (int64_t limb = 0; limb < m->limbs; limb += TOGETHER) {
+        __m256i kept = _mm256_setzero_si256();
         for (int64_t each = 0; each < entries; each++) {
-            __mmask8 mask = _mm512_cmpeq_epi64_mask(chosen, _mm512_set1_epi64(each));
-            Vector read = surely_read(_mm512_maskz_loadu_epi64(there, table + each * step + LANES * place));
-            kept = _mm512_mask_mov_epi64(kept, mask, read);
+            __m256i read = (__m256i)*(const Half *)(table + each * step + limb);
+            __asm__("" : "+v"(read));
+            kept = _mm256_or_si256(kept, _mm256_and_si256(read, _mm256_cmpeq_epi64(chosen, _mm256_set1_epi64x(each))));
         }
-        out[place] = kept;
+        *(Half *)((uint64_t *)out + limb) = (Half)kept;
     }
 }
 
