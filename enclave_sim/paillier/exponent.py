@@ -2,9 +2,10 @@
 
 Two forms of each function, with the same results. `powers.c` works on eight numbers at a time, or on the limbs of one,
 where it was compiled and the processor has AVX-512 IFMA (`enclave_sim.paillier.native`): a sixth of the time, for one
-number a quarter. Otherwise gmpy2: GMP does one exponentiation on one core. Both let go of Python's lock meanwhile, so plain threads are enough: measured 1.9 times
-faster on two cores at a 6144-bit modulus. What gmpy2 does multiplication by multiplication, with a fixed base and in
-products of powers, stays on one core: threads would spend on the lock what they gain.
+number a quarter. Otherwise gmpy2: GMP does one exponentiation on one core. Both let go of Python's lock meanwhile, so
+plain threads are enough: measured 1.9 times faster on two cores at a 6144-bit modulus. What gmpy2 does multiplication
+by multiplication, with a fixed base and in products of powers, stays on one core: threads would spend on the lock what
+they gain.
 """
 
 from __future__ import annotations
