@@ -106,12 +106,12 @@ async def _gateway(folder: Path) -> dict[str, list[Took]]:
     admission = Admission(database, nodes, runner, auto_approve=True)
     developer = Developer(admission)
     for number in range(EARLIER):
-        await developer.submit(await developer.preview(number), number)
+        await developer.submit(developer.signed(await developer.preview(number), number))
     previews, submissions = [], []
     for number in range(EARLIER, EARLIER + REPETITIONS):
         took, preview = await _timed(developer.preview, number)
         previews.append(took)
-        took, job = await _timed(developer.submit, preview, number)
+        took, job = await _timed(developer.submit, developer.signed(preview, number))
         assert job.state == states.QUEUED
         submissions.append(took)
     database.close()
@@ -153,14 +153,17 @@ class Developer:
         """Ask what a question would cost."""
         return await self._admission.preview(self._caller, _query(number))
 
-    async def submit(self, preview: Preview, number: int) -> Job:
-        """Ask it."""
+    def signed(self, preview: Preview, number: int) -> SubmitQueryRequest:
+        """The request to ask it, which is the developer's own work."""
         authorization = Authorization(
             plan_hash=plan_hash(preview.plan), request_id=f"request-{number}", developer_key=self._caller.key
         )
         body = authorization.SerializeToString(deterministic=True)
         signature = digests.sign(self._key, digests.AUTHORIZATION, body)
-        request = SubmitQueryRequest(query=_query(number), authorization=authorization, signature=signature)
+        return SubmitQueryRequest(query=_query(number), authorization=authorization, signature=signature)
+
+    async def submit(self, request: SubmitQueryRequest) -> Job:
+        """Ask it."""
         return await self._admission.submit(self._caller, request)
 
 

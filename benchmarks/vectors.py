@@ -39,7 +39,6 @@ from yingbi.api.v1.node_pb2 import (
     OpeningShare,
     OpeningShareBody,
     ReceiptSignature,
-    ShareProof,
     Task,
     TaskResult,
 )
@@ -59,7 +58,6 @@ from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.paillier.encryption import add, encrypt
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey
 from enclave_sim.paillier.packing import pack
-from enclave_sim.paillier.share_proof import prove_partials
 from enclave_sim.paillier.threshold import majority, partial_decrypt
 from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.sensitivity import cells
@@ -165,6 +163,7 @@ class SimulatedEnclave:
             case "open":
                 # Consents come after the contributions, which are counted then.
                 assert self._counted == self._zone.count * len(self._zone.shares)
+                assert not task.open.prove
                 result.opening_share.CopyFrom(self._share(consent_only=not task.open.consents))
             case _:
                 assert list(task.sign.opened.cells) == [len(self._zone.shares) * one for one in self._zone.values]
@@ -179,11 +178,7 @@ class SimulatedEnclave:
 
     def _share(self, *, consent_only: bool) -> OpeningShare:
         key, share, total = self._zone.key, self._zone.shares[self._index], self._zone.repeated(self._zone.total)
-        numbers, proof = [], ShareProof()
-        if not consent_only:
-            numbers = self._zone.repeated(partial_decrypt(key, share, self._zone.total))
-            challenge, response = prove_partials(key, share, total, numbers, MANIFEST_DIGEST).to_bytes(key)
-            proof = ShareProof(challenge=challenge, response=response)
+        numbers = [] if consent_only else self._zone.repeated(partial_decrypt(key, share, self._zone.total))
         partials = to_bytes(numbers, key.n)
         body = OpeningShareBody(
             job=JOB,
@@ -193,7 +188,7 @@ class SimulatedEnclave:
             partials_digest=digests.digest_all(digests.CIPHERTEXTS, partials),
         ).SerializeToString()
         signature = digests.sign(self._zone.signers[self._index], digests.OPENING_SHARE, body)
-        return OpeningShare(body=body, signature=signature, partials=partials, proof=proof)
+        return OpeningShare(body=body, signature=signature, partials=partials)
 
     def _signature(self, task: Task) -> ReceiptSignature:
         plan = self._zone.plan.SerializeToString(deterministic=True)

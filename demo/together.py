@@ -18,7 +18,7 @@ from enclave_sim.identity import Identity
 from enclave_sim.key_share import unseal_share
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey
 from enclave_sim.paillier.share_proof import check_partials, prove_partials
-from enclave_sim.paillier.threshold import WrongDealingError, combine, partial_decrypt
+from enclave_sim.paillier.threshold import WrongPartsError, combine, partial_decrypt
 from enclave_sim.shared_key import key_of
 
 
@@ -54,7 +54,7 @@ def opens(zone: Path, job: str, nodes: Sequence[str]) -> bool:
         parts.append(check_partials(key, share.index, ciphertexts, part, proof, b"demo"))
     try:
         combine(key, parts)
-    except WrongDealingError:
+    except WrongPartsError:
         return False
     return True
 

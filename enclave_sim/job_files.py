@@ -18,6 +18,8 @@ class JobFiles:
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
         self._folder = folder
+        # Whose folders are known to be on disk: one that is there may be from a run that crashed before it was.
+        self._lasting: set[str] = set()
 
     def save(self, job: str, name: str, data: bytes) -> None:
         """Make `data` durable, whole or not at all; raises OSError."""
@@ -30,7 +32,9 @@ class JobFiles:
             os.fsync(file.fileno())
         temporary.rename(folder / name)
         sync(folder)
-        sync(self._folder)
+        if job not in self._lasting:
+            sync(self._folder)
+            self._lasting.add(job)
 
     def load(self, job: str, name: str) -> bytes | None:
         """What was saved, or None."""

@@ -31,7 +31,7 @@ LIBRARIES = (
         "ours",
         (),
         THRESHOLD,
-        "eight numbers at a time in 512-bit registers (`enclave_sim/paillier/powers.c`)",
+        "eight numbers at a time in 512-bit registers, or the limbs of one (`enclave_sim/paillier/powers.c`)",
     ),
     Library(
         "Yingbi, gmpy2",

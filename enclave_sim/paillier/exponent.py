@@ -1,10 +1,11 @@
 """Modular powers of a whole vector, on all cores.
 
-Two forms of each function, with the same results. `powers.c` works on eight numbers at a time where it was compiled and
-the processor has AVX-512 IFMA (`enclave_sim.paillier.native`): a sixth of the time. Otherwise gmpy2: GMP does one
-exponentiation on one core. Both let go of Python's lock meanwhile, so plain threads are enough: measured 1.9 times
-faster on two cores at a 6144-bit modulus. What gmpy2 does multiplication by multiplication, with a fixed base and in
-products of powers, stays on one core: threads would spend on the lock what they gain.
+Two forms of each function, with the same results. `powers.c` works on eight numbers at a time, or on the limbs of one,
+where it was compiled and the processor has AVX-512 IFMA (`enclave_sim.paillier.native`): a sixth of the time, for one
+number a quarter. Otherwise gmpy2: GMP does one exponentiation on one core. Both let go of Python's lock meanwhile, so
+plain threads are enough: measured 1.9 times faster on two cores at a 6144-bit modulus. What gmpy2 does multiplication
+by multiplication, with a fixed base and in products of powers, stays on one core: threads would spend on the lock what
+they gain.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def product_of_powers(bases: Sequence[int], exponents: Sequence[int], modulus: i
     if len(bases) <= _FEW:
         product = gmpy2.mpz(1) % modulus
         for base, exponent in zip(bases, exponents, strict=True):
-            product = product * gmpy2.powmod(base, exponent, modulus) % modulus
+            (power,) = powers([base], exponent, modulus)
+            product = product * power % modulus
         return int(product)
     bits = max(1, max(exponents, default=0).bit_length())
     if _is_native(modulus):
@@ -197,7 +199,8 @@ def _joined(products: Sequence[Any], width: int, modulus: int) -> int:
 
 
 def _in_lanes(power: Callable[[Sequence[int]], list[int]], items: Sequence[int]) -> list[int]:
-    groups = [items[first : first + native.LANES] for first in range(0, len(items), native.LANES)]
+    size = 1 if len(items) <= native.FEW else native.LANES
+    groups = [items[first : first + size] for first in range(0, len(items), size)]
     return [result for results in _map(power, groups) for result in results]
 
 

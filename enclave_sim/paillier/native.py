@@ -1,4 +1,4 @@
-"""`powers.c`, where it was compiled and the processor can run it: modular powers of eight numbers at a time.
+"""`powers.c`, where it was compiled and the processor can run it: modular powers of eight numbers at a time, or of one.
 
 Optional: `enclave_sim.paillier.exponent` asks `is_there` and does without. Results are the same to the bit. Part of the
 enclave's measurement, being code that runs in it. YINGBI_NATIVE_POWERS=off in the environment turns it off.
@@ -25,6 +25,11 @@ LANES = 8
 MOST_BITS = 16384
 """Of a modulus; powers.c has room for more."""
 
+FEW = 3
+"""Up to so many numbers are faster one after another, each across all lanes, than in a lane each: measured."""
+
+# Of powers.c: eight times its MOST_VECTORS.
+_MOST_LIMBS_ALONE = 128
 _LIMB_BITS = 52
 _TOGETHER = 4
 _WORD_BYTES = 8
@@ -49,6 +54,10 @@ class Modulus:
     def arguments(self) -> tuple[int, int, bytes, bytes, int]:
         """The first arguments of every function."""
         return self.limbs, self.words, self.n_words, self.square, self.inverse
+
+    def one_by_one(self, count: int) -> bool:
+        """Whether so many numbers are worked on one after another, each across all lanes."""
+        return count <= FEW and self.limbs <= _MOST_LIMBS_ALONE
 
     @property
     def r(self) -> int:
@@ -95,10 +104,19 @@ def powers(modulus: Modulus, bases: Sequence[int], exponent: int) -> list[int]:
     Time and addresses depend on the number of bases, the modulus's length and the exponent's in words of 64 bits.
     """
     count, length = len(bases), _words(exponent.bit_length())
+    if modulus.one_by_one(count):
+        return [_power_of_one(modulus, base, exponent, length) for base in bases]
     out = _room(count * modulus.words)
     numbers = _bytes(bases, modulus.words)
     failed = _loaded().powers_of(*modulus.arguments, count, numbers, length, _bytes([exponent], length), out)
     return _numbers(failed, out, modulus.words)
+
+
+def _power_of_one(modulus: Modulus, base: int, exponent: int, length: int) -> int:
+    out = _room(modulus.words)
+    number = _bytes([base], modulus.words)
+    failed = _loaded().power_of_one(*modulus.arguments, number, length, _bytes([exponent], length), out)
+    return _numbers(failed, out, modulus.words)[0]
 
 
 def table_of(modulus: Modulus, base: int, width: int, windows: int) -> Table:
@@ -114,10 +132,20 @@ def powers_of_fixed(table: Table, exponents: Sequence[int]) -> list[int]:
     Time and addresses depend on how many exponents there are and on the table's size: every entry is read.
     """
     modulus, count, length = table.modulus, len(exponents), _words(table.width * table.windows)
+    if modulus.one_by_one(count):
+        return [_power_of_fixed_one(table, exponent, length) for exponent in exponents]
     shape = table.numbers, table.width, table.windows, count, length
     out = _room(count * modulus.words)
     failed = _loaded().powers_of_fixed(*modulus.arguments, *shape, _bytes(exponents, length), out)
     return _numbers(failed, out, modulus.words)
+
+
+def _power_of_fixed_one(table: Table, exponent: int, length: int) -> int:
+    modulus = table.modulus
+    out = _room(modulus.words)
+    shape = table.numbers, table.width, table.windows, length
+    failed = _loaded().power_of_fixed_one(*modulus.arguments, *shape, _bytes([exponent], length), out)
+    return _numbers(failed, out, modulus.words)[0]
 
 
 @dataclass(frozen=True)
@@ -179,6 +207,8 @@ def _loaded() -> ctypes.CDLL:
 def declare(library: ctypes.CDLL) -> None:
     """What the functions of powers.c take."""
     library.powers_of.argtypes = [*_MODULUS, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _ARRAY]
+    library.power_of_one.argtypes = [*_MODULUS, _ARRAY, _INTEGER, _ARRAY, _ARRAY]
+    library.power_of_fixed_one.argtypes = [*_MODULUS, _ARRAY, *[_INTEGER] * 3, _ARRAY, _ARRAY]
     library.powers_table.argtypes = [*_MODULUS, _ARRAY, _INTEGER, _INTEGER, _ARRAY]
     library.powers_of_fixed.argtypes = [*_MODULUS, _ARRAY, *[_INTEGER] * 4, _ARRAY, _ARRAY]
     library.powers_buckets.argtypes = [*_MODULUS, _INTEGER, _ARRAY, _INTEGER, _ARRAY, _INTEGER, _INTEGER, _ARRAY]

@@ -7,10 +7,8 @@ Whoever knows the randomness r of a ciphertext shows what is inside: c = (1 + m 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import gmpy2
-
 from enclave_sim.paillier.challenge import seed, short_numbers
-from enclave_sim.paillier.exponent import product_of_powers
+from enclave_sim.paillier.exponent import powers, product_of_powers
 from enclave_sim.paillier.keys import PublicKey, check_ciphertexts, is_unit
 
 
@@ -29,27 +27,32 @@ class Opening:
 def check_opening(public: PublicKey, ciphertexts: Sequence[int], opening: Opening) -> None:
     """Raise `BadOpeningError` unless every ciphertext c_j holds the residue m_j; `BadCiphertextError` where none can.
 
-    One equation for the whole vector, with 128-bit exponents e_j hashed from n, the ciphertexts and the opening
-    (Bellare, Garay & Rabin, Eurocrypt 1998, the small exponents test):
+    One equation for the whole vector, with e_1 = 1 and further 128-bit exponents e_j hashed from n, the ciphertexts and
+    the opening (Bellare, Garay & Rabin, Eurocrypt 1998, the small exponents test):
 
         prod c_j**e_j = (1 + n sum e_j m_j) (prod r_j**e_j mod n)**n  mod n**2.
 
     Soundness. Every unit modulo n**2 is (1 + n)**a y**n for one a mod n and one y mod n (Paillier, Eurocrypt 1999,
     section 3; needs gcd(n, phi(n)) = 1). Let c_j / ((1 + m_j n) r_j**n) be (1 + n)**a_j y_j**n: m_j is right exactly
-    if a_j = 0. The equation implies sum e_j a_j = 0 mod n. If some a_j is not 0 mod n, it is not 0 modulo a prime
-    factor of n; that factor is longer than 128 bits, so whatever the other exponents are, one value of e_j at most
-    satisfies the equation: it does by chance with probability 2**-128 at most, for every hash that a cheater tries.
+    if a_j = 0. The equation implies sum e_j a_j = 0 mod n. If some a_j with j > 1 is not 0 mod n, it is not 0 modulo a
+    prime factor of n; that factor is longer than 128 bits, so whatever the other exponents are, one value of e_j at
+    most satisfies the equation: it does by chance with probability 2**-128 at most, for every hash that a cheater
+    tries. If only a_1 could differ from 0, the equation says that it does not.
 
     So residues are certain, and the randomness nearly: a y_j of small order, such as -1, may hide where its exponent
     is even. That changes no residue: an n-th power of it has a = 0, whatever y_j is.
     """
     _check_ranges(public, ciphertexts, opening)
     n, nsquare = public.n, public.nsquare
-    exponents = short_numbers(seed("opening", n, ciphertexts, opening.residues, opening.randomness), len(ciphertexts))
+    if not ciphertexts:
+        return
+    start = seed("opening", n, ciphertexts, opening.residues, opening.randomness)
+    exponents = [1, *short_numbers(start, len(ciphertexts) - 1)]
     left = product_of_powers(ciphertexts, exponents, nsquare)
     residue = sum(e * m for e, m in zip(exponents, opening.residues, strict=True)) % n
     root = product_of_powers(opening.randomness, exponents, n)
-    if left != (1 + n * residue) * gmpy2.powmod(root, n, nsquare) % nsquare:
+    (mask,) = powers([root], n, nsquare)
+    if left != (1 + n * residue) * mask % nsquare:
         raise BadOpeningError("the opened numbers are not what the ciphertexts hold")
 
 

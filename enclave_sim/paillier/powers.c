@@ -1,5 +1,6 @@
 /*
- * Modular powers of eight numbers at a time, one in each lane of the 512-bit registers of processors with AVX-512 IFMA.
+ * Modular powers of eight numbers at a time, one in each lane of the 512-bit registers of processors with AVX-512 IFMA,
+ * or of one number whose limbs lie in all lanes (further below).
  *
  * Optional: where it was not compiled, or the processor has no such instructions, gmpy2 does the work, with the same
  * results. Gueron and Krasnov, "Software Implementation of Modular Exponentiation, Using Advanced Vector Instructions
@@ -434,6 +435,229 @@ KERNEL int powers_buckets(int64_t limbs, int64_t words, const uint64_t *n, const
         multiply(&m, product, product, running);
     }
     give_back(&m, product, LANES, out);
+    return finish(block, bytes);
+}
+
+/*
+ * One number across all lanes, for when there are too few to fill them: limb i lies in lane i mod 8 of vector i / 8, and
+ * the limbs of a number from `limbs` to 8 `vectors` are 0. Almost-Montgomery multiplication limb by limb of b: with
+ * every limb a multiple of n is added that makes the lowest column 0, and all columns move down by one. R, what goes in
+ * and what comes out are as above. A column gets four halves below 2^52 for each limb of b, and a carry below 2^12: it
+ * stays below (4 * 128 + 1) 2^52.
+ */
+#define MOST_VECTORS 16
+
+typedef struct {
+    int64_t limbs, words, vectors;
+    Vector *n, *square, *unit;
+    uint64_t inverse;
+} OneModulus;
+
+#define LOW_LIMB ((1ULL << 52) - 1)
+
+/* With `vectors` known to the compiler the columns stay in registers. */
+INLINE void multiply_one_of(const int vectors, const OneModulus *m, Vector *out, const Vector *a, const Vector *b)
+{
+    Vector zero = _mm512_setzero_si512(), columns[MOST_VECTORS];
+#pragma GCC unroll 16
+    for (int place = 0; place < vectors; place++) {
+        columns[place] = zero;
+    }
+    for (int64_t limb = 0; limb < m->limbs; limb++) {
+        Vector x = _mm512_set1_epi64(((const int64_t *)b)[limb]);
+        columns[0] = _mm512_madd52lo_epu64(columns[0], a[0], x);
+        uint64_t low = (uint64_t)_mm_cvtsi128_si64(_mm512_castsi512_si128(columns[0]));
+        Vector y = _mm512_set1_epi64((int64_t)((low * m->inverse) & LOW_LIMB));
+        columns[0] = _mm512_madd52lo_epu64(columns[0], m->n[0], y);
+        /* What is added to the lowest 52 bits makes them 0: it carries unless they were 0 before. */
+        uint64_t carry = (low >> 52) + (((low & LOW_LIMB) + LOW_LIMB) >> 52);
+#pragma GCC unroll 16
+        for (int place = 1; place < vectors; place++) {
+            columns[place] = _mm512_madd52lo_epu64(columns[place], a[place], x);
+            columns[place] = _mm512_madd52lo_epu64(columns[place], m->n[place], y);
+        }
+#pragma GCC unroll 16
+        for (int place = 0; place < vectors; place++) {
+            Vector above = place + 1 < vectors ? columns[place + 1] : zero;
+            columns[place] = _mm512_alignr_epi64(above, columns[place], 1);
+        }
+        columns[0] = _mm512_add_epi64(columns[0], _mm512_zextsi128_si512(_mm_cvtsi64_si128((int64_t)carry)));
+#pragma GCC unroll 16
+        for (int place = 0; place < vectors; place++) {
+            columns[place] = _mm512_madd52hi_epu64(columns[place], a[place], x);
+            columns[place] = _mm512_madd52hi_epu64(columns[place], m->n[place], y);
+        }
+    }
+#pragma GCC unroll 16
+    for (int place = 0; place < vectors; place++) {
+        out[place] = columns[place];
+    }
+    uint64_t *limbs = (uint64_t *)out, carry = 0;
+    for (int64_t limb = 0; limb < m->limbs; limb++) {
+        carry += limbs[limb];
+        limbs[limb] = carry & LOW_LIMB;
+        carry >>= 52;
+    }
+}
+
+KERNEL static void multiply_one_short(const OneModulus *m, Vector *out, const Vector *a, const Vector *b)
+{
+    multiply_one_of(MOST_VECTORS / 2, m, out, a, b);
+}
+
+KERNEL static void multiply_one_long(const OneModulus *m, Vector *out, const Vector *a, const Vector *b)
+{
+    multiply_one_of(MOST_VECTORS, m, out, a, b);
+}
+
+/* out = a b / R mod n, below 2 n. `out` may be a or b. */
+KERNEL static void multiply_one(const OneModulus *m, Vector *out, const Vector *a, const Vector *b)
+{
+    if (m->vectors == MOST_VECTORS) {
+        multiply_one_long(m, out, a, b);
+    } else {
+        multiply_one_short(m, out, a, b);
+    }
+}
+
+static void to_limbs(int64_t limbs, int64_t words, const uint64_t *number, Vector *out)
+{
+    for (int64_t limb = 0; limb < limbs; limb++) {
+        int64_t word = 52 * limb / 64, shift = 52 * limb % 64;
+        uint64_t bits = word < words ? number[word] >> shift : 0;
+        bits |= shift > 12 && word + 1 < words ? number[word + 1] << (64 - shift) : 0;
+        ((uint64_t *)out)[limb] = bits & LOW_LIMB;
+    }
+}
+
+/* number = number / R mod n, below n, to words. */
+KERNEL static void give_back_one(const OneModulus *m, Vector *number, Vector *difference, uint64_t *out)
+{
+    multiply_one(m, number, number, m->unit);
+    uint64_t *limbs = (uint64_t *)number, *less = (uint64_t *)difference, *n = (uint64_t *)m->n, borrow = 0;
+    for (int64_t limb = 0; limb < m->limbs; limb++) {
+        uint64_t value = limbs[limb] - n[limb] - borrow;
+        less[limb] = value & LOW_LIMB;
+        borrow = value >> 63;
+    }
+    for (int64_t limb = 0; limb < m->limbs; limb++) {
+        limbs[limb] = (limbs[limb] & (0 - borrow)) | (less[limb] & (borrow - 1));
+    }
+    for (int64_t word = 0; word < m->words; word++) {
+        uint64_t bits = 0;
+        for (int64_t limb = 64 * word / 52; limb < m->limbs && 52 * limb < 64 * (word + 1); limb++) {
+            int64_t place = 52 * limb - 64 * word;
+            bits |= place < 0 ? limbs[limb] >> -place : limbs[limb] << place;
+        }
+        out[word] = bits;
+    }
+}
+
+/* As `prepare`, for one number: room for `more` numbers, which are 0. */
+KERNEL static Vector *prepare_one(OneModulus *m, int64_t limbs, int64_t words, const uint64_t *n,
+                                  const uint64_t *square, uint64_t inverse, int64_t more, int64_t *bytes,
+                                  Vector **block)
+{
+    if (limbs < 1 || limbs % TOGETHER || limbs > LANES * MOST_VECTORS || words < 1 || 52 * limbs < 64 * words - 62) {
+        return NULL;
+    }
+    int64_t vectors = limbs > LANES * MOST_VECTORS / 2 ? MOST_VECTORS : MOST_VECTORS / 2;
+    *bytes = (3 + more) * vectors * (int64_t)sizeof(Vector);
+    *block = aligned_alloc(sizeof(Vector), (size_t)*bytes);
+    if (*block == NULL) {
+        return NULL;
+    }
+    memset(*block, 0, (size_t)*bytes);
+    *m = (OneModulus){limbs, words, vectors, *block, *block + vectors, *block + 2 * vectors, inverse};
+    to_limbs(limbs, words, n, m->n);
+    to_limbs(limbs, words, square, m->square);
+    ((uint64_t *)m->unit)[0] = 1;
+    return *block + 3 * vectors;
+}
+
+/* Four limbs, which need not lie at a multiple of 32 bytes. */
+typedef long long Half __attribute__((vector_size(32), aligned(8), may_alias));
+
+/* table[digit], all `entries` numbers of it being read, which lie `step` limbs apart. */
+KERNEL static void select_one(const OneModulus *m, const uint64_t *table, int64_t step, int64_t entries,
+                              uint64_t digit, Vector *out)
+{
+    __m256i chosen = _mm256_set1_epi64x((int64_t)digit);
+    for (int64_t limb = 0; limb < m->limbs; limb += TOGETHER) {
+        __m256i kept = _mm256_setzero_si256();
+        for (int64_t each = 0; each < entries; each++) {
+            __m256i read = (__m256i)*(const Half *)(table + each * step + limb);
+            __asm__("" : "+v"(read));
+            kept = _mm256_or_si256(kept, _mm256_and_si256(read, _mm256_cmpeq_epi64(chosen, _mm256_set1_epi64x(each))));
+        }
+        *(Half *)((uint64_t *)out + limb) = (Half)kept;
+    }
+}
+
+/* base^exponent mod n of one base below n: `powers_of` with a count of 1, a modulus of at most 128 limbs. */
+KERNEL int power_of_one(int64_t limbs, int64_t words, const uint64_t *n, const uint64_t *square_of_r, uint64_t inverse,
+                        const uint64_t *base, int64_t exponent_words, const uint64_t *exponent, uint64_t *out)
+{
+    if (exponent_words < 1) {
+        return REFUSED;
+    }
+    OneModulus m;
+    Vector *block;
+    int64_t bytes;
+    Vector *table = prepare_one(&m, limbs, words, n, square_of_r, inverse, POWER_ENTRIES + 2, &bytes, &block);
+    if (table == NULL) {
+        return NO_MEMORY;
+    }
+    int64_t step = m.vectors;
+    Vector *power = table + POWER_ENTRIES * step, *chosen = power + step;
+    to_limbs(limbs, words, base, table + step);
+    multiply_one(&m, table, m.square, m.unit);
+    multiply_one(&m, table + step, table + step, m.square);
+    for (int64_t entry = 2; entry < POWER_ENTRIES; entry++) {
+        multiply_one(&m, table + entry * step, table + (entry - 1) * step, table + step);
+    }
+    int64_t place = (64 * exponent_words - 1) / POWER_BITS * POWER_BITS;
+    const uint64_t *entries = (const uint64_t *)table;
+    uint64_t digit = digit_of(exponent, exponent_words, place, POWER_BITS);
+    select_one(&m, entries, LANES * step, POWER_ENTRIES, digit, power);
+    while (place > 0) {
+        place -= POWER_BITS;
+        for (int64_t bit = 0; bit < POWER_BITS; bit++) {
+            multiply_one(&m, power, power, power);
+        }
+        digit = digit_of(exponent, exponent_words, place, POWER_BITS);
+        select_one(&m, entries, LANES * step, POWER_ENTRIES, digit, chosen);
+        multiply_one(&m, power, power, chosen);
+    }
+    give_back_one(&m, power, chosen, out);
+    return finish(block, bytes);
+}
+
+/* base^exponent mod n of one exponent, with the base's table: `powers_of_fixed` with a count of 1. */
+KERNEL int power_of_fixed_one(int64_t limbs, int64_t words, const uint64_t *n, const uint64_t *square_of_r,
+                              uint64_t inverse, const uint64_t *table, int64_t width, int64_t windows,
+                              int64_t exponent_words, const uint64_t *exponent, uint64_t *out)
+{
+    if (width < 1 || width > 8 || windows < 1 || exponent_words < 1) {
+        return REFUSED;
+    }
+    OneModulus m;
+    Vector *block;
+    int64_t bytes;
+    Vector *power = prepare_one(&m, limbs, words, n, square_of_r, inverse, 2, &bytes, &block);
+    if (power == NULL) {
+        return NO_MEMORY;
+    }
+    Vector *chosen = power + m.vectors;
+    for (int64_t window = 0; window < windows; window++) {
+        uint64_t digit = digit_of(exponent, exponent_words, width * window, width);
+        Vector *entry = window ? chosen : power;
+        select_one(&m, table + (window << width) * limbs, limbs, 1 << width, digit, entry);
+        if (window) {
+            multiply_one(&m, power, power, chosen);
+        }
+    }
+    give_back_one(&m, power, chosen, out);
     return finish(block, bytes);
 }
 

@@ -1,5 +1,8 @@
 """Proof that one party's partial decryptions are right, one for a whole vector; it names who lies.
 
+Whether an opening is right it shows by itself (`threshold.combine`), whoever gave its parts: so these proofs are made
+and checked only when parts did not open, to tell whose were wrong.
+
 Party i holds s_i behind the public v_i = v**s_i mod n, and gives D_j = x_j**(2 delta s_i) mod n for every x_j =
 c_j mod n. With 128-bit exponents e_j hashed from the whole statement, put
 
@@ -61,8 +64,8 @@ class ShareProof:
 
 
 @dataclass(frozen=True)
-class CheckedPartials:
-    """Partial decryptions of one party, proven right. Only `check_partials` makes these; `combine` takes no others."""
+class Parts:
+    """One party's partial decryptions, one for each ciphertext, all units modulo n: `parts_of` makes these."""
 
     key: ThresholdKey
     index: int
@@ -98,7 +101,7 @@ def check_partials(
     partials: Sequence[int],
     proof: ShareProof,
     context: bytes,
-) -> CheckedPartials:
+) -> Parts:
     """The partial decryptions of party `index`, if `proof` proves them right; else `WrongShareError`.
 
     Raises `BadCiphertextError` for a ciphertext that is none, and `BadKeyError` for an index of no party and for a key
@@ -106,8 +109,7 @@ def check_partials(
     """
     verification_key = key.verification_key(index)
     check_ciphertexts(key.public, ciphertexts)
-    if not (len(partials) == len(ciphertexts) and all(is_unit(part, key.n) for part in partials)):
-        raise WrongShareError(index)
+    parts = parts_of(key, index, ciphertexts, partials)
     if not (0 <= proof.challenge < 1 << CHALLENGE_BITS and 0 < proof.response < 1 << (_response_bits(key) + 1)):
         raise WrongShareError(index)
     start, x, y = _batch(key, index, ciphertexts, partials, context)
@@ -116,7 +118,18 @@ def check_partials(
     commitments = [answer * debt % key.n for answer, debt in zip(answers, debts, strict=True)]
     if proof.challenge != _challenge(key, start, x, y, commitments):
         raise WrongShareError(index)
-    return CheckedPartials(key, index, tuple(ciphertexts), tuple(partials))
+    return parts
+
+
+def parts_of(key: ThresholdKey, index: int, ciphertexts: Sequence[int], partials: Sequence[int]) -> Parts:
+    """The partial decryptions of party `index` as it sent them, right or wrong; `WrongShareError` if they can be none.
+
+    Raises `BadKeyError` for an index of no party.
+    """
+    key.check_index(index)
+    if not (len(partials) == len(ciphertexts) and all(is_unit(part, key.n) for part in partials)):
+        raise WrongShareError(index)
+    return Parts(key, index, tuple(ciphertexts), tuple(partials))
 
 
 def _batch(

@@ -36,7 +36,7 @@ import gmpy2
 from enclave_sim.paillier.exponent import powers, powers_to_secret
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey, check_ciphertexts
 from enclave_sim.paillier.opening import Opening
-from enclave_sim.paillier.share_proof import CheckedPartials
+from enclave_sim.paillier.share_proof import Parts
 
 
 class TooFewSharesError(ValueError):
@@ -52,11 +52,11 @@ class DifferentStatementsError(ValueError):
     """Partial decryptions of different ciphertexts, or under different keys."""
 
 
-class WrongDealingError(ValueError):
-    """Partial decryptions that are all proven right do not open ciphertext `position`: the dealer's keys are wrong."""
+class WrongPartsError(ValueError):
+    """Partial decryptions do not open ciphertext `position`: one is wrong, as `share_proof` tells, or the dealing."""
 
     def __init__(self, position: int) -> None:
-        super().__init__(f"shares that are all proven right do not open ciphertext {position}: the key was dealt wrong")
+        super().__init__(f"these partial decryptions do not open ciphertext {position}")
         self.position = position
 
 
@@ -68,9 +68,9 @@ def majority(parties: int) -> int:
 def partial_decrypt(key: ThresholdKey, share: KeyShare, ciphertexts: Sequence[int]) -> list[int]:
     """One party's part of opening: x**(2 delta s_i) mod n with x = c mod n for every ciphertext c, in order.
 
-    `threshold` parts open a ciphertext: decide whether it may be opened before calling this, and prove the parts with
-    `share_proof.prove_partials`. Raises `BadCiphertextError` for a ciphertext that is none, before the share touches
-    any, and `BadKeyError` for a share of no party.
+    `threshold` parts open a ciphertext: decide whether it may be opened before calling this. Raises
+    `BadCiphertextError` for a ciphertext that is none, before the share touches any, and `BadKeyError` for a share of
+    no party.
     """
     key.check_index(share.index)
     check_ciphertexts(key.public, ciphertexts)
@@ -78,11 +78,14 @@ def partial_decrypt(key: ThresholdKey, share: KeyShare, ciphertexts: Sequence[in
     return powers_to_secret(roots, 2 * key.delta * share.value, key.n)
 
 
-def combine(key: ThresholdKey, partials: Sequence[CheckedPartials]) -> Opening:
-    """Open ciphertexts from partial decryptions that were checked, of `threshold` different parties or more.
+def combine(key: ThresholdKey, partials: Sequence[Parts]) -> Opening:
+    """Open ciphertexts from partial decryptions of `threshold` different parties or more, proven right or not.
 
-    Of more, those of the smallest indexes are used. Raises `TooFewSharesError`, `DifferentStatementsError` for parts
-    that are not all of the same ciphertexts under this key, and `WrongDealingError` if right parts do not open.
+    What comes out is right whatever the parts were: r is taken as the n-th root of c only if r**n = c mod n, which one
+    r in (0, n) does, n being prime to phi(n); and then c - r**n mod n**2 is a multiple of n, m n r**n for one m in
+    [0, n). Of more parts than needed, those of the smallest indexes are used. Raises `TooFewSharesError`,
+    `DifferentStatementsError` for parts that are not all of the same ciphertexts under this key, and
+    `WrongPartsError` if they do not open.
     """
     by_index = {part.index: part for part in partials}
     if len(by_index) < key.threshold:
@@ -103,7 +106,7 @@ def lagrange(key: ThresholdKey, index: int, indexes: Sequence[int]) -> int:
     return numerator // math.prod(other - index for other in others)
 
 
-def _joined(key: ThresholdKey, partials: Sequence[CheckedPartials]) -> list[int]:
+def _joined(key: ThresholdKey, partials: Sequence[Parts]) -> list[int]:
     """w = x**(4 delta**2 d) mod n for every ciphertext."""
     indexes = [part.index for part in partials]
     total = [1] * len(partials[0].values)
@@ -135,6 +138,6 @@ def _residues(
     for position, (ciphertext, inverse, mask) in enumerate(zip(ciphertexts, inverses, masks, strict=True)):
         quotient, rest = divmod(ciphertext - mask, key.n)
         if rest:
-            raise WrongDealingError(position)
+            raise WrongPartsError(position)
         residues.append(quotient * inverse % key.n)
     return tuple(residues)

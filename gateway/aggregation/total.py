@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.attestation_pb2 import KeyEpoch, KeyHolder
 from yingbi.api.v1.node_pb2 import (
     Contribution,
     OpenedTotal,
@@ -24,7 +24,7 @@ from enclave_sim.paillier.encryption import add
 from enclave_sim.paillier.keys import BadCiphertextError, ThresholdKey
 from enclave_sim.paillier.opening import Opening
 from enclave_sim.paillier.packing import Layout, unpack
-from enclave_sim.paillier.share_proof import CheckedPartials, ShareProof, WrongShareError, check_partials
+from enclave_sim.paillier.share_proof import Parts, ShareProof, WrongShareError, check_partials, parts_of
 from enclave_sim.paillier.threshold import TooFewSharesError, combine
 
 Stretches = Iterable[tuple[int, list[list[bytes]]]]
@@ -97,12 +97,13 @@ class Partials:
 def open_with(
     shares: Iterable[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey, layout: Layout
 ) -> OpenedTotal:
-    """What the total holds, from the nodes' shares of which every one is proven right before it is used.
+    """What the total holds, from the nodes' shares. What opens proves itself: no share's own proof is looked at.
 
     Shares are taken one after another: none is held in both of its forms beside the others.
 
     Raises:
-        Problem: FAILED "bad_share" that names the node.
+        Problem: FAILED "bad_share" that names the node, where a share is none.
+        WrongPartsError: they do not open. Ask for their proofs: `who_was_wrong`.
     """
     opening = _combined(shares, total, epoch, key)
     return OpenedTotal(cells=unpack(opening.residues, layout, key.n), randomness=to_bytes(opening.randomness, key.n))
@@ -111,9 +112,11 @@ def open_with(
 def _combined(shares: Iterable[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey) -> Opening:
     partials, manifests = [], set()
     for share in shares:
-        manifests.add(OpeningShareBody.FromString(share.body).manifest_digest)
-        if (checked := _checked(share, total, epoch, key)) is not None:
-            partials.append(checked)
+        manifests.add(_body(share).manifest_digest)
+        if share.partials:
+            partials.append(_parts(share, total, epoch, key))
+        else:
+            _check_signed(share, total, epoch)  # a node that only consented
     if len(manifests) > 1:
         raise Problem(Kind.FAILED, "bad_share", "The nodes opened the total under different manifests.")
     try:
@@ -122,9 +125,50 @@ def _combined(shares: Iterable[OpeningShare], total: Total, epoch: KeyEpoch, key
         raise Problem(Kind.FAILED, "too_few_shares", f"The total cannot be opened: {error}.") from error
 
 
-def _checked(share: OpeningShare, total: Total, epoch: KeyEpoch, key: ThresholdKey) -> CheckedPartials | None:
-    """A share's partial decryptions; None of a node that only consented."""
-    body = OpeningShareBody.FromString(share.body)
+def who_was_wrong(
+    given: Iterable[OpeningShare], proven: Iterable[OpeningShare], total: Total, epoch: KeyEpoch, key: ThresholdKey
+) -> Problem:
+    """Why shares did not open: FAILED "bad_share", which names a node.
+
+    Args:
+        given: the partial decryptions that did not open.
+        proven: the same nodes' again, in the same order, with proofs.
+
+    Who proves its share right sent a right one, unless it sent another one before; both are signed. An honest enclave
+    repeats itself to the bit, so whoever is named deviated; if none can be named, all were right, and the key is not.
+    """
+    try:
+        for first, again in zip(given, proven, strict=True):
+            _check_proof(again, total, epoch, key)
+            if _body(first).partials_digest != _body(again).partials_digest:
+                return _bad_share(_body(again).node, "is another one than it sent before")
+    except Problem as problem:
+        return problem
+    said = "Every node proved its share of the opening, and they do not open the total: the key was dealt wrong."
+    return Problem(Kind.FAILED, "bad_key", said)
+
+
+def _parts(share: OpeningShare, total: Total, epoch: KeyEpoch, key: ThresholdKey) -> Parts:
+    """A share's partial decryptions, right or wrong, as its enclave signed them."""
+    holder = _check_signed(share, total, epoch)
+    try:
+        return parts_of(key, holder.index, total.ciphertexts, _partials(share))
+    except WrongShareError as error:
+        raise _bad_share(holder.node, "holds what is no partial decryption") from error
+
+
+def _check_proof(share: OpeningShare, total: Total, epoch: KeyEpoch, key: ThresholdKey) -> None:
+    holder, manifest = _check_signed(share, total, epoch), _body(share).manifest_digest
+    proof = ShareProof(int.from_bytes(share.proof.challenge, "big"), int.from_bytes(share.proof.response, "big"))
+    try:
+        check_partials(key, holder.index, total.ciphertexts, _partials(share), proof, manifest)
+    except WrongShareError as error:
+        raise _bad_share(holder.node, "is not proven to be right") from error
+
+
+def _check_signed(share: OpeningShare, total: Total, epoch: KeyEpoch) -> KeyHolder:
+    """Whose it is, if its enclave signed it and its partial decryptions for this total."""
+    body = _body(share)
     holder = next((holder for holder in epoch.holders if holder.node == body.node), None)
     if holder is None or not digests.is_signed(holder.signing_key, digests.OPENING_SHARE, share.body, share.signature):
         raise _bad_share(body.node, "is not signed by its enclave")
@@ -132,14 +176,15 @@ def _checked(share: OpeningShare, total: Total, epoch: KeyEpoch, key: ThresholdK
         raise _bad_share(body.node, "is of another total than the one to open")
     if digests.digest_all(digests.CIPHERTEXTS, share.partials) != body.partials_digest:
         raise _bad_share(body.node, "is not what its enclave signed")
-    if not share.partials:
-        return None
-    numbers = [int.from_bytes(part, "big") for part in share.partials]
-    proof = ShareProof(int.from_bytes(share.proof.challenge, "big"), int.from_bytes(share.proof.response, "big"))
-    try:
-        return check_partials(key, holder.index, total.ciphertexts, numbers, proof, body.manifest_digest)
-    except WrongShareError as error:
-        raise _bad_share(body.node, "is not proven to be right") from error
+    return holder
+
+
+def _body(share: OpeningShare) -> OpeningShareBody:
+    return OpeningShareBody.FromString(share.body)
+
+
+def _partials(share: OpeningShare) -> list[int]:
+    return [int.from_bytes(part, "big") for part in share.partials]
 
 
 def _numbers(node: str, encoded: Sequence[bytes], key: ThresholdKey) -> list[int]:

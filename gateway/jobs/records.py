@@ -16,6 +16,7 @@ from yingbi.api.v1.receipt_pb2 import Receipt
 from gateway.jobs import states
 from gateway.jobs.states import State
 from gateway.storage import programs
+from gateway.storage.prepared import Prepared
 from gateway.storage.tables import jobs, releases
 
 PAGE_BYTES = 16 << 20
@@ -66,12 +67,14 @@ class JobRecord:
 
 
 # Made once: to build a statement takes longer than to execute it.
-_CREATE = insert(jobs)
-_JOB = select(jobs).where(jobs.c.job == bindparam("wanted"))
-_REQUEST = select(jobs).where(
-    jobs.c.developer == bindparam("wanted_developer"), jobs.c.request_id == bindparam("wanted_request")
+_CREATE = Prepared(insert(jobs), [column.name for column in jobs.c if column is not jobs.c.number])
+_JOB = Prepared(select(jobs).where(jobs.c.job == bindparam("wanted")))
+_REQUEST = Prepared(
+    select(jobs).where(
+        jobs.c.developer == bindparam("wanted_developer"), jobs.c.request_id == bindparam("wanted_request")
+    )
 )
-_RELEASE = select(releases.c.receipt).where(releases.c.plan_hash == bindparam("wanted"))
+_RELEASE = Prepared(select(releases.c.receipt).where(releases.c.plan_hash == bindparam("wanted")))
 
 
 def create(
@@ -98,7 +101,7 @@ def create(
         "failure": failure.SerializeToString() if failure else None,
         "replayed": replayed,
     }
-    connection.execute(_CREATE, row)
+    _CREATE.execute(connection, row)
     if state not in states.ENDED:
         programs.keep(connection, new.job, new.programs)
     programs.show(connection, new.job, new.source)
@@ -107,7 +110,7 @@ def create(
 
 def get(connection: Connection, job: str) -> JobRecord:
     """The job; raises Problem for an unknown one."""
-    row = connection.execute(_JOB, {"wanted": job}).one_or_none()
+    row = _JOB.execute(connection, {"wanted": job}).one_or_none()
     if row is None:
         raise unknown(job)
     return _record(connection, row)
@@ -121,7 +124,7 @@ def unknown(job: str) -> Problem:
 def find_request(connection: Connection, developer: str, request_id: str) -> JobRecord | None:
     """The job that `developer` asked for under `request_id`."""
     asked = {"wanted_developer": developer, "wanted_request": request_id}
-    row = connection.execute(_REQUEST, asked).one_or_none()
+    row = _REQUEST.execute(connection, asked).one_or_none()
     return _record(connection, row) if row else None
 
 
@@ -188,7 +191,8 @@ def release(connection: Connection, plan_hash: bytes) -> Receipt | None:
 
 
 def _release_bytes(connection: Connection, plan_hash: bytes) -> bytes | None:
-    return connection.execute(_RELEASE, {"wanted": plan_hash}).scalar_one_or_none()
+    stored: bytes | None = _RELEASE.execute(connection, {"wanted": plan_hash}).scalar_one_or_none()
+    return stored
 
 
 def store_release(connection: Connection, record: JobRecord, receipt: Receipt) -> None:

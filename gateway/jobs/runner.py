@@ -22,15 +22,25 @@ from yingbi.api.parts import sign_tasks
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import Failure
-from yingbi.api.v1.node_pb2 import CancelTask, ContributeTask, Contribution, OpenTask, Task, TaskResult
+from yingbi.api.v1.node_pb2 import (
+    CancelTask,
+    ContributeTask,
+    Contribution,
+    OpenedTotal,
+    OpeningShare,
+    OpenTask,
+    Task,
+    TaskResult,
+)
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import Decryption, Receipt
 
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
+from enclave_sim.paillier.threshold import WrongPartsError
 from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.sensitivity import cells
 from enclave_sim.shared_key import key_of
-from gateway.aggregation.total import Partials, add_up, consent_tasks, open_with
+from gateway.aggregation.total import Partials, Total, add_up, consent_tasks, open_with, who_was_wrong
 from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import Bodies, assemble
 from gateway.governance.registration import fits
@@ -160,21 +170,36 @@ class Runner:
 
         answers = await self._ask_all(names, consenting)
         consents = {name: each.opening_share for name, each in zip(names, answers, strict=True)}
-        openers, partials = _openers(record.job, names, epoch.threshold), Partials()
-        decrypt = OpenTask(consents=consents.values())
-        answers = await self._ask_all(openers, lambda _: [Task(job=record.job, open=decrypt)], partials.take)
-        decrypted = {
-            name: partials.share(name, each.opening_share) for name, each in zip(openers, answers, strict=True)
-        }
-        shares = [decrypted.get(name, consents[name]) for name in names]
-        layout = layout_of(Plan.FromString(record.plan), key.public.bits)
-        opened = await asyncio.to_thread(open_with, shares, total, epoch, key, layout)
+        opened = await self._opened(record, epoch, total, consents)
         bodies = Bodies()
         answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened), bodies.take)
         assert self._nodes.signed_epoch is not None
         signatures = [each.receipt_signature.signature for each in answers]
         decryption = Decryption(total=to_bytes(total.ciphertexts, key.public.nsquare), randomness=opened.randomness)
         return assemble(bodies.one(), signatures, self._nodes.signed_epoch, decryption)
+
+    async def _opened(
+        self, record: JobRecord, epoch: KeyEpoch, total: Total, consents: dict[str, OpeningShare]
+    ) -> OpenedTotal:
+        """What the total holds, from as many nodes as it takes. Proofs are asked for where that went wrong."""
+        key, openers = key_of(epoch), _openers(record.job, list(consents), epoch.threshold)
+        decrypt = OpenTask(consents=consents.values())
+        decrypted = await self._decrypted(record.job, openers, decrypt)
+        shares = [decrypted.get(name, consent) for name, consent in consents.items()]
+        layout = layout_of(Plan.FromString(record.plan), key.public.bits)
+        try:
+            return await asyncio.to_thread(open_with, shares, total, epoch, key, layout)
+        except WrongPartsError:
+            decrypt.prove = True
+            proven = await self._decrypted(record.job, openers, decrypt)
+            given = [decrypted[name] for name in openers]
+            wrong = await asyncio.to_thread(who_was_wrong, given, proven.values(), total, epoch, key)
+            raise wrong from None
+
+    async def _decrypted(self, job: str, openers: list[str], decrypt: OpenTask) -> dict[str, OpeningShare]:
+        partials = Partials()
+        answers = await self._ask_all(openers, lambda _: [Task(job=job, open=decrypt)], partials.take)
+        return {name: partials.share(name, each.opening_share) for name, each in zip(openers, answers, strict=True)}
 
     def _keep(self, job: str, width: int, node: str, result: TaskResult) -> None:
         contribution = result.contribution

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from importlib import resources
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row, text
 from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.dataset_pb2 import (
     AgreementBudget,
@@ -25,10 +25,11 @@ from yingbi.api.v1.dataset_pb2 import (
 from enclave_sim.privacy.accounting import Charge
 from gateway.ledger import accounts
 from gateway.ledger.accounts import Account
+from gateway.storage.prepared import Prepared
 
 
-def _statement(name: str) -> TextClause:
-    return text((resources.files(__package__) / f"{name}.sql").read_text())
+def _statement(name: str) -> Prepared:
+    return Prepared(text((resources.files(__package__) / f"{name}.sql").read_text()))
 
 
 _FIND = _statement("find")
@@ -51,9 +52,9 @@ def set_limits(connection: Connection, declaration: DatasetDeclaration) -> None:
     """
     limit = accounts.limit(declaration)
     _open(connection, {accounts.of_dataset(declaration): limit, accounts.of_namespace(declaration): limit})
-    connection.execute(_LOWER, accounts.of_dataset(declaration)._asdict() | _amount(limit))
+    _LOWER.execute(connection, accounts.of_dataset(declaration)._asdict() | _amount(limit))
     each = {"prefix": accounts.organisations_of(declaration), **_amount(accounts.limit_of_each(declaration))}
-    connection.execute(_LOWER_ORGANISATIONS, each)
+    _LOWER_ORGANISATIONS.execute(connection, each)
 
 
 def open_agreement(connection: Connection, agreement: Agreement) -> None:
@@ -63,7 +64,7 @@ def open_agreement(connection: Connection, agreement: Agreement) -> None:
 
 def agreement_budget(connection: Connection, agreement: Agreement) -> AgreementBudget:
     """What may be spent under a registered agreement, as it stands."""
-    row = connection.execute(_FIND_AGREEMENT, {"agreement": agreement.agreement}).one()
+    row = _FIND_AGREEMENT.execute(connection, {"agreement": agreement.agreement}).one()
     return AgreementBudget(
         agreement=agreement.agreement,
         limit_rho_units=row.limit_rho_units,
@@ -94,7 +95,7 @@ def budget(
         "namespace": accounts.of_namespace(declaration).name,
         "organisation": accounts.of_organisation(declaration, organisation or "").name,
     }
-    found = {row.kind: row for row in connection.execute(_FIND, names)}
+    found = {row.kind: row for row in _FIND.execute(connection, names)}
     own, shared = found["dataset"], found["namespace"]
     amounts = (own.limit_rho_units, own.spent_rho_units)
     message = Budget(
@@ -142,19 +143,19 @@ def reserve(
 
 def spend(connection: Connection, job: str) -> None:
     """Make the job's charge final: from now on a node may unseal data for it."""
-    connection.execute(_SPEND, {"job": job})
+    _SPEND.execute(connection, {"job": job})
 
 
 def refund(connection: Connection, job: str) -> None:
     """Give the job's charge back if it is still reserved; otherwise nothing."""
     for statement in _REFUND:
-        connection.execute(statement, {"job": job})
+        statement.execute(connection, {"job": job})
 
 
 def _open(connection: Connection, limits: Mapping[Account, Charge]) -> int:
     """Open the accounts that are not there, with these limits; returns how many."""
     rows = [account._asdict() | _amount(limit) for account, limit in limits.items()]
-    return connection.execute(_OPEN, rows).rowcount
+    return _OPEN.execute(connection, rows).rowcount
 
 
 def _charge(
@@ -164,9 +165,9 @@ def _charge(
     rows = [{"job": job, **account._asdict(), **_amount(charge)} for account in against]
     # As SQL: `begin_nested` would compile each savepoint anew, which takes longer than the charge.
     connection.exec_driver_sql("SAVEPOINT charge")
-    fits = connection.execute(_RESERVE, rows).rowcount == len(rows) and _use(connection, agreement)
+    fits = _RESERVE.execute(connection, rows).rowcount == len(rows) and _use(connection, agreement)
     if fits:
-        connection.execute(_CHARGE, rows)
+        _CHARGE.execute(connection, rows)
     else:
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT charge")
     connection.exec_driver_sql("RELEASE SAVEPOINT charge")
@@ -175,7 +176,7 @@ def _charge(
 
 def _use(connection: Connection, agreement: Agreement | None) -> bool:
     """Count one use, or return False where none is left."""
-    return agreement is None or connection.execute(_USE, {"agreement": agreement.agreement}).rowcount == 1
+    return agreement is None or _USE.execute(connection, {"agreement": agreement.agreement}).rowcount == 1
 
 
 def _amount(charge: Charge) -> dict[str, int]:

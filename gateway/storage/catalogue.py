@@ -11,11 +11,12 @@ from yingbi.api.v1.dataset_pb2 import Dataset, DatasetDeclaration, RegisterDatas
 
 from gateway.governance.registration import RegisteredDataset
 from gateway.ledger import accounts, ledger
+from gateway.storage.prepared import Prepared
 from gateway.storage.tables import datasets, zones
 
 # Made once: to build a statement takes longer than to execute it.
-_DATASET = select(datasets).where(datasets.c.dataset == bindparam("dataset"))
-_VERSION = select(datasets.c.version).where(datasets.c.dataset == bindparam("dataset"))
+_DATASET = Prepared(select(datasets).where(datasets.c.dataset == bindparam("dataset")))
+_VERSION = Prepared(select(datasets.c.version).where(datasets.c.dataset == bindparam("dataset")))
 
 
 def register(connection: Connection, new: RegisteredDataset) -> Dataset:
@@ -52,7 +53,7 @@ def find(connection: Connection, name: str) -> RegisteredDataset:
 
 def check_present(connection: Connection, dataset: RegisteredDataset) -> None:
     """Raise Problem unless this is still the dataset's present version."""
-    if connection.execute(_VERSION, {"dataset": dataset.declaration.dataset}).scalar_one() != dataset.version:
+    if _VERSION.execute(connection, {"dataset": dataset.declaration.dataset}).scalar_one() != dataset.version:
         raise changed()
 
 
@@ -86,7 +87,7 @@ def show(connection: Connection, name: str, organisation: str | None = None) -> 
 
 
 def _read(connection: Connection, name: str) -> RegisteredDataset | None:
-    row = connection.execute(_DATASET, {"dataset": name}).one_or_none()
+    row = _DATASET.execute(connection, {"dataset": name}).one_or_none()
     if row is None:
         return None
     return RegisteredDataset(DatasetDeclaration.FromString(row.declaration), row.version, row.registration)

@@ -226,11 +226,10 @@ class Opened:
         return [with_partials(self.enclaves[0], self.first[0], partials, sign=sign), self.first[1]]
 
     def proven_by(self, other: OpeningShare) -> list[OpeningShare]:
-        """The first enclave's share with the proof of another."""
-        changed = OpeningShare()
-        changed.CopyFrom(self.first[0])
-        changed.proof.CopyFrom(other.proof)
-        return [changed, self.first[1]]
+        """What the first enclave sends twice: a wrong share, signed, with the proof of another."""
+        wrong = self.altered(lambda part: 2 * part, sign=True)
+        wrong[0].proof.CopyFrom(other.proof)
+        return wrong
 
 
 SHARES: dict[str, Callable[[Opened], list[OpeningShare]]] = {
@@ -270,13 +269,32 @@ def opened(
 
 @pytest.mark.parametrize("name", SHARES)
 def test_an_honest_gateway_names_whose_share_is_wrong(opened: tuple[Trio, Opened], name: str) -> None:
-    """Before anything is combined: a node that sends rubbish is told from those that do not."""
+    """A node that sends rubbish is told from those that do not, by the proofs of what did not open."""
     trio, shares = opened
     with pytest.raises(Problem) as refused:
         trio.opened("job-1", SHARES[name](shares))
     assert refused.value.code == "bad_share"
     liar = "node-2" if name == "one of another job" else "node-1"
     assert liar in refused.value.message
+
+
+def test_right_shares_open_without_a_proof(trio: Trio, sums: Sums) -> None:
+    """What they open to proves itself; an enclave that is not asked for a proof makes none."""
+    task = OpenTask(consents=trio.consent("job-1", sums.first))
+    plain = [opening.open_total(enclave, "job-1", task) for enclave in trio.enclaves[:2]]
+    task.prove = True
+    proven = [opening.open_total(enclave, "job-1", task) for enclave in trio.enclaves[:2]]
+    assert [share.HasField("proof") for share in (*plain, *proven)] == [False, False, True, True]
+    assert [share.partials for share in plain] == [share.partials for share in proven]
+    assert trio.opened("job-1", plain) == trio.opened("job-1", proven)
+
+
+def test_a_node_that_sent_rubbish_and_then_proves_a_right_share_is_named(opened: tuple[Trio, Opened]) -> None:
+    """Its signature is on both; the others sent the same twice."""
+    trio, shares = opened
+    with pytest.raises(Problem) as refused:
+        trio.opened("job-1", shares.altered(lambda part: 2 * part, sign=True), shares.first[:2])
+    assert (refused.value.code, "node-1" in refused.value.message) == ("bad_share", True)
 
 
 @pytest.mark.parametrize("count", [0, 1])

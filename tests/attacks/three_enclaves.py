@@ -66,13 +66,14 @@ from enclave_sim.ingest import serve_connection
 from enclave_sim.paillier import encoding
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.plaintext_proof import prove_plaintexts
+from enclave_sim.paillier.threshold import WrongPartsError
 from enclave_sim.plan.canonical import encode, plan_hash
 from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.schema import check_declaration
 from enclave_sim.plan.sensitivity import total_rho_units
 from enclave_sim.sealed.schema import arrow_schema
 from enclave_sim.sealed.shard import open_table
-from gateway.aggregation.total import Total, open_with
+from gateway.aggregation.total import Total, open_with, who_was_wrong
 from gateway.planning.query import plan_query
 from gateway.zone.authority import Authority, certificate_pem
 from gateway.zone.init import write_platform
@@ -282,8 +283,8 @@ class Trio:
         return [jobs.contribute(enclave, job, task, never) for enclave in self.enclaves]
 
     def open(self, job: str, contributions: Sequence[Contribution]) -> list[OpeningShare]:
-        """One opening share of each enclave, with partial decryptions."""
-        task = OpenTask(consents=self.consent(job, contributions))
+        """One opening share of each enclave, with partial decryptions and their proof."""
+        task = OpenTask(consents=self.consent(job, contributions), prove=True)
         return [opening.open_total(enclave, job, task) for enclave in self.enclaves]
 
     def consent(self, job: str, contributions: Sequence[Contribution]) -> list[OpeningShare]:
@@ -291,8 +292,12 @@ class Trio:
         task = OpenTask(contributions=contributions)
         return [opening.open_total(enclave, job, task) for enclave in self.enclaves]
 
-    def opened(self, job: str, shares: Sequence[OpeningShare]) -> OpenedTotal:
-        """What the honest gateway makes of the shares; raises Problem that names a node."""
+    def opened(self, job: str, shares: Sequence[OpeningShare], proven: Sequence[OpeningShare] = ()) -> OpenedTotal:
+        """What the honest gateway makes of the shares; raises Problem that names a node.
+
+        Args:
+            proven: what their nodes send when they are asked for proofs, if it is something else.
+        """
         enclave = self.enclaves[0]
         bound = BoundTotal.FromString(enclave.files.load(job, "total") or b"")
         total = Total(
@@ -300,7 +305,10 @@ class Trio:
             digest=digests.digest_all(digests.CIPHERTEXTS, bound.ciphertexts),
         )
         plan = Plan.FromString(enclave.files.load(job, "plan") or b"")
-        return open_with(shares, total, enclave.epoch, enclave.key, layout_of(plan, enclave.key.public.bits))
+        try:
+            return open_with(shares, total, enclave.epoch, enclave.key, layout_of(plan, enclave.key.public.bits))
+        except WrongPartsError:
+            raise who_was_wrong(shares, proven or shares, total, enclave.epoch, enclave.key) from None
 
     def sign(self, job: str, shares: Sequence[OpeningShare]) -> list[ReceiptSignature]:
         """One signature of each enclave."""

@@ -83,21 +83,60 @@ def of_fixed_base(library: ctypes.CDLL) -> Function:
     return call
 
 
+def of_one_number(library: ctypes.CDLL) -> Function:
+    """The trace of a power of one base to an exponent of 256 bits."""
+    size = 8 * MODULUS.words
+    base, secret, out = (
+        (3**150).to_bytes(size, "little"),
+        ctypes.create_string_buffer(32),
+        ctypes.create_string_buffer(size),
+    )
+
+    def call(exponent: int) -> tuple[int, int]:
+        secret.raw = exponent.to_bytes(32, "little")
+        library.trace_start()
+        assert library.power_of_one(*MODULUS.arguments, base, 4, secret, out) == 0
+        traces = library.trace_hash(), library.trace_events()
+        assert int.from_bytes(out.raw, "little") == pow(3**150, exponent, MODULUS.n)
+        return traces
+
+    return call
+
+
+def of_fixed_base_and_one_exponent(library: ctypes.CDLL) -> Function:
+    """The trace of one power of 3, to an exponent of 100 bits."""
+    size, windows = 8 * MODULUS.words, 20
+    table = native.table_of(MODULUS, 3, 5, windows)
+    secret, out = ctypes.create_string_buffer(16), ctypes.create_string_buffer(size)
+
+    def call(exponent: int) -> tuple[int, int]:
+        secret.raw = (exponent % 2**100).to_bytes(16, "little")
+        library.trace_start()
+        assert library.power_of_fixed_one(*MODULUS.arguments, table.numbers, table.width, windows, 2, secret, out) == 0
+        traces = library.trace_hash(), library.trace_events()
+        assert int.from_bytes(out.raw, "little") == pow(3, exponent % 2**100, MODULUS.n)
+        return traces
+
+    return call
+
+
+FUNCTIONS = (of_one_exponent, of_fixed_base, of_one_number, of_fixed_base_and_one_exponent)
 SECRETS = [0, 1, 31, 2**99 - 1, 2**100 + 17, 2**256 - 1, *(random.Random(i).getrandbits(256) for i in range(3))]
 
 CAREFUL_TABLES = {
     "int64_t entry = 0; entry < POWER_ENTRIES; entry++": "int64_t entry = (int64_t)digit, once = 1; once--;",
     "int64_t place = 0; place < 1 << width; place++": "int64_t place = 0; place <= (int64_t)digits[0]; place++",
+    "int64_t each = 0; each < entries; each++": "int64_t each = (int64_t)digit, once = 1; once--;",
 }
 CAREFUL_STEP = "        multiply(&m, power, power, chosen);"
 
 
 def test_no_address_depends_on_a_secret(tmp_path: Path) -> None:
     library = traced(tmp_path, native.SOURCE.read_text())
-    for function in (of_one_exponent(library), of_fixed_base(library)):
+    for function in (make(library) for make in FUNCTIONS):
         found = {function(secret) for secret in SECRETS}
         assert len(found) == 1
-        assert found.pop()[1] > 10_000
+        assert found.pop()[1] > 1_000
 
 
 def test_the_trace_would_show_a_table_of_which_one_entry_is_read(tmp_path: Path) -> None:
@@ -106,7 +145,7 @@ def test_the_trace_would_show_a_table_of_which_one_entry_is_read(tmp_path: Path)
         assert source.count(careful) == 1
         source = source.replace(careful, leaking)
     library = traced(tmp_path, source)
-    for function in (of_one_exponent(library), of_fixed_base(library)):
+    for function in (make(library) for make in FUNCTIONS):
         assert len({function(secret) for secret in SECRETS}) > 1
 
 

@@ -56,7 +56,24 @@ def test_powers_modulo_long_numbers_are_pythons(bits: int) -> None:
         assert powers_to_secret(bases, exponent, n) == [pow(base, exponent, n) for base in bases]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 15, 16, 17, 40])
+@pytest.mark.parametrize("bits", [*LENGTHS, *LONG, 6654, 6655, 6656])
+def test_single_numbers_are_worked_on_across_the_lanes_with_the_same_results(bits: int) -> None:
+    """Up to 128 limbs; longer ones take a lane each, as many numbers do."""
+    for n in moduli(bits):
+        if n > 1:
+            exponents = [0, 1, 2, 31, 32, 2**64, 2**65 + 1, random.Random(bits).getrandbits(100)]
+            for base in [base % n for base in edges(n)]:
+                for exponent in exponents if bits < 3000 else exponents[-1:]:
+                    assert native.powers(native.modulus_of(n), [base], exponent) == [pow(base, exponent, n)]
+
+
+def test_which_numbers_are_single() -> None:
+    assert native.modulus_of(2**6653 + 1).one_by_one(native.FEW)
+    assert not native.modulus_of(2**6653 + 1).one_by_one(native.FEW + 1)
+    assert not native.modulus_of(2**6655 + 1).one_by_one(1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 40])
 def test_every_number_of_bases_is_served_in_order(count: int) -> None:
     n, exponent = moduli(512)[3], 2**100 + 12345
     bases = [5**i * 7 for i in range(count)]

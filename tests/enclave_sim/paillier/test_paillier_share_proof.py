@@ -14,7 +14,7 @@ from enclave_sim.paillier.dealer import deal
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.keys import BadCiphertextError, BadKeyError, KeyShare, ThresholdKey
 from enclave_sim.paillier.share_proof import (
-    CheckedPartials,
+    Parts,
     ShareProof,
     WrongShareError,
     check_partials,
@@ -36,7 +36,7 @@ class Statement:
     proof: ShareProof
     context: bytes
 
-    def check(self) -> CheckedPartials:
+    def check(self) -> Parts:
         return check_partials(self.key, self.index, self.ciphertexts, self.partials, self.proof, self.context)
 
     def but(self, **changes: Any) -> "Statement":
@@ -64,7 +64,7 @@ def honest(shared: Shared) -> Statement:
 @given(st.integers(1, 5), st.integers(0, 6), st.binary(max_size=40))
 def test_right_parts_check(shared: Shared, index: int, count: int, context: bytes) -> None:
     statement = prove(shared, index, range(count), context)
-    assert statement.check() == CheckedPartials(shared[0], index, statement.ciphertexts, statement.partials)
+    assert statement.check() == Parts(shared[0], index, statement.ciphertexts, statement.partials)
 
 
 def test_right_parts_of_what_phe_encrypts_check(shared: Shared) -> None:

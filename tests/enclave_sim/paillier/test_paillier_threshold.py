@@ -20,11 +20,11 @@ from enclave_sim.paillier.encryption import add, encrypt
 from enclave_sim.paillier.keys import BadCiphertextError, BadKeyError, KeyShare, ThresholdKey
 from enclave_sim.paillier.opening import check_opening
 from enclave_sim.paillier.packing import Layout, pack, slot_bits_for, unpack
-from enclave_sim.paillier.share_proof import CheckedPartials, check_partials, prove_partials
+from enclave_sim.paillier.share_proof import Parts, check_partials, prove_partials
 from enclave_sim.paillier.threshold import (
     DifferentStatementsError,
     TooFewSharesError,
-    WrongDealingError,
+    WrongPartsError,
     combine,
     lagrange,
     majority,
@@ -34,7 +34,7 @@ from enclave_sim.paillier.threshold import (
 Shared = tuple[ThresholdKey, tuple[KeyShare, ...]]
 
 
-def parts(shared: Shared, indexes: Iterable[int], ciphertexts: Sequence[int]) -> list[CheckedPartials]:
+def parts(shared: Shared, indexes: Iterable[int], ciphertexts: Sequence[int]) -> list[Parts]:
     """What these parties give, as it is after their proofs were checked."""
     key, shares = shared
     checked = []
@@ -138,7 +138,7 @@ def test_fewer_parts_than_the_threshold_are_refused(shared: Shared) -> None:
 def test_lying_about_the_threshold_does_not_open(shared: Shared) -> None:
     key, shares = shared
     lie = replace(key, threshold=2)
-    with pytest.raises(WrongDealingError):
+    with pytest.raises(WrongPartsError):
         combine(lie, parts((lie, shares), (2, 4), encrypt(key.public, [9]).ciphertexts))
 
 
@@ -149,7 +149,7 @@ def test_a_wrong_dealing_is_noticed_and_placed(shared: Shared) -> None:
     keys = tuple(pow(key.verification_base, share.value, key.n) for share in wrong)
     dealt = (replace(key, verification_keys=keys), tuple(wrong))
     ciphertexts = [key.public.raw.raw_encrypt(3, r_value=1), *encrypt(key.public, [9]).ciphertexts]
-    with pytest.raises(WrongDealingError) as refusal:
+    with pytest.raises(WrongPartsError) as refusal:
         combine(dealt[0], parts(dealt, (1, 2, 3), ciphertexts))
     assert refusal.value.position == 1
 

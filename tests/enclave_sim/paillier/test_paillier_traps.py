@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gmpy2
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from phe.paillier import PaillierPrivateKey
 from yingbi.api.v1.node_pb2 import OpenTask, Task
 
@@ -137,4 +138,6 @@ def test_an_enclave_is_asked_to_open_contributions_and_never_a_ciphertext() -> N
     kinds = {field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields}
     assert kinds == {"contribute", "open", "sign", "cancel", "recall", "attest"}
     asked = {field.name: field.message_type and field.message_type.name for field in OpenTask.DESCRIPTOR.fields}
-    assert asked == {"contributions": "Contribution", "consents": "OpeningShare"}
+    # The third, a Boolean, asks for a proof of what the second asks for.
+    assert asked == {"contributions": "Contribution", "consents": "OpeningShare", "prove": None}
+    assert OpenTask.DESCRIPTOR.fields_by_name["prove"].type == FieldDescriptor.TYPE_BOOL

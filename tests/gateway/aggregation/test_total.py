@@ -32,8 +32,8 @@ from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.keys import ThresholdKey
 from enclave_sim.paillier.packing import Layout, pack
 from enclave_sim.paillier.share_proof import prove_partials
-from enclave_sim.paillier.threshold import partial_decrypt
-from gateway.aggregation.total import Partials, Stretches, Total, add_up, consent_tasks, open_with
+from enclave_sim.paillier.threshold import WrongPartsError, partial_decrypt
+from gateway.aggregation.total import Partials, Stretches, Total, add_up, consent_tasks, open_with, who_was_wrong
 from tests.enclave_sim.paillier.conftest import P, Q
 
 NODES = ("node-1", "node-2", "node-3")
@@ -107,7 +107,11 @@ def signed_share(
 
 
 def opened(shares: Sequence[OpeningShare], total: Total) -> OpenedTotal:
-    return open_with(shares, total, EPOCH, KEY, LAYOUT)
+    """As the gateway opens; nodes that are asked for their proofs send the same again."""
+    try:
+        return open_with(shares, total, EPOCH, KEY, LAYOUT)
+    except WrongPartsError:
+        raise who_was_wrong(shares, shares, total, EPOCH, KEY) from None
 
 
 @dataclass
@@ -267,9 +271,9 @@ def _shorter_and_signed(honest: Honest) -> OpeningShare:
     return signed_share(1, honest.total.digest, list(right.partials[:-1]), right.proof)
 
 
-def _proven_for_another_manifest(honest: Honest) -> OpeningShare:
-    right = share(1, honest.total, manifest=bytes([1]) * 32)
-    return signed_share(1, honest.total.digest, list(right.partials), right.proof)
+def _no_unit_and_signed(honest: Honest) -> OpeningShare:
+    right = share(1, honest.total)
+    return signed_share(1, honest.total.digest, [bytes(len(right.partials[0])), *right.partials[1:]], right.proof)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ def _proven_for_another_manifest(honest: Honest) -> OpeningShare:
         (_has_no_numbers, "node-2"),
         (_wrong_and_signed, "node-2"),
         (_shorter_and_signed, "node-2"),
-        (_proven_for_another_manifest, "node-2"),
+        (_no_unit_and_signed, "node-2"),
     ],
 )
 def test_a_share_that_is_not_right_is_not_used_and_its_node_named(honest: Honest, make: object, named: str) -> None:
@@ -291,6 +295,16 @@ def test_a_share_that_is_not_right_is_not_used_and_its_node_named(honest: Honest
     problem = refusal(opened, [share(0, honest.total), bad, share(2, honest.total)], honest.total)
     assert problem.code == "bad_share"
     assert named in str(problem)
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, bytes([1]) * 32])
+def test_who_proves_its_share_for_this_manifest_is_not_blamed(honest: Honest, manifest: bytes) -> None:
+    """Of right shares that do not open, somebody dealt a wrong key; with a proof of another job, they are not right."""
+    of_two = share(1, honest.total, manifest=manifest)
+    proven = [share(0, honest.total), signed_share(1, honest.total.digest, list(of_two.partials), of_two.proof)]
+    problem = who_was_wrong(proven, proven, honest.total, EPOCH, KEY)
+    assert problem.code == ("bad_key" if manifest == MANIFEST else "bad_share")
+    assert ("node-2" in str(problem)) == (manifest != MANIFEST)
 
 
 def test_shares_under_different_manifests_do_not_open_together(honest: Honest) -> None:

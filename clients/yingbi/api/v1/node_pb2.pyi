@@ -414,6 +414,9 @@ class OpenTask(_message.Message):
 
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     CONSENTS_FIELD_NUMBER: _builtins.int
+    PROVE_FIELD_NUMBER: _builtins.int
+    prove: _builtins.bool
+    """With consents: prove the partial decryptions. Asked for when an opening went wrong, to tell who sent what is wrong."""
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
         """One from every holder of the key epoch; empty where there are consents."""
@@ -427,10 +430,11 @@ class OpenTask(_message.Message):
         *,
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
         consents: _abc.Iterable[Global___OpeningShare] | None = ...,
+        prove: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "contributions", b"contributions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "contributions", b"contributions", "prove", b"prove"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
