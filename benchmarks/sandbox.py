@@ -105,7 +105,10 @@ def _private_memory(sandbox: Sandbox, block: bytes) -> int:
     sandbox.limits = Limits(seconds=2)
     thread.start()
     time.sleep(1)
-    process = sandbox._zygote.process.pid
+    zygote = sandbox._zygote
+    if not isinstance(zygote, zygote_process.ZygoteProcess):
+        return 0
+    process = zygote.process.pid
     try:
         for _generation in range(2):
             process = int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])

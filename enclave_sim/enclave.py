@@ -13,7 +13,7 @@ from enclave_sim.authority import Policy
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.protocol import Engine
 from enclave_sim.heads import Heads
-from enclave_sim.identity import Identity
+from enclave_sim.identity import Configuration, Identity
 from enclave_sim.job_files import JobFiles
 from enclave_sim.journal import Journal
 from enclave_sim.key_epochs import take
@@ -52,7 +52,7 @@ class Enclave:
     open_sandbox: OpenSandbox = open_sandbox
 
 
-def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
+def load_enclave(folder: Path, ca_pem: bytes, configuration: Configuration | None = None) -> Enclave:
     """Everything an enclave holds, from its node's folder.
 
     Raises EvidenceError, InvalidTag, JournalError, OSError: an enclave whose key epoch, share or journal
@@ -61,7 +61,7 @@ def load_enclave(folder: Path, ca_pem: bytes) -> Enclave:
     """
     backend = SimulatedBackend.load(folder / "platform")
     policy = Policy.from_json((folder / "policy.json").read_text())
-    identity = Identity.of(backend, policy.digest())
+    identity = Identity.of(backend, policy.digest(), configuration)
     signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
     epoch = verify_key_epoch(signed_epoch, ca_pem)
     _check_holders(epoch, identity, backend.measure())

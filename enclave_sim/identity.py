@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +18,25 @@ from enclave_sim.attestation.backend import Backend
 __all__ = ["HPKE", "Identity"]
 
 
+class Configuration:
+    """What holds of this process, as its evidence says; more is known once a sandbox has proven itself.
+
+    See `yingbi.api.configuration`. Nothing that held is taken back: nothing here can be undone.
+    """
+
+    def __init__(self, held: Iterable[str] = ()) -> None:
+        self._facts = tuple(sorted(held))
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Sorted, each once."""
+        return self._facts
+
+    def add(self, fact: str) -> None:
+        """For all evidence that is made from now on."""
+        self._facts = tuple(sorted({*self._facts, fact}))
+
+
 @dataclass(frozen=True)
 class Identity:
     """The signing and the decryption key of one enclave, and the evidence that names their public halves."""
@@ -25,24 +45,28 @@ class Identity:
     encryption_key: X25519PrivateKey
     policy: bytes
     backend: Backend = field(repr=False)
+    configuration: Configuration = field(repr=False, compare=False)
     # As it is shown when the enclave joins; nobody asked for its nonce.
     evidence: Evidence
 
     @classmethod
-    def of(cls, backend: Backend, policy: bytes = b"") -> Identity:
+    def of(cls, backend: Backend, policy: bytes = b"", configuration: Configuration | None = None) -> Identity:
         """The identity that `backend` gives this code, the same at every start but for its evidence.
 
         Args:
             policy: the digest of whose signatures it accepts; empty for an enclave that takes no requests.
+            configuration: what confines its process; nothing is said of one that is not confined.
         """
+        configuration = configuration or Configuration()
         signing_key = Ed25519PrivateKey.from_private_bytes(backend.derive_key("signing"))
         encryption_key = X25519PrivateKey.from_private_bytes(backend.derive_key("encryption"))
-        evidence = _evidence(backend, signing_key, encryption_key, policy, secrets.token_bytes(32))
-        return cls(signing_key, encryption_key, policy, backend, evidence)
+        evidence = _evidence(backend, signing_key, encryption_key, policy, configuration.facts, secrets.token_bytes(32))
+        return cls(signing_key, encryption_key, policy, backend, configuration, evidence)
 
     def attest(self, nonce: bytes) -> Evidence:
         """Evidence made now for `nonce`, which has 8 to 64 bytes."""
-        return _evidence(self.backend, self.signing_key, self.encryption_key, self.policy, nonce)
+        facts = self.configuration.facts
+        return _evidence(self.backend, self.signing_key, self.encryption_key, self.policy, facts, nonce)
 
     @property
     def public_signing_key(self) -> bytes:
@@ -59,7 +83,12 @@ class Identity:
 
 
 def _evidence(
-    backend: Backend, signing_key: Ed25519PrivateKey, encryption_key: X25519PrivateKey, policy: bytes, nonce: bytes
+    backend: Backend,
+    signing_key: Ed25519PrivateKey,
+    encryption_key: X25519PrivateKey,
+    policy: bytes,
+    configuration: tuple[str, ...],
+    nonce: bytes,
 ) -> Evidence:
     return backend.evidence(
         Statement(
@@ -67,5 +96,6 @@ def _evidence(
             signing_key=signing_key.public_key().public_bytes_raw(),
             encryption_key=encryption_key.public_key().public_bytes_raw(),
             policy=policy,
+            configuration=configuration,
         )
     )

@@ -9,17 +9,18 @@ from importlib.util import find_spec
 from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
+from yingbi.api.configuration import SANDBOX
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import program_info
 from yingbi.api.v1.job_pb2 import SealedProgram
 from yingbi.api.v1.plan_pb2 import Program
 
 from enclave_sim.engine.programs import Block, RunBlocks
-from enclave_sim.identity import Identity
+from enclave_sim.identity import Configuration, Identity
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError
 from enclave_sim.sandbox.blocks import pack_tables
-from enclave_sim.sandbox.zygote_process import is_supported
+from enclave_sim.sandbox.zygote_process import StartZygote, is_supported, start_zygote
 
 NEEDED = ("pandas", "pyarrow")
 """What hands a block to a program."""
@@ -47,19 +48,31 @@ def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, 
     return code
 
 
-@contextmanager
-def open_sandbox(program: Program) -> Iterator[RunBlocks]:
-    """The sandbox of this machine; raises Problem "sandbox_unavailable" where it does not give its profile."""
-    try:
-        sandbox = Sandbox(Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES))
-    except SandboxUnavailableError as error:
-        raise unavailable(str(error)) from error
+def sandboxes(start: StartZygote, configuration: Configuration) -> OpenSandbox:
+    """The sandboxes of this machine, which `start` starts; what isolates them goes into the `configuration`.
 
-    def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
-        yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
+    Opening one raises Problem "sandbox_unavailable" where the machine does not give its profile.
+    """
 
-    with sandbox:
-        yield run
+    @contextmanager
+    def open_one(program: Program) -> Iterator[RunBlocks]:
+        try:
+            sandbox = Sandbox(Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES), start)
+        except SandboxUnavailableError as error:
+            raise unavailable(str(error)) from error
+        configuration.add(SANDBOX + sandbox.profile.digest)
+
+        def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
+            yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
+
+        with sandbox:
+            yield run
+
+    return open_one
+
+
+open_sandbox = sandboxes(start_zygote, Configuration())
+"""Sandboxes that this very process starts: of an enclave that is not confined, in tests."""
 
 
 def why_no_sandbox() -> str | None:

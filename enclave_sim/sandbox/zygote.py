@@ -22,7 +22,8 @@ import socket
 import sys
 from pathlib import Path
 
-from enclave_sim.sandbox import kernel, preload
+from enclave_sim import kernel
+from enclave_sim.sandbox import preload
 from enclave_sim.sandbox.frozen_clock import frozen_clock, mappings
 from enclave_sim.sandbox.harness import Confinement, run_block
 from enclave_sim.sandbox.system_calls import allow_list

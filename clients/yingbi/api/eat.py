@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from yingbi.api import cose
+from yingbi.api.configuration import LONGEST_FACT, MOST_FACTS
 from yingbi.api.evidence_error import DOWNGRADED, MALFORMED, REPORT_DATA, EvidenceError
 
 # A URI, as RFC 9711 asks for. Its number is the version: it is in the report data, so that no older one can be claimed.
-PROFILE: Final = "yingbi:evidence:2"
+PROFILE: Final = "yingbi:evidence:3"
 # Signatures; HPKE (RFC 9180): key encapsulation, key derivation, encryption.
 SUITE: Final = "Ed25519;DHKEM(X25519,HKDF-SHA256);HKDF-SHA256;AES-256-GCM"
 SUITES: Final = frozenset({SUITE})
@@ -28,6 +29,7 @@ _LAST_SECOND = 253_402_300_799
 # Registered claims (CWT, RFC 8392; EAT, RFC 9711), and ours, in the range for private use.
 _SUBJECT, _EXPIRES, _ISSUED, _NONCE, _PROFILE = 2, 4, 6, 10, 265
 _MEASUREMENT, _SIMULATED, _SIGNING_KEY, _ENCRYPTION_KEY, _POLICY, _SUITE, _REPORT_DATA = range(-70001, -70008, -1)
+_CONFIGURATION = -70008
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Statement:
     """What an enclave says of itself.
 
     `nonce` has 8 to 64 bytes; the keys are 32 bytes each, Ed25519 and X25519; `policy` is the digest of the policy, 32
-    bytes, or empty for an enclave that takes no requests.
+    bytes, or empty for an enclave that takes no requests; `configuration` is what holds of its process, sorted, each
+    once (`yingbi.api.configuration`).
     """
 
     nonce: bytes
@@ -43,6 +46,7 @@ class Statement:
     encryption_key: bytes
     policy: bytes
     suite: str = SUITE
+    configuration: tuple[str, ...] = ()
 
     def report_data(self) -> bytes:
         """SHA-512 over the CBOR map of all this and the version."""
@@ -56,6 +60,7 @@ class Statement:
             _ENCRYPTION_KEY: self.encryption_key,
             _POLICY: self.policy,
             _SUITE: self.suite,
+            _CONFIGURATION: list(self.configuration),
         }
 
 
@@ -91,6 +96,10 @@ class Claims:
     @property
     def suite(self) -> str:
         return self.statement.suite
+
+    @property
+    def configuration(self) -> tuple[str, ...]:
+        return self.statement.configuration
 
 
 def encode(claims: Claims) -> bytes:
@@ -151,7 +160,7 @@ def decode_statement(data: bytes) -> Statement:
     return _statement(said)
 
 
-_STATED = frozenset({_NONCE, _SIGNING_KEY, _ENCRYPTION_KEY, _POLICY, _SUITE})
+_STATED = frozenset({_NONCE, _SIGNING_KEY, _ENCRYPTION_KEY, _POLICY, _SUITE, _CONFIGURATION})
 _ALL = _STATED | {_SUBJECT, _EXPIRES, _ISSUED, _PROFILE, _MEASUREMENT, _SIMULATED, _REPORT_DATA}
 
 
@@ -162,6 +171,7 @@ def _statement(said: dict[int, Any]) -> Statement:
         encryption_key=_typed(said, _ENCRYPTION_KEY, bytes),
         policy=_typed(said, _POLICY, bytes),
         suite=_typed(said, _SUITE, str),
+        configuration=_configuration(_typed(said, _CONFIGURATION, list)),
     )
     if statement.suite not in SUITES:
         raise EvidenceError(f"its cipher suite {statement.suite!r} is not known here", DOWNGRADED)
@@ -173,6 +183,14 @@ def _statement(said: dict[int, Any]) -> Statement:
     ):
         raise EvidenceError("its nonce, a key or its policy has another length than its profile says", MALFORMED)
     return statement
+
+
+def _configuration(said: list[Any]) -> tuple[str, ...]:
+    if len(said) > MOST_FACTS or not all(type(fact) is str and 0 < len(fact) <= LONGEST_FACT for fact in said):
+        raise EvidenceError("its configuration is no list of short texts", MALFORMED)
+    if said != sorted(set(said)):
+        raise EvidenceError("its configuration is not sorted", MALFORMED)
+    return tuple(said)
 
 
 def _typed(said: dict[int, Any], label: int, kind: type) -> Any:
