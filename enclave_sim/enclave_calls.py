@@ -49,8 +49,8 @@ _WORD = 0xFFFF_FFFF
 _CLONE_THREAD, _CLONE_NEW = 0x0001_0000, 0x7E02_0000
 # Of a terminal, how it is set; how much there is to read; close on exec; non-blocking.
 _IOCTLS = (0x5401, 0x541B, 0x5451, 0x5450, 0x5421)
-# GET_DUMPABLE, SET_NAME, GET_NAME, GET_SECCOMP, CAPBSET_READ, GET_NO_NEW_PRIVS, SET_PDEATHSIG.
-_PRCTLS = (3, 15, 16, 21, 23, 39, 1)
+# GET_DUMPABLE, SET_NAME, GET_NAME, GET_SECCOMP, CAPBSET_READ, GET_NO_NEW_PRIVS.
+_PRCTLS = (3, 15, 16, 21, 23, 39)
 
 
 def allowed(process: int) -> Conditions:

@@ -68,9 +68,9 @@ def own_user(folder: Path) -> int:
     return FIRST_USER + int.from_bytes(digest[:4], "big") % _USERS
 
 
-def writable_paths(folder: Path) -> list[Path]:
-    """Where an enclave's process may write."""
-    return [folder, Path("/dev/null")]
+def writable_paths() -> list[Path]:
+    """Where an enclave's process may write: the folder that it is in, which it may have no other path to."""
+    return [Path(), Path("/dev/null")]
 
 
 def give_up(folder: Path) -> Privileges:
@@ -79,7 +79,7 @@ def give_up(folder: Path) -> Privileges:
     It goes into `folder`, which afterwards may be reached as "." only: its parents may be closed to its own user.
     Call it with one thread. There is no way back.
     """
-    readable, writable = _readable_paths(folder), writable_paths(folder)
+    readable, writable = _readable_paths(folder), writable_paths()
     user = own_user(folder)
     os.chdir(folder)
     steps: list[tuple[str, Callable[[], None]]] = [

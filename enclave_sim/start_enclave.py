@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
 
-from enclave_sim import privilege
+from enclave_sim import kernel, privilege
 
 log = logging.getLogger("enclave")
 
 
 def main() -> None:
     """Parse the arguments, give up all rights that are not needed, and serve."""
+    # Said again when the process has become another user, which takes it back.
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     parser = argparse.ArgumentParser(prog="enclave_sim.start_enclave")
     parser.add_argument("folder", type=Path)
     parser.add_argument("ca", type=Path)
