@@ -33,7 +33,7 @@ from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Configuration
 from enclave_sim.ingest import serve_connection
 from enclave_sim.journal import JournalError
-from enclave_sim.programs import sandboxes, why_no_sandbox
+from enclave_sim.programs import Sandboxes, why_no_sandbox
 from enclave_sim.sandbox.launcher import Launched
 
 log = logging.getLogger("enclave")
@@ -197,7 +197,7 @@ def run(name: str, ca_pem: bytes, sockets: Sockets, held: Sequence[str]) -> NoRe
         enclave = load_enclave(Path(), ca_pem, configuration)
     except (EvidenceError, InvalidTag, JournalError, OSError, ValueError, KeyError) as error:
         sys.exit(f"the enclave of {name} refuses to start: {error or type(error).__name__}")
-    enclave = replace(enclave, open_sandbox=sandboxes(Launched(sockets.launcher).start_zygote, configuration))
+    enclave = replace(enclave, open_sandbox=Sandboxes(Launched(sockets.launcher).start_zygote, configuration).open)
     enclave.masks.prepare()
     serve(enclave, sockets.channel, sockets.ingest)
     # The channel is closed: the node is gone. A computation may still run; nobody waits for it.

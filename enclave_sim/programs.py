@@ -20,6 +20,7 @@ from enclave_sim.identity import Configuration, Identity
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError
 from enclave_sim.sandbox.blocks import pack_tables
+from enclave_sim.sandbox.limits import OPTIONAL
 from enclave_sim.sandbox.zygote_process import StartZygote, is_supported, start_zygote
 
 NEEDED = ("pandas", "pyarrow")
@@ -28,8 +29,8 @@ NEEDED = ("pandas", "pyarrow")
 MEMORY_BYTES = 1 << 30
 """That the run of one block may use."""
 
-OpenSandbox: TypeAlias = Callable[[Program], AbstractContextManager[RunBlocks]]
-"""A place to run a program in; raises Problem "sandbox_unavailable" where there is none."""
+OpenSandbox: TypeAlias = Callable[[Program, bytes], AbstractContextManager[RunBlocks]]
+"""A place to run a program in, which is given with its code; raises Problem "sandbox_unavailable" where there is none."""
 
 
 def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, plan_hash: bytes) -> bytes:
@@ -48,30 +49,72 @@ def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, 
     return code
 
 
-def sandboxes(start: StartZygote, configuration: Configuration) -> OpenSandbox:
-    """The sandboxes of this machine, which `start` starts; what isolates them goes into the `configuration`.
+class Sandboxes:
+    """The sandboxes of this machine: where programs are run, one after another.
 
-    Opening one raises Problem "sandbox_unavailable" where the machine does not give its profile.
+    The last one stays for the next program, if that has the same limits: to start one takes a second and more. Its first process reads neither programs nor rows, and every block's process is new; so nothing of a program
+    is left for the next, as nothing of a block is.
     """
 
+    def __init__(self, start: StartZygote, configuration: Configuration, *, keep: bool = True) -> None:
+        """`start` starts them; what isolates them goes into the `configuration`."""
+        self._start = start
+        self._configuration = configuration
+        self._keep = keep
+        self._kept: Sandbox | None = None
+
     @contextmanager
-    def open_one(program: Program) -> Iterator[RunBlocks]:
+    def open(self, program: Program, code: bytes) -> Iterator[RunBlocks]:
+        """One that has just proven what it is.
+
+        Raises Problem "sandbox_unavailable" where the machine does not give its profile.
+        """
+        limits = Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES, packages=packages_named(code))
         try:
-            sandbox = Sandbox(Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES), start)
+            sandbox = self._ready(limits)
         except SandboxUnavailableError as error:
             raise unavailable(str(error)) from error
-        configuration.add(SANDBOX + sandbox.profile.digest)
+        self._configuration.add(SANDBOX + sandbox.profile.digest)
 
         def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
             yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
 
-        with sandbox:
+        try:
             yield run
+        finally:
+            if not self._keep:
+                self._end()
 
-    return open_one
+    def _ready(self, limits: Limits) -> Sandbox:
+        if self._kept is None or not _still_serves(self._kept, limits):
+            self._end()
+            self._kept = Sandbox(limits, self._start)
+        return self._kept
+
+    def _end(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept:
+            kept.close()
 
 
-open_sandbox = sandboxes(start_zygote, Configuration())
+def _still_serves(kept: Sandbox, limits: Limits) -> bool:
+    """Whether it has these limits, and proves itself once more. A new one may do so where it, being lost, cannot."""
+    if kept.limits != limits:
+        return False
+    try:
+        kept.prove()
+    except SandboxUnavailableError:
+        return False
+    return True
+
+
+def packages_named(code: bytes) -> tuple[str, ...]:
+    """Which optional packages a program can use: those that its text names. It depends on nothing but the program."""
+    named = tuple(package for package in OPTIONAL if package.encode() in code)
+    return OPTIONAL if OPTIONAL[-1] in named else named
+
+
+open_sandbox = Sandboxes(start_zygote, Configuration(), keep=False).open
 """Sandboxes that this very process starts: of an enclave that is not confined, in tests."""
 
 

@@ -50,8 +50,8 @@ def _start(channel: socket.socket, zygotes: dict[int, ZygoteProcess], number: in
     try:
         if len(zygotes) >= MOST_ZYGOTES:
             raise SandboxUnavailableError(f"there are {MOST_ZYGOTES} already")
-        zygote = start_zygote(Limits(**limits))
-    except (SandboxUnavailableError, OSError, TypeError, ValueError) as error:
+        zygote = start_zygote(Limits(**limits | {"packages": tuple(limits["packages"])}))
+    except (SandboxUnavailableError, OSError, KeyError, TypeError, ValueError) as error:
         reason = error.reason if isinstance(error, SandboxUnavailableError) else str(error)
         channel.send(json.dumps({"failed": reason}).encode()[:LONGEST_MESSAGE])
         return

@@ -75,6 +75,13 @@ class Sandbox:
                 _sleep_until(end)
             yield result
 
+    def prove(self) -> None:
+        """That it still holds on this machine; raises SandboxUnavailableError."""
+        if self._lost:
+            self._restart()
+        elif self._prove(self._zygote) != self.profile:
+            raise SandboxUnavailableError("its isolation is not what it was")
+
     def close(self) -> None:
         """End its processes. After it, nothing runs any more."""
         self._zygote.close()

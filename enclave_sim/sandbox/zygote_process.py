@@ -126,6 +126,7 @@ def start_zygote(limits: Limits) -> ZygoteProcess:
         "seconds": math.ceil(limits.seconds) + 1,
         "memory_bytes": limits.memory_bytes + limits.block_bytes,
         "own_uid": own_uid,
+        "packages": limits.packages,
     }
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     here.settimeout(START_SECONDS)

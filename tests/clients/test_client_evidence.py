@@ -150,7 +150,14 @@ def test_a_statement_that_the_report_data_does_not_bind_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"nonce": bytes(31)}, {"signing_key": bytes(32)}, {"encryption_key": b"\1" * 32}, {"policy": b""}, {"suite": "x"}, {"configuration": ()}],
+    [
+        {"nonce": bytes(31)},
+        {"signing_key": bytes(32)},
+        {"encryption_key": b"\1" * 32},
+        {"policy": b""},
+        {"suite": "x"},
+        {"configuration": ()},
+    ],
 )
 def test_report_data_binds_every_word_of_a_statement(changed: dict[str, Any]) -> None:
     statement = claims_of().statement
