@@ -30,7 +30,7 @@ MEMORY_BYTES = 1 << 30
 """That the run of one block may use."""
 
 OpenSandbox: TypeAlias = Callable[[Program, bytes], AbstractContextManager[RunBlocks]]
-"""A place to run a program in, which is given with its code; raises Problem "sandbox_unavailable" where there is none."""
+"""A place to run a program in, given with its code; raises Problem "sandbox_unavailable" where there is none."""
 
 
 def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, plan_hash: bytes) -> bytes:
@@ -52,8 +52,9 @@ def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, 
 class Sandboxes:
     """The sandboxes of this machine: where programs are run, one after another.
 
-    The last one stays for the next program, if that has the same limits: to start one takes a second and more. Its first process reads neither programs nor rows, and every block's process is new; so nothing of a program
-    is left for the next, as nothing of a block is.
+    The last one stays for the next program, if that has the same limits: to start one takes a second and more. Its
+    first process reads neither programs nor rows, and every block's process is new; so nothing of a program is left for
+    the next, as nothing of a block is.
     """
 
     def __init__(self, start: StartZygote, configuration: Configuration, *, keep: bool = True) -> None:

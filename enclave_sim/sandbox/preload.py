@@ -95,7 +95,10 @@ _OF = {
 
 
 def load(optional: Collection[str] = OPTIONAL) -> None:
-    """Import everything, but of the optional packages these alone; and use it once, for what packages import only then. Raises ImportError."""
+    """Import everything, of the optional packages these alone; and use it, for what packages import only then.
+
+    Raises ImportError.
+    """
     for name in NEEDED:
         importlib.import_module(name)
     for name in _STANDARD:
