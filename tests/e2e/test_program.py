@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from yingbi.api.configuration import SANDBOX
 
 from tests.e2e.test_ask import METADATA, tables
 from tests.zones import Zone
@@ -36,3 +37,5 @@ def test_a_program_runs_in_the_enclaves_or_is_refused_before_it_costs(zone: Zone
         assert abs(value - exact) <= 6 * error + 0.05 * exact
     assert zone.fetch("receipt", "verify", tmp_path / "receipt.json")["verified"]
     assert zone.fetch(*asked)["job"] == answer["job"]
+    for enclave in zone.fetch("attest")["enclaves"]:
+        assert [fact for fact in enclave["configuration"] if fact.startswith(SANDBOX)], "it ran without a proof"
