@@ -13,7 +13,7 @@ from enclave_sim.authority import Policy
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.engine.protocol import Engine
 from enclave_sim.heads import Heads
-from enclave_sim.identity import Identity
+from enclave_sim.identity import Configuration, Identity
 from enclave_sim.job_files import JobFiles
 from enclave_sim.journal import Journal
 from enclave_sim.key_epochs import take
@@ -54,8 +54,15 @@ class Enclave:
     open_sandbox: OpenSandbox = open_sandbox
 
 
-def load_enclave(folder: Path, ca_pem: bytes, backend: SimulatedBackend | None = None) -> Enclave:
+def load_enclave(
+    folder: Path,
+    ca_pem: bytes,
+    backend: SimulatedBackend | None = None,
+    configuration: Configuration | None = None,
+) -> Enclave:
     """Everything an enclave holds, from its node's folder; on another platform than the one there if one is given.
+
+    `configuration`: what confines its process.
 
     Raises EvidenceError, InvalidTag, JournalError, RootError, OSError: an enclave whose root, key epoch, share or
     journal does not verify does not start, nor does one that runs other code than the key was dealt to, or that has
@@ -63,7 +70,7 @@ def load_enclave(folder: Path, ca_pem: bytes, backend: SimulatedBackend | None =
     """
     backend = backend or SimulatedBackend.load(folder / "platform")
     policy = Policy.from_json((folder / "policy.json").read_text())
-    identity, root = Identity.kept(folder, ca_pem, backend)
+    identity, root = Identity.kept(folder, ca_pem, backend, configuration)
     signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
     epoch = verify_key_epoch(signed_epoch, ca_pem)
     _check_holders(epoch, identity, backend.measure())

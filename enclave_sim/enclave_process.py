@@ -1,24 +1,23 @@
-"""The enclave's process: `python -m enclave_sim.enclave_process FOLDER CA --channel FD --ingest FD`.
+"""The enclave's process, once it is confined: see `enclave_sim.start_enclave`.
 
-It has two inherited sockets and no other way in or out: the channel, on which its node relays tasks of the
-gateway and its answers, and the listening Unix socket for rows. It ends with its node, however that ends: the kernel
-sees to it, and so does the channel, which closes.
+It has three inherited sockets and no other way in or out: the channel, on which its node relays tasks of the
+gateway and its answers; the listening Unix socket for rows; and that of the launcher of sandboxes. It ends with its
+node, however that ends: the kernel sees to it, and so does the channel, which closes.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn, cast
 
 from cryptography.exceptions import InvalidTag
 from google.protobuf.message import DecodeError
@@ -32,10 +31,11 @@ from yingbi.api.v1.node_pb2 import Hello, RecallTask, Task, TaskResult
 from enclave_sim import jobs, opening
 from enclave_sim.enclave import Enclave, load_enclave
 from enclave_sim.frames import read_frame, write_frame
+from enclave_sim.identity import Configuration
 from enclave_sim.ingest import serve_connection
 from enclave_sim.journal import JournalError
-from enclave_sim.programs import program_environment, why_no_sandbox
-from enclave_sim.sandbox import kernel
+from enclave_sim.programs import Sandboxes, program_environment, why_no_sandbox
+from enclave_sim.sandbox.launcher import Launched
 from enclave_sim.storage.state import RootError
 
 log = logging.getLogger("enclave")
@@ -194,25 +194,24 @@ def _serve_ingest(enclave: Enclave, listener: socket.socket) -> None:
             log.error("a connection that brought rows failed: %s", type(error).__name__)
 
 
-def main() -> None:
-    """Parse the arguments and serve."""
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    parser = argparse.ArgumentParser(prog="enclave_sim.enclave_process")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("ca", type=Path)
-    parser.add_argument("--channel", type=int, required=True)
-    parser.add_argument("--ingest", type=int, required=True)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+@dataclass(frozen=True)
+class Sockets:
+    """What the process has from its node."""
+
+    channel: socket.socket
+    ingest: socket.socket
+    launcher: socket.socket
+
+
+def run(name: str, ca_pem: bytes, sockets: Sockets, held: Sequence[str]) -> NoReturn:
+    """Load the enclave of the current folder and serve until the node is gone. `held`: what confines the process."""
+    configuration = Configuration(held)
     try:
-        enclave = load_enclave(arguments.folder, arguments.ca.read_bytes())
+        enclave = load_enclave(Path(), ca_pem, configuration=configuration)
     except (EvidenceError, InvalidTag, JournalError, RootError, OSError, ValueError, KeyError) as error:
-        sys.exit(f"the enclave of {arguments.folder.parent.name} refuses to start: {error or type(error).__name__}")
+        sys.exit(f"the enclave of {name} refuses to start: {error or type(error).__name__}")
+    enclave = replace(enclave, open_sandbox=Sandboxes(Launched(sockets.launcher).start_zygote, configuration).open)
     enclave.masks.prepare()
-    serve(enclave, socket.socket(fileno=arguments.channel), socket.socket(fileno=arguments.ingest))
+    serve(enclave, sockets.channel, sockets.ingest)
     # The channel is closed: the node is gone. A computation may still run; nobody waits for it.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -194,7 +194,9 @@ def _check_batch(records: Sequence[Record], batch: tuple[str, str] | None) -> No
 
 def _sandbox(enclave: Enclave, admission: _Admission) -> AbstractContextManager[RunBlocks | None]:
     """Where the plan's program runs: there before anything is charged, so that its absence costs nothing."""
-    return enclave.open_sandbox(admission.plan.program) if admission.plan.HasField("program") else nullcontext()
+    if not admission.plan.HasField("program"):
+        return nullcontext()
+    return enclave.open_sandbox(admission.plan.program, admission.program)
 
 
 def _noised_sum(

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -42,18 +43,11 @@ class EnclaveProcess:
     def __init__(self, folder: Path, pid_file: Path | None) -> None:
         """Start the enclave and wait for its hello; raises EnclaveError where it does not come up."""
         channel, inherited = socket.socketpair()
-        listener = listen_for_rows(folder)
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "enclave_sim.enclave_process"),
-                *(str(folder / "enclave"), str(folder / "ca.crt")),
-                *("--channel", str(inherited.fileno()), "--ingest", str(listener.fileno())),
-            ],
-            pass_fds=(inherited.fileno(), listener.fileno()),
-            stdin=subprocess.DEVNULL,
-        )
-        inherited.close()
-        listener.close()
+        with inherited, listen_for_rows(folder) as listener, _start_launcher() as launcher:
+            passed = {"--channel": inherited, "--ingest": listener, "--launcher": launcher}
+            self._process = _run(
+                *("enclave_sim.start_enclave", str(folder / "enclave"), str(folder / "ca.crt")), passed=passed
+            )
         self._stream = cast(BinaryIO, channel.makefile("rwb"))
         self._writing = threading.Lock()
         hello = read_frame(self._stream)
@@ -76,6 +70,24 @@ class EnclaveProcess:
         except (FrameError, OSError):
             return None
         return TaskResult.FromString(payload) if payload is not None else None
+
+
+def _start_launcher() -> socket.socket:
+    """What starts sandboxes for the enclave, which may not; it ends when nobody has this socket any more."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with there:
+        _run("enclave_sim.sandbox.launcher", passed={"--channel": there})
+    return here
+
+
+def _run(*module: str, passed: Mapping[str, socket.socket]) -> subprocess.Popen[bytes]:
+    """A Python process that inherits these sockets, and imports nothing from the folder that this one is in."""
+    options = [word for name, end in passed.items() for word in (name, str(end.fileno()))]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", *module, *options],
+        pass_fds=[end.fileno() for end in passed.values()],
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def listen_for_rows(folder: Path) -> socket.socket:

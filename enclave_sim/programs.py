@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
+from yingbi.api.configuration import SANDBOX
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import program_info
 from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
@@ -16,11 +17,12 @@ from yingbi.api.v1.job_pb2 import SealedProgram
 from yingbi.api.v1.plan_pb2 import Program
 
 from enclave_sim.engine.programs import Block, RunBlocks
-from enclave_sim.identity import Identity
+from enclave_sim.identity import Configuration, Identity
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError, preload
 from enclave_sim.sandbox.blocks import pack_tables
-from enclave_sim.sandbox.zygote_process import is_supported
+from enclave_sim.sandbox.limits import OPTIONAL
+from enclave_sim.sandbox.zygote_process import StartZygote, is_supported, start_zygote
 
 NEEDED = ("pandas", "pyarrow")
 """What hands a block to a program."""
@@ -28,8 +30,8 @@ NEEDED = ("pandas", "pyarrow")
 MEMORY_BYTES = 1 << 30
 """That the run of one block may use."""
 
-OpenSandbox: TypeAlias = Callable[[Program], AbstractContextManager[RunBlocks]]
-"""A place to run a program in; raises Problem "sandbox_unavailable" where there is none."""
+OpenSandbox: TypeAlias = Callable[[Program, bytes], AbstractContextManager[RunBlocks]]
+"""A place to run a program in, given with its code; raises Problem "sandbox_unavailable" where there is none."""
 
 
 def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, plan_hash: bytes) -> bytes:
@@ -48,19 +50,75 @@ def unseal_program(identity: Identity, sealed: SealedProgram, program: Program, 
     return code
 
 
-@contextmanager
-def open_sandbox(program: Program) -> Iterator[RunBlocks]:
-    """The sandbox of this machine; raises Problem "sandbox_unavailable" where it does not give its profile."""
+class Sandboxes:
+    """The sandboxes of this machine: where programs are run, one after another.
+
+    The last one stays for the next program, if that has the same limits: to start one takes a second and more. Its
+    first process reads neither programs nor rows, and every block's process is new; so nothing of a program is left for
+    the next, as nothing of a block is.
+    """
+
+    def __init__(self, start: StartZygote, configuration: Configuration, *, keep: bool = True) -> None:
+        """`start` starts them; what isolates them goes into the `configuration`."""
+        self._start = start
+        self._configuration = configuration
+        self._keep = keep
+        self._kept: Sandbox | None = None
+
+    @contextmanager
+    def open(self, program: Program, code: bytes) -> Iterator[RunBlocks]:
+        """One that has just proven what it is.
+
+        Raises Problem "sandbox_unavailable" where the machine does not give its profile.
+        """
+        limits = Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES, packages=packages_named(code))
+        try:
+            sandbox = self._ready(limits)
+        except SandboxUnavailableError as error:
+            raise unavailable(str(error)) from error
+        self._configuration.add(SANDBOX + sandbox.profile.digest)
+
+        def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
+            yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
+
+        try:
+            yield run
+        finally:
+            if not self._keep:
+                self._end()
+
+    def _ready(self, limits: Limits) -> Sandbox:
+        if self._kept is None or not _still_serves(self._kept, limits):
+            self._end()
+            self._kept = Sandbox(limits, self._start)
+        return self._kept
+
+    def _end(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept:
+            kept.close()
+
+
+def _still_serves(kept: Sandbox, limits: Limits) -> bool:
+    """Whether it has these limits, and proves itself once more. A new one may do so where it, being lost, cannot."""
+    if kept.limits != limits:
+        return False
     try:
-        sandbox = Sandbox(Limits(seconds=program.block_millis / 1000, memory_bytes=MEMORY_BYTES))
-    except SandboxUnavailableError as error:
-        raise unavailable(str(error)) from error
+        kept.prove()
+    except SandboxUnavailableError:
+        return False
+    return True
 
-    def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
-        yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
 
-    with sandbox:
-        yield run
+def packages_named(code: bytes) -> tuple[str, ...]:
+    """Which optional packages a program can use: those that its text names. It depends on nothing but the program."""
+    if b"sklearn" in code or b"joblib" in code:  # which comes with it
+        return OPTIONAL
+    return tuple(package for package in OPTIONAL if package.encode() in code)
+
+
+open_sandbox = Sandboxes(start_zygote, Configuration(), keep=False).open
+"""Sandboxes that this very process starts: of an enclave that is not confined, in tests."""
 
 
 def why_no_sandbox() -> str | None:

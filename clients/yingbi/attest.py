@@ -145,6 +145,7 @@ def _shown(appraisal: Appraisal) -> dict[str, object]:
         "measurement": claims.measurement.hex(),
         "policy": claims.policy.hex(),
         "suite": claims.suite,
+        "configuration": list(claims.configuration),
         "signing_key": claims.signing_key.hex(),
         "encryption_key": claims.encryption_key.hex(),
         "issued": claims.issued,

@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from enclave_sim.sandbox import kernel
+from enclave_sim import kernel
 
 _SECTION_OF_SYMBOLS, _EXECUTABLE = 11, 4
 _BREAKPOINT = b"\xcc"

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from enclave_sim.sandbox import kernel
+from enclave_sim import kernel
 from enclave_sim.sandbox.frozen_clock import FrozenClock
 from enclave_sim.sandbox.system_calls import INPUT, OUTPUT
 

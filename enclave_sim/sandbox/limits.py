@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 # A slot's last fifth is for killing what runs and for freeing its memory, so that this never reaches into the next.
 RUNNING_PART = 0.8
+OPTIONAL = ("scipy", "sklearn")
+"""Packages that take long to load and make every fork dearer; the second needs the first."""
 
 
 class SandboxUnavailableError(Exception):
@@ -23,16 +25,20 @@ class Limits:
     `seconds`: the length of a block's time slot, of which a program has four fifths (`RUNNING_PART`).
     `memory_bytes`: address space beyond what Python and its packages have taken.
     `block_bytes`: the largest block, packed, together with its program.
+    `packages`: which of `OPTIONAL` are loaded beside the others.
     """
 
     seconds: float = 1.0
     memory_bytes: int = 512 << 20
     block_bytes: int = 256 << 20
+    packages: tuple[str, ...] = OPTIONAL
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
         if self.seconds <= 0 or self.memory_bytes <= 0 or self.block_bytes <= 0:
             raise ValueError("limits must be positive")
+        if not set(self.packages) <= set(OPTIONAL):
+            raise ValueError(f"only {', '.join(OPTIONAL)} can be left out")
 
     @property
     def running_seconds(self) -> float:

@@ -6,6 +6,9 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+from collections.abc import Collection
+
+from enclave_sim.sandbox.limits import OPTIONAL
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "sklearn", "dateutil", "joblib")
 NEEDED = ("numpy", "pandas", "pyarrow")
@@ -113,14 +116,17 @@ _OF = {
 }
 
 
-def load() -> None:
-    """Import everything, and use it once, for what packages import only then. Raises ImportError."""
+def load(optional: Collection[str] = OPTIONAL) -> None:
+    """Import everything, of the optional packages these alone; and use it, for what packages import only then.
+
+    Raises ImportError.
+    """
     for name in NEEDED:
         importlib.import_module(name)
     for name in _STANDARD:
         importlib.import_module(name)
     for package, modules in _OF.items():
-        if importlib.util.find_spec(package):
+        if (package not in OPTIONAL or package in optional) and importlib.util.find_spec(package):
             importlib.import_module(package)
             for module in modules.split():
                 importlib.import_module(f"{package}.{module}")

@@ -24,7 +24,7 @@ from enclave_sim.sandbox.canaries import CANARIES, PROGRAM
 from enclave_sim.sandbox.harness import pack_input
 from enclave_sim.sandbox.limits import Limits, Profile, SandboxUnavailableError
 from enclave_sim.sandbox.system_calls import allow_list
-from enclave_sim.sandbox.zygote_process import ZygoteLostError, ZygoteProcess, start_zygote
+from enclave_sim.sandbox.zygote_process import StartZygote, Zygote, ZygoteLostError, start_zygote
 
 # For the self-test, however short the slots are, and for ending what runs where there are no slots.
 CANARY_SECONDS = 20.0
@@ -36,9 +36,10 @@ Numbers = tuple[float, ...]
 class Sandbox:
     """One zygote, and what it forks. One run at a time; not for several threads."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, start: StartZygote = start_zygote) -> None:
         """Start it and prove that it holds on this machine; raises SandboxUnavailableError."""
         self.limits = limits or Limits()
+        self._start = start
         self._lost = False
         self._zygote, self.profile = self._started()
 
@@ -74,6 +75,13 @@ class Sandbox:
                 _sleep_until(end)
             yield result
 
+    def prove(self) -> None:
+        """That it still holds on this machine; raises SandboxUnavailableError."""
+        if self._lost:
+            self._restart()
+        elif self._prove(self._zygote) != self.profile:
+            raise SandboxUnavailableError("its isolation is not what it was")
+
     def close(self) -> None:
         """End its processes. After it, nothing runs any more."""
         self._zygote.close()
@@ -93,7 +101,7 @@ class Sandbox:
             return _numbers(_output(self._zygote, pack_input(program, block, width), 8 * width, deadline, end), width)
         except ZygoteLostError:
             self._lost = True
-            self._zygote.process.kill()
+            self._zygote.abandon()
             return None
 
     def _restart(self) -> None:
@@ -104,15 +112,15 @@ class Sandbox:
             raise SandboxUnavailableError("its isolation is not what it was")
         self._lost = False
 
-    def _started(self) -> tuple[ZygoteProcess, Profile]:
-        zygote = start_zygote(self.limits)
+    def _started(self) -> tuple[Zygote, Profile]:
+        zygote = self._start(self.limits)
         try:
             return zygote, self._prove(zygote)
         except BaseException:
             zygote.close()
             raise
 
-    def _prove(self, zygote: ZygoteProcess) -> Profile:
+    def _prove(self, zygote: Zygote) -> Profile:
         """Let a program try what no program may, and see all of it fail; raises SandboxUnavailableError."""
         deadline = time.monotonic() + CANARY_SECONDS
         given = pack_input(PROGRAM, NO_TABLES, len(CANARIES))
@@ -134,7 +142,7 @@ class Sandbox:
 NO_TABLES = bytes(4)
 
 
-def _output(zygote: ZygoteProcess, given: list[bytes], length: int, deadline: float, end: float) -> bytes:
+def _output(zygote: Zygote, given: list[bytes], length: int, deadline: float, end: float) -> bytes:
     """What a block's process wrote until it ended or had to: at most one byte more than `length`.
 
     It is killed at `deadline`, and nothing of it is left at `end`, or ZygoteLostError is raised.

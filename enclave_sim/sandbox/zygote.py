@@ -21,8 +21,10 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
-from enclave_sim.sandbox import kernel, preload
+from enclave_sim import kernel
+from enclave_sim.sandbox import preload
 from enclave_sim.sandbox.frozen_clock import frozen_clock, mappings
 from enclave_sim.sandbox.harness import Confinement, run_block
 from enclave_sim.sandbox.system_calls import allow_list
@@ -48,7 +50,7 @@ class NotHeldError(Exception):
 
 
 def main(descriptor: int, settings: str) -> None:
-    """Set up, tell the host how it went, serve. `settings`: JSON of `seconds`, `memory_bytes`, `own_uid`."""
+    """Set up, tell the host how it went, serve. `settings`: JSON; see `start_zygote`."""
     with socket.socket(fileno=descriptor) as host:
         try:
             _leave_namespaces(host)
@@ -98,9 +100,9 @@ def _namespaces() -> dict[str, int]:
     return found
 
 
-def _set_up(settings: dict[str, int]) -> tuple[Confinement, list[str]]:
+def _set_up(settings: dict[str, Any]) -> tuple[Confinement, list[str]]:
     """Raises OSError, NotHeldError, ImportError."""
-    preload.load()
+    preload.load(settings["packages"])
     confinement = _confinement(settings)
     layers = [f"namespace {name}" for name in NAMESPACES]
     _empty_root()
@@ -117,7 +119,7 @@ def _set_up(settings: dict[str, int]) -> tuple[Confinement, list[str]]:
     return confinement, [*layers, "rlimits", "frozen clock", "seccomp allow-list", "no writable code"]
 
 
-def _confinement(settings: dict[str, int]) -> Confinement:
+def _confinement(settings: dict[str, Any]) -> Confinement:
     """While /proc is there."""
     if any("w" in mapping.protection and "x" in mapping.protection for mapping in mappings()):
         raise NotHeldError("a library mapped memory that is both writable and executable")

@@ -9,8 +9,10 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from enclave_sim.sandbox import cgroup
 from enclave_sim.sandbox.limits import Limits, SandboxUnavailableError
@@ -45,12 +47,13 @@ class ZygoteLostError(Exception):
 
 
 @dataclass
-class ZygoteProcess:
-    """A zygote that is ready. `layers`, `modules`: what it says of itself, before any program ran."""
+class Zygote:
+    """One that is ready, wherever its process was started.
 
-    process: subprocess.Popen[bytes]
+    `layers`, `modules`: what it says of itself, before any program ran.
+    """
+
     control: socket.socket
-    group: cgroup.Cgroup | None
     layers: list[str]
     modules: list[str]
 
@@ -74,8 +77,30 @@ class ZygoteProcess:
         except OSError as error:
             raise ZygoteLostError("does not answer") from error
 
+    def abandon(self) -> None:
+        """Begin to end it, without waiting."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """End it, and with it all in its process namespace."""
+        raise NotImplementedError
+
+
+StartZygote: TypeAlias = Callable[[Limits], Zygote]
+"""Raises SandboxUnavailableError."""
+
+
+@dataclass
+class ZygoteProcess(Zygote):
+    """A child of this process."""
+
+    process: subprocess.Popen[bytes]
+    group: cgroup.Cgroup | None
+
+    def abandon(self) -> None:
+        self.process.kill()
+
+    def close(self) -> None:
         self.control.close()
         _end(self.process, self.group)
 
@@ -101,6 +126,7 @@ def start_zygote(limits: Limits) -> ZygoteProcess:
         "seconds": math.ceil(limits.seconds) + 1,
         "memory_bytes": limits.memory_bytes + limits.block_bytes,
         "own_uid": own_uid,
+        "packages": limits.packages,
     }
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     here.settimeout(START_SECONDS)
@@ -123,7 +149,7 @@ def start_zygote(limits: Limits) -> ZygoteProcess:
         _end(process, group)
         raise
     layers = [*said["layers"], *(["cgroup"] if group else [])]
-    return ZygoteProcess(process, here, group, layers, said["modules"])
+    return ZygoteProcess(here, layers, said["modules"], process, group)
 
 
 def _introduce(

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -165,18 +166,20 @@ def _spawn(folder: ZoneFolder, role: str, name: str, command: list[str], *, deta
             # In the foreground too: Ctrl-C is for `up`, which then stops them in order.
             start_new_session=True,
             # Safe: no thread has been started yet, the first gRPC channel comes later.
-            preexec_fn=None if detach else _end_with_parent,  # noqa: PLW1509
+            preexec_fn=None if detach else partial(_end_with_parent, os.getpid()),  # noqa: PLW1509
         )
     process = ZoneProcess(role, name, child.pid, start_time(child.pid) or 0)
     _record(folder, [*_recorded(folder), process])
     return process
 
 
-def _end_with_parent() -> None:
-    """In the child: be ended by the kernel if `up` itself is killed (prctl(2), PR_SET_PDEATHSIG)."""
+def _end_with_parent(parent: int) -> None:
+    """In the child: be ended by the kernel if `up` itself is killed (prctl(2), PR_SET_PDEATHSIG), or was just now."""
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _log(folder: ZoneFolder, name: str) -> IO[bytes]:

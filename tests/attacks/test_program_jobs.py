@@ -44,7 +44,7 @@ def sandbox(function: Callable[[bytes, Block], Outcome]) -> OpenSandbox:
         return (function(program, block) for block in blocks)
 
     @contextmanager
-    def opened(program: Program) -> Iterator[RunBlocks]:
+    def opened(program: Program, code: bytes) -> Iterator[RunBlocks]:
         yield run
 
     return opened
@@ -58,7 +58,7 @@ def mean_pain(program: bytes, block: Block) -> Outcome:
 
 
 @contextmanager
-def nowhere(program: Program) -> Iterator[RunBlocks]:
+def nowhere(program: Program, code: bytes) -> Iterator[RunBlocks]:
     """A machine without a sandbox."""
     raise unavailable("no user namespaces")
     yield

@@ -132,7 +132,7 @@ def _opens(sandbox: Sandbox) -> OpenSandbox:
         yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
 
     @contextmanager
-    def opened(program: Program) -> Iterator[RunBlocks]:
+    def opened(program: Program, _: bytes) -> Iterator[RunBlocks]:
         assert program.block_millis == 1000 * SECONDS
         yield run
 

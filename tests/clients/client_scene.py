@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 from yingbi.api import cose, digests, eat, suites, zcdp
+from yingbi.api.configuration import MEASURES
 from yingbi.api.v1 import attestation_pb2, plan_pb2, receipt_pb2
 
 # Far too short for anything but arithmetic.
@@ -73,7 +74,7 @@ class Enclave:
 
     def attest(self, nonce: bytes, **changes: Any) -> attestation_pb2.Evidence:
         """Evidence for this nonce; `changes` are of claims."""
-        statement = eat.Statement(nonce, self.public, ENCRYPTION_KEY, POLICY)
+        statement = eat.Statement(nonce, self.public, ENCRYPTION_KEY, POLICY, configuration=tuple(sorted(MEASURES)))
         claims = eat.Claims(self.name, self.measurement, True, SIGNED_AT, SIGNED_AT + 3600, statement)
         payload = eat.encode(replace(claims, **changes))
         return attestation_pb2.Evidence(token=cose.sign(payload, self.certificates, self.platform_key.sign))

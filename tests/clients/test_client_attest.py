@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi import connect
 from yingbi.api import evidence_error as codes
 from yingbi.api.appraisal import Tier
+from yingbi.api.configuration import MEASURES
 from yingbi.api.eat import Statement
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.suites import CLASSICAL
@@ -157,8 +158,9 @@ def test_the_command_shows_each_claim_and_its_tier(gateway: FakeGateway, capsys:
     shown = json.loads(capsys.readouterr().out)
     assert (shown["tier"], shown["key_epoch"], len(shown["enclaves"])) == ("warning", 1, 3)
     assert {each["claim"] for each in shown["enclaves"][0]["findings"]} == {
-        "nonce", "time", "measurement", "policy", "suite", "hardware",
+        "nonce", "time", "measurement", "policy", "suite", "configuration", "hardware",
     }  # fmt: skip
+    assert set(shown["enclaves"][0]["configuration"]) == set(MEASURES)
     assert main(["attest", "node-1"]) == 0
     said = capsys.readouterr().out
     assert "node-1: warning" in said

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from yingbi.api import cose, digests, eat, suites
 from yingbi.api import evidence_error as codes
 from yingbi.api.appraisal import SKEW, Appraisal, Reference, Tier, appraise
+from yingbi.api.configuration import MEASURES
 from yingbi.api.eat import Claims, Statement
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.v1.attestation_pb2 import Evidence, SignedKeyEpoch
@@ -103,6 +104,17 @@ def test_another_policy_than_the_reference_is_refused_and_an_unknown_one_warned_
     assert tiers(appraise(claims_of(), replace(REFERENCE, policy=None)))["policy"] is Tier.WARNING
 
 
+def test_what_an_enclaves_process_is_without_is_warned_of_by_name() -> None:
+    """No less for what is sure otherwise, and other facts, as of its sandbox, make up for none."""
+    statement = claims_of().statement
+    for measure in MEASURES:
+        others = tuple(sorted({*MEASURES, "sandbox 00ff"} - {measure}))
+        claims = replace(claims_of(), statement=replace(statement, configuration=others))
+        (finding,) = (each for each in appraise(claims, REFERENCE).findings if each.claim == "configuration")
+        assert finding.tier is Tier.WARNING
+        assert finding.sentence.endswith(f": {measure}")
+
+
 @pytest.mark.parametrize("now", [scene.SIGNED_AT + 3600 + SKEW + 1, scene.SIGNED_AT - SKEW - 1])
 def test_a_stale_token_is_refused_and_one_of_the_future(now: int) -> None:
     assert refusal(GENUINE, replace(REFERENCE, now=now)) == codes.STALE
@@ -154,7 +166,14 @@ def test_a_statement_that_the_report_data_does_not_bind_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"nonce": bytes(31)}, {"signing_key": bytes(32)}, {"encryption_key": b"\1" * 32}, {"policy": b""}, {"suite": "x"}],
+    [
+        {"nonce": bytes(31)},
+        {"signing_key": bytes(32)},
+        {"encryption_key": b"\1" * 32},
+        {"policy": b""},
+        {"suite": "x"},
+        {"configuration": ()},
+    ],
 )
 def test_report_data_binds_every_word_of_a_statement(changed: dict[str, Any]) -> None:
     statement = claims_of().statement
@@ -177,6 +196,14 @@ def test_report_data_binds_every_word_of_a_statement(changed: dict[str, Any]) ->
         {"cm70003": bytes(31)},
         {"cm70004": bytes(32)},
         {"cm70005": bytes(31)},
+        {"cm70008": None},
+        {"cm70008": "own user"},
+        {"cm70008": [""]},
+        {"cm70008": ["x" * 201]},
+        {"cm70008": [1]},
+        {"cm70008": ["own user", "no core dumps"]},
+        {"cm70008": ["own user", "own user"]},
+        {"cm70008": [f"{number:02}" for number in range(65)]},
         {"c99": 1},
     ],
 )
@@ -298,7 +325,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.integers(-5, 5), inner, max_size=3),
     max_leaves=5,
 )
-LABELS = [2, 4, 6, 10, 265, *range(-70001, -70008, -1)]
+LABELS = [2, 4, 6, 10, 265, *range(-70001, -70009, -1)]
 
 
 @settings(max_examples=100)
@@ -324,6 +351,7 @@ statements = st.builds(
     signing_key=st.binary(min_size=32, max_size=32),
     encryption_key=st.just(scene.ENCRYPTION_KEY),
     policy=st.just(b"") | st.binary(min_size=32, max_size=32),
+    configuration=st.sets(st.text(min_size=1, max_size=20), max_size=5).map(lambda facts: tuple(sorted(facts))),
 )
 
 

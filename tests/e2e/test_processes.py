@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yingbi.api import credentials
+from yingbi.api import configuration, credentials
 
 from tests.zones import Zone, add_visits, new_zone, wait_until
 
@@ -157,6 +158,38 @@ def test_a_node_has_nothing_of_another_node_or_of_the_gateway_open(running: Runn
             of_zone = [target for target in open_files(ids[f"{role} {name}"]).values() if target.startswith(f"{root}/")]
             allowed = (f"{root}/nodes/{name}/", f"{root}/logs/{name}.log")
             assert [target for target in of_zone if not target.startswith(allowed)] == [], (role, name)
+
+
+def test_an_enclave_holds_no_right_that_it_does_not_need_and_its_evidence_says_so(running: Running) -> None:
+    """As the kernel tells of it; its node, which gives up nothing, is the control."""
+    shown = {one["node"]: one for one in running.zone.fetch("attest")["enclaves"]}
+    ids = all_ids(running.zone)
+    for name in NODES:
+        enclave, node = (status_of(ids[f"{role} {name}"]) for role in ("enclave", "node"))
+        held = set(shown[name]["configuration"])
+        assert held >= {configuration.NO_NEW_PRIVILEGES, configuration.NOT_DUMPABLE, configuration.NO_CORE_DUMPS}
+        log = (running.zone.root / "logs" / f"{name}.log").read_text()
+        assert all(measure in held or f"{measure} (" in log for measure in configuration.MEASURES)
+        for measure, line, value in KERNEL_SAYS:
+            assert (enclave[line] == value) == (measure in held), (name, measure)
+        assert (node["NoNewPrivs"], node["Seccomp"]) == ("0", "0")
+        limits = Path(f"/proc/{ids[f'enclave {name}']}/limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+        networks = {Path(f"/proc/{ids[f'{role} {name}']}/ns/net").readlink() for role in ("enclave", "node")}
+        assert len(networks) == (2 if configuration.OWN_NETWORK in held else 1)
+
+
+KERNEL_SAYS = (
+    (configuration.NO_CAPABILITIES, "CapPrm", "0" * 16),
+    (configuration.NO_NEW_PRIVILEGES, "NoNewPrivs", "1"),
+    (configuration.SYSTEM_CALLS, "Seccomp", "2"),
+)
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """What the kernel says of a process, which may be of another user."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def test_only_the_gateway_listens_and_only_on_loopback(running: Running) -> None:

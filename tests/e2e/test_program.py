@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from yingbi.api.configuration import SANDBOX
 
 from tests.e2e.test_ask import METADATA, tables
 from tests.zones import Zone
@@ -44,3 +45,5 @@ def test_a_program_runs_in_the_enclaves_or_is_refused_before_it_costs(zone: Zone
     spent = zone.spent("programs")
     assert zone.problem(3, "run", "programs", imported, *asked[3:-1], "programs-2")["code"] == "program_import"
     assert zone.spent("programs") == spent
+    for enclave in zone.fetch("attest")["enclaves"]:
+        assert [fact for fact in enclave["configuration"] if fact.startswith(SANDBOX)], "it ran without a proof"

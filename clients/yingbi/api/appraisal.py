@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import IntEnum
 
+from yingbi.api.configuration import MEASURES
 from yingbi.api.eat import Claims
 from yingbi.api.evidence_error import DOWNGRADED, MEASUREMENT, POLICY, REPLAYED, SIMULATED, STALE, EvidenceError
 from yingbi.api.suites import ACCEPTED
@@ -132,7 +133,23 @@ def _hardware(claims: Claims, reference: Reference) -> Finding:
     return Finding("hardware", Tier.WARNING, "simulated, as was allowed: proves nothing about hardware")
 
 
-_JUDGES: tuple[Callable[[Claims, Reference], Finding], ...] = (_nonce, _time, _measurement, _policy, _suite, _hardware)
+def _configuration(claims: Claims, reference: Reference) -> Finding:
+    """What the machine does not give is a warning: it makes attacks by others on it easier, and proves none."""
+    missing = [measure for measure in MEASURES if measure not in claims.configuration]
+    if missing:
+        return Finding("configuration", Tier.WARNING, f"its process is without: {', '.join(missing)}")
+    return Finding("configuration", Tier.AFFIRMING, "its process has no right that it does not need")
+
+
+_JUDGES: tuple[Callable[[Claims, Reference], Finding], ...] = (
+    _nonce,
+    _time,
+    _measurement,
+    _policy,
+    _suite,
+    _configuration,
+    _hardware,
+)
 
 
 def _against(claim: str, code: str, sentence: str) -> Finding:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from yingbi.api import cose, suites
+from yingbi.api.configuration import LONGEST_FACT, MOST_FACTS
 from yingbi.api.evidence_error import DOWNGRADED, MALFORMED, REPORT_DATA, EvidenceError
 
 # A URI, as RFC 9711 asks for. Its number is the version: it is in the report data, so that no older one can be claimed.
-PROFILE: Final = "yingbi:evidence:2"
+PROFILE: Final = "yingbi:evidence:3"
 MIN_NONCE, MAX_NONCE = 8, 64
 REPORT_BYTES: Final = 64
 # The latest second that a claim may name: of the year 9999.
@@ -24,6 +25,7 @@ _LAST_SECOND = 253_402_300_799
 # Registered claims (CWT, RFC 8392; EAT, RFC 9711), and ours, in the range for private use.
 _SUBJECT, _EXPIRES, _ISSUED, _NONCE, _PROFILE = 2, 4, 6, 10, 265
 _MEASUREMENT, _SIMULATED, _SIGNING_KEY, _ENCRYPTION_KEY, _POLICY, _SUITE, _REPORT_DATA = range(-70001, -70008, -1)
+_CONFIGURATION = -70008
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Statement:
     """What an enclave says of itself.
 
     `nonce` has 8 to 64 bytes; the keys are those of the suite (`yingbi.api.suites`), which is named; `policy` is the
-    digest of the policy, 32 bytes, or empty for an enclave that takes no requests.
+    digest of the policy, 32 bytes, or empty for an enclave that takes no requests; `configuration` is what holds of its
+    process, sorted, each once (`yingbi.api.configuration`).
     """
 
     nonce: bytes
@@ -39,6 +42,7 @@ class Statement:
     encryption_key: bytes
     policy: bytes
     suite: str = suites.DEFAULT.name
+    configuration: tuple[str, ...] = ()
 
     def report_data(self) -> bytes:
         """SHA-512 over the CBOR map of all this and the version."""
@@ -52,6 +56,7 @@ class Statement:
             _ENCRYPTION_KEY: self.encryption_key,
             _POLICY: self.policy,
             _SUITE: self.suite,
+            _CONFIGURATION: list(self.configuration),
         }
 
 
@@ -87,6 +92,10 @@ class Claims:
     @property
     def suite(self) -> str:
         return self.statement.suite
+
+    @property
+    def configuration(self) -> tuple[str, ...]:
+        return self.statement.configuration
 
 
 def encode(claims: Claims) -> bytes:
@@ -147,7 +156,7 @@ def decode_statement(data: bytes) -> Statement:
     return _statement(said)
 
 
-_STATED = frozenset({_NONCE, _SIGNING_KEY, _ENCRYPTION_KEY, _POLICY, _SUITE})
+_STATED = frozenset({_NONCE, _SIGNING_KEY, _ENCRYPTION_KEY, _POLICY, _SUITE, _CONFIGURATION})
 _ALL = _STATED | {_SUBJECT, _EXPIRES, _ISSUED, _PROFILE, _MEASUREMENT, _SIMULATED, _REPORT_DATA}
 
 
@@ -158,6 +167,7 @@ def _statement(said: dict[int, Any]) -> Statement:
         encryption_key=_typed(said, _ENCRYPTION_KEY, bytes),
         policy=_typed(said, _POLICY, bytes),
         suite=_typed(said, _SUITE, str),
+        configuration=_configuration(_typed(said, _CONFIGURATION, list)),
     )
     suite = suites.SUITES.get(statement.suite)
     if suite is None:
@@ -170,6 +180,14 @@ def _statement(said: dict[int, Any]) -> Statement:
     ):
         raise EvidenceError("its nonce, a key or its policy has another length than its profile says", MALFORMED)
     return statement
+
+
+def _configuration(said: list[Any]) -> tuple[str, ...]:
+    if len(said) > MOST_FACTS or not all(type(fact) is str and 0 < len(fact) <= LONGEST_FACT for fact in said):
+        raise EvidenceError("its configuration is no list of short texts", MALFORMED)
+    if said != sorted(set(said)):
+        raise EvidenceError("its configuration is not sorted", MALFORMED)
+    return tuple(said)
 
 
 def _typed(said: dict[int, Any], label: int, kind: type) -> Any:

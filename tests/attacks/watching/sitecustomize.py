@@ -58,6 +58,17 @@ def watch_dealer() -> None:
 
 
 def watch_enclave() -> None:
+    """Once it is confined, since what it imports starts threads; it may write to the test's folder, too."""
+    from enclave_sim import privilege
+
+    writable = privilege.writable_paths
+    privilege.writable_paths = lambda: [*writable(), WATCH]
+    # A user of its own would not reach the test's folder, whose parents are closed.
+    privilege._become = lambda user: None
+    after(privilege, "give_up", lambda _: watch_confined_enclave())
+
+
+def watch_confined_enclave() -> None:
     """It stops when it has its sum, which it tells, as it does its noise; and when it has its part of an opening."""
     from enclave_sim import jobs, opening
     from enclave_sim.engine.duckdb_engine import DuckDBEngine
@@ -70,7 +81,7 @@ def watch_enclave() -> None:
 
 if "enclave_sim.ceremony" in sys.orig_argv:
     watch_dealer()
-elif "enclave_sim.enclave_process" in sys.orig_argv:
+elif "enclave_sim.start_enclave" in sys.orig_argv:
     watch_enclave()
 elif sys.orig_argv[1:4] == ["-m", "yingbi", "init"]:
     atexit.register(stop, "made")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ def sandbox(few_modules: None) -> Iterator[Sandbox]:
 
 def _people(*ages: float) -> bytes:
     return pack_tables({"people": pa.table({"age": pa.array(ages, pa.float64())})})
+
+
+def _process_of(sandbox: Sandbox) -> subprocess.Popen[bytes]:
+    assert isinstance(sandbox._zygote, zygote_process.ZygoteProcess)
+    return sandbox._zygote.process
 
 
 def test_each_block_gets_its_own_answer(sandbox: Sandbox) -> None:
@@ -93,8 +99,9 @@ def test_a_lost_zygote_costs_the_run_its_other_blocks_but_not_its_schedule(sandb
     started = time.monotonic()
     results = sandbox.run(MEAN, [_people(1), _people(2), _people(3)], 2)
     assert next(results) == (1.0, 1.0)
-    sandbox._zygote.process.kill()
-    sandbox._zygote.process.wait()
+    zygote = _process_of(sandbox)
+    zygote.kill()
+    zygote.wait()
     assert list(results) == [None, None]
     assert time.monotonic() - started >= 3 * LIMITS.seconds
     digest = sandbox.profile.digest
@@ -105,15 +112,15 @@ def test_a_lost_zygote_costs_the_run_its_other_blocks_but_not_its_schedule(sandb
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        ("import enclave_sim.sandbox.kernel as k; k.seccomp = lambda program: None", "self-test could do"),
-        ("import enclave_sim.sandbox.kernel as k; k.landlock_deny_all = lambda version: None", "Landlock"),
+        ("import enclave_sim.kernel as k; k.seccomp = lambda program: None", "self-test could do"),
+        ("import enclave_sim.kernel as k; k.landlock_deny_all = lambda version: None", "Landlock"),
         (
-            "import enclave_sim.sandbox.kernel as k; unshare = k.unshare; "
+            "import enclave_sim.kernel as k; unshare = k.unshare; "
             "k.unshare = lambda flags: unshare(flags & ~k.CLONE_NEWNET)",
             "namespaces: net",
         ),
-        ("import enclave_sim.sandbox.kernel as k; k.keep_capabilities = lambda mask: None", "capabilities"),
-        ("import enclave_sim.sandbox.kernel as k; k.pivot_root = lambda new, old: None", "mount"),
+        ("import enclave_sim.kernel as k; k.keep_capabilities = lambda mask: None", "capabilities"),
+        ("import enclave_sim.kernel as k; k.pivot_root = lambda new, old: None", "mount"),
         ("import enclave_sim.sandbox.frozen_clock as f; f.FrozenClock.install = lambda self: None", "vDSO"),
         ("import mmap; page = mmap.mmap(-1, 4096, prot=7)", "writable and executable"),
     ],
@@ -133,7 +140,7 @@ def test_nothing_is_left_of_a_closed_sandbox(sandbox: Sandbox) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with Sandbox(LIMITS) as closed:
         assert list(closed.run(MEAN, [_people(1)], 2, slots=False)) == [(1.0, 1.0)]
-        process = closed._zygote.process.pid
+        process = _process_of(closed).pid
     assert not Path(f"/proc/{process}").exists()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enclave_sim.sandbox.system_calls import ALLOWED, OUTPUT, allow_list
+from tests.enclave_sim import bpf
+from tests.enclave_sim.bpf import ALLOW, EPERM, I386, KILL, X86_64
 
-X86_64, I386 = 0xC000003E, 0x40000003
-ALLOW, KILL, EPERM = 0x7FFF0000, 0x80000000, 0x00050001
-PROGRAM = list(struct.iter_unpack("<HBBI", allow_list()))
+PROGRAM = allow_list()
 
 
 def decide(number: int, *arguments: int, architecture: int = X86_64) -> int:
-    """What the kernel would say."""
-    given_arguments = [*arguments, *(0,) * (6 - len(arguments))]
-    data = struct.pack("<IIQ6Q", number & 0xFFFFFFFF, architecture, 0, *given_arguments)
-    at = accumulator = 0
-    while True:
-        code, if_true, if_false, operand = PROGRAM[at]
-        at += 1
-        if code == 0x20:
-            (accumulator,) = struct.unpack_from("<I", data, operand)
-        elif code == 0x54:
-            accumulator &= operand
-        elif code == 0x15:
-            at += if_true if accumulator == operand else if_false
-        elif code == 0x35:
-            at += if_true if accumulator >= operand else if_false
-        else:
-            assert code == 0x06
-            return int(operand)
+    """What the kernel would say to a program."""
+    return bpf.decide(PROGRAM, number, *arguments, architecture=architecture)
 
 
 @given(st.integers(0, 0x3FFFFFFF) | st.integers(0, 500), st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6))

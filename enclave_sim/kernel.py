@@ -1,14 +1,17 @@
 """System calls that Python's standard library lacks, by ctypes. x86-64 Linux only.
 
-Each raises OSError with the name of the call. Only what sets a sandbox up is here: a program can reach all of it, and
-gets nothing by it, since the kernel decides.
+Each raises OSError with the name of the call. Only what takes rights away is here, of an enclave's process and of a
+sandbox: a program can reach all of it, and gets nothing by it, since the kernel decides.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
+from collections.abc import Iterable
+from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,12 +28,17 @@ PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39
 PR_TSC_SIGSEGV = 2
 SECCOMP_MODE_FILTER = 2
 
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
+
 CAP_SYS_ADMIN = 21
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
 _SYS_CAPGET, _SYS_CAPSET, _SYS_PIVOT_ROOT, _SYS_SETNS = 125, 126, 155, 308
-_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446
-_LANDLOCK_CREATE_RULESET_VERSION = 1
+_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_ADD_RULE, _SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_CREATE_RULESET_VERSION, _LANDLOCK_RULE_PATH_BENEATH = 1, 1
+# Landlock's rights: to read files and list folders; to run programs; those that a file can have by itself.
+_MAY_READ = 1 << 2 | 1 << 3
+_MAY_EXECUTE, _OF_FILES = 1, 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 
 
 def syscall(name: str, number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
@@ -121,14 +129,44 @@ def landlock_version() -> int:
 
 def landlock_deny_all(version: int) -> None:
     """This thread and its children open no file from now on; nor connect, nor signal others, where it can say so."""
-    files = {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)
-    rules = struct.pack("<QQQ", (1 << files) - 1, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
+    landlock(version, (), ())
+
+
+def landlock(version: int, readable: Iterable[Path], writable: Iterable[Path]) -> None:
+    """As `landlock_deny_all`, but for files at or below these paths; none of them is a program that could be run.
+
+    A path that is not there grants nothing.
+    """
+    rights = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
+    rules = struct.pack("<QQQ", rights, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = syscall("landlock_create_ruleset", _SYS_LANDLOCK_CREATE_RULESET, rules[:size], size, 0)
     try:
+        for path in readable:
+            _grant(ruleset, path, _MAY_READ)
+        for path in writable:
+            _grant(ruleset, path, rights & ~_MAY_EXECUTE)
         syscall("landlock_restrict_self", _SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
+
+
+def _grant(ruleset: int, path: Path, rights: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH)
+    except OSError:
+        return
+    try:
+        allowed = rights if stat.S_ISDIR(os.fstat(descriptor).st_mode) else rights & _OF_FILES
+        rule = struct.pack("<Qi", allowed, descriptor)
+        syscall("landlock_add_rule", _SYS_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
+    finally:
+        os.close(descriptor)
+
+
+def lock_memory(flags: int) -> None:
+    """mlockall(2)."""
+    _checked("mlockall", _libc.mlockall(ctypes.c_int(flags)))
 
 
 def seccomp(program: bytes) -> None:
