@@ -20,8 +20,6 @@ def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:
         raise _bad(f"A program is sealed to each of {', '.join(expected) or 'no nodes'}, not to {given}.")
     if any(len(each.ciphertext) > MAX_PROGRAM_BYTES + SEAL_BYTES for each in request.programs):
         raise _bad(f"A program has at most {MAX_PROGRAM_BYTES:,} bytes.")
-    if request.query.HasField("program") and request.query.sql:
-        raise _bad("A request has SQL or a program, not both.")
 
 
 def _bad(message: str) -> Problem:
