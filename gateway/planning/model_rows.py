@@ -48,9 +48,10 @@ class ModelText:
         try:
             return reading()
         except Problem as problem:
-            raise self._told(problem) from problem
+            raise self.told(problem) from problem
 
-    def _told(self, problem: Problem) -> Problem:
+    def told(self, problem: Problem) -> Problem:
+        """A problem with the SELECT, as one with the part that it came from."""
         if problem.position is None:
             return _in_part(problem, "formula", None)
         line, column = map(int, problem.position.split(":"))
@@ -103,12 +104,8 @@ def read_rows(text: ModelText, declaration: DatasetDeclaration) -> tuple[ParsedS
                 at=node,
                 hint="Leave the rest out; sub-queries in FROM may have it.",
             )
-            text.read(lambda raised=problem: _raise(raised))
+            raise text.told(problem)
     return parsed, text.read(lambda: read_source(parsed.source, parsed.select, declaration))
-
-
-def _raise(problem: Problem) -> None:
-    raise problem
 
 
 def _columns(asked: TrainQuery, factor: Factor) -> list[exp.Column]:

@@ -26,6 +26,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from itertools import combinations_with_replacement, product
 
 from yingbi.api.problem import Kind, Problem
@@ -149,10 +150,8 @@ def plan_training(
     parsed, scope = read_rows(text, declaration)
     text.read(lambda: refuse_whole_units(scope, parsed.select, parties))
     pairs = zip(formula.factors, parsed.select.expressions, strict=True)
-    variables = {
-        factor: _variable(formula, factor, text.read(lambda node=node: compile_term(scope, node)), scope)
-        for factor, node in pairs
-    }
+    terms = {factor: text.read(partial(compile_term, scope, node)) for factor, node in pairs}
+    variables = {factor: _variable(formula, factor, term, scope) for factor, term in terms.items()}
     columns = _columns(formula, variables)
     measured = _measured(formula, columns)
     plan = Plan(
@@ -249,7 +248,7 @@ def _variable(formula: ModelFormula, factor: Factor, term: SqlTerm, scope: Scope
             f"{factor.text} is a {type_name(term.type)}, neither a number nor a category with declared values.",
             field="formula",
             position=position(formula.text, factor.start),
-            hint=f"write an expression, as YEAR({factor.text}), or C(YEAR({factor.text})) with WHERE saying which years",
+            hint=f"Write an expression, as YEAR({factor.text}), with WHERE or declared bounds saying which years.",
         )
     subject = bounded(term)
     if subject is None:
@@ -312,7 +311,9 @@ def _of_term(formula: ModelFormula, term: Term, variables: Mapping[Factor, Varia
     A category's first value is left out where the term without the category is in the model too, the constant being
     the term of nothing: it would be the sum of the others (as R does it).
     """
-    present = {frozenset(each) for each in formula.terms} | ({frozenset()} if formula.intercept else set())
+    present = {frozenset(each) for each in formula.terms}
+    if formula.intercept:
+        present.add(frozenset())
     choices: list[Sequence[Value | None]] = []
     for factor in term:
         levels = variables[factor].levels
