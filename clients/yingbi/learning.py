@@ -132,7 +132,8 @@ class Training(Query):
             Problem: as `preview`; REFUSED "mock", where the rows are said in SQL, which nothing here reads.
         """
         assert self.declaration is not None
-        plan = self.preview(epsilon).plan
+        foreseen = self.preview(epsilon)
+        plan = foreseen.plan if foreseen.outlook is None else foreseen.outlook
         made = self._mock_rows(plan, rows, seed) if frame is None else _rows_of(frame)
         exact = exact_moments(plan, _sums(plan, made))
         # No privacy rests on it.
@@ -146,7 +147,7 @@ class Training(Query):
 
     def _preview(self, question: job_pb2.Query, first: Job | None = None) -> Preview:
         preview = super()._preview(question, first)
-        _check_fit(preview.plan, question.train)
+        _check_fit(preview.plan if preview.outlook is None else preview.outlook, question.train)
         return preview
 
     def _mock_rows(self, plan: Plan, rows: int, seed: int | None) -> list[_UnitRows]:

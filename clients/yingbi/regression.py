@@ -137,7 +137,8 @@ def _solved(fit: Fit, moments: Moments) -> Regression:
         noise = math.hypot(*(move[place] for move in in_units))
         sampling = math.sqrt(max(0.0, variance * _quadratic(inverted, scale.rows[place])))
         coefficients.append(Coefficient(name, value, _finite(noise), _finite(math.hypot(noise, sampling))))
-    r_squared = 1 - rss.value / total.value if total.value > 0 else None
+    # Squares are not below 0, whatever noise says.
+    r_squared = 1 - max(0.0, rss.value) / total.value if total.value > 0 else None
     error = None
     if r_squared is not None:
         parts = zip(changes, moments.noise, strict=True)

@@ -226,11 +226,18 @@ class Dataset:
         asked = self.program(program, outputs, tables=tables, blocks=blocks, seconds=seconds, agreement=agreement)
         return asked.run(epsilon, delta, progress=progress)
 
-    def training(self, model: LinearRegression, *, agreement: str | None = None) -> Training:
-        """A model to train; nothing is asked yet. `preview` says what it costs, `mock` tries it on made-up rows."""
-        return Training(
-            self.name, "", self.gateway, agreement=agreement or "", spec=model, declaration=self.declaration
-        )
+    def training(
+        self, model: LinearRegression, bounds: Bounds = "declared", *, agreement: str | None = None
+    ) -> Training:
+        """A model to train; nothing is asked yet. `preview` says what it costs, `mock` tries it on made-up rows.
+
+        Args:
+            bounds: "auto" measures first, for a twentieth of the price, how far values are from the ends of their
+                ranges, and clips persons whose are further out than most: less noise. For rows of which a person has
+                one.
+        """
+        named = agreement or ""
+        return Training(self.name, "", self.gateway, bounds, agreement=named, spec=model, declaration=self.declaration)
 
     def train(
         self,
@@ -238,12 +245,13 @@ class Dataset:
         epsilon: float,
         delta: float | None = None,
         *,
+        bounds: Bounds = "declared",
         agreement: str | None = None,
         request_id: str | None = None,
         progress: Progress | bool | None = None,
     ) -> Model:
         """Train a model and wait for it: `training(...)`, then its `run`."""
-        asked = self.training(model, agreement=agreement)
+        asked = self.training(model, bounds, agreement=agreement)
         return asked.run(epsilon, delta, request_id=request_id, progress=progress)
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:

@@ -24,7 +24,8 @@ def check_one_kind(query: Query) -> None:
     """Refuse (MALFORMED) a request that is of several kinds at once."""
     kind = kind_of(query)
     both = query.HasField("program") and query.HasField("train")
-    if both or (kind != "query" and (query.sql or query.lookups or query.auto_bounds or query.first_stage)):
+    staged = query.auto_bounds or query.first_stage
+    if both or (kind != "query" and (query.sql or query.lookups)) or (kind == "program" and staged):
         message = "A request has SQL, a program or a model to train, and one of them alone."
         raise Problem(Kind.MALFORMED, kind, message, field=kind)
 

@@ -124,6 +124,8 @@ def _plan(query: Query, dataset: RegisteredDataset, parties: int, first_stage: F
             parties=parties,
             epsilon=query.epsilon,
             delta=delta,
+            auto_bounds=query.auto_bounds,
+            first_stage=first_stage,
         )
     return plan_question(
         query.sql,

@@ -29,6 +29,7 @@ from enum import Enum, auto
 from functools import partial
 from itertools import combinations_with_replacement, product
 
+from sqlglot import exp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import TrainQuery
@@ -63,19 +64,20 @@ from yingbi.api.v1.plan_pb2 import (
 )
 
 from enclave_sim.plan.fits import MAX_FIT_COLUMNS, NO_MOMENT
-from enclave_sim.plan.statistics import MAX_STATISTICS
+from enclave_sim.plan.statistics import MAX_PLAIN_STATISTICS, MAX_STATISTICS
 from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION
 from enclave_sim.plan.values import NUMERIC, to_python, type_name
-from gateway.planning import moments
+from enclave_sim.privacy.clipping import SIXTEENTHS
+from gateway.planning import moments, stages
 from gateway.planning.asked import refuse_whole_units
 from gateway.planning.expressions import compile_term
 from gateway.planning.model_formulas import Factor, ModelFormula, Term, bad, position, read_formula, refused
-from gateway.planning.model_rows import read_rows, text_of
+from gateway.planning.model_rows import ModelText, read_rows, text_of
 from gateway.planning.notes import join_notes
-from gateway.planning.query import Question, Setting, bought_rho_units, checked, sized
+from gateway.planning.query import Question, Setting, bought_rho_units, checked, priced, sized
 from gateway.planning.scope import Scope
 from gateway.planning.scope import Term as SqlTerm
-from gateway.planning.statistics import set_prices
+from gateway.planning.stages import FirstStage
 from gateway.planning.subjects import Subject, bounded
 from gateway.planning.sums import bounded_sum, centre_of
 from gateway.planning.text_lengths import refuse_much_text
@@ -136,8 +138,17 @@ def plan_training(
     parties: int,
     epsilon: float,
     delta: float,
+    auto_bounds: bool = False,
+    first_stage: FirstStage | None = None,
 ) -> Question:
-    """The plan that measures a model's moments within (ε, δ); the arguments as for `query.plan_question`.
+    """The plan that measures a model's moments within (ε, δ), or its first stage.
+
+    The arguments are as for `query.plan_question`. With `auto_bounds` how long units' vectors of moments are is
+    measured first, for a twentieth of ρ, and all moments are clipped together to the length that follows: far less
+    noise where values are seldom near the ends of their ranges. A unit whose vector is longer weighs less. All its
+    moments do, so what is an exact line of the rows stays one; where the response has a spread around the line, units
+    far from it weigh less too, and the residual is told smaller than it is. Clipping sees sums over a unit's rows, so
+    this is for rows of which a unit has one.
 
     Raises:
         Problem: a parameter or the formula cannot be read (MALFORMED), names something that is not there (UNKNOWN),
@@ -153,8 +164,10 @@ def plan_training(
     terms = {factor: text.read(partial(compile_term, scope, node)) for factor, node in pairs}
     variables = {factor: _variable(formula, factor, term, scope) for factor, term in terms.items()}
     columns = _columns(formula, variables)
-    measured = _measured(formula, columns)
-    plan = Plan(
+    if auto_bounds:
+        _refuse_auto_bounds(scope, parsed.select.args["from_"], text)
+    measured = _measured(formula, columns, centred=not auto_bounds)
+    draft = Plan(
         language_version=LANGUAGE_VERSION,
         dataset=declaration.dataset,
         dataset_version=dataset_version,
@@ -179,10 +192,29 @@ def plan_training(
             alpha=asked.alpha if asked.HasField("alpha") else None,
         ),
     )
-    text.read(lambda: refuse_much_text(scope, parsed.select, plan))
-    set_prices(plan, [max(1, rho_units // len(plan.statistics))] * len(plan.statistics))
+    text.read(lambda: refuse_much_text(scope, parsed.select, draft))
     setting = Setting(declaration, dataset_version, parties, epsilon, delta)
-    return Question(checked(sized(plan, setting), setting))
+    if not auto_bounds:
+        return Question(checked(priced(draft, rho_units, setting), setting))
+    stage = stages.first_stage_plan(draft, [], rho_units, auto_bounds=True)
+    rest = stages.rest_of(rho_units, selects_keys=False)
+    if first_stage is None:
+        outlook = priced(draft, rest, setting)
+        return Question(checked(sized(stage, setting), setting), checked(outlook, setting))
+    stages.set_bound(draft, stage, first_stage.norms, rest)
+    return Question(checked(priced(draft, rest, setting), setting))
+
+
+def _refuse_auto_bounds(scope: Scope, node: exp.Expr, text: ModelText) -> None:
+    if scope.max_rows > 1:
+        raise text.told(
+            scope.source.refuse(
+                "not_supported",
+                f"A unit may have {scope.max_rows:,} rows here; clipping bounds are found for one row of each alone.",
+                at=node,
+                hint="Leave bounds out: every unit then counts as the mean of its rows.",
+            )
+        )
 
 
 def words_of(asked: TrainQuery) -> str:
@@ -208,6 +240,11 @@ def training_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         lower, upper = (column.centre + column.half_range * end for end in (column.lower, column.upper))
         seen[f"Values of {column.name} outside [{number(lower)}, {number(upper)}] count as the nearest bound."] = None
     notes += [*seen, *join_notes(plan.relation, declaration)]
+    if plan.clipping.joint_norm:
+        length = number(round(plan.clipping.joint_norm / SIXTEENTHS, 2))
+        notes.append(
+            f"A {unit} whose moments are together longer than {length} weighs less, so that they are as long as that."
+        )
     notes.append(
         "Where the noise could hide a direction of the regressors, a ridge is added that shrinks coefficients; the "
         "answer says how large it is. It is made of released numbers alone."
@@ -388,20 +425,23 @@ def _shown(factor: Factor, level: Value | None) -> str:
 class _Measured:
     """Statistics, what is read off them, and which of that each moment is."""
 
+    centred: bool
     statistics: list[Statistic]
     outputs: list[Output]
     moments: list[int]
 
 
-def _measured(formula: ModelFormula, columns: Sequence[Column]) -> _Measured:
-    found = _Measured([Statistic(row_count=RowCount())], [Output(name="units", measure=_count())], [])
+def _measured(formula: ModelFormula, columns: Sequence[Column], *, centred: bool) -> _Measured:
+    """Sums around the middle of their ranges, or, for a vector that is to be short, around 0."""
+    most = MAX_PLAIN_STATISTICS if centred else MAX_STATISTICS
+    found = _Measured(centred, [Statistic(row_count=RowCount())], [Output(name="units", measure=_count())], [])
     index: dict[tuple[int, int], int] = {(0, 0): 0}
     for left, right in combinations_with_replacement(range(len(columns) + 1), 2):
         if (left, right) not in index:
             index[left, right] = _moment(formula, columns, left, right, index, found)
         found.moments.append(index[left, right])
-    if len(found.statistics) > MAX_STATISTICS:
-        raise _too_many(formula, f"{len(found.statistics):,} moments to measure", f"{MAX_STATISTICS}")
+    if len(found.statistics) > most:
+        raise _too_many(formula, f"{len(found.statistics):,} moments to measure", f"{most}")
     return found
 
 
@@ -429,7 +469,7 @@ def _moment(
         term = _product([_reference(left), term])
         ends = _squared(ends) if left == right else _times(first.ends, ends)
         name = f"{first.message.name} * {name}"
-    total = bounded_sum(term, *ends, centred=True)
+    total = bounded_sum(term, *ends, centred=found.centred)
     measure = SumMeasure(bounded_sum=len(found.statistics))
     if total.centre:
         measure.non_null_count = 0

@@ -13,6 +13,7 @@ from yingbi.cli.commands import AgreementName, CsvFile, DatasetName, ReceiptFile
 
 if TYPE_CHECKING:
     from yingbi.learning import LinearRegression
+    from yingbi.query import Bounds
 
 DEFAULT_ALPHA = 1.0
 _NOT_THERE = {
@@ -45,6 +46,13 @@ def train(
         str, typer.Option(metavar="FROM", help='Which rows, as FROM has it: "labs JOIN patients USING (id)".')
     ] = "",
     where: Annotated[str, typer.Option(metavar="COND", help="Which of them, as WHERE has it: \"test = 'hdl'\".")] = "",
+    bounds: Annotated[
+        str,
+        typer.Option(
+            metavar="declared|auto",
+            help="auto: find out first, for 5 % of the price, how far values are from the ends of their ranges.",
+        ),
+    ] = "declared",
     preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
     mock: Annotated[bool, typer.Option("--mock", help="Train on made-up rows, with as much noise; costs nothing.")] = (
         False
@@ -63,7 +71,7 @@ def train(
     check_files(save_receipt, csv, no_wait=no_wait)
     wanted = _model(model, formula, rows, where, alpha)
     with session.zone() as zone:
-        training = zone.dataset(name).training(wanted, agreement=agreement)
+        training = zone.dataset(name).training(wanted, cast("Bounds", bounds), agreement=agreement)
         if preview:
             foreseen = training.preview(price, given_delta)
             from yingbi.cli import render
