@@ -78,7 +78,11 @@ LIES: dict[str, tuple[str, Change]] = {
     "an epsilon of NaN": ("epsilon", lambda p: setattr(p, "epsilon", float("nan"))),
     "a delta of 0": ("delta", lambda p: setattr(p, "delta", 0.0)),
     "no statistics": ("statistics", lambda p: p.ClearField("statistics")),
-    "65 statistics": ("statistics", lambda p: p.statistics.extend([p.statistics[0]] * 61)),
+    "257 statistics": ("statistics", lambda p: p.statistics.extend([p.statistics[0]] * 253)),
+    "65 joint statistics": (
+        "statistics",
+        lambda p: (p.statistics.extend([p.statistics[0]] * 61), setattr(p.clipping, "joint_norm", 16)),
+    ),
     "a statistic without kind": ("statistics[0]", lambda p: p.statistics[0].ClearField("row_count")),
     "bounds upside down": (
         "statistics[1].bounded_sum.lower",
@@ -207,10 +211,13 @@ FIELDS: dict[str, set[str]] = {
     "Plan": {
         *("language_version", "dataset", "dataset_version", "relation", "group_by", "statistics", "clipping"),
         *("fraction_bits", "noise", "slot_bits", "outputs", "epsilon", "delta", "grouping_sets", "presentation"),
-        *("key_selection", "program"),
+        *("key_selection", "program", "fit"),
     },
     "Program": {"sha256", "tables", "blocks", "block_millis"},
     "ProgramTable": {"table", "columns"},
+    "Fit": {"model", "formula", "columns", "intercept", "moments", "alpha"},
+    "FitColumn": {"name", "factors", "centre", "half_range", "lower", "upper"},
+    "FitFactor": {"variable", "level"},
     "BlockOutput": {"lower", "upper", "absent"},
     "Relation": {"scan", "selection", "projection", "unit_aggregation", "unit_ranking", "unit_join"},
     "UnitMeasure": {"name", "function", "argument", "filter"},
