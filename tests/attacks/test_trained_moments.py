@@ -44,9 +44,7 @@ FORMULAS = [
 
 def trained(formula: str) -> Plan:
     query = TrainQuery(model=Fit.MODEL_LINEAR_REGRESSION, formula=formula)
-    return plan_training(
-        query, CLINIC, dataset_version=bytes(32), parties=PARTIES, epsilon=1.0, delta=DELTA
-    ).plan
+    return plan_training(query, CLINIC, dataset_version=bytes(32), parties=PARTIES, epsilon=1.0, delta=DELTA).plan
 
 
 def drawn(random: Random, rows: int) -> Tables:

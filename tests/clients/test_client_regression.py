@@ -40,9 +40,7 @@ def plan(formula: str = "y ~ a + b", *, epsilon: float = 1.0, alpha: float | Non
         tables=[TableDeclaration(name="people", max_rows_per_unit=1, columns=columns)],
     )  # fmt: skip
     asked = TrainQuery(model=Fit.MODEL_LINEAR_REGRESSION, formula=formula, alpha=alpha)
-    return plan_training(
-        asked, declaration, dataset_version=bytes(32), parties=3, epsilon=epsilon, delta=1e-7
-    ).plan
+    return plan_training(asked, declaration, dataset_version=bytes(32), parties=3, epsilon=epsilon, delta=1e-7).plan
 
 
 def people(units: int, seed: int, spread: float = 2.0) -> tuple[Floats, Floats]:
@@ -105,7 +103,7 @@ def test_without_noise_it_is_least_squares_with_the_textbook_errors(units: int, 
     residuals = y - design @ solved(rows, y)
     variance = residuals @ residuals / (units - 3)
     expected = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * variance)
-    np.testing.assert_allclose([each.std_error for each in found.coefficients], expected, rtol=1e-5)
+    np.testing.assert_allclose([each.std_error or 0.0 for each in found.coefficients], expected, rtol=1e-5)
     assert [each.noise_error for each in found.coefficients] == [0, 0, 0]
     assert found.r_squared == pytest.approx(1 - residuals @ residuals / ((y - y.mean()) @ (y - y.mean())), rel=1e-6)
     assert found.residual == pytest.approx(math.sqrt(variance), rel=1e-6)
@@ -157,7 +155,7 @@ def test_errors_are_those_that_many_releases_show() -> None:
         both = [one.coefficients[place] for one in anew]
         within = np.mean([abs(each.value - truth[place]) <= 1.96 * (each.std_error or 0.0) for each in both])
         assert 0.90 <= within <= 0.99, (place, within)
-    spread = np.std([one.r_squared for one in noised])
+    spread = np.std([one.r_squared or 0.0 for one in noised])
     told = np.median([one.r_squared_error or 0.0 for one in noised])
     assert 0.85 <= spread / told <= 1.15
 
