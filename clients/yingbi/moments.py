@@ -141,21 +141,24 @@ def _symmetric(size: int, values: Mapping[Pair, float]) -> tuple[tuple[float, ..
 
 
 def _mean(fit: Fit, column: FitColumn) -> float:
-    share = _share(fit, column)
-    inside = (1.0 if all(factor.HasField("level") for factor in column.factors) else None) if share < 1 else None
-    if column.centre != 0 or share == 1:
-        return (column.lower + column.upper) / 2
-    return share * (inside if inside is not None else (column.lower + column.upper) / 2)
+    middle = (column.lower + column.upper) / 2
+    if column.centre != 0 or not any(factor.HasField("level") for factor in column.factors):
+        return middle
+    return _share(fit, column) * (1.0 if _is_indicator(column) else middle)
 
 
 def _square(fit: Fit, place: int, places: Mapping[Pair, int]) -> float:
     column = fit.columns[place - 1]
     if places[place, place] == places[0, 0]:
         return 1.0
-    if all(factor.HasField("level") for factor in column.factors) or places[place, place] == places[0, place]:
+    if _is_indicator(column) or places[place, place] == places[0, place]:
         return _mean(fit, column)
     low, high = column.lower, column.upper
     return _share(fit, column) * (low * low + low * high + high * high) / 3
+
+
+def _is_indicator(column: FitColumn) -> bool:
+    return all(factor.HasField("level") for factor in column.factors)
 
 
 def _share(fit: Fit, column: FitColumn) -> float:

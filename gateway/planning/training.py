@@ -89,7 +89,7 @@ MAX_LEVELS = 1000
 _NAMES = {Fit.MODEL_LINEAR_REGRESSION: "LinearRegression"}
 
 
-class Kind01(Enum):
+class Shape(Enum):
     """What a column is known to hold, beside numbers between its ends."""
 
     NUMBER = auto()
@@ -119,7 +119,7 @@ class Column:
 
     message: FitColumn
     expression: Expression
-    kind: Kind01
+    kind: Shape
     term: Term
     is_apart: bool
     """Whether it is 0 where another column of its term is not."""
@@ -396,15 +396,15 @@ def _column(
     return Column(message, _over(_less(raw, centre), half), _kind(own, message), term, not is_alone)
 
 
-def _kind(own: Sequence[Variable], message: FitColumn) -> Kind01:
+def _kind(own: Sequence[Variable], message: FitColumn) -> Shape:
     binary = all(variable.subject is None or variable.is_binary for variable in own)
     at_ends = (message.lower, message.upper)
     if binary and at_ends == (0.0, 1.0):
-        return Kind01.INDICATOR
+        return Shape.INDICATOR
     # Half the distance of 0 and 1: a product of whole numbers that is between other ends has more values than two.
     if binary and at_ends == (-1.0, 1.0) and message.half_range == 0.5:
-        return Kind01.SIGN
-    return Kind01.NUMBER
+        return Shape.SIGN
+    return Shape.NUMBER
 
 
 def _range_of(subjects: Sequence[Subject]) -> tuple[float, float]:
@@ -457,9 +457,9 @@ def _moment(
     if left == 0 and not formula.intercept:
         return NO_MOMENT
     second = columns[right - 1]
-    if left == right and second.kind is Kind01.SIGN:
+    if left == right and second.kind is Shape.SIGN:
         return index[0, 0]
-    if left == right and second.kind is Kind01.INDICATOR and formula.intercept:
+    if left == right and second.kind is Shape.INDICATOR and formula.intercept:
         return index[0, right]
     term, ends, name = _reference(right), second.ends, second.message.name
     if left:

@@ -45,7 +45,8 @@ class FakeGateway(
         self.jobs: dict[str, job_pb2.Job] = {}
         self.by_request: dict[str, str] = {}
         self.plan = scene.counting_plan()
-        self.opened: Sequence[int] = scene.OPENED
+        # None: those of the scene.
+        self.opened: Sequence[int] | None = None
         self.changes_plan = 0
         self.stream_breaks = 0
         self.ending = job_pb2.JOB_STATE_SUCCEEDED
@@ -175,7 +176,7 @@ class FakeGateway(
         if self.failure:
             job.failure.CopyFrom(self.failure)
         if self.ending == job_pb2.JOB_STATE_SUCCEEDED:
-            job.receipt.CopyFrom(scene.receipt_of(self.zone, self.plan, self.opened, job.job))
+            job.receipt.CopyFrom(scene.receipt_of(self.zone, self.plan, self.opened or scene.OPENED, job.job))
         yield job
 
     def ListJobs(self, request: Any, context: Any) -> job_pb2.ListJobsResponse:

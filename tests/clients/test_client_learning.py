@@ -69,7 +69,7 @@ def test_a_model_comes_back_with_its_receipt_and_its_card(gateway: FakeGateway, 
     told = model.card["predicted_noise_errors"]
     assert isinstance(told, dict)
     for row, name in zip(model.fitted.regression.coefficients, told, strict=True):
-        assert told[name] == pytest.approx(row.noise_error, rel=0.2)
+        assert told[name] == pytest.approx(row.noise_error, rel=0.5)
     json.dumps(model.to_json(), allow_nan=False)
     # Offline, from the receipt alone.
     model.receipt.save(tmp_path / "receipt.json")

@@ -322,3 +322,11 @@ def test_a_trained_model_is_least_squares_on_everybody_counting_once(asked: Zone
     assert trained["model"]["trained_as"] == f"TRAIN LinearRegression {formula}"
     said = {check["check"]: check["finding"] for check in asked.fetch("receipt", "verify", kept)["checks"]}
     assert trained["model"]["fingerprint"] in said["numbers"]
+
+
+def test_bounds_of_a_model_are_found_in_a_first_stage(asked: Zone) -> None:
+    trained = asked.fetch("train", "clinic", "age ~ sex", "--epsilon", EPSILON, "--bounds", "auto")
+    ((women,), (men,)) = truth("SELECT AVG(age) FROM people GROUP BY sex ORDER BY sex")
+    assert len(trained["stages"]) == 1
+    for found, exact in zip(trained["model"]["coefficients"], (women, men - women), strict=True):
+        assert abs(found["value"] - exact) <= 6 * found["noise_error"] + 0.3, (found, exact)
