@@ -29,7 +29,7 @@ from tests.attacks.neighbours import (
     without,
 )
 
-EXAMPLES = 5_000 if os.environ.get("YINGBI_LONG") == "1" else 15
+EXAMPLES = 5_000 if os.environ.get("YINGBI_LONG") == "1" else 10
 UNIT = 3
 STEP = 1 << 16
 FORMULAS = [
