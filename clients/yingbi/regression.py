@@ -10,10 +10,9 @@ differentially private linear regression", UAI 2018), a ridge λ is added on the
 
     (M + λ·diag(0, 1, ..., 1)) β = g,     λ = max(0, T − λ_min(S)),
 
-S being the regressors' moments around their means, S = P M Pᵀ with P = (−means, I), and T a bound on the norm of S's
-noise: by Tropp's for a sum of fixed matrices with independent normal weights, P(‖Σ γ_k B_k‖ ≥ t) ≤ 2d·exp(−t² / 2v),
-v = ‖Σ B_k²‖ ("User-friendly tail bounds", 2012, Theorem 4.1), T is where that is `MISS`. The bound is far from tight, so
-noise exceeds T much more seldom; with a smaller `MISS` models shrink more than their noise calls for. AdaSSP
+S being the regressors' moments around their means, S = P M Pᵀ with P = (−means, I), and T a bound that the norm of S's
+noise exceeds with probability 0.05 at most: by Tropp's bound for a sum of fixed matrices with independent normal
+weights, P(‖Σ γ_k B_k‖ ≥ t) ≤ 2d·exp(−t² / 2v), v = ‖Σ B_k²‖ ("User-friendly tail bounds", 2012, Theorem 4.1). AdaSSP
 pays a third of ε for λ_min; here it is read off the released matrix, whose noise T allows for anyway. Where S is large
 beside its noise, λ is 0, and the fit is least squares on the released moments.
 
@@ -34,8 +33,8 @@ from yingbi.matrices import Matrix, SingularError, dot, eigenvalues, inverse, mu
 from yingbi.moments import Change, Moments, check_fit, moments_of
 from yingbi.uncertain import Z
 
-MISS = 0.5
-"""How often the noise may exceed what the ridge allows for, by a loose bound; see above."""
+MISS = 0.05
+"""How often the noise may exceed what the ridge allows for, at most."""
 
 INTERCEPT = "(Intercept)"
 
@@ -174,6 +173,13 @@ def _ridge(fit: Fit, moments: Moments, penalty: Sequence[float]) -> float:
     around = _around(moments.values, means)
     for place, each in enumerate(penalty):
         around[place][place] += each
+    # Where there is no noise, as on rows of one's own, what doubles can tell apart.
+    bound = max(noise_bound(moments, means), 1e-12 * moments.units)
+    return max(0.0, bound - eigenvalues(around)[0])
+
+
+def noise_bound(moments: Moments, means: Sequence[float]) -> float:
+    """T: what the spectral norm of the noise of the regressors' moments around `means` exceeds in `MISS` at most."""
     squares = [[0.0] * len(means) for _ in means]
     for change in moments.noise:
         moved = _around(_matrix(change, moments.size), means)
@@ -182,10 +188,7 @@ def _ridge(fit: Fit, moments: Moments, penalty: Sequence[float]) -> float:
                 for column, right in enumerate(moved):
                     squares[row][column] += dot(left, right)
     variance = max(0.0, eigenvalues(squares)[-1])
-    bound = math.sqrt(2 * variance * math.log(2 * len(means) / MISS))
-    # Where there is no noise, as on rows of one's own, what doubles can tell apart.
-    bound = max(bound, 1e-12 * moments.units)
-    return max(0.0, bound - eigenvalues(around)[0])
+    return math.sqrt(2 * variance * math.log(2 * len(means) / MISS))
 
 
 def _around(values: Matrix, means: Sequence[float]) -> list[list[float]]:

@@ -229,8 +229,8 @@ def training_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """What a developer is told about a plan that trains: made of the plan and the declaration alone."""
     unit, fit = declaration.privacy_unit, plan.fit
     notes = [
-        f"Every {unit} counts once, by the mean over its rows that the model uses: errors by rows are by how many of them "
-        "there are.",
+        f"Every {unit} counts once, by the mean over its rows that the model uses; where errors are told by rows, one "
+        f"is one {unit}.",
         "Rows with a NULL in any variable of the formula are left out, and those with a value of a category that is "
         "not declared.",
     ]
