@@ -47,6 +47,12 @@ def test_a_good_plan_is_accepted(plan: Plan, declaration: DatasetDeclaration) ->
     assert total_rho_units(plan) == sum(statistic.rho_units for statistic in plan.statistics)
 
 
+def many_joint(plan: Plan) -> None:
+    """More statistics than a joint vector has."""
+    plan.statistics.extend([plan.statistics[0]] * 61)
+    plan.clipping.joint_norm = 16
+
+
 LIES: dict[str, tuple[str, Change]] = {
     "another language": ("language_version", lambda p: setattr(p, "language_version", 1)),
     "another dataset": ("dataset", lambda p: setattr(p, "dataset", "other")),
@@ -79,10 +85,7 @@ LIES: dict[str, tuple[str, Change]] = {
     "a delta of 0": ("delta", lambda p: setattr(p, "delta", 0.0)),
     "no statistics": ("statistics", lambda p: p.ClearField("statistics")),
     "257 statistics": ("statistics", lambda p: p.statistics.extend([p.statistics[0]] * 253)),
-    "65 joint statistics": (
-        "statistics",
-        lambda p: (p.statistics.extend([p.statistics[0]] * 61), setattr(p.clipping, "joint_norm", 16)),
-    ),
+    "65 joint statistics": ("statistics", many_joint),
     "a statistic without kind": ("statistics[0]", lambda p: p.statistics[0].ClearField("row_count")),
     "bounds upside down": (
         "statistics[1].bounded_sum.lower",
