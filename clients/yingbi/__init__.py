@@ -18,20 +18,40 @@ if TYPE_CHECKING:
     from yingbi.api.problem import Problem
     from yingbi.batch import Batch
     from yingbi.jobs import Answer, Job
+    from yingbi.learning import (
+        PCA,
+        GaussianNB,
+        KMeans,
+        LinearRegression,
+        LogisticRegression,
+        Model,
+        PoissonRegression,
+        Ridge,
+        Training,
+    )
     from yingbi.query import Preview, Query
     from yingbi.receipt import Receipt
     from yingbi.zone import Dataset, Zone, connect
 
 __all__ = [
+    "PCA",
     "Agreement",
     "Answer",
     "Batch",
     "Dataset",
+    "GaussianNB",
     "Job",
+    "KMeans",
+    "LinearRegression",
+    "LogisticRegression",
+    "Model",
+    "PoissonRegression",
     "Preview",
     "Problem",
     "Query",
     "Receipt",
+    "Ridge",
+    "Training",
     "Zone",
     "connect",
 ]
@@ -42,6 +62,15 @@ _HOMES = {
     "Batch": "yingbi.batch",
     "Dataset": "yingbi.zone",
     "Job": "yingbi.jobs",
+    "GaussianNB": "yingbi.learning",
+    "KMeans": "yingbi.learning",
+    "LinearRegression": "yingbi.learning",
+    "LogisticRegression": "yingbi.learning",
+    "Model": "yingbi.learning",
+    "PCA": "yingbi.learning",
+    "PoissonRegression": "yingbi.learning",
+    "Ridge": "yingbi.learning",
+    "Training": "yingbi.learning",
     "Preview": "yingbi.query",
     "Problem": "yingbi.api.problem",
     "Query": "yingbi.query",

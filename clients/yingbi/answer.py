@@ -17,9 +17,11 @@ from yingbi.api.v1.plan_pb2 import BoundedSum, Measure, Output, Plan
 from yingbi.cells import Cell, Layout, PlanError, Row, constants, to_json, to_python
 from yingbi.formulas import NODE_COST, Formulas, wide_parts
 from yingbi.measures import Measures, Reading
+from yingbi.moments import check_fit, expected_moments
 from yingbi.presentation import Estimate, Line, Presentation
 from yingbi.quantile_forecasts import draws_for, expected_error
-from yingbi.uncertain import CONFIDENCE, Interval, Linear, Number, Ratio, interval, std_error
+from yingbi.regression import Coefficient, regression, regression_of
+from yingbi.uncertain import CONFIDENCE, Interval, Linear, Number, Ratio, Z, interval, std_error
 from yingbi.windows import COUNTING, Window, is_share
 
 __all__ = [
@@ -31,10 +33,16 @@ MAX_OUTPUTS = 256
 MAX_WORK = 40_000_000
 """Rows times what computing one costs; see `formulas.NODE_COST`."""
 
+FIT_COLUMNS = ("term", "coefficient")
+FIT_SIZES = (1_000, 10_000, 100_000)
+"""Units that the errors of coefficients are foretold for."""
+
 MAX_NOISES = 10_000_000
 """Rows times parts of formulas times sources of noise, where numbers are made of many rows: some seconds."""
 
-ColumnKind = Literal["key", "count", "sum", "mean", "quantile", "median", "distinct_values", "formula", "rank"]
+ColumnKind = Literal[
+    "key", "count", "sum", "mean", "quantile", "median", "distinct_values", "formula", "rank", "coefficient"
+]
 """A rank, or what else counts rows of the answer, has no error."""
 
 
@@ -135,6 +143,8 @@ class _Reader:
 
 def columns_of(plan: Plan) -> tuple[Column, ...]:
     """The answer's columns, in order."""
+    if plan.HasField("fit"):
+        return Column(FIT_COLUMNS[0], "key"), Column(FIT_COLUMNS[1], "coefficient")
     return tuple(Column(output.name, _kind(output)) for output in plan.outputs)
 
 
@@ -145,6 +155,8 @@ def check_readable(plan: Plan) -> None:
         PlanError: the plan is malformed or too large, or in another version of the language.
     """
     _Reader.of(plan)
+    if plan.HasField("fit"):
+        check_fit(plan)
 
 
 def table_of(plan: Plan, opened: Sequence[int]) -> Table:
@@ -154,6 +166,8 @@ def table_of(plan: Plan, opened: Sequence[int]) -> Table:
         PlanError: the vector does not fit the plan, or the plan is not one this version can read.
     """
     reader = _Reader.of(plan)
+    if plan.HasField("fit"):
+        return _coefficients(plan, opened)
     try:
         lines = reader.presentation.arranged([reader.line(row) for row in _rows(reader, opened)])
     except OverflowError as error:
@@ -174,6 +188,8 @@ def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_00
         PlanError: the plan is not one this version can read.
     """
     reader = _Reader.of(plan)
+    if plan.HasField("fit"):
+        return _foretold_coefficients(plan)
     places = list(reader.layout.places())
     labels = [_labels(reader.layout, output) if output.labels else None for output in plan.outputs]
     try:
@@ -187,6 +203,40 @@ def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_00
         errors,
         averages,
         tuple(_places_of_keys(plan)),
+    )
+
+
+def _coefficients(plan: Plan, opened: Sequence[int]) -> Table:
+    """A model as a table, a row for each coefficient; ± has the noise and the sampling."""
+    found = regression_of(plan, opened).coefficients
+    return Table(
+        columns_of(plan),
+        tuple((each.name, each.value) for each in found),
+        tuple((None, each.std_error) for each in found),
+        tuple((None, _interval_of(each)) for each in found),
+    )
+
+
+def _interval_of(coefficient: Coefficient) -> Interval | None:
+    error = coefficient.std_error
+    return None if error is None else (coefficient.value - Z * error, coefficient.value + Z * error)
+
+
+def _foretold_coefficients(plan: Plan) -> Forecast:
+    """The noise of coefficients by how many units there are, of independent regressors spread evenly."""
+    check_fit(plan)
+    found = {units: regression(plan.fit, expected_moments(plan, units)).coefficients for units in FIT_SIZES}
+    names = [each.name for each in found[FIT_SIZES[0]]]
+    return Forecast(
+        columns_of(plan),
+        tuple((name,) for name in names),
+        tuple((None, None) for _ in names),
+        tuple(
+            AverageError(name, units, found[units][place].noise_error)
+            for place, name in enumerate(names)
+            for units in FIT_SIZES
+        ),
+        (0, None),
     )
 
 

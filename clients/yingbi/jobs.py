@@ -121,6 +121,10 @@ class Job:
             raise end
         if stages.is_first_stage(self.receipt.dossier.plan):
             raise self._without_answer()
+        if self.receipt.dossier.plan.HasField("fit"):
+            from yingbi.learning import Model
+
+            return Model(self)
         return Answer(self._with_first_stage())
 
     @cached_property
@@ -294,6 +298,11 @@ class Answer:
     def notes(self) -> tuple[str, ...]:
         """What clipping may distort, in words."""
         return tuple(self.job.message.notes)
+
+    @property
+    def words(self) -> list[str]:
+        """What is to be said beside the table, in sentences; of a model, how good it is."""
+        return []
 
     @property
     def replayed(self) -> bool:

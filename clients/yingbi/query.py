@@ -250,6 +250,8 @@ class Query:
             raise with_lines(problem, self.lookup_files) from None
         check_agreement(question.agreement, preview.message.agreement)
         _check_plan(preview, self.dataset, question.epsilon, delta)
+        if preview.plan.HasField("fit") and not question.HasField("train"):
+            raise not_what_was_asked("trains a model")
         if first is not None:
             _check_second_stage(preview, first)
         return preview

@@ -36,6 +36,7 @@ from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, ReceiptBody, SignedContribution
 from yingbi.cells import width
 from yingbi.decryption import holds
+from yingbi.linear_model import fitted_of
 from yingbi.trust import Trust
 
 _T = TypeVar("_T")
@@ -287,8 +288,12 @@ def numbers_follow(dossier: Dossier, _: Trust) -> Check:
         return _stage_numbers_follow(dossier)
     try:
         table = table_of(dossier.plan, dossier.body.opened)
+        model = fitted_of(dossier.plan, dossier.body.opened) if dossier.plan.HasField("fit") else None
     except PlanError as error:
         raise _bad("numbers", f"The numbers cannot be recomputed: {error}.") from error
+    if model is not None:
+        found = f"{len(table.rows)} coefficients recomputed from {len(dossier.body.opened)} opened integers"
+        return Check("numbers", f"{found}; the model's fingerprint is {model.fingerprint}")
     return Check("numbers", f"{len(table.rows)} rows recomputed from {len(dossier.body.opened)} opened integers")
 
 

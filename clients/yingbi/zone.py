@@ -16,6 +16,7 @@ from yingbi.attest import Attestation, attest
 from yingbi.batch import Batch
 from yingbi.budget import Budget
 from yingbi.jobs import Answer, Job, Progress
+from yingbi.learning import LinearRegression, Model, Training
 from yingbi.lookups import Rows, files_of, look_up_tables
 from yingbi.mock import DEFAULT_ROWS, mock_tables
 from yingbi.profile import Profile, Role
@@ -253,6 +254,34 @@ class Dataset:
             publish_source=publish_source,
         )
         return asked.run(epsilon, delta, progress=progress)
+
+    def training(
+        self, model: LinearRegression, bounds: Bounds = "declared", *, agreement: str | None = None
+    ) -> Training:
+        """A model to train; nothing is asked yet. `preview` says what it costs, `mock` tries it on made-up rows.
+
+        Args:
+            bounds: "auto" measures first, for a twentieth of the price, how far values are from the ends of their
+                ranges, and clips persons whose are further out than most: less noise. For rows of which a person has
+                one.
+        """
+        named = agreement or ""
+        return Training(self.name, "", self.gateway, bounds, agreement=named, spec=model, declaration=self.declaration)
+
+    def train(
+        self,
+        model: LinearRegression,
+        epsilon: float,
+        delta: float | None = None,
+        *,
+        bounds: Bounds = "declared",
+        agreement: str | None = None,
+        request_id: str | None = None,
+        progress: Progress | bool | None = None,
+    ) -> Model:
+        """Train a model and wait for it: `training(...)`, then its `run`."""
+        asked = self.training(model, bounds, agreement=agreement)
+        return asked.run(epsilon, delta, request_id=request_id, progress=progress)
 
     def mock(self, rows: int = DEFAULT_ROWS, seed: int | None = None) -> pd.DataFrame | dict[str, pd.DataFrame]:
         """Made-up rows of the same schema, for trying things out: from the declaration alone, never from data.

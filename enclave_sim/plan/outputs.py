@@ -7,6 +7,7 @@ from math import prod
 from yingbi.api.v1.plan_pb2 import GroupingSet, Output, OutputOrdering, Plan, Statistic
 
 from enclave_sim.plan.errors import PlanError, require
+from enclave_sim.plan.fits import check_fit
 from enclave_sim.plan.formulas import check_formula, check_measure
 from enclave_sim.plan.sensitivity import is_first_stage
 from enclave_sim.plan.values import is_valid, type_of
@@ -30,7 +31,7 @@ def check_answer(plan: Plan) -> None:
         PlanError: with the path of the part at fault.
     """
     if is_first_stage(plan):
-        nothing = not (plan.outputs or plan.grouping_sets or plan.HasField("presentation"))
+        nothing = not (plan.outputs or plan.grouping_sets or plan.HasField("presentation") or plan.HasField("fit"))
         require(nothing, "outputs", "a first stage has no answer of its own")
         return
     _check_grouping_sets(plan)
@@ -42,6 +43,8 @@ def check_answer(plan: Plan) -> None:
     require(len(set(names)) == len(names), "outputs", "two outputs have one name")
     if plan.HasField("presentation"):
         _check_presentation(plan)
+    if plan.HasField("fit"):
+        check_fit(plan)
 
 
 def rows(plan: Plan) -> int:

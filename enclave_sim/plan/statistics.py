@@ -15,6 +15,11 @@ from enclave_sim.plan.key_selection import check_unit_norms
 from enclave_sim.plan.sensitivity import JOINABLE
 
 MAX_STATISTICS = 64
+"""Of a joint vector, whose norm is exact for so many (`enclave_sim.privacy.clipping`), and of a question in SQL."""
+
+MAX_PLAIN_STATISTICS = 256
+"""Of a plan without a joint vector: each statistic is clipped and priced by itself."""
+
 MIN_BRANCHING = 2
 MAX_BRANCHING = 1024
 MAX_LEVELS = 20

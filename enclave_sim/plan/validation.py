@@ -38,7 +38,7 @@ from enclave_sim.plan.sensitivity import (
     total_rho_units,
 )
 from enclave_sim.plan.size import check_look_ups
-from enclave_sim.plan.statistics import MAX_STATISTICS, check_statistic
+from enclave_sim.plan.statistics import MAX_PLAIN_STATISTICS, MAX_STATISTICS, check_statistic
 from enclave_sim.plan.text_work import check_text_work
 from enclave_sim.privacy.clipping import MAX_JOINT_NORM, MAX_UNIT_ROWS
 
@@ -179,11 +179,8 @@ def _check_grid(plan: Plan) -> None:
 
 
 def _check_statistics(plan: Plan, columns: Mapping[str, Trait]) -> None:
-    require(
-        1 <= len(plan.statistics) <= MAX_STATISTICS,
-        "statistics",
-        f"there must be 1 to {MAX_STATISTICS} statistics",
-    )
+    most = MAX_STATISTICS if plan.clipping.joint_norm else MAX_PLAIN_STATISTICS
+    require(1 <= len(plan.statistics) <= most, "statistics", f"there must be 1 to {most} statistics")
     for index, statistic in enumerate(plan.statistics):
         check_statistic(plan, statistic, columns, f"statistics[{index}]")
     _check_cells(plan)

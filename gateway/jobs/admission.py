@@ -34,6 +34,7 @@ from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset, check_roster
 from gateway.jobs import batches, records, shown, states
 from gateway.jobs.first_stages import release_of
+from gateway.jobs.kinds import check_one_kind, words_of
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.plans import Planned, RecentPlans, notes_of
 from gateway.jobs.programs import check_sealed
@@ -41,7 +42,6 @@ from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
-from gateway.planning.programs import words_of
 from gateway.planning.query import Question
 from gateway.storage import agreements, catalogue
 from gateway.storage.database import Database
@@ -128,6 +128,7 @@ class Admission:
 
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
+        check_one_kind(query)
         known = await self._database.run(_known, caller, query, self._clock())
         planned = self._plan(caller, query, known)
         if query.HasField("program"):
@@ -194,6 +195,7 @@ class Admission:
         if request.query.HasField("program") or request.programs or request.source:
             check_sealed(request, self._epoch())
         query = request.query
+        check_one_kind(query)
         asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage(query))
         decided = await self._database.run(_decide, asked, self._previewed(caller, query))
         while isinstance(decided, _Known):
@@ -420,7 +422,7 @@ def _new_job(
         request_id=request.authorization.request_id,
         request_digest=digest,
         dataset=planned.dataset.declaration.dataset,
-        sql=words_of(request.query.program) if request.query.HasField("program") else request.query.sql,
+        sql=words_of(request.query),
         plan=planned.plan_bytes,
         plan_hash=planned.plan_hash,
         authorization=SignedAuthorization(body=body, signature=request.signature),

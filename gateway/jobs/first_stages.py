@@ -10,6 +10,7 @@ from yingbi.api.v1.receipt_pb2 import ReceiptBody
 from enclave_sim.plan.canonical import encode
 from gateway.governance.callers import Caller
 from gateway.jobs import records, states
+from gateway.jobs.kinds import words_of
 from gateway.jobs.records import JobRecord
 from gateway.planning.stages import FirstStage
 
@@ -26,7 +27,7 @@ def release_of(record: JobRecord, caller: Caller, query: Query, expected: Plan) 
     """
     if record.developer != caller.name:
         raise records.unknown(record.job)
-    if (record.dataset, record.message.sql) != (query.dataset, query.sql):
+    if (record.dataset, record.message.sql) != (query.dataset, words_of(query)):
         raise _differs(record, f"Job {record.job} answered another question.")
     if record.state != states.SUCCEEDED:
         raise Problem(

@@ -22,6 +22,7 @@ from gateway.planning.notes import clipping_notes
 from gateway.planning.programs import plan_program, program_notes
 from gateway.planning.query import Question, plan_question
 from gateway.planning.stages import FirstStage, stage_notes
+from gateway.planning.training import plan_training, training_notes
 
 KEPT = 32
 
@@ -95,6 +96,8 @@ def notes_of(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """What a developer is told about a plan, of a first stage or of an answer."""
     if plan.HasField("program"):
         return program_notes(plan, declaration)
+    if plan.HasField("fit"):
+        return training_notes(plan, declaration)
     return stage_notes(plan) if is_first_stage(plan) else clipping_notes(plan, declaration)
 
 
@@ -112,6 +115,17 @@ def _plan(query: Query, dataset: RegisteredDataset, parties: int, first_stage: F
             parties=parties,
             epsilon=query.epsilon,
             delta=delta,
+        )
+    if query.HasField("train"):
+        return plan_training(
+            query.train,
+            dataset.declaration,
+            dataset_version=dataset.version,
+            parties=parties,
+            epsilon=query.epsilon,
+            delta=delta,
+            auto_bounds=query.auto_bounds,
+            first_stage=first_stage,
         )
     return plan_question(
         query.sql,

@@ -30,8 +30,6 @@ def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:
         raise _bad(f"A program has at most {MAX_PROGRAM_BYTES:,} bytes.")
     if request.source and hashlib.sha256(request.source).digest() != request.query.program.sha256:
         raise _bad("The source that is shown is not that of the program that is asked for.")
-    if request.query.HasField("program") and request.query.sql:
-        raise _bad("A request has SQL or a program, not both.")
 
 
 def common_environment(environments: Sequence[ProgramEnvironment]) -> ProgramEnvironment:

@@ -90,17 +90,11 @@ def _node(part: object) -> exp.Expr | None:
 
 def refuse_units(asked: Asked, parties: int) -> None:
     """Refuse what needs all rows of a unit at one provider, or one group for each unit, where that is not so."""
-    source, relation = asked.scope.source, asked.scope.relation
+    source = asked.scope.source
+    refuse_whole_units(asked.scope, asked.select, parties)
     counts_units = any(aggregate.function is Function.UNITS for aggregate in asked.aggregates)
     counted = next((aggregate.counted for aggregate in asked.aggregates if aggregate.counted is not None), None)
-    scattered = parties > 1 and not asked.scope.declaration.units_disjoint
-    if scattered and any(part.WhichOneof("kind") in WHOLE_UNIT_OPERATORS for part in operators_of(relation)):
-        raise source.refuse(
-            "units_not_disjoint",
-            "A unit may appear at several providers, so no provider has all rows to join or aggregate for it.",
-            at=asked.select.args["from_"],
-            hint="Ask each table by itself, row by row.",
-        )
+    scattered = _is_scattered(asked.scope, parties)
     if scattered and counts_units:
         raise source.refuse(
             "units_not_disjoint",
@@ -121,3 +115,19 @@ def refuse_units(asked: Asked, parties: int) -> None:
             at=asked.select.find(exp.Distinct),
             hint="Ask for COUNT(DISTINCT ...) in one query for each set of keys.",
         )
+
+
+def refuse_whole_units(scope: Scope, select: exp.Select, parties: int) -> None:
+    """Refuse rows that are made of all rows of a unit, where no provider may have them all."""
+    whole = (part for part in operators_of(scope.relation) if part.WhichOneof("kind") in WHOLE_UNIT_OPERATORS)
+    if _is_scattered(scope, parties) and any(whole):
+        raise scope.source.refuse(
+            "units_not_disjoint",
+            "A unit may appear at several providers, so no provider has all rows to join or aggregate for it.",
+            at=select.args["from_"],
+            hint="Ask each table by itself, row by row.",
+        )
+
+
+def _is_scattered(scope: Scope, parties: int) -> bool:
+    return parties > 1 and not scope.declaration.units_disjoint

@@ -46,7 +46,7 @@ def clipping_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     if any(item.HasField("distinct_units") for item in measured):
         notes += _unit_notes(plan, declared)
     notes += _value_count_notes(plan)
-    notes += _join_notes(plan.relation, declaration)
+    notes += join_notes(plan.relation, declaration)
     notes += _look_up_notes(plan.relation)
     notes += undeclared_notes(plan, declaration)
     notes += _group_notes(plan)
@@ -206,7 +206,7 @@ def _most_groups(plan: Plan, declared: Declared) -> float:
     return prod(len(key.values) if key.values[0].WhichOneof("kind") else math.inf for key in varying)
 
 
-def _join_notes(relation: Relation, declaration: DatasetDeclaration) -> list[str]:
+def join_notes(relation: Relation, declaration: DatasetDeclaration) -> list[str]:
     return [
         f"Of each {declaration.privacy_unit} at most {_count_of(part.unit_join.max_left_rows, 'row')} of the left and "
         f"{part.unit_join.max_right_rows:,} of the right are paired."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -45,6 +45,8 @@ class FakeGateway(
         self.jobs: dict[str, job_pb2.Job] = {}
         self.by_request: dict[str, str] = {}
         self.plan = scene.counting_plan()
+        # None: those of the scene.
+        self.opened: Sequence[int] | None = None
         self.changes_plan = 0
         self.stream_breaks = 0
         self.ending = job_pb2.JOB_STATE_SUCCEEDED
@@ -174,7 +176,7 @@ class FakeGateway(
         if self.failure:
             job.failure.CopyFrom(self.failure)
         if self.ending == job_pb2.JOB_STATE_SUCCEEDED:
-            job.receipt.CopyFrom(scene.receipt_of(self.zone, self.plan, scene.OPENED, job.job))
+            job.receipt.CopyFrom(scene.receipt_of(self.zone, self.plan, self.opened or scene.OPENED, job.job))
         yield job
 
     def ListJobs(self, request: Any, context: Any) -> job_pb2.ListJobsResponse:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from yingbi import connect
@@ -299,3 +300,33 @@ def test_the_enclaves_show_fresh_evidence_of_the_code_that_is_installed_here(zon
     assert (shown["tier"], len(shown["enclaves"])) == ("warning", 3)
     assert {each["measurement"] for each in shown["enclaves"]} == {zone.fetch("measure")["measurement"]}
     assert zone.problem(5, "attest", "--no-simulation")["code"] == "evidence_simulated"
+
+
+def test_a_trained_model_is_least_squares_on_everybody_counting_once(asked: Zone, tmp_path: Path) -> None:
+    """People have one to four visits: the model is that of a person's mean, and follows from its receipt alone."""
+    kept = tmp_path / "receipt.json"
+    formula = "cost ~ pain + age + C(clinic)"
+    trained = asked.fetch("train", "clinic", formula, "--epsilon", EPSILON, "--save-receipt", kept)
+    weights = "SELECT id, 1 / COUNT(*) AS w FROM visits GROUP BY id"
+    rows = truth(
+        "SELECT sqrt(w), pain, age, clinic = 'south', clinic = 'east', cost"
+        f" FROM visits JOIN people USING (id) JOIN ({weights}) USING (id)"
+    )
+    weighed = np.array([[float(cell) * float(row[0]) for cell in (1.0, *row[1:])] for row in rows])
+    expected = np.linalg.lstsq(weighed[:, :-1], weighed[:, -1])[0]
+    assert [row[0] for row in trained["rows"]] == [
+        "(Intercept)", "pain", "age", "C(clinic)[south]", "C(clinic)[east]",
+    ]  # fmt: skip
+    for found, exact in zip(trained["model"]["coefficients"], expected, strict=True):
+        assert abs(found["value"] - exact) <= 6 * found["noise_error"] + 1e-2, (found, exact)
+    assert trained["model"]["trained_as"] == f"TRAIN LinearRegression {formula}"
+    said = {check["check"]: check["finding"] for check in asked.fetch("receipt", "verify", kept)["checks"]}
+    assert trained["model"]["fingerprint"] in said["numbers"]
+
+
+def test_bounds_of_a_model_are_found_in_a_first_stage(asked: Zone) -> None:
+    trained = asked.fetch("train", "clinic", "age ~ sex", "--epsilon", EPSILON, "--bounds", "auto")
+    ((women,), (men,)) = truth("SELECT AVG(age) FROM people GROUP BY sex ORDER BY sex")
+    assert len(trained["stages"]) == 1
+    for found, exact in zip(trained["model"]["coefficients"], (women, men - women), strict=True):
+        assert abs(found["value"] - exact) <= 6 * found["noise_error"] + 0.3, (found, exact)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.cli import agreements, attestation, commands, escrow, plugins, programs
+from yingbi.cli import agreements, attestation, commands, escrow, learning, plugins, programs
 from yingbi.cli.arguments import take_common, wants_json
 from yingbi.cli.commands import Interrupted, Session
 from yingbi.cli.terminal import Terminal
@@ -20,8 +20,8 @@ INTERRUPTED = 130
 BROKEN_PIPE = 1
 
 _OWN = {
-    "datasets", "mock", "sql", "batch", "run", "result", "jobs", "cancel", "approve", "refuse", "budget", "receipt",
-    "agreement", "attest",
+    "datasets", "mock", "sql", "batch", "run", "train", "result", "jobs", "cancel", "approve", "refuse", "budget",
+    "receipt", "agreement", "attest",
     "--version",
 }  # fmt: skip
 _OWN_DATASET = {"show"}
@@ -102,6 +102,7 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
     receipt = typer.Typer(help="Check receipts, offline.", no_args_is_help=helps)
     commands.register(app, dataset, receipt)
     programs.register(app)
+    learning.register(app)
     agreements.register(app, typer.Typer(help="Look at agreements, or add one.", no_args_is_help=helps))
     attestation.register(app)
     shares = typer.Typer(help="Keep a node's root in shares, and restore it.", no_args_is_help=helps)

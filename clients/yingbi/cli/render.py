@@ -16,8 +16,9 @@ from yingbi.answer import Column, to_json, to_python
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.batch import BatchPreview
-from yingbi.display import MISSING, answer_rows, average_sentences, forecast_rows, shown_source
+from yingbi.display import MISSING, answer_rows, average_sentences, cell_text, forecast_rows, shown_source
 from yingbi.jobs import Answer, Job
+from yingbi.linear_model import LinearModel
 from yingbi.query import Preview
 from yingbi.receipt import Check
 from yingbi.zone import Dataset, type_name
@@ -38,9 +39,18 @@ def grid(header: Iterable[tuple[str, bool]], rows: Iterable[Sequence[str]], titl
 def answer(answer: Answer) -> RenderableType:
     return Group(
         grid(_header(answer.table.columns), answer_rows(answer.table)),
-        *_dim(["± is one standard error; 95 % intervals are in the JSON", *answer.notes]),
+        *_dim(["± is one standard error; 95 % intervals are in the JSON", *answer.words, *answer.notes]),
         Text(f"{answer.price} · {answer.budget}"),
         *_dim([_jobs_of(answer)]),
+    )
+
+
+def linear_model(model: LinearModel) -> RenderableType:
+    """A model that no job trained: of made-up rows."""
+    rows = [[each.name, cell_text(each.value, each.std_error)] for each in model.regression.coefficients]
+    return Group(
+        grid([("term", False), ("coefficient", True)], rows),
+        *_dim(["of made-up rows, with noise as large as the real one's; ± is one standard error"]),
     )
 
 

@@ -47,6 +47,12 @@ def test_a_good_plan_is_accepted(plan: Plan, declaration: DatasetDeclaration) ->
     assert total_rho_units(plan) == sum(statistic.rho_units for statistic in plan.statistics)
 
 
+def many_joint(plan: Plan) -> None:
+    """More statistics than a joint vector has."""
+    plan.statistics.extend([plan.statistics[0]] * 61)
+    plan.clipping.joint_norm = 16
+
+
 LIES: dict[str, tuple[str, Change]] = {
     "another language": ("language_version", lambda p: setattr(p, "language_version", 1)),
     "another dataset": ("dataset", lambda p: setattr(p, "dataset", "other")),
@@ -78,7 +84,8 @@ LIES: dict[str, tuple[str, Change]] = {
     "an epsilon of NaN": ("epsilon", lambda p: setattr(p, "epsilon", float("nan"))),
     "a delta of 0": ("delta", lambda p: setattr(p, "delta", 0.0)),
     "no statistics": ("statistics", lambda p: p.ClearField("statistics")),
-    "65 statistics": ("statistics", lambda p: p.statistics.extend([p.statistics[0]] * 61)),
+    "257 statistics": ("statistics", lambda p: p.statistics.extend([p.statistics[0]] * 253)),
+    "65 joint statistics": ("statistics", many_joint),
     "a statistic without kind": ("statistics[0]", lambda p: p.statistics[0].ClearField("row_count")),
     "bounds upside down": (
         "statistics[1].bounded_sum.lower",
@@ -207,11 +214,14 @@ FIELDS: dict[str, set[str]] = {
     "Plan": {
         *("language_version", "dataset", "dataset_version", "relation", "group_by", "statistics", "clipping"),
         *("fraction_bits", "noise", "slot_bits", "outputs", "epsilon", "delta", "grouping_sets", "presentation"),
-        *("key_selection", "program"),
+        *("key_selection", "program", "fit"),
     },
     "Program": {"sha256", "tables", "blocks", "block_millis"},
     "ProgramTable": {"table", "columns"},
     "BlockOutput": {"lower", "upper", "absent", "tree"},
+    "Fit": {"model", "formula", "columns", "intercept", "moments", "alpha"},
+    "FitColumn": {"name", "factors", "centre", "half_range", "lower", "upper"},
+    "FitFactor": {"variable", "level"},
     "Relation": {"scan", "selection", "projection", "unit_aggregation", "unit_ranking", "unit_join"},
     "UnitMeasure": {"name", "function", "argument", "filter"},
     "UnitRanking": {"input", "name", "partition_by", "order_by"},

@@ -65,6 +65,7 @@ class Query(_message.Message):
     LOOKUPS_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
+    TRAIN_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     sql: _builtins.str
     epsilon: _builtins.float
@@ -86,6 +87,10 @@ class Query(_message.Message):
     def program(self) -> Global___ProgramQuery:
         """A program to run on blocks of units, in place of `sql`."""
 
+    @_builtins.property
+    def train(self) -> Global___TrainQuery:
+        """A model to train, in place of `sql`."""
+
     def __init__(
         self,
         *,
@@ -98,16 +103,56 @@ class Query(_message.Message):
         lookups: _abc.Iterable[Global___LookUpTable] | None = ...,
         agreement: _builtins.str = ...,
         program: Global___ProgramQuery | None = ...,
+        train: Global___TrainQuery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "program", b"program"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "program", b"program", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "program", b"program", "sql", b"sql"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "program", b"program", "sql", b"sql", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
 
 Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class TrainQuery(_message.Message):
+    """A model to train on the dataset's rows: see Fit in plan.proto."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    FORMULA_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    model: _plan_pb2.Fit.Model.ValueType
+    formula: _builtins.str
+    """`response ~ regressors`, as docs/learning.md says."""
+    rows: _builtins.str
+    """As FROM has it: "labs JOIN patients USING (id)". Empty: the tables that the formula's names are in."""
+    where: _builtins.str
+    """As WHERE has it; empty: every row."""
+    alpha: _builtins.float
+    """Of ridge regression."""
+    def __init__(
+        self,
+        *,
+        model: _plan_pb2.Fit.Model.ValueType = ...,
+        formula: _builtins.str = ...,
+        rows: _builtins.str = ...,
+        where: _builtins.str = ...,
+        alpha: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "formula", b"formula", "model", b"model", "rows", b"rows", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
+    _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
+
+Global___TrainQuery: _TypeAlias = TrainQuery  # noqa: Y015
 
 @_typing.final
 class ProgramQuery(_message.Message):

@@ -2217,6 +2217,140 @@ class ProgramTable(_message.Message):
 Global___ProgramTable: _TypeAlias = ProgramTable  # noqa: Y015
 
 @_typing.final
+class Fit(_message.Message):
+    """How a model follows from the plan's outputs, which are sums of products of the relation's columns: the moments. Public,
+    and no part of the privacy proof.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Model:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Fit._Model.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MODEL_UNSPECIFIED: Fit._Model.ValueType  # 0
+        MODEL_LINEAR_REGRESSION: Fit._Model.ValueType  # 1
+        """Least squares; with `alpha`, ridge regression."""
+
+    class Model(_Model, metaclass=_ModelEnumTypeWrapper): ...
+    MODEL_UNSPECIFIED: Fit.Model.ValueType  # 0
+    MODEL_LINEAR_REGRESSION: Fit.Model.ValueType  # 1
+    """Least squares; with `alpha`, ridge regression."""
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    FORMULA_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    INTERCEPT_FIELD_NUMBER: _builtins.int
+    MOMENTS_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    model: Global___Fit.Model.ValueType
+    formula: _builtins.str
+    """As the developer wrote it."""
+    intercept: _builtins.bool
+    """Whether there is a constant beside the regressors."""
+    alpha: _builtins.float
+    """What is added to the sum of squared errors for each squared coefficient."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___FitColumn]:
+        """The regressors and, last, the response."""
+
+    @_builtins.property
+    def moments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With 1 as column 0 and the k-th of `columns` as column k: the sums over units of products of columns i <= j, i
+        ascending, then j. Each is an index into outputs, or -1 for what is always 0.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: Global___Fit.Model.ValueType = ...,
+        formula: _builtins.str = ...,
+        columns: _abc.Iterable[Global___FitColumn] | None = ...,
+        intercept: _builtins.bool = ...,
+        moments: _abc.Iterable[_builtins.int] | None = ...,
+        alpha: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "columns", b"columns", "formula", b"formula", "intercept", b"intercept", "model", b"model", "moments", b"moments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
+    _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
+
+Global___Fit: _TypeAlias = Fit  # noqa: Y015
+
+@_typing.final
+class FitColumn(_message.Message):
+    """A column z of the relation: what the formula means is centre + half_range * z."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FACTORS_FIELD_NUMBER: _builtins.int
+    CENTRE_FIELD_NUMBER: _builtins.int
+    HALF_RANGE_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of the coefficient."""
+    centre: _builtins.float
+    half_range: _builtins.float
+    lower: _builtins.float
+    """Within which z lies."""
+    upper: _builtins.float
+    @_builtins.property
+    def factors(self) -> _containers.RepeatedCompositeFieldContainer[Global___FitFactor]:
+        """The product of these."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        factors: _abc.Iterable[Global___FitFactor] | None = ...,
+        centre: _builtins.float = ...,
+        half_range: _builtins.float = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["centre", b"centre", "factors", b"factors", "half_range", b"half_range", "lower", b"lower", "name", b"name", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FitColumn: _TypeAlias = FitColumn  # noqa: Y015
+
+@_typing.final
+class FitFactor(_message.Message):
+    """An expression over a row, as the formula writes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIABLE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    variable: _builtins.str
+    @_builtins.property
+    def level(self) -> Global___Value:
+        """1 where the variable has this value, 0 elsewhere. Absent: the variable's own number."""
+
+    def __init__(
+        self,
+        *,
+        variable: _builtins.str = ...,
+        level: Global___Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "variable", b"variable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FitFactor: _TypeAlias = FitFactor  # noqa: Y015
+
+@_typing.final
 class Plan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2237,6 +2371,7 @@ class Plan(_message.Message):
     PRESENTATION_FIELD_NUMBER: _builtins.int
     KEY_SELECTION_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
     language_version: _builtins.int
     dataset: _builtins.str
     dataset_version: _builtins.bytes
@@ -2277,6 +2412,10 @@ class Plan(_message.Message):
     def program(self) -> Global___Program:
         """Instead of `relation`; the plan's one statistic is then block_outputs."""
 
+    @_builtins.property
+    def fit(self) -> Global___Fit:
+        """Absent: the outputs are the answer."""
+
     def __init__(
         self,
         *,
@@ -2297,10 +2436,11 @@ class Plan(_message.Message):
         presentation: Global___Presentation | None = ...,
         key_selection: Global___KeySelection | None = ...,
         program: Global___Program | None = ...,
+        fit: Global___Fit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "key_selection", b"key_selection", "noise", b"noise", "presentation", b"presentation", "program", b"program", "relation", b"relation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "fit", b"fit", "key_selection", b"key_selection", "noise", b"noise", "presentation", b"presentation", "program", b"program", "relation", b"relation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "grouping_sets", b"grouping_sets", "key_selection", b"key_selection", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "presentation", b"presentation", "program", b"program", "relation", b"relation", "slot_bits", b"slot_bits", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "fit", b"fit", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "grouping_sets", b"grouping_sets", "key_selection", b"key_selection", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "presentation", b"presentation", "program", b"program", "relation", b"relation", "slot_bits", b"slot_bits", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
