@@ -97,7 +97,8 @@ class ThresholdKey:
     @cached_property
     def verification_base(self) -> int:
         """v = y**(2 delta n) mod n for a y hashed from n: what verification keys are powers of (see `threshold`)."""
-        return pow(number_below(seed("verification base", self.n), self.n), 2 * self.delta * self.n, self.n)
+        y = number_below(seed("verification base", self.n), self.n)
+        return int(gmpy2.powmod(y, 2 * self.delta * self.n, self.n))
 
     def check_index(self, index: int) -> None:
         """Raise `BadKeyError` for an index of no party."""

@@ -32,7 +32,7 @@ from functools import lru_cache
 from threading import Condition, Thread
 
 from enclave_sim.paillier.challenge import CHALLENGE_BITS
-from enclave_sim.paillier.exponent import FixedBase
+from enclave_sim.paillier.exponent import FixedBase, powers
 from enclave_sim.paillier.keys import PublicKey
 
 POOL_BOUND = 2048
@@ -138,7 +138,8 @@ def proof_exponent_bits(public: PublicKey) -> int:
 @lru_cache(maxsize=4)
 def commitment_powers(public: PublicKey) -> FixedBase:
     """Powers of h**n modulo n, for the exponents of proofs."""
-    return FixedBase(pow(public.mask_base, public.n, public.n), public.n, proof_exponent_bits(public))
+    (base,) = powers([public.mask_base], public.n, public.n)
+    return FixedBase(base, public.n, proof_exponent_bits(public))
 
 
 @lru_cache(maxsize=4)
@@ -149,5 +150,5 @@ def root_powers(public: PublicKey) -> FixedBase:
 
 @lru_cache(maxsize=4)
 def _powers_of_mask_base(public: PublicKey) -> FixedBase:
-    base = pow(public.mask_base, public.n, public.nsquare)
+    (base,) = powers([public.mask_base], public.n, public.nsquare)
     return FixedBase(base, public.nsquare, exponent_bits(public))
