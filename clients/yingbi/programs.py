@@ -117,11 +117,11 @@ def read_program(program: str | Path | bytes) -> bytes:
     try:
         compile(code, "program.py", "exec")
     except (SyntaxError, ValueError) as error:
-        at = f"{error.lineno}:{error.offset}" if isinstance(error, SyntaxError) else None
+        at, said = (f"{error.lineno}:{error.offset}", error.msg) if isinstance(error, SyntaxError) else (None, error)
         raise Problem(
             Kind.MALFORMED,
             "program",
-            f"The program is no Python: {error}.",
+            f"The program is no Python: {said}.",
             field="program",
             position=at,
             hint="define run(tables), which returns one number for each output",

@@ -120,12 +120,12 @@ def program_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     ]
     for shown, output in zip(plan.outputs, plan.statistics[0].block_outputs.outputs, strict=True):
         if medians[shown.name]:
-            width = number((output.upper - output.lower) / MEDIAN_TREE.branching**MEDIAN_TREE.levels)
+            width = f"{(output.upper - output.lower) / MEDIAN_TREE.branching**MEDIAN_TREE.levels:.3g}"
             least = math.ceil(LOST * rank_error(plan) / parties)
             if blocks < least:
                 notes.append(f"Noise hides {shown.name} in so few blocks: ask for {least:,} or more at each provider.")
             notes.append(
-                f"{shown.name} is told in steps of {width}. Noise moves it past about {number(rank_error(plan))} of "
+                f"{shown.name} is told in steps of {width}. Noise moves it past about {rank_error(plan):.3g} of "
                 f"the {blocks * parties:,} blocks, put in order: the closer together these lie, the less that is."
             )
         notes.append(
