@@ -134,9 +134,7 @@ def read_outputs(outputs: Outputs) -> tuple[ProgramOutput, ...]:
     if isinstance(outputs, str):
         return (_output(outputs),)
     if isinstance(outputs, Mapping):
-        return tuple(
-            _checked(ProgramOutput(name=name, lower=lower, upper=upper)) for name, (lower, upper) in outputs.items()
-        )
+        return tuple(_bounded(name, bounds) for name, bounds in outputs.items())
     return tuple(_output(text) for text in outputs)
 
 
@@ -195,6 +193,16 @@ def _output(text: str) -> ProgramOutput:
     if absent is not None:
         output.absent = float(absent)
     return _checked(output)
+
+
+def _bounded(name: str, bounds: tuple[float, float]) -> ProgramOutput:
+    try:
+        lower, upper = bounds
+        return _checked(ProgramOutput(name=name, lower=lower, upper=upper))
+    except (TypeError, ValueError) as error:
+        raise _bad(
+            "output", f"{bounds!r} are no bounds of {name!r}.", f'write them as {{"{name}": (lower, upper)}}'
+        ) from error
 
 
 def _checked(output: ProgramOutput) -> ProgramOutput:

@@ -117,6 +117,9 @@ def program_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         f"at each provider, of about {most:,} units each where the dataset has max_units of them.",
         "± is the noise alone: what the program gives on small blocks may differ from what it would give on all units.",
         f"Running the blocks takes {seconds} s, whatever is in them.",
+        "The program sees "
+        + ", ".join(f"{each.table} ({', '.join(each.columns)})" for each in plan.program.tables)
+        + ".",
     ]
     for shown, output in zip(plan.outputs, plan.statistics[0].block_outputs.outputs, strict=True):
         if medians[shown.name]:

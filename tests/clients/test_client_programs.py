@@ -275,6 +275,13 @@ def test_a_rehearsal_tells_what_fails(code: bytes, position: str | None) -> None
     assert (refused.value.code, refused.value.position) == ("program_failed", position)
 
 
+@pytest.mark.parametrize("bounds", [(18,), 18, ("a", "b"), None, (1, 2, 3)])
+def test_bounds_by_name_that_are_none_are_refused(bounds: Any) -> None:
+    with pytest.raises(Problem, match="no bounds of 'age'") as refused:
+        read_outputs({"age": bounds})
+    assert refused.value.code == "program_output"
+
+
 @pytest.mark.parametrize(
     ("returned", "said"),
     [(b"7", "int 7"), (b"'ab'", "str 'ab'"), (b"None", "NoneType None"), (b"t['labs']", "DataFrame")],
