@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn, Plan
 from yingbi.cells import to_json, to_python
+from yingbi.display import cell_text
 from yingbi.regression import INTERCEPT, Coefficient, Regression, regression_of
 
 if TYPE_CHECKING:
@@ -70,8 +72,12 @@ class LinearModel:
         """The regressors of some rows by their names; NaN where a variable has no value.
 
         Raises:
-            Problem: MALFORMED "missing_column", where the rows lack a variable.
+            Problem: MALFORMED "missing_column", where the rows lack a variable; "rows", where columns differ in length.
         """
+        lengths = {name: len(rows[name]) for name in rows}
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name} has {length:,}" for name, length in itertools.islice(lengths.items(), 20))
+            raise Problem(Kind.MALFORMED, "rows", f"The columns have different numbers of rows: {said}.", field="rows")
         return {column.name: design_column(column, rows) for column in self._regressors}
 
     def predict(self, rows: Columns) -> list[float]:
@@ -139,6 +145,10 @@ class LinearModel:
             "ridge": found.ridge if math.isfinite(found.ridge) else None,
             "fingerprint": self.fingerprint,
         }
+
+    def __repr__(self) -> str:
+        numbers = (f"{each.name} {cell_text(each.value, each.std_error)}" for each in self.regression.coefficients)
+        return "\n".join([self.formula, *numbers])
 
     @property
     def _regressors(self) -> Sequence[FitColumn]:

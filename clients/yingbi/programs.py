@@ -117,11 +117,11 @@ def read_program(program: str | Path | bytes) -> bytes:
     try:
         compile(code, "program.py", "exec")
     except (SyntaxError, ValueError) as error:
-        at = f"{error.lineno}:{error.offset}" if isinstance(error, SyntaxError) else None
+        at, said = (f"{error.lineno}:{error.offset}", error.msg) if isinstance(error, SyntaxError) else (None, error)
         raise Problem(
             Kind.MALFORMED,
             "program",
-            f"The program is no Python: {error}.",
+            f"The program is no Python: {said}.",
             field="program",
             position=at,
             hint="define run(tables), which returns one number for each output",
@@ -134,9 +134,7 @@ def read_outputs(outputs: Outputs) -> tuple[ProgramOutput, ...]:
     if isinstance(outputs, str):
         return (_output(outputs),)
     if isinstance(outputs, Mapping):
-        return tuple(
-            _checked(ProgramOutput(name=name, lower=lower, upper=upper)) for name, (lower, upper) in outputs.items()
-        )
+        return tuple(_bounded(name, bounds) for name, bounds in outputs.items())
     return tuple(_output(text) for text in outputs)
 
 
@@ -195,6 +193,16 @@ def _output(text: str) -> ProgramOutput:
     if absent is not None:
         output.absent = float(absent)
     return _checked(output)
+
+
+def _bounded(name: str, bounds: tuple[float, float]) -> ProgramOutput:
+    try:
+        lower, upper = bounds
+        return _checked(ProgramOutput(name=name, lower=lower, upper=upper))
+    except (TypeError, ValueError) as error:
+        raise _bad(
+            "output", f"{bounds!r} are no bounds of {name!r}.", f'write them as {{"{name}": (lower, upper)}}'
+        ) from error
 
 
 def _checked(output: ProgramOutput) -> ProgramOutput:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from yingbi.api.problem import Kind, Problem
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 MOST_BLOCKS = 100
 MOST_ROWS = 1_000
 LEAST_ROWS = 10
+LONGEST_SHOWN = 60
+SHARE_OF_SLOT = 0.8
+"""Of a block's time that its program has; the sandbox takes the rest to end it."""
 
 Run = Callable[[Mapping[str, "pd.DataFrame"]], Sequence[float]]
 
@@ -35,6 +39,10 @@ class Rehearsal:
     """That the real answer is the mean of."""
     medians: tuple[bool, ...] = ()
     """Which outputs it is the median of; by default none."""
+    defaults: int = 0
+    """Blocks that count as the default, since something that the program returned was not finite."""
+    slow: int = field(default=0, compare=False)
+    """Blocks that took longer here than the program has in an enclave, and would count as the default there."""
 
     @property
     def sampling_errors(self) -> tuple[float, ...]:
@@ -66,6 +74,8 @@ class Rehearsal:
     def to_json(self) -> dict[str, object]:
         return {
             "blocks": len(self.outcomes),
+            "defaults": self.defaults,
+            "slow": self.slow,
             "outputs": [
                 {
                     "name": name,
@@ -81,12 +91,23 @@ class Rehearsal:
     def lines(self) -> list[str]:
         """For a terminal."""
         found = zip(self.names, self.middles, self.sampling_errors, strict=True)
-        return [
+        lines = [
             f"on made-up rows {name} is {middle:.4g} over {len(self.outcomes)} blocks; a "
             f"{'median' if self._is_median(place) else 'mean'} of {self.blocks} such blocks varies by {error:.2g}, "
             "beside the noise"
             for place, (name, middle, error) in enumerate(found)
         ]
+        if self.defaults:
+            lines.append(
+                f"for {self.defaults} of these blocks the program returned NaN or infinity, so that they count as the "
+                "default; where no values are declared, made-up rows have invented ones"
+            )
+        if self.slow:
+            lines.append(
+                f"{self.slow} of these blocks took longer here than the program has, and would count as the default: "
+                "declare more --seconds"
+            )
+        return lines
 
 
 def rehearse(
@@ -97,12 +118,18 @@ def rehearse(
     blocks = plan.program.blocks * plan.noise.parties
     units = declaration.max_units // max(1, blocks)
     size = rows or min(max(units, LEAST_ROWS), MOST_ROWS)
-    outcomes = []
+    most = plan.program.block_millis / 1000 * SHARE_OF_SLOT
+    outcomes, defaults, slow = [], 0, 0
     for number in range(min(blocks, MOST_BLOCKS)):
         tables = mock_tables(declaration, size, None if seed is None else seed + number)
-        outcomes.append(_outcome(run, frames_of(tables, plan, declaration.privacy_unit), outputs))
+        frames, began = frames_of(tables, plan, declaration.privacy_unit), time.perf_counter()
+        values = _returned(run, frames, len(outputs))
+        slow += time.perf_counter() - began > most
+        defaults += not all(map(math.isfinite, values))
+        outcomes.append(_counted(values, outputs))
     names = tuple(output.name for output in plan.outputs)
-    return Rehearsal(names, tuple(outcomes), blocks, tuple(output.HasField("tree") for output in outputs))
+    medians = tuple(output.HasField("tree") for output in outputs)
+    return Rehearsal(names, tuple(outcomes), blocks, medians, defaults, slow)
 
 
 def frames_of(tables: Sequence[MockTable], plan: Plan, unit: str) -> dict[str, pd.DataFrame]:
@@ -124,7 +151,7 @@ def _function(code: bytes) -> Run:
     names: dict[str, Any] = {"__name__": "program"}
     try:
         exec(compile(code, "program.py", "exec"), names)  # noqa: S102 (the caller's own code, on their own machine)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed("does not load", error) from error
     run = names.get("run")
     if not callable(run):
@@ -138,26 +165,45 @@ def _function(code: bytes) -> Run:
     return run  # type: ignore[no-any-return]
 
 
-def _outcome(run: Run, frames: Mapping[str, pd.DataFrame], outputs: Sequence[BlockOutput]) -> tuple[float, ...]:
+def _returned(run: Run, frames: Mapping[str, pd.DataFrame], width: int) -> list[float]:
     try:
-        values = [float(value) for value in run(frames)]
-    except Exception as error:
+        returned: object = run(frames)
+    except (Exception, SystemExit) as error:
         raise _failed("fails on made-up rows", error) from error
-    if len(values) != len(outputs):
-        raise Problem(
-            Kind.REFUSED,
-            "program_failed",
-            f"The program returned {len(values)} numbers; {len(outputs)} outputs are declared.",
-            field="program",
-        )
+    try:
+        values = [float(value) for value in returned]  # type: ignore[attr-defined]
+    except Exception as error:
+        raise _wrong_shape(f"returned {_brief(returned)}, which is no list of numbers", width) from error
+    if len(values) != width:
+        raise _wrong_shape(f"returned {len(values)} numbers; {width} outputs are declared", width)
+    return values
+
+
+def _counted(values: Sequence[float], outputs: Sequence[BlockOutput]) -> tuple[float, ...]:
     if not all(map(math.isfinite, values)):
         return tuple(output.absent for output in outputs)
     return tuple(min(max(value, output.lower), output.upper) for value, output in zip(values, outputs, strict=True))
 
 
-def _failed(what: str, error: Exception) -> Problem:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{last.lineno}:1" if last.filename == "program.py" else None
+def _brief(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= LONGEST_SHOWN else type(value).__name__
+
+
+def _wrong_shape(what: str, width: int) -> Problem:
+    return Problem(
+        Kind.REFUSED,
+        "program_failed",
+        f"The program {what}.",
+        field="program",
+        hint=f"return a list of {width}: one number for each output, in their order",
+    )
+
+
+def _failed(what: str, error: BaseException) -> Problem:
+    """With the last line of the program itself, also where a library that it called failed."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "program.py"]
+    place = f"{lines[-1]}:1" if lines else None
     return Problem(
         Kind.REFUSED,
         "program_failed",

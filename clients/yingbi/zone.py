@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from yingbi import profile
 from yingbi.agreements import Agreement, document_of
 from yingbi.answer import to_json, to_python
+from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import dataset_pb2, plan_pb2
 from yingbi.attest import Attestation, attest
 from yingbi.batch import Batch
@@ -264,7 +265,18 @@ class Dataset:
             bounds: "auto" measures first, for a twentieth of the price, how far values are from the ends of their
                 ranges, and clips persons whose are further out than most: less noise. For rows of which a person has
                 one.
+
+        Raises:
+            Problem: MALFORMED "formula", for what is no model.
         """
+        if not isinstance(model, LinearRegression):
+            raise Problem(
+                Kind.MALFORMED,
+                "formula",
+                f"{model!r} is no model to train.",
+                field="model",
+                hint='pass one: yingbi.LinearRegression("value ~ age + male")',
+            )
         named = agreement or ""
         return Training(self.name, "", self.gateway, bounds, agreement=named, spec=model, declaration=self.declaration)
 

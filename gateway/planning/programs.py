@@ -117,15 +117,18 @@ def program_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         f"at each provider, of about {most:,} units each where the dataset has max_units of them.",
         "± is the noise alone: what the program gives on small blocks may differ from what it would give on all units.",
         f"Running the blocks takes {seconds} s, whatever is in them.",
+        "The program sees "
+        + ", ".join(f"{each.table} ({', '.join(each.columns)})" for each in plan.program.tables)
+        + ".",
     ]
     for shown, output in zip(plan.outputs, plan.statistics[0].block_outputs.outputs, strict=True):
         if medians[shown.name]:
-            width = number((output.upper - output.lower) / MEDIAN_TREE.branching**MEDIAN_TREE.levels)
+            width = f"{(output.upper - output.lower) / MEDIAN_TREE.branching**MEDIAN_TREE.levels:.3g}"
             least = math.ceil(LOST * rank_error(plan) / parties)
             if blocks < least:
                 notes.append(f"Noise hides {shown.name} in so few blocks: ask for {least:,} or more at each provider.")
             notes.append(
-                f"{shown.name} is told in steps of {width}. Noise moves it past about {number(rank_error(plan))} of "
+                f"{shown.name} is told in steps of {width}. Noise moves it past about {rank_error(plan):.3g} of "
                 f"the {blocks * parties:,} blocks, put in order: the closer together these lie, the less that is."
             )
         notes.append(

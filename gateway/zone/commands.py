@@ -70,7 +70,7 @@ def _register_processes(host: Host) -> None:
         zone = make_zone(folder, nodes, auto_approve=auto_approve, say=host.say)
         make_current(zone, "developer")
         document = {"zone": str(zone.root), "nodes": zone.node_names, "auto_approve": auto_approve}
-        host.show(document, f"A zone of {nodes} nodes is in {zone.root}. Next: yingbi up {folder}")
+        host.show(document, f"A zone of {_nodes(nodes)} is in {zone.root}. Next: yingbi up {folder}")
 
     @host.app.command()
     def up(
@@ -232,4 +232,8 @@ def _register_data(host: Host) -> None:
             "tables": [table.name for table in dataset.declaration.tables],
             "nodes": len(dataset.shards),
         }
-        host.show(document, f"{name} is registered, version {version[:12]}, in {len(dataset.shards)} sealed shards.")
+        host.show(document, f"{name} is registered, version {version[:12]}, at {_nodes(len(dataset.shards))}.")
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node" if count == 1 else f"{count} nodes"

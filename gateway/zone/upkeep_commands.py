@@ -62,7 +62,7 @@ def _register_upgrade(host: Any) -> None:
         policy, nodes = prepare(zone, file, host.say), zone.node_names
         host.show(
             {"prepared": nodes, "new_measurement": policy.new_measurement.hex()},
-            f"{', '.join(nodes)} are ready. Next: install the new version, then yingbi upgrade finish {folder}",
+            f"Ready: {', '.join(nodes)}. Next: install the new version, then yingbi upgrade finish {folder}",
         )
 
     @upgrade.command()

@@ -283,3 +283,22 @@ def test_a_preview_says_that_uses_are_used_up() -> None:
     assert budget(under(uses=10)).excess_words(1).endswith("agreement falls has no use left")
     assert budget(under(max_uses=None)).excess_words(1, 99) == ""
     assert "uses" not in str(budget(under(max_uses=None)))
+
+
+def test_a_list_names_organisations_where_there_are_several(
+    gateway: FakeGateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one it fits a terminal of 80 columns, with no word broken."""
+    monkeypatch.setenv("COLUMNS", "80")
+    other = RegisteredAgreement.FromString(FALLS.SerializeToString())
+    other.agreement.organisation = "hospital"
+    gateway.agreements = [FALLS]
+    assert main(["agreement", "list"]) == 0
+    alone = capsys.readouterr().out
+    assert "college" not in alone
+    assert "2027-01-15 08:00 UTC" in alone
+    gateway.agreements = [FALLS, other]
+    assert main(["agreement", "list"]) == 0
+    both = capsys.readouterr().out
+    assert "college" in both
+    assert "hospital" in both

@@ -16,12 +16,17 @@ from typing import Any
 import client_scene as scene  # type: ignore[import-not-found]
 import pytest
 from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
-from yingbi.api.problem import Problem
+from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.cli import plugins
 from yingbi.cli.arguments import Common, parse_epsilon, take_common
 from yingbi.cli.main import main
+from yingbi.cli.terminal import Terminal
+from yingbi.programs import Program
+from yingbi.query import Preview
+from yingbi.rehearsal import Rehearsal
+from yingbi.zone import connect
 
 SQL = "SELECT sex, COUNT(*) AS n FROM patients GROUP BY sex"
 ASK = ["sql", "clinic", SQL, "--epsilon", "1"]
@@ -265,6 +270,34 @@ def test_a_program_is_read_in_the_encoding_that_python_reads_it_in(gateway: Fake
     code = b"# -*- coding: utf-7 -*-\n# +AAo-import os\n"
     waits_for_approval(gateway, shell, code, code)
     assert shell.json("approve", "job-1", "--show")["source"].splitlines()[2] == "import os"
+
+
+def test_what_a_rehearsed_program_prints_is_not_in_the_document(
+    gateway: FakeGateway, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def foreseen(program: Program, epsilon: float, delta: float | None) -> Preview:
+        with connect() as zone:
+            return zone.dataset("clinic").sql(SQL).preview(epsilon, delta)
+
+    def rehearsed(program: Program, preview: Preview) -> Rehearsal:
+        print("from the program")
+        return Rehearsal(("n",), ((1.0,), (2.0,)), 2)
+
+    monkeypatch.setattr(Program, "preview", foreseen)
+    monkeypatch.setattr(Program, "rehearse", rehearsed)
+    (tmp_path / "p.py").write_text("def run(tables):\n    return [1]\n", encoding="utf-8")
+    run = ["run", "clinic", str(tmp_path / "p.py"), "--output", "n: float[0,9]", "--epsilon", "1"]
+    assert shell.json(*run, "--preview", "--rehearse")["rehearsal"]["blocks"] == 2
+    assert "from the program" in shell.err
+
+
+def test_a_place_in_an_option_names_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().fail(Problem(Kind.MALFORMED, "unknown_column", "No column hdl.", field="where", position="1:8"))
+    Terminal().fail(Problem(Kind.MALFORMED, "unknown_column", "No column agee.", field="formula", position="1:7"))
+    assert capsys.readouterr().err.splitlines() == [
+        "error: No column hdl. (at 1:8 of --where)",
+        "error: No column agee. (at 1:7)",
+    ]
 
 
 def test_datasets_are_listed_and_shown(gateway: FakeGateway, shell: Shell) -> None:

@@ -217,6 +217,22 @@ def test_rows_that_lack_a_variable_are_refused_by_its_name() -> None:
     assert caught.value.code == "missing_column"
 
 
+def test_columns_of_different_lengths_are_no_rows() -> None:
+    with pytest.raises(Problem, match="a has 1, b has 2") as caught:
+        fitted().predict({"a": [1], "b": ["x", "z"]})
+    assert caught.value.code == "rows"
+
+
+def test_a_model_of_made_up_rows_shows_itself_as_its_coefficients() -> None:
+    assert repr(fitted()).splitlines()[:2] == ["y ~ a + C(b) + a:C(b)", "(Intercept) 0.50 ± 0.20"]
+
+
+def test_a_formula_by_itself_is_no_model(gateway: FakeGateway) -> None:
+    with pytest.raises(Problem, match="'age ~ sex' is no model to train") as caught:
+        dataset().train(FORMULA, epsilon=1.0)  # type: ignore[arg-type]
+    assert "LinearRegression" in (caught.value.hint or "")
+
+
 def test_pandas_frames_are_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": ["x", "z"]})

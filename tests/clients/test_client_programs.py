@@ -260,9 +260,49 @@ def run(tables):
 
 @pytest.mark.parametrize(
     ("code", "position"),
-    [(b"def run(t):\n    return [1 / 0, 1]\n", "2:1"), (b"def run(t):\n    return [1]\n", None), (b"x = 1\n", None)],
+    [
+        (b"def run(t):\n    return [1 / 0, 1]\n", "2:1"),
+        (b"def run(t):\n    return [1, t['labs']['vlaue'].mean()]\n", "2:1"),  # raised within pandas
+        (b"import sys\n\ndef run(t):\n    sys.exit(3)\n", "4:1"),
+        (b"raise SystemExit(3)\n", "1:1"),
+        (b"def run(t):\n    return [1]\n", None),
+        (b"x = 1\n", None),
+    ],
 )
 def test_a_rehearsal_tells_what_fails(code: bytes, position: str | None) -> None:
     with pytest.raises(Problem) as refused:
         rehearse(code, plan(), DECLARATION)
     assert (refused.value.code, refused.value.position) == ("program_failed", position)
+
+
+@pytest.mark.parametrize("bounds", [(18,), 18, ("a", "b"), None, (1, 2, 3)])
+def test_bounds_by_name_that_are_none_are_refused(bounds: Any) -> None:
+    with pytest.raises(Problem, match="no bounds of 'age'") as refused:
+        read_outputs({"age": bounds})
+    assert refused.value.code == "program_output"
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [(b"7", "int 7"), (b"'ab'", "str 'ab'"), (b"None", "NoneType None"), (b"t['labs']", "DataFrame")],
+)
+def test_a_rehearsal_says_what_was_returned_in_place_of_a_list_of_numbers(returned: bytes, said: str) -> None:
+    with pytest.raises(Problem) as refused:
+        rehearse(b"def run(t):\n    return " + returned + b"\n", plan(), DECLARATION)
+    assert refused.value.message == f"The program returned {said}, which is no list of numbers."
+    assert refused.value.hint == "return a list of 2: one number for each output, in their order"
+
+
+def test_a_rehearsal_says_which_blocks_would_count_as_the_default() -> None:
+    """Else a program whose every block is the default looks like one without any variance."""
+    absent = rehearse(b"def run(t):\n    return [float('nan'), 1]\n", plan(), DECLARATION)
+    assert (absent.defaults, absent.slow) == (40, 0)
+    assert any("for 40 of these blocks the program returned NaN" in line for line in absent.lines())
+
+    quick = plan()
+    quick.program.block_millis = 1
+    waiting = b"import time\ndef run(t):\n    time.sleep(0.002)\n    return [1, 1]\n"
+    late = rehearse(waiting, quick, DECLARATION)
+    assert (late.defaults, late.slow) == (0, 40)
+    assert any("declare more --seconds" in line for line in late.lines())
+    assert late.to_json()["slow"] == 40

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import uuid
 from pathlib import Path
 from typing import Annotated, cast
@@ -23,7 +25,12 @@ def run(
     name: DatasetName,
     program: Annotated[Path, typer.Argument(metavar="PROGRAM.py", help="Python that defines run(tables).")],
     output: Annotated[
-        list[str], typer.Option(metavar="SPEC", help='What it returns, in order: "mean_age: float[18,100]".')
+        list[str],
+        typer.Option(
+            metavar="SPEC",
+            help='Once for each number that it returns, in order: "mean_age: float[18,100]", '
+            '"age: median float[18,100]", "r: float[-1,1] = 0" with what stands for a block without a result.',
+        ),
     ],
     epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay, of the dataset's budget.")],
     delta: Annotated[
@@ -52,7 +59,7 @@ def run(
     save_receipt: ReceiptFile = None,
     csv: CsvFile = None,
 ) -> None:
-    """Run a program on blocks of units, and wait for the mean of what it returns."""
+    """Run a program on blocks of units, and wait for the mean, or median, of what it returns."""
     session = cast(Session, context.obj)
     price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
     check_files(save_receipt, csv, no_wait=no_wait)
@@ -70,7 +77,8 @@ def run(
         )
         if preview:
             foreseen = question.preview(price, given_delta)
-            rehearsed = question.rehearse(foreseen) if rehearse else None
+            with contextlib.redirect_stdout(sys.stderr):  # what the program prints is none of the answer
+                rehearsed = question.rehearse(foreseen) if rehearse else None
             from rich.console import Group
 
             from yingbi.cli import render

@@ -176,14 +176,16 @@ def dataset(dataset: Dataset) -> RenderableType:
 def agreements(agreements: Sequence[Agreement]) -> RenderableType:
     if not agreements:
         return Text("no agreements yet", style="dim")
-    texts, numbers = ("agreement", "dataset", "organisation", "state", "expires"), ("ε left", "uses left")
+    several = len({each.organisation for each in agreements}) > 1  # a developer's are all of one
+    texts = ("agreement", "dataset", *(("organisation",) if several else ()), "state", "expires")
+    numbers = ("ε left", "uses left")
     return grid(
         [*((name, False) for name in texts), *((name, True) for name in numbers)],
         [
             (
                 each.id,
                 each.dataset,
-                each.organisation,
+                *((each.organisation,) if several else ()),
                 each.state.value,
                 _moment(each.expires),
                 f"{each.budget.remaining_epsilon:.3g} of {each.budget.message.epsilon:g}",

@@ -14,6 +14,9 @@ from yingbi.api.problem import Problem
 if TYPE_CHECKING:
     from yingbi.jobs import Job, Progress
 
+SQL_OPTIONS = ("rows", "where")
+"""Fields that an error may have its place in, beside the formula that they go with."""
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -44,7 +47,8 @@ class Terminal:
         if self.json:
             self.show(problem.to_json(), "")
             return
-        where = f" (at {problem.position})" if problem.position else ""
+        part = f" of --{problem.field}" if problem.field in SQL_OPTIONS else ""
+        where = f" (at {problem.position}{part})" if problem.position else ""
         self.say(f"error: {problem.message}{where}")
         if problem.hint:
             self.say(f"hint: {problem.hint}")

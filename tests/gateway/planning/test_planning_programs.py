@@ -123,8 +123,10 @@ def test_the_nearest_name_is_told(declaration: DatasetDeclaration) -> None:
 def test_notes_say_what_the_answer_is_and_how_long_it_takes(declaration: DatasetDeclaration) -> None:
     query = asked()
     query.blocks = 20
+    query.tables.append(ProgramTable(table="LABS", columns=["VALUE", "id"]))
     notes = "\n".join(program_notes(plan_of(query, declaration), declaration))
     assert "60 blocks" in notes
+    assert "The program sees labs (value, id)." in notes  # which is what an operator approves
     assert "10 s" in notes
     assert "mean_age counts as the nearest bound of [18, 100]" in notes
     assert words_of(asked()) == f"PROGRAM {'00' * 32} RETURNS mean_age: float[18,100], slope: float[-1,1]"
