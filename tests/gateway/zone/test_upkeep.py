@@ -22,6 +22,7 @@ from yingbi.cli.main import main
 from yingbi.profile import Profile
 
 from enclave_sim import ceremony as enclave_ceremony
+from enclave_sim import kernel
 from enclave_sim.attestation import simulated
 from enclave_sim.attestation.measurement import measure
 from enclave_sim.attestation.simulated import SimulatedBackend
@@ -260,3 +261,17 @@ def test_keys_at_rest_are_renewed_while_the_zone_is_down(
     assert yingbi("node", "rotate-keys", zone.root, "node-3", code=2)["code"] == "no_node"
     monkeypatch.setattr(processes, "status", lambda _: SimpleNamespace(processes=["gateway"]))
     assert yingbi("node", "rotate-keys", zone.root, "node-2", code=3)["code"] == "already_up"
+
+
+def test_the_enclaves_program_follows_no_link_out_of_its_folder(zone: ZoneFolder, tmp_path: Path) -> None:
+    """Whoever has the enclave's own user may leave one there, and root starts this program."""
+    try:
+        kernel.landlock_version()
+    except OSError as error:
+        pytest.skip(f"no process is confined to its own files here: {error}")
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    (zone.node("node-1") / "enclave" / "escrow.recipient").symlink_to(outside)
+    with pytest.raises(Problem, match="Permission denied"):
+        run_a_program(zone, "node-1", "recipient")
+    assert outside.read_text() == "kept"
