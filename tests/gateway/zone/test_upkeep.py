@@ -220,11 +220,12 @@ def _released(yingbi: Callable[..., Any], shares: list[str], asked: Path, target
 
 
 def test_what_cannot_be_split_is_refused_before_anything_is_written(
-    zone: ZoneFolder, yingbi: Callable[..., Any], tmp_path: Path
+    zone: ZoneFolder, yingbi: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yingbi("escrow", "key", "Ann", "--to", tmp_path / "a")
     yingbi("escrow", "key", "Ann", "--to", tmp_path / "b")
     assert yingbi("escrow", "key", "Ann", "--to", tmp_path / "a", code=3)["code"] == "file_exists"
+    (tmp_path / "c.pub").write_text(json.dumps({"name": "Cy", "public_key": "00" * 32}))
     both: list[object] = ["--holder", tmp_path / "a.pub", "--holder", tmp_path / "b.pub"]
     at: list[object] = ["--to", tmp_path / "shares"]
     cases: list[tuple[list[object], int, str]] = [
@@ -236,9 +237,13 @@ def test_what_cannot_be_split_is_refused_before_anything_is_written(
         (["node-1", *both, "--threshold", 2, *at], 3, "enclave_refused"),
         (["node-1", *both, "--threshold", 2, "--to", tmp_path], 3, "folder_in_use"),
         (["node-1", "--holder", tmp_path / "a", *both[:2], "--threshold", 2, *at], 2, "file"),
+        # A key of another cipher suite.
+        (["node-1", "--holder", tmp_path / "c.pub", *both[:2], "--threshold", 2, *at], 2, "file"),
     ]
     for arguments, code, named in cases:
         assert yingbi("escrow", "split", zone.root, *arguments, code=code)["code"] == named
+    monkeypatch.setattr(processes, "status", lambda _: SimpleNamespace(processes=["gateway"]))
+    assert yingbi("escrow", "split", zone.root, "node-1", *both, "--threshold", 2, *at, code=3)["code"] == "already_up"
     assert not (tmp_path / "shares").exists()
 
 
