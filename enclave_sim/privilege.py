@@ -253,7 +253,7 @@ def _readable_paths(folder: Path) -> list[Path]:
     above = {folder.absolute(), *folder.absolute().parents, *folder.resolve().parents}
     code = [Path(entry) for entry in (*sys.path, sys.prefix, sys.base_prefix, sys.pycache_prefix or "") if entry]
     own = [Path(place) for name in ("enclave_sim", "yingbi") for place in _places(name)]
-    return [path for path in (*code, *own, *map(Path, _SYSTEM)) if path not in above]
+    return [path for path in (*code, *own, *map(Path, _SYSTEM)) if not {path, path.resolve()} & above]
 
 
 def _places(package: str) -> Iterable[str]:

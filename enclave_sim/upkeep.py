@@ -1,7 +1,8 @@
-"""What is done to an enclave's root while the enclave does not run: `python -m enclave_sim.upkeep WHAT FOLDER CA`.
+"""What is done to an enclave's root while the enclave does not run, by a process that `start_upkeep` confines.
 
 Messages go in by framed standard input and out by framed standard output. What cannot be done ends it with a sentence.
 
+show        out: what the key ceremony needs, see `show_evidence`; an enclave that never ran makes its root here
 rotate      renews the keys at rest; out: the new version as text
 hand-over   in: a SignedUpgradePolicy; leaves the root for the code that it names
 handed-over says whether the root was left for this code, and changes nothing
@@ -14,7 +15,6 @@ restore     the same; makes the root that they restore this platform's
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,12 +33,18 @@ from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.frames import FrameError, read_frame, write_frame
 from enclave_sim.identity import Identity
 from enclave_sim.journal import Journal, JournalError
+from enclave_sim.show_evidence import shown
 from enclave_sim.storage import escrow, handover, rotation, state
 from enclave_sim.storage.state import Root, RootError
 
 RECIPIENT = "escrow.recipient"
 # The platform's counter of keys that were drawn for shares.
 RECIPIENTS = "escrow-recipients"
+
+
+def show(folder: Path, ca_pem: bytes, backend: SimulatedBackend, _: list[bytes]) -> list[bytes]:
+    """What the enclave shows of itself, and what is spent by its journal."""
+    return [message.SerializeToString(deterministic=True) for message in shown(folder, ca_pem, backend)]
 
 
 def rotate(folder: Path, ca_pem: bytes, backend: SimulatedBackend, _: list[bytes]) -> list[bytes]:
@@ -109,6 +115,7 @@ def restore(folder: Path, ca_pem: bytes, backend: SimulatedBackend, given: list[
 
 Action = Callable[[Path, bytes, SimulatedBackend, list[bytes]], list[bytes]]
 ACTIONS: dict[str, Action] = {
+    "show": show,
     "rotate": rotate,
     "hand-over": hand_over,
     "handed-over": handed_over,
@@ -158,23 +165,14 @@ def _frames() -> Iterator[bytes]:
         yield frame
 
 
-def main() -> None:
-    """Do one thing to one enclave's folder."""
-    parser = argparse.ArgumentParser(prog="enclave_sim.upkeep")
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("ca", type=Path)
-    arguments = parser.parse_args()
+def run(action: str, ca_pem: bytes) -> None:
+    """Do one thing to the enclave whose folder this process is in."""
     try:
-        backend = SimulatedBackend.load(arguments.folder / "platform")
-        answers = ACTIONS[arguments.action](arguments.folder, arguments.ca.read_bytes(), backend, list(_frames()))
+        backend = SimulatedBackend.load(Path("platform"))
+        answers = ACTIONS[action](Path(), ca_pem, backend, list(_frames()))
     except DecodeError:
         sys.exit("what was given is no document of its kind")
     except (RootError, JournalError, FrameError, Problem, OSError) as error:
         sys.exit(str(error))
     for answer in answers:
         write_frame(sys.stdout.buffer, answer)
-
-
-if __name__ == "__main__":
-    main()

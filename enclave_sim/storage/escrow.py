@@ -56,7 +56,10 @@ def split(signed: SignedEscrowOrder, root: Root, node: str, now: float) -> list[
     check = escrow.root_check(root.secret, terms)
     shares = []
     for index, (holder, value) in enumerate(zip(order.holders, values, strict=True), 1):
-        ciphertext = escrow.sealed(value, terms, index, holder.encryption_key, "to its holder")
+        try:
+            ciphertext = escrow.sealed(value, terms, index, holder.encryption_key, "to its holder")
+        except ValueError as error:
+            raise NotApprovedError(f"the key of {holder.name} is no key: {error}") from error
         shares.append(EscrowShare(terms=terms, index=index, ciphertext=ciphertext, root_check=check))
     return shares
 

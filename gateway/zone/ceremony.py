@@ -81,13 +81,13 @@ def measured() -> list[str]:
 def ask(node: Path) -> tuple[Evidence, Standing]:
     """What the enclave of the node in this folder shows of itself, and what is spent by its journal; raises Problem."""
     files = str(node / "enclave"), str(node / "ca.crt")
-    shown, rest = unframe(_run("enclave_sim.show_evidence", *files, of=f" of {node.name}"))
+    shown, rest = unframe(_run("enclave_sim.start_upkeep", "show", *files, of=f" of {node.name}"))
     return Evidence.FromString(shown), Standing.FromString(unframe(rest)[0])
 
 
 def _run(module: str, *arguments: str, of: str = "") -> bytes:
     """The output of one of the enclave's programs."""
-    command = [sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-P", "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise Problem(Kind.FAILED, "enclave", f"The enclave{of} failed: {last_line(done.stderr)}")

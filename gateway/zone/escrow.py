@@ -24,7 +24,7 @@ ORDER_SECONDS = 600
 Say = Callable[[str], None]
 
 
-def split(folder: ZoneFolder, node: str, holders: Sequence[Path], threshold: int, target: Path) -> list[Path]:
+def split(folder: ZoneFolder, node: str, holders: Sequence[Path], threshold: int, target: Path, say: Say) -> list[Path]:
     """Have a node's enclave split its root among holders, ordered as the zone's operator; returns the shares' files.
 
     Args:
@@ -43,7 +43,8 @@ def split(folder: ZoneFolder, node: str, holders: Sequence[Path], threshold: int
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Problem(Kind.REFUSED, "folder_in_use", f"{target} is not an empty folder.", field="--to")
     order = _order(folder, node, [escrow_files.load_holder(path) for path in holders], threshold)
-    shares = [EscrowShare.FromString(one) for one in upkeep.run(folder, node, "split", [order.SerializeToString()])]
+    with roster.alone(folder, say):
+        shares = [EscrowShare.FromString(one) for one in upkeep.run(folder, node, "split", [order.SerializeToString()])]
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths = []
     for share in shares:

@@ -11,8 +11,8 @@ from yingbi.api.problem import Kind, Problem
 
 from gateway.zone.folder import ZoneFolder
 
-# `yingbi node` holds the lock of `up`: it changes what `up` would start.
-_SAID = {"up": "`yingbi up` or `yingbi node`", "dataset add": "`yingbi dataset add`"}
+# Others hold the lock of `up`: they change what `up` would start, or work in an enclave's folder.
+_SAID = {"up": "`yingbi up`, `node`, `upgrade` or `escrow`", "dataset add": "`yingbi dataset add`"}
 
 
 @contextmanager

@@ -14,9 +14,12 @@ from gateway.zone.folder import ZoneFolder
 
 
 def run(folder: ZoneFolder, node: str, action: str, given: Sequence[bytes] = ()) -> list[bytes]:
-    """What the enclave of a node answers to an action; raises Problem with its own sentence where it refuses."""
+    """What the enclave of a node answers to an action; raises Problem with its own sentence where it refuses.
+
+    The zone is down: this gives the enclave's folder to the user that it would run as if it were started from here.
+    """
     files = str(folder.node(node) / "enclave"), str(folder.node(node) / "ca.crt")
-    command = [sys.executable, "-m", "enclave_sim.upkeep", action, *files]
+    command = [sys.executable, "-P", "-m", "enclave_sim.start_upkeep", action, *files]
     done = subprocess.run(command, input=b"".join(map(frame, given)), capture_output=True, check=False)
     if done.returncode != 0:
         raise Problem(Kind.REFUSED, "enclave_refused", f"The enclave of {node} refuses: {last_line(done.stderr)}.")

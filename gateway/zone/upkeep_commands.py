@@ -91,10 +91,10 @@ def _register_escrow(host: Any) -> None:
         threshold: Annotated[int, typer.Option(metavar="M", help="How many of them restore the root.")],
         target: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new or empty folder.")],
     ) -> None:
-        """Split a node's root into a share for each holder, as the operator."""
+        """Split a node's root into a share for each holder, as the operator. The zone is down."""
         from gateway.zone.escrow import split
 
-        shares = split(ZoneFolder.existing(folder), node, holders, threshold, target)
+        shares = split(ZoneFolder.existing(folder), node, holders, threshold, target, host.say)
         host.show(
             {"node": node, "threshold": threshold, "shares": [str(share) for share in shares]},
             f"{len(shares)} shares are in {target}, each encrypted to its holder; any {threshold} restore {node}.",

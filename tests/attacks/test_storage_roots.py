@@ -23,6 +23,7 @@ from yingbi.api.evidence import EvidenceError, read_claims, zone_of
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import Evidence
 from yingbi.api.v1.storage_pb2 import (
+    EscrowHolder,
     EscrowOrder,
     EscrowShare,
     SignedEscrowOrder,
@@ -440,6 +441,7 @@ def test_a_holder_releases_nothing_to_what_is_not_the_nodes_enclave(trio: Trio) 
         ({"threshold": 1}, "threshold of 1"),
         ({"threshold": 6}, "threshold of 6"),
         ({"holders": [HOLDERS[0].holder, HOLDERS[0].holder], "threshold": 2}, "named twice"),
+        ({"holders": [HOLDERS[0].holder, EscrowHolder(name="Cy")], "threshold": 2}, "the key of Cy is no key"),
     ],
 )
 def test_an_order_for_something_else_splits_nothing(trio: Trio, changes: dict[str, Any], said: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from yingbi.api import configuration
 
-from enclave_sim import kernel
+from enclave_sim import kernel, privilege
 from enclave_sim.privilege import FIRST_USER, own_user
 
 CHILD = """
@@ -265,6 +265,19 @@ def test_own_users_differ_by_folder_and_stay(tmp_path: Path) -> None:
     assert all(FIRST_USER <= user < FIRST_USER + 2**24 for user in users)
 
 
+def test_no_way_that_code_is_found_by_opens_the_other_enclaves_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the zone's folder itself, nor a link to it."""
+    (tmp_path / "zone" / "node-1").mkdir(parents=True)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "zone")
+    for name in ("zone", "link", "code"):
+        monkeypatch.syspath_prepend(tmp_path / name)
+    ours = {path for path in privilege._readable_paths(tmp_path / "zone" / "node-1") if tmp_path in path.parents}
+    assert ours == {tmp_path / "code"}
+
+
 # Puts the interpreter and these tests where everybody may read them, in a mount namespace of its own: the closed
 # folders above them are covered by empty ones that are open.
 OPEN_TO_ALL = """
@@ -317,7 +330,6 @@ def test_it_has_a_user_of_its_own_whose_folder_is_closed_to_others(tmp_path: Pat
 
 def test_a_machine_that_gives_nothing_is_told_of_and_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each measure stands for itself."""
-    from enclave_sim import privilege
 
     def fails(*_: object) -> None:
         raise OSError("not here")
@@ -338,7 +350,6 @@ def test_a_machine_that_gives_nothing_is_told_of_and_not_refused(monkeypatch: py
 
 def test_the_filter_is_asked_of_the_kernel_and_not_only_made() -> None:
     """A kernel that takes it and does nothing would be seen: the effect is tried."""
-    from enclave_sim import privilege
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "seccomp", lambda program: None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.suites import DEFAULT
 from yingbi.api.v1.attestation_pb2 import Evidence
 from yingbi.api.v1.storage_pb2 import EscrowHolder, EscrowShare
 
@@ -17,6 +18,8 @@ def load_holder(path: Path) -> EscrowHolder:
     document = read_json(path)
     try:
         key = bytes.fromhex(document["public_key"])
+        if len(key) != DEFAULT.encryption_key_bytes:
+            raise ValueError("it has another length")
         return EscrowHolder(name=document["name"], encryption_key=key)
     except (KeyError, TypeError, ValueError) as error:
         raise no_such(path, "holder's public key", "name the .pub file that `yingbi escrow key` wrote") from error

@@ -234,7 +234,7 @@ def test_a_zone_that_runs_keeps_its_key(zone: ZoneFolder, monkeypatch: pytest.Mo
 
 
 def test_it_and_up_wait_for_each_other(zone: ZoneFolder) -> None:
-    with only_one(zone, "up"), pytest.raises(Problem, match="`yingbi up` or `yingbi node`") as refused:
+    with only_one(zone, "up"), pytest.raises(Problem, match="`yingbi up`, `node`, `upgrade` or `escrow`") as refused:
         roster.rekey(zone, silent)
     assert refused.value.code == "busy"
 

@@ -22,6 +22,7 @@ from yingbi.cli.main import main
 from yingbi.profile import Profile
 
 from enclave_sim import ceremony as enclave_ceremony
+from enclave_sim import kernel
 from enclave_sim.attestation import simulated
 from enclave_sim.attestation.measurement import measure
 from enclave_sim.attestation.simulated import SimulatedBackend
@@ -219,11 +220,12 @@ def _released(yingbi: Callable[..., Any], shares: list[str], asked: Path, target
 
 
 def test_what_cannot_be_split_is_refused_before_anything_is_written(
-    zone: ZoneFolder, yingbi: Callable[..., Any], tmp_path: Path
+    zone: ZoneFolder, yingbi: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     yingbi("escrow", "key", "Ann", "--to", tmp_path / "a")
     yingbi("escrow", "key", "Ann", "--to", tmp_path / "b")
     assert yingbi("escrow", "key", "Ann", "--to", tmp_path / "a", code=3)["code"] == "file_exists"
+    (tmp_path / "c.pub").write_text(json.dumps({"name": "Cy", "public_key": "00" * 32}))
     both: list[object] = ["--holder", tmp_path / "a.pub", "--holder", tmp_path / "b.pub"]
     at: list[object] = ["--to", tmp_path / "shares"]
     cases: list[tuple[list[object], int, str]] = [
@@ -235,9 +237,13 @@ def test_what_cannot_be_split_is_refused_before_anything_is_written(
         (["node-1", *both, "--threshold", 2, *at], 3, "enclave_refused"),
         (["node-1", *both, "--threshold", 2, "--to", tmp_path], 3, "folder_in_use"),
         (["node-1", "--holder", tmp_path / "a", *both[:2], "--threshold", 2, *at], 2, "file"),
+        # A key of another cipher suite.
+        (["node-1", "--holder", tmp_path / "c.pub", *both[:2], "--threshold", 2, *at], 2, "file"),
     ]
     for arguments, code, named in cases:
         assert yingbi("escrow", "split", zone.root, *arguments, code=code)["code"] == named
+    monkeypatch.setattr(processes, "status", lambda _: SimpleNamespace(processes=["gateway"]))
+    assert yingbi("escrow", "split", zone.root, "node-1", *both, "--threshold", 2, *at, code=3)["code"] == "already_up"
     assert not (tmp_path / "shares").exists()
 
 
@@ -260,3 +266,17 @@ def test_keys_at_rest_are_renewed_while_the_zone_is_down(
     assert yingbi("node", "rotate-keys", zone.root, "node-3", code=2)["code"] == "no_node"
     monkeypatch.setattr(processes, "status", lambda _: SimpleNamespace(processes=["gateway"]))
     assert yingbi("node", "rotate-keys", zone.root, "node-2", code=3)["code"] == "already_up"
+
+
+def test_the_enclaves_program_follows_no_link_out_of_its_folder(zone: ZoneFolder, tmp_path: Path) -> None:
+    """Whoever has the enclave's own user may leave one there, and root starts this program."""
+    try:
+        kernel.landlock_version()
+    except OSError as error:
+        pytest.skip(f"no process is confined to its own files here: {error}")
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    (zone.node("node-1") / "enclave" / "escrow.recipient").symlink_to(outside)
+    with pytest.raises(Problem, match="Permission denied"):
+        run_a_program(zone, "node-1", "recipient")
+    assert outside.read_text() == "kept"
