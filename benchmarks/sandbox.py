@@ -1,9 +1,9 @@
 """What the sandbox costs: `python -m benchmarks.sandbox`.
 
 A numpy function over 200 blocks without slots, beside the same in this process and beside bare forks of a process with
-the same packages; what slots and more packages cost; how long a zygote takes to start, with all packages and without
-those that only programs that name them get; how much memory a block has of its own. On a busy machine, trust the
-ratios first.
+the same packages; what two sandboxes at once, slots and more packages cost; how long a zygote takes to start, with all
+packages and without those that only programs that name them get; how much memory a block has of its own. On a busy
+machine, trust the ratios first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,10 @@ def main() -> None:
         ]
         for name, action, count in rows:
             table.add_row(name, f"{_timed(action) / count * 1000:.1f}")
+        with Sandbox(limits) as other:
+            table.add_row(
+                "two sandboxes at once", f"{_timed(lambda: _both(sandbox, other, people)) / BLOCKS * 1000:.1f}"
+            )
         memory = _private_memory(sandbox, people)
     with Sandbox(replace(limits, packages=OPTIONAL)) as full:
         table.add_row(
@@ -81,9 +86,16 @@ def _here(block: bytes) -> float:
     return float(np.mean(np.log1p(ages)))
 
 
-def _run(sandbox: Sandbox, program: bytes, block: bytes) -> None:
-    if None in list(sandbox.run(program, itertools.repeat(block, BLOCKS), 1, slots=False)):
+def _run(sandbox: Sandbox, program: bytes, block: bytes, count: int = BLOCKS) -> None:
+    if None in list(sandbox.run(program, itertools.repeat(block, count), 1, slots=False)):
         raise RuntimeError("a block had no result")
+
+
+def _both(one: Sandbox, other: Sandbox, block: bytes) -> None:
+    """Half of the blocks each."""
+    with ThreadPoolExecutor(2) as both:
+        done = both.map(lambda each: _run(each, PROGRAM, block, BLOCKS // 2), (one, other))
+    list(done)
 
 
 def _forks() -> None:
