@@ -131,19 +131,19 @@ class Zone:
 
     def up(self) -> None:
         """Start the zone in the background."""
-        ran = self.run("up", self.root, "--detach")
-        assert ran.code == 0, ran
+        called = self.call("up", self.root, "--detach")
+        assert called.code == 0, called
 
     def down(self) -> None:
         """Stop it, and every command that was begun."""
         for child in self.started:
             child.kill()
             child.communicate()
-        self.run("down", self.root)
+        self.call("down", self.root)
 
     def processes(self, role: str) -> dict[str, int]:
         """Process ids by name."""
-        shown = self.json("status", self.root)
+        shown = self.fetch("status", self.root)
         return {one["name"]: one["pid"] for one in shown["processes"] if one["role"] == role}
 
     def add(self, folder: Path, metadata: str, tables: dict[str, pa.Table]) -> Any:

@@ -144,7 +144,8 @@ def decide(candidates: Candidates, sigma: int, margin: float = MARGIN) -> Decide
     fits = candidates.offset <= np.uint64(_last_fitting(sigma))
     magnitude = (block * sigma + offset.astype(np.int64)).astype(np.int64)
     negative = candidates.sign & np.uint64(1) == 1
-    possible = fits & ~(negative & (magnitude == 0))
+    # Where the block is open the magnitude is not known yet.
+    possible = fits & ~(negative & (magnitude == 0) & ~block_open)
     coin = (candidates.coin >> np.uint64(11)).astype(np.float64) * 2.0**-53
     gap = coin - acceptance(block, offset, sigma)
     is_open = possible & (block_open | ~((gap < -margin) | (gap > margin)))

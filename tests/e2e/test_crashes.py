@@ -66,28 +66,24 @@ def crash_zone(zone_template: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def up_zone(crash_zone: Zone) -> Zone:
     """The same, all its processes up whatever an earlier test did."""
-    ran = crash_zone.run("up", crash_zone.root, "--detach", "--json")
+    ran = crash_zone.call("up", crash_zone.root, "--detach", "--json")
     assert ran.code == 0 or ran.json["code"] == "already_up"
     return crash_zone
 
 
-def spent(zone: Zone) -> float:
-    return float(zone.json("budget", "visits")["spent_epsilon"])
-
-
 def ask(zone: Zone, name: str) -> Ran:
     """Ask a question that no other test asked: its count has another name."""
-    return zone.run("sql", "visits", QUESTION.format(name), "--epsilon", "1", "--json")
+    return zone.call("sql", "visits", QUESTION.format(name), "--epsilon", "1", "--json")
 
 
 def test_a_node_that_is_down_is_named_and_costs_nothing(up_zone: Zone) -> None:
-    before = spent(up_zone)
+    before = up_zone.spent("visits")
     kill(up_zone.processes("node")["node-2"])
     ran = ask(up_zone, "down")
     assert ran.code == 4
     assert "node-2" in ran.json["message"]
     assert "node-1" not in ran.json["message"]
-    assert spent(up_zone) == before
+    assert up_zone.spent("visits") == before
 
     # Its enclave did not outlive it, and `up` brings both back.
     wait_until(lambda: "node-2" not in up_zone.processes("enclave"))
@@ -98,23 +94,23 @@ def test_a_node_that_is_down_is_named_and_costs_nothing(up_zone: Zone) -> None:
 @pytest.mark.parametrize("victim", [("gateway", "gateway"), ("node", "node-3"), ("enclave", "node-1")])
 def test_a_process_killed_in_the_middle_of_a_job_loses_nothing(up_zone: Zone, victim: tuple[str, str]) -> None:
     role, name = victim
-    before = spent(up_zone)
+    before = up_zone.spent("visits")
     asking = up_zone.begin("sql", "visits", QUESTION.format(role), "--epsilon", "1", "--json")
     job = running_job(up_zone)
     kill(up_zone.processes(role)[name])
     up_zone.up()
-    wait_until(lambda: up_zone.json("result", job)["state"] not in ("queued", "running"), seconds=60)
+    wait_until(lambda: up_zone.fetch("result", job)["state"] not in ("queued", "running"), seconds=60)
     asking.kill()
 
-    answer = up_zone.json("result", job)
+    answer = up_zone.fetch("result", job)
     assert answer["state"] == "succeeded"
-    once = spent(up_zone)
+    once = up_zone.spent("visits")
     assert once > before
     # Asked again, it is the same release: one charge, one noise.
     again = ask(up_zone, role).json
     assert again["replayed"]
     assert again["rows"] == answer["rows"]
-    assert spent(up_zone) == once
+    assert up_zone.spent("visits") == once
 
 
 def kinds(zone: Zone, node: str, job: str) -> list[str]:
@@ -305,28 +301,28 @@ def test_a_sealed_file_with_one_byte_changed_is_refused_and_named(up_zone: Zone)
 
 
 def test_an_altered_journal_keeps_its_node_from_starting(up_zone: Zone) -> None:
-    up_zone.run("down", up_zone.root)
+    up_zone.call("down", up_zone.root)
     journal = up_zone.root / "nodes" / "node-1" / "enclave" / "journal"
     intact = journal.read_bytes()
     journal.write_bytes(intact[:10] + bytes([intact[10] ^ 1]) + intact[11:])
     try:
-        ran = up_zone.run("up", up_zone.root, "--detach", "--json")
+        ran = up_zone.call("up", up_zone.root, "--detach", "--json")
     finally:
         journal.write_bytes(intact)
     assert ran.code == 1
     assert "node-1" in ran.json["message"]
-    assert up_zone.json("status", up_zone.root)["processes"] == []
+    assert up_zone.fetch("status", up_zone.root)["processes"] == []
 
 
 def test_a_node_restored_from_a_backup_is_told_so_before_anything_is_spent(up_zone: Zone) -> None:
     """Its journal verifies, being an older state of itself; what it said since then does not fit."""
     assert ask(up_zone, "lost").code == 0
-    up_zone.run("down", up_zone.root)
+    up_zone.call("down", up_zone.root)
     journal = up_zone.root / "nodes" / "node-2" / "enclave" / "journal"
     content = journal.read_bytes()
     # Without the last three records: those of the last question.
     journal.write_bytes(content[: _record_ends(content)[-4]])
-    ran = up_zone.run("up", up_zone.root, "--detach", "--json")
+    ran = up_zone.call("up", up_zone.root, "--detach", "--json")
     assert ran.code == 1
     assert "node-2: This node was restored from an earlier copy" in ran.json["message"]
     assert "rekey" in ran.json["hint"]

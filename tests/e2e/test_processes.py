@@ -245,10 +245,10 @@ def test_the_gateways_folder_holds_no_token_and_no_ca_key(running: Running) -> N
 def test_a_restart_keeps_datasets_budget_and_results(running: Running) -> None:
     zone, answer = running.zone, running.answer
     kept = [zone.fetch("datasets"), zone.fetch("jobs"), zone.fetch("result", answer["job"])]
-    stopped = zone.json("down", zone.root)["stopped"]
+    stopped = zone.fetch("down", zone.root)["stopped"]
     assert len(stopped) == 7
     wait_for_no_process(zone.root)
-    shown = zone.json("status", zone.root)
+    shown = zone.fetch("status", zone.root)
     assert (shown["gateway"], shown["processes"]) == (None, [])
 
     zone.up()
@@ -260,7 +260,7 @@ def test_a_restart_keeps_datasets_budget_and_results(running: Running) -> None:
     assert zone.fetch("sql", "visits", QUESTION, "--epsilon", "6")["state"] == "succeeded"
     assert zone.spent("visits") > spent
 
-    zone.json("down", zone.root)
+    zone.fetch("down", zone.root)
     wait_for_no_process(zone.root)
 
 
@@ -275,7 +275,7 @@ def test_one_node_works_from_end_to_end_with_the_plain_mechanism(stopped_single:
     verified = stopped_single.fetch("receipt", "verify", receipt)
     (mechanism,) = [check["finding"] for check in verified["checks"] if check["check"] == "mechanism"]
     assert mechanism.startswith("discrete Gaussian; ")
-    stopped_single.json("down", stopped_single.root)
+    stopped_single.fetch("down", stopped_single.root)
     wait_for_no_process(stopped_single.root)
 
 
@@ -285,7 +285,7 @@ def test_foreground_up_prints_one_ready_line_and_an_interrupt_stops_everything(s
         port = probe.getsockname()[1]
     up, ready = foreground(stopped_single, "--port", str(port))
     assert json.loads(ready) == {"gateway": f"127.0.0.1:{port}"}
-    assert stopped_single.json("status", stopped_single.root)["gateway"] == f"127.0.0.1:{port}"
+    assert stopped_single.fetch("status", stopped_single.root)["gateway"] == f"127.0.0.1:{port}"
     assert stopped_single.fetch("datasets").keys() == {"datasets"}
     up.send_signal(signal.SIGINT)
     out, err = up.communicate(timeout=60)
@@ -310,7 +310,7 @@ def test_without_a_port_a_taken_default_gives_way_to_a_free_one_and_down_ends_a_
         address = json.loads(ready)["gateway"]
         assert address != "127.0.0.1:0"
         assert not taken or address != "127.0.0.1:7443"
-    assert len(stopped_single.json("down", stopped_single.root)["stopped"]) == 3
+    assert len(stopped_single.fetch("down", stopped_single.root)["stopped"]) == 3
     assert up.communicate(timeout=60)[0] == ""
     wait_for_no_process(stopped_single.root)
 
@@ -325,7 +325,7 @@ def test_a_killed_foreground_up_leaves_no_process(stopped_single: Zone) -> None:
     # And the zone can be started again.
     stopped_single.up()
     assert len(all_ids(stopped_single)) == 3
-    stopped_single.json("down", stopped_single.root)
+    stopped_single.fetch("down", stopped_single.root)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -338,5 +338,5 @@ def test_an_up_that_is_ended_while_it_starts_leaves_no_process(stopped_single: Z
     assert up.returncode != 0
     assert out == ""
     wait_for_no_process(stopped_single.root)
-    shown = stopped_single.json("status", stopped_single.root)
+    shown = stopped_single.fetch("status", stopped_single.root)
     assert (shown["gateway"], shown["processes"]) == (None, [])

@@ -227,6 +227,8 @@ def delicate_candidates(draw: st.DrawFn) -> tuple[tuple[int, int, int, int], int
 @example(((TOP, 0, 0, TOP), 2), [TOP] * 2 + [0] * 8)
 @example(((0, 0, 1, 0), 2), [0])
 @example(((0, 0, 0, TOP), 2), [0])
+# Between the first two blocks, and of an offset that makes 0 of the first: its negative would start again.
+@example(((half_gaussian_bounds(0, 64)[0], 0, 1, 0), MAX_SIGMA), [TOP] + [0] * 9)
 def test_a_candidate_is_decided_as_the_real_numbers_would(
     case: tuple[tuple[int, int, int, int], int], more: list[int]
 ) -> None:
