@@ -1,7 +1,7 @@
 """Two simultaneous requests that together exceed the budget: exactly one is answered, every time.
 
 Real gateway, real sockets, real enclave. The race is decided at the gateway's ledger, whatever the number of
-nodes, so one node serves 60 races; `--long` runs 200, with three.
+nodes, so one node serves 40 races; `--long` runs 200, with three.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.zones import Zone, add_visits
 
 pytestmark = [pytest.mark.xdist_group("race"), pytest.mark.timeout(900)]
 
-RACES, LONG_RACES = 60, 200
+RACES, LONG_RACES = 40, 200
 # Of what is left: two of these do not fit, one does.
 SHARE = 0.55
 Callers: TypeAlias = "tuple[yingbi.Zone, yingbi.Zone]"

@@ -71,7 +71,7 @@ def test_altered_frames() -> None:
         assert sent.startswith(received)
         assert isinstance(frame, FrameError) or received == sent
 
-    fuzz(target, 200)
+    fuzz(target, 100)
 
 
 def test_altered_parts() -> None:
@@ -105,7 +105,7 @@ def test_altered_parts() -> None:
                 assert whole.ByteSize() <= sent + growth
             assert sum(task.ByteSize() for task in parts._begun.values()) <= most
 
-    fuzz(target, 150)
+    fuzz(target, 75)
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def test_altered_tasks(trio: Trio) -> None:
         check(known, answers_to(trio, payload))
         assert trio.spent()[0] <= known.most_spent
 
-    fuzz(target, 150)
+    fuzz(target, 75)
     # After all that it does its work.
     for task in known.tasks[:2]:
         check(known, answers_to(trio, task.SerializeToString()))
@@ -232,7 +232,7 @@ def test_results_are_no_tasks(trio: Trio) -> None:
             assert answer.HasField("failure") or answer.HasField("cancelled") or answer.HasField("evidence")
         assert trio.spent() == spent
 
-    fuzz(target, 60)
+    fuzz(target, 30)
 
 
 def test_plans_that_a_developer_signs_in_any_form(trio: Trio) -> None:
@@ -257,4 +257,4 @@ def test_plans_that_a_developer_signs_in_any_form(trio: Trio) -> None:
         (*_, answer) = answers_to(trio, Task(id="1", job=f"job-{next(numbers)}", contribute=task).SerializeToString())
         assert answer.WhichOneof("kind") in ("contribution", "failure")
 
-    fuzz(target, 60)
+    fuzz(target, 30)
