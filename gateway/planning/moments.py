@@ -20,15 +20,13 @@ from collections.abc import Sequence
 
 from yingbi.api.v1.plan_pb2 import (
     Call,
-    Comparison,
-    Conditional,
     Conjunction,
     Expression,
     Negation,
     NullTest,
-    Value,
 )
 
+from gateway.planning.float_expressions import as_float, cut, less, product_of
 from gateway.planning.subjects import Subject
 from gateway.planning.sums import centre_of
 
@@ -36,7 +34,7 @@ from gateway.planning.sums import centre_of
 def centred(subject: Subject) -> Subject:
     """x - c, not clipped, and its bounds."""
     half = half_width(subject)
-    term = _less(_as_float(subject), centre_of(subject.lower, subject.upper))
+    term = less(as_float(subject), centre_of(subject.lower, subject.upper))
     return Subject(term, True, -half, half, nullable=subject.nullable)
 
 
@@ -50,24 +48,14 @@ def square(subject: Subject) -> Subject:
     """(x - c)² less the middle of its range, and that middle as both bounds."""
     distance = centred(subject)
     middle = distance.upper * distance.upper / 2
-    term = _less(_product(distance.expression, distance.expression), middle)
+    term = less(product_of([distance.expression, distance.expression]), middle)
     return Subject(term, True, -middle, middle, nullable=subject.nullable)
 
 
 def clipped(subject: Subject) -> Subject:
     """x - c, clipped to its bounds; NULL stays NULL."""
     distance = centred(subject)
-    branches = [
-        Conditional.Branch(
-            condition=_compared(distance.expression, Comparison.OPERATOR_LESS, distance.lower),
-            result=_number(distance.lower),
-        ),
-        Conditional.Branch(
-            condition=_compared(distance.expression, Comparison.OPERATOR_GREATER, distance.upper),
-            result=_number(distance.upper),
-        ),
-    ]
-    expression = Expression(conditional=Conditional(branches=branches, otherwise=distance.expression))
+    expression = cut(distance.expression, distance.lower, distance.upper)
     return Subject(expression, True, distance.lower, distance.upper, nullable=subject.nullable)
 
 
@@ -75,7 +63,7 @@ def cross(first: Subject, second: Subject) -> Subject:
     """dx·dy, NULL where either is."""
     left, right = clipped(first), clipped(second)
     bound = left.upper * right.upper
-    product = _product(left.expression, right.expression)
+    product = product_of([left.expression, right.expression])
     return Subject(product, True, -bound, bound, nullable=left.nullable or right.nullable)
 
 
@@ -108,27 +96,3 @@ def is_second_moment(term: Expression) -> bool:
         squared = call.operands[0].call
         return squared.function == Call.FUNCTION_MULTIPLY and squared.operands[0] == squared.operands[1]
     return call.function == Call.FUNCTION_MULTIPLY and all(part.HasField("conditional") for part in call.operands)
-
-
-def _as_float(subject: Subject) -> Expression:
-    if subject.is_float:
-        return subject.expression
-    return Expression(call=Call(function=Call.FUNCTION_TO_FLOAT64, operands=[subject.expression]))
-
-
-def _less(expression: Expression, number: float) -> Expression:
-    if number == 0:
-        return expression
-    return Expression(call=Call(function=Call.FUNCTION_SUBTRACT, operands=[expression, _number(number)]))
-
-
-def _product(left: Expression, right: Expression) -> Expression:
-    return Expression(call=Call(function=Call.FUNCTION_MULTIPLY, operands=[left, right]))
-
-
-def _compared(expression: Expression, operator: Comparison.Operator.ValueType, number: float) -> Expression:
-    return Expression(comparison=Comparison(operator=operator, left=expression, right=_number(number)))
-
-
-def _number(number: float) -> Expression:
-    return Expression(literal=Value(float64_value=number))
