@@ -25,7 +25,7 @@ def check_imports(code: bytes, environment: ProgramEnvironment) -> None:
     for name, node in _imported(ast.parse(code)):
         if name in known:
             continue
-        near = nearest(name, [*packages, *environment.modules])
+        near = nearest(name, packages)
         raise Problem(
             Kind.REFUSED,
             "program_import",

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class ZygoteLostError(Exception):
 
 
 @dataclass
-class Zygote:
+class Zygote(ABC):
     """One that is ready, wherever its process was started.
 
     `layers`, `modules`: what it says of itself, before any program ran.
@@ -77,13 +78,13 @@ class Zygote:
         except OSError as error:
             raise ZygoteLostError("does not answer") from error
 
+    @abstractmethod
     def abandon(self) -> None:
         """Begin to end it, without waiting."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """End it, and with it all in its process namespace."""
-        raise NotImplementedError
 
 
 StartZygote: TypeAlias = Callable[[Limits], Zygote]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from yingbi.cli.commands import Session
+from yingbi.cli.session import session_of
 
 AgreementId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 
@@ -25,7 +25,7 @@ def add(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The agreement, in YAML or JSON.", show_default=False)],
 ) -> None:
     """Register an agreement, as the operator."""
-    session = cast(Session, context.obj)
+    session = session_of(context)
     with session.zone("operator") as zone:
         added = zone.add_agreement(file)
     about = f"{added.organisation} about {added.dataset}"
@@ -34,7 +34,7 @@ def add(
 
 def list_all(context: typer.Context) -> None:
     """List your organisation's agreements."""
-    session = cast(Session, context.obj)
+    session = session_of(context)
     with session.zone() as zone:
         found = zone.agreements()
     from yingbi.cli import render
@@ -44,7 +44,7 @@ def list_all(context: typer.Context) -> None:
 
 def show(context: typer.Context, name: AgreementId) -> None:
     """Show an agreement's terms, and what is spent under it."""
-    session = cast(Session, context.obj)
+    session = session_of(context)
     with session.zone() as zone:
         found = zone.agreement(name)
     from yingbi.cli import render

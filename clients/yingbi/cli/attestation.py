@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from yingbi.cli.commands import Session
+from yingbi.cli.session import session_of
 
 
 def register(app: typer.Typer) -> None:
@@ -28,11 +28,11 @@ def attest(
     ] = None,
 ) -> None:
     """Ask the enclaves for fresh evidence, and say how far to trust them."""
-    session = cast(Session, context.obj)
+    session = session_of(context)
     with session.zone() as zone:
         attestation = zone.attest(node, allow_simulation=allow_simulation, measurement=measurement, suites=suite or ())
     lines = []
     for appraisal in attestation.appraisals:
         lines.append(f"{appraisal.claims.node}: {appraisal.tier.name.lower()}")
-        lines += [f"  {each.claim:<12} {each.tier.name.lower():<10} {each.sentence}" for each in appraisal.findings]
+        lines += [f"  {each.claim:<13} {each.tier.name.lower():<10} {each.sentence}" for each in appraisal.findings]
     session.terminal.show(attestation.to_json(), "\n".join(lines))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from yingbi.cli.commands import Session, trust_of
+from yingbi.cli.session import session_of, trust_of
 
 Target = Annotated[Path, typer.Option("--to", metavar="FILE", help="The file to write.", show_default=False)]
 
@@ -29,7 +29,7 @@ def key(
     from yingbi.escrow import HolderKey
 
     public = HolderKey.new(name).save(target)
-    session = cast(Session, context.obj)
+    session = session_of(context)
     session.terminal.show({"key": str(target), "public": str(public)}, f"Keep {target}; give {public} to the operator.")
 
 
@@ -45,7 +45,7 @@ def release(
     from yingbi.api import escrow_files as files
     from yingbi.escrow import HolderKey, release
 
-    session = cast(Session, context.obj)
+    session = session_of(context)
     trust = trust_of(session.common)
     trust = replace(trust, measurement=measurement or trust.measurement)
     released = release(files.load_share(share), HolderKey.load(key), files.load_request(request), trust)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.cli.arguments import parse_delta, parse_epsilon
-from yingbi.cli.commands import AgreementName, CsvFile, DatasetName, ReceiptFile, Saved, Session, ask, check_files
+from yingbi.cli.asking import Saved, ask, check_files
+from yingbi.cli.options import (
+    AgreementName,
+    CsvFile,
+    DatasetName,
+    Delta,
+    Epsilon,
+    NoWait,
+    OnlyPreview,
+    ReceiptFile,
+    RequestId,
+)
+from yingbi.cli.session import session_of
 
 if TYPE_CHECKING:
     from yingbi.learning import LinearRegression
@@ -34,10 +45,8 @@ def train(
     context: typer.Context,
     name: DatasetName,
     formula: Annotated[str, typer.Argument(metavar="FORMULA", help='"value ~ age + male", as in R.')],
-    epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay, of the dataset's budget.")],
-    delta: Annotated[
-        str | None, typer.Option(metavar="D", help="Above 0 and below 1; by default the dataset's.")
-    ] = None,
+    epsilon: Epsilon,
+    delta: Delta = None,
     model: Annotated[str, typer.Option(metavar="linear|ridge", help="Least squares, without or with --alpha.")] = (
         "linear"
     ),
@@ -53,20 +62,18 @@ def train(
             help="auto: find out first, for 5 % of the price, how far values are from the ends of their ranges.",
         ),
     ] = "declared",
-    preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
+    preview: OnlyPreview = False,
     mock: Annotated[bool, typer.Option("--mock", help="Train on made-up rows, with as much noise; costs nothing.")] = (
         False
     ),
-    request_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
-    ] = None,
+    request_id: RequestId = None,
     agreement: AgreementName = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job and leave.")] = False,
+    no_wait: NoWait = False,
     save_receipt: ReceiptFile = None,
     csv: CsvFile = None,
 ) -> None:
     """Train a model, every person counting once, and wait for its coefficients."""
-    session = cast(Session, context.obj)
+    session = session_of(context)
     price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
     check_files(save_receipt, csv, no_wait=no_wait)
     wanted = _model(model, formula, rows, where, alpha)
@@ -84,8 +91,7 @@ def train(
 
             session.terminal.show(found.to_json() | {"mock": True}, render.linear_model(found))
             return
-        name_of_request = uuid.uuid4().hex if request_id is None else request_id
-        ask(session, training, price, given_delta, name_of_request, Saved(save_receipt, csv), wait=not no_wait)
+        ask(session, training, price, given_delta, request_id, Saved(save_receipt, csv), wait=not no_wait)
 
 
 def _model(model: str, formula: str, rows: str, where: str, alpha: float | None) -> LinearRegression:

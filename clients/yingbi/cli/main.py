@@ -13,7 +13,7 @@ import typer
 from yingbi.api.problem import Kind, Problem
 from yingbi.cli import agreements, attestation, commands, escrow, learning, plugins, programs
 from yingbi.cli.arguments import take_common, wants_json
-from yingbi.cli.commands import Interrupted, Session
+from yingbi.cli.session import Interrupted, Session
 from yingbi.cli.terminal import Terminal
 
 INTERRUPTED = 130

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import uuid
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.cli.arguments import parse_delta, parse_epsilon
-from yingbi.cli.commands import AgreementName, CsvFile, DatasetName, ReceiptFile, Saved, Session, ask, check_files
+from yingbi.cli.asking import Saved, ask, check_files
+from yingbi.cli.options import (
+    AgreementName,
+    CsvFile,
+    DatasetName,
+    Delta,
+    Epsilon,
+    NoWait,
+    OnlyPreview,
+    ReceiptFile,
+    RequestId,
+)
+from yingbi.cli.session import session_of
 
 
 def register(app: typer.Typer) -> None:
@@ -32,10 +43,8 @@ def run(
             '"age: median float[18,100]", "r: float[-1,1] = 0" with what stands for a block without a result.',
         ),
     ],
-    epsilon: Annotated[str, typer.Option(metavar="E", help="What to pay, of the dataset's budget.")],
-    delta: Annotated[
-        str | None, typer.Option(metavar="D", help="Above 0 and below 1; by default the dataset's.")
-    ] = None,
+    epsilon: Epsilon,
+    delta: Delta = None,
     table: Annotated[
         list[str] | None,
         typer.Option(metavar="T[:C,C]", help="A table that it sees, or columns of it; by default everything."),
@@ -44,23 +53,21 @@ def run(
         int | None, typer.Option(metavar="B", help="Blocks of units at each provider; more mean less noise.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(metavar="S", help="For each block; by default 0.5.")] = None,
-    preview: Annotated[bool, typer.Option("--preview", help="Only say what to expect; costs nothing.")] = False,
+    preview: OnlyPreview = False,
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="With --preview: run it here on made-up rows, to see how it varies.")
     ] = False,
     publish_source: Annotated[
         bool, typer.Option("--publish-source", help="Show the code to the operators, who may have to approve it.")
     ] = False,
-    request_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Asking again with the same ID is charged once.")
-    ] = None,
+    request_id: RequestId = None,
     agreement: AgreementName = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job and leave.")] = False,
+    no_wait: NoWait = False,
     save_receipt: ReceiptFile = None,
     csv: CsvFile = None,
 ) -> None:
     """Run a program on blocks of units, and wait for the mean, or median, of what it returns."""
-    session = cast(Session, context.obj)
+    session = session_of(context)
     price, given_delta = parse_epsilon(epsilon), None if delta is None else parse_delta(delta)
     check_files(save_receipt, csv, no_wait=no_wait)
     if rehearse and not preview:
@@ -89,8 +96,7 @@ def run(
             said = [] if rehearsed is None else rehearsed.lines()
             session.terminal.show(document, Group(render.preview(foreseen), *said))
             return
-        name_of_request = uuid.uuid4().hex if request_id is None else request_id
-        ask(session, question, price, given_delta, name_of_request, Saved(save_receipt, csv), wait=not no_wait)
+        ask(session, question, price, given_delta, request_id, Saved(save_receipt, csv), wait=not no_wait)
 
 
 def _tables(options: list[str] | None) -> dict[str, list[str]] | None:
