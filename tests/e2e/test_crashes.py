@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +25,8 @@ from tests.zones import VISITS, Ran, Zone, visits, wait_until
 pytestmark = pytest.mark.xdist_group("crashes")
 
 NODES = ("node-1", "node-2", "node-3")
-# Enough cells that a job takes a second, and can be killed in the middle.
-DAYS = 120
+# Enough cells that a contribution takes a tenth of a second, and can be stopped in the middle.
+DAYS = 300
 QUESTION = "SELECT clinic, day, COUNT(*) AS {}, AVG(pain) FROM visits GROUP BY clinic, day"
 METADATA = (
     VISITS.format(name="visits", grade=2, epsilon=1000.0) + f"      day: {{type: int64, values: {list(range(DAYS))}}}\n"
@@ -141,20 +142,14 @@ def frozen(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-@contextmanager
-def frozen_once(holds: Callable[[], bool], pid: int) -> Iterator[None]:
-    """Let a process run a few milliseconds at a time until a moment has come, and stop it there."""
-
-    def look() -> bool:
-        os.kill(pid, signal.SIGSTOP)
-        if holds():
-            return True
+def step_until(holds: Callable[[], bool], pid: int) -> None:
+    """Let a process that is frozen run a millisecond at a time until a moment has come, and leave it frozen there."""
+    give_up = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < give_up, "waited in vain"
         os.kill(pid, signal.SIGCONT)
-        return False
-
-    wait_until(look)
-    with frozen(pid):
-        yield
+        time.sleep(0.001)
+        os.kill(pid, signal.SIGSTOP)
 
 
 def running(zone: Zone, role: str) -> dict[str, int]:
@@ -220,9 +215,10 @@ def test_a_node_lost_while_it_contributes_is_charged_once(up_zone: Zone) -> None
     """Its charge is on disk and its contribution is not: it computes again, with noise that nobody has seen before."""
     enclave = running(up_zone, "enclave")["node-2"]
     before = up_zone.spent("visits")
-    up_zone.begin("sql", "visits", QUESTION.format("amid"), "--epsilon", "1", "--json")
-    job = running_job(up_zone)
-    with frozen_once(lambda: bool(kinds(up_zone, "node-2", job)), enclave):
+    with frozen(enclave):
+        up_zone.begin("sql", "visits", QUESTION.format("amid"), "--epsilon", "1", "--json")
+        job = running_job(up_zone)
+        step_until(lambda: bool(kinds(up_zone, "node-2", job)), enclave)
         assert kinds(up_zone, "node-2", job) == ["charge"]
         assert not contribution(up_zone, "node-2", job).exists()
         lose(up_zone, "node-2")
@@ -249,9 +245,12 @@ def test_a_node_lost_after_it_contributed_sends_the_bytes_that_it_stored(up_zone
 def test_a_gateway_lost_between_the_sum_and_its_opening_opens_that_sum(up_zone: Zone) -> None:
     before = up_zone.spent("visits")
     (gateway,) = running(up_zone, "gateway").values()
-    up_zone.begin("sql", "visits", QUESTION.format("between"), "--epsilon", "1", "--json")
-    job = running_job(up_zone)
-    with frozen_once(lambda: any("open" in kinds(up_zone, node, job) for node in NODES), gateway):
+    enclave = running(up_zone, "enclave")["node-3"]
+    with frozen(enclave):
+        up_zone.begin("sql", "visits", QUESTION.format("between"), "--epsilon", "1", "--json")
+        job = running_job(up_zone)
+        # Others have bound the total, and nothing is opened without this one's consent, too.
+        step_until(lambda: any("open" in kinds(up_zone, node, job) for node in NODES), enclave)
         # Not released yet: then its vectors are removed.
         assert (up_zone.root / "gateway" / "vectors" / job).exists()
         bound = totals(up_zone, job)
