@@ -18,8 +18,8 @@ from yingbi.api.v1.attestation_pb2 import (
 )
 from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, TaskResult
 
-from gateway.api import attestation
 from gateway.api.attestation import AttestationService
+from gateway.jobs import attesting
 from gateway.jobs.nodes import Nodes
 
 NAMES = ("node-1", "node-2")
@@ -94,7 +94,7 @@ def test_one_node_answers_while_another_is_away() -> None:
 
 
 def test_an_enclave_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attestation, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(attesting, "ANSWER_SECONDS", 0.1)
     assert refusal("", NONCE, behaviour=silent).code == "node_unavailable"
 
 
