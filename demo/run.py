@@ -23,7 +23,7 @@ from rich.table import Table
 from yingbi.display import answer_rows, decimals_for
 from yingbi.programs import Program
 
-from demo import nafld, programs, together, truth
+from demo import agreeing, modelling, nafld, programs, together, truth, verifying
 
 QUESTIONS = (
     (
@@ -113,8 +113,10 @@ def _play(place: Place) -> None:
 
 def _with_zone(place: Place, preparing: Future[nafld.Nafld]) -> None:
     with _running_zone(place):
-        data = preparing.result()
+        data, office = preparing.result(), verifying.PatientsOffice()
+        office.approved_in(data.metadata)
         _add_data(place, data)
+        _agree(place)
         with yingbi.connect() as zone:
             dataset = zone.dataset("nafld")
             first, *_ = [_ask(dataset, data, title, sql, epsilon) for title, sql, epsilon in QUESTIONS]
@@ -125,13 +127,16 @@ def _with_zone(place: Place, preparing: Future[nafld.Nafld]) -> None:
             _ask_again(zone, first)
             _ask_for_rows(dataset)
             _run_programs(place, dataset)
+            _train_and_evaluate(place, dataset, data)
+            _verify_a_claim(dataset, data, office)
+        _audit()
 
 
 @contextmanager
 def _running_zone(place: Place) -> Iterator[None]:
     _heading("A zone of three hospitals")
-    _yingbi("init", str(place.zone), "--auto-approve")
-    console.print("[dim]--auto-approve: every plan runs without an operator's look at it. For demos only.[/]")
+    _yingbi("init", str(place.zone))
+    console.print("[dim]Six organisations: developer, operator, provider, supervisor, coordinator, auditor.[/]")
     try:
         ready = _yingbi("up", str(place.zone), "--detach")
         processes = _yingbi("status", str(place.zone))["processes"]
@@ -154,6 +159,26 @@ def _add_data(place: Place, data: nafld.Nafld) -> None:
     console.print(f"[dim]{nafld.COPIES_NOTE}[/]")
     console.print(f"[dim]{nafld.SPLIT_NOTE}[/]")
     console.print("[dim]The enclaves are simulated: whoever has root on this machine can look into them.[/]")
+
+
+def _agree(place: Place) -> None:
+    _heading("Before the first question: an agreement, by four organisations")
+    try:
+        with yingbi.connect() as zone:
+            zone.dataset("nafld").sql(QUESTIONS[0][1]).run(QUESTIONS[0][2], progress=False)
+    except yingbi.Problem as problem:
+        console.print(f"Without one: [red]refused[/] ({problem.code})")
+    else:
+        raise DemoError("a question was answered under no agreement")
+    state = agreeing.agree(_yingbi, place.root, console.print)
+    if state != "in force":
+        raise DemoError(f"the agreement is {state}, not in force")
+
+
+def _audit() -> None:
+    _heading("What was done, by whom")
+    found = _yingbi("audit", "verify")
+    console.print(f"[green]✓[/] {found['rows']} rows of the audit record, none of them changed since it was written")
 
 
 def _ask(dataset: yingbi.Dataset, data: nafld.Nafld, title: str, sql: str, epsilon: float) -> yingbi.Answer:
@@ -325,6 +350,52 @@ def _tell_outputs(what: str, answer: yingbi.Answer) -> None:
     [texts] = answer_rows(answer.table)
     shown = (f"{column.name} {text}" for column, text in zip(answer.table.columns, texts, strict=True))
     console.print(f"{what}: {escape(', '.join(shown))}, for ε = {programs.EPSILON:g}.")
+
+
+def _train_and_evaluate(place: Place, dataset: yingbi.Dataset, data: nafld.Nafld) -> None:
+    _heading("A model of deaths, trained in noised rounds")
+    console.print(f"[cyan]{escape(modelling.FORMULA)}[/]")
+    patients, began = data.tables["patients"], time.monotonic()
+    model = modelling.trained(dataset)
+    rounds = len(model.receipt.rounds)
+    console.print(f"{rounds} rounds in {time.monotonic() - began:.1f} s, for ε = {modelling.EPSILON_TRAIN:g} together:")
+    console.print(escape(repr(model)))
+    own, clear = modelling.areas(model, patients)
+    console.print(
+        f"Area under the ROC curve, on the rows themselves: [bold]{own:.3f}[/], and {clear:.3f} of a model that was"
+        " trained on them in the clear."
+    )
+    model.receipt.verify()
+    console.print(f"[green]✓[/] the receipts of all {rounds} rounds verify, and give the same model again")
+    _heading("The same model as a file, evaluated on rows that its developer does not see")
+    try:
+        found = modelling.evaluated(dataset, model, place.root)
+    except yingbi.Problem as problem:
+        if problem.code != "sandbox_unavailable":
+            raise
+        console.print(f"[yellow]not shown:[/] {escape(problem.message)}")
+        return
+    console.print(escape(repr(found)))
+
+
+def _verify_a_claim(dataset: yingbi.Dataset, data: nafld.Nafld, office: verifying.PatientsOffice) -> None:
+    _heading("One patient, who consents to one question")
+    subject, claims = verifying.claims_of(data.tables["patients"])
+    said = " and ".join(f"{name} = {value}" for name, value in claims.items())
+    console.print(f"Is it so that {said}? Asked at each hospital, under a consent of its own:")
+    nodes = ("node-1", "node-2", "node-3")
+    answers = list(verifying.asked_everywhere(office, dataset, nodes, subject, claims))
+    for answer, _ in answers:
+        console.print(f"{answer.node}: [bold]{answer}[/]")
+    if [answer.match for answer, _ in answers].count(True) != 1:
+        raise DemoError("not exactly one hospital has the patient")
+    console.print("[dim]No match: the claim is wrong, or the patient is not there; nobody can tell which.[/]")
+    try:
+        dataset.verify(subject, claims, verifying.PURPOSE, answers[0][1])
+    except yingbi.Problem as problem:
+        console.print(f"The same consent again: [red]refused[/] ({problem.code}): {escape(problem.message)}")
+        return
+    raise DemoError("a consent was used twice")
 
 
 def _yingbi(*arguments: str) -> dict[str, object]:

@@ -52,7 +52,7 @@ class _Books:
                 charges[dataset].append(record)
         return cls(
             [(dataset, _limit(record)) for dataset, record in entries if record["kind"] == "budget"],
-            {dataset: _spent(own) for dataset, own in charges.items()},
+            {dataset: spent_in(own) for dataset, own in charges.items()},
             {(dataset, str(record["unit_namespace"])) for dataset, record in entries if "unit_namespace" in record},
         )
 
@@ -127,7 +127,8 @@ def _limit(record: Record) -> Charge:
     return Charge(int(record["limit"]), int(record.get("delta0_limit", 0)))
 
 
-def _spent(charges: Sequence[Record]) -> Charge:
+def spent_in(charges: Sequence[Record]) -> Charge:
+    """What these charges come to together."""
     return Charge(
         sum([int(record["rho_units"]) for record in charges]),
         sum([int(record.get("delta0_units", 0)) for record in charges]),

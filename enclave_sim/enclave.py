@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from yingbi.api.evidence import EvidenceError, verify_key_epoch
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SealedKeyShare, SignedKeyEpoch
+from yingbi.api.verification import RUN_BYTES
 
 from enclave_sim.attestation.simulated import SimulatedBackend
 from enclave_sim.authority import Policy
@@ -18,14 +21,17 @@ from enclave_sim.job_files import JobFiles
 from enclave_sim.journal import Journal
 from enclave_sim.key_epochs import take
 from enclave_sim.key_share import unseal_share
+from enclave_sim.models import OpenModel, open_model
 from enclave_sim.paillier.keys import KeyShare, ThresholdKey
 from enclave_sim.paillier.masks import MaskPool
 from enclave_sim.paillier.modulus_proof import ModulusProof, check_modulus
 from enclave_sim.paillier.share_proof import check_share
 from enclave_sim.programs import OpenSandbox, open_sandbox
+from enclave_sim.sandbox.in_use import IN_USE, InUse
 from enclave_sim.shared_key import key_of
 from enclave_sim.storage.dataset_keys import DatasetKeys
 from enclave_sim.storage.rotation import settle
+from enclave_sim.uses import Uses
 
 # Ciphertexts that can be made at once; the rest takes a few milliseconds each.
 PREPARED_MASKS = 64
@@ -45,13 +51,23 @@ class Enclave:
     masks: MaskPool
     journal: Journal
     heads: Heads
+    # Of deployed models.
+    uses: Uses
     files: JobFiles
     # shards/<dataset>/<commitment>
     shards: Path
     keys: DatasetKeys
     engine: Engine
+    # Of the keyed hashes by which the journal counts answers about a subject.
+    subject_key: bytes = field(repr=False)
+    # Names this run of the enclave to its peers: what they said to an earlier one is no word to this.
+    run: bytes = field(default_factory=partial(secrets.token_bytes, RUN_BYTES))
     # Where programs run.
     open_sandbox: OpenSandbox = open_sandbox
+    # Where models do.
+    open_model: OpenModel = open_model
+    # What of these runs now.
+    in_use: InUse = IN_USE
 
 
 def load_enclave(
@@ -99,10 +115,12 @@ def load_enclave(
         masks=MaskPool(key.public, PREPARED_MASKS),
         journal=journal,
         heads=Heads(journal),
+        uses=Uses(journal),
         files=JobFiles(folder / "jobs"),
         shards=folder / "shards",
         keys=DatasetKeys.under(root, folder),
         engine=DuckDBEngine(),
+        subject_key=root.derive("verification subjects"),
     )
 
 

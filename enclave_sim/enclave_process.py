@@ -8,11 +8,13 @@ node, however that ends: the kernel sees to it, and so does the channel, which c
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 from cryptography.exceptions import InvalidTag
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from yingbi.api.eat import MAX_NONCE, MIN_NONCE
 from yingbi.api.evidence import EvidenceError
@@ -28,13 +31,16 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import Hello, RecallTask, Task, TaskResult
 
-from enclave_sim import jobs, opening
+from enclave_sim import deployments, jobs, opening, stop_tasks, verification
 from enclave_sim.enclave import Enclave, load_enclave
 from enclave_sim.frames import read_frame, write_frame
 from enclave_sim.identity import Configuration
 from enclave_sim.ingest import serve_connection
+from enclave_sim.job_records import check_not_stopped
 from enclave_sim.journal import JournalError
+from enclave_sim.models import Models
 from enclave_sim.programs import Sandboxes, program_environment, why_no_sandbox
+from enclave_sim.sandbox.in_use import InUse
 from enclave_sim.sandbox.launcher import Launched
 from enclave_sim.storage.state import RootError
 
@@ -42,10 +48,15 @@ log = logging.getLogger("enclave")
 
 # Of tasks that lack a message: ten vectors of a million cells are a tenth of it.
 MOST_BYTES_BEGUN = 1 << 30
+# Verdicts, and refusals in their place, leave at multiples of it.
+VERIFY_SECONDS = 0.25
+VERIFICATIONS = ("begin_verification", "witness", "verify")
 
 
 class Worker:
-    """Runs tasks one after another; a cancellation overtakes them.
+    """Runs tasks one after another; cancellations and stops overtake them. Verifications are a queue of their own.
+
+    A stop is done before the next message is read: what its proof says holds for whatever leaves after it.
 
     An enclave that is shown that its journal was put back to an earlier state does no task any more.
     """
@@ -55,8 +66,16 @@ class Worker:
         self._answer = answer
         self._cancelled: set[str] = set()
         self._rolled_back: Problem | None = None
+        # The job whose task runs now. Under the lock: what a stop ends is that one, and not the next.
+        self._running = ""
+        self._ending = threading.Lock()
+        # Of stops and of results that leave: one at a time.
+        self._leaving = threading.Lock()
         self._parts = TaskParts(MOST_BYTES_BEGUN)
         self._tasks = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task")
+        # Predictions and verdicts do not wait for jobs; the journal takes records of all.
+        self._predictions = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prediction")
+        self._verifications = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verification")
 
     def take(self, payload: bytes) -> None:
         """Accept the task in one frame; bytes that are none are noted in the log, since nobody can be answered."""
@@ -80,9 +99,17 @@ class Worker:
         if task.WhichOneof("kind") == "attest":
             self._attest(task)
             return
+        if task.WhichOneof("kind") in ("stop", "lift"):
+            self._stop(task)
+            return
         if task.WhichOneof("kind") == "cancel":
             self._cancelled.add(task.job)
-        self._tasks.submit(self._run, task)
+        self._queue(task.WhichOneof("kind")).submit(self._run, task)
+
+    def _queue(self, kind: str | None) -> ThreadPoolExecutor:
+        if kind in deployments.TASKS:
+            return self._predictions
+        return self._verifications if kind in VERIFICATIONS else self._tasks
 
     def _attest(self, task: Task) -> None:
         """At once: who asks whether an enclave is what it should be does not wait for what it computes."""
@@ -94,10 +121,45 @@ class Worker:
             result.failure.CopyFrom(_failure(Problem(Kind.MALFORMED, "nonce", said)))
         self._answer(result)
 
+    def _stop(self, task: Task) -> None:
+        """Also of an enclave that takes part in nothing: to stop needs no memory of what was charged."""
+        result = TaskResult(id=task.id, job=task.job)
+        with self._leaving:
+            try:
+                if task.WhichOneof("kind") == "stop":
+                    result.stopped.CopyFrom(stop_tasks.stop(self._enclave, task.stop, self._end))
+                else:
+                    result.stopped.CopyFrom(stop_tasks.lift(self._enclave, task.lift))
+            except Problem as problem:
+                _log_refusal(task, problem)
+                result.failure.CopyFrom(_failure(problem))
+            except Exception as error:
+                log.error("a stop failed: %s", type(error).__name__)
+                result.failure.CopyFrom(_failure(stop_tasks.failed(error)))
+            self._answer(result)
+
+    def _end(self, jobs: Collection[str]) -> None:
+        """End the task that runs where it is of one of these jobs, and all that it started."""
+        with self._ending:
+            self._cancelled.update(jobs)
+            if self._running in jobs:
+                self._enclave.in_use.end()
+
+    def _leave(self, result: TaskResult) -> None:
+        """Answer; of a job that was stopped while it was worked on, nothing leaves but that."""
+        with self._leaving:
+            if result.WhichOneof("kind") in ("contribution", "opening_share", "receipt_signature"):
+                try:
+                    check_not_stopped(self._enclave, result.job)
+                except Problem as problem:
+                    result = TaskResult(id=result.id, job=result.job, failure=_failure(problem))
+            self._answer(result)
+
     def _run(self, task: Task) -> None:
         result = TaskResult(id=task.id, job=task.job)
+        begun = time.monotonic()
         try:
-            result.MergeFrom(self._result(task))
+            result.MergeFrom(self._job_result(task))
         except Problem as problem:
             _log_refusal(task, problem)
             result.failure.CopyFrom(_failure(problem))
@@ -105,11 +167,26 @@ class Worker:
             # Its text could hold a value: it goes to nobody but this node's own log, by type alone.
             log.error("task of job %r failed: %s", task.job, type(error).__name__)
             result.failure.CopyFrom(_failure(_unexpected(error)))
+        if task.WhichOneof("kind") == "verify":
+            # What it takes depends on the dataset's size, not on who is asked about; this is for what nobody thought
+            # of. The thread waits: a task behind it would else tell when it was free.
+            time.sleep(until_the_grid(time.monotonic() - begun))
         for part in split_result(result):
-            self._answer(part)
+            self._leave(part)
 
     def _is_cancelled(self, job: str) -> bool:
         return job in self._cancelled
+
+    def _job_result(self, task: Task) -> TaskResult:
+        if self._queue(task.WhichOneof("kind")) is not self._tasks:
+            return self._result(task)
+        with self._ending:
+            self._running = task.job
+        try:
+            return self._result(task)
+        finally:
+            with self._ending:
+                self._running = ""
 
     def _result(self, task: Task) -> TaskResult:
         if self._rolled_back is not None:
@@ -124,14 +201,20 @@ class Worker:
                 return TaskResult(receipt_signature=opening.sign_receipt(self._enclave, task.job, task.sign))
             case "cancel":
                 jobs.cancel(self._enclave, task.job)
-                result = TaskResult()
-                result.cancelled.SetInParent()
-                return result
+                return TaskResult(cancelled=Empty())
             case "recall":
                 self._recall(task.recall)
-                result = TaskResult()
-                result.recalled.SetInParent()
-                return result
+                return TaskResult(recalled=Empty())
+            case _:
+                return self._service(task)
+
+    def _service(self, task: Task) -> TaskResult:
+        """Of what is asked about one person or one row, and not of a job."""
+        match task.WhichOneof("kind"):
+            case kind if kind in deployments.TASKS:
+                return deployments.result_of(self._enclave, task)
+            case kind if kind in VERIFICATIONS:
+                return verification.result_of(self._enclave, task, time.time())
             case _:
                 raise Problem(Kind.MALFORMED, "unknown_task", "This enclave does not know that kind of task.")
 
@@ -142,6 +225,11 @@ class Worker:
             log.error("%s It takes part in nothing; %s.", problem.message, problem.hint)
             self._rolled_back = problem
             raise
+
+
+def until_the_grid(taken: float) -> float:
+    """How many seconds remain until the next multiple of `VERIFY_SECONDS`, after so many."""
+    return math.ceil(taken / VERIFY_SECONDS) * VERIFY_SECONDS - taken
 
 
 def _log_refusal(task: Task, problem: Problem) -> None:
@@ -210,7 +298,10 @@ def run(name: str, ca_pem: bytes, sockets: Sockets, held: Sequence[str]) -> NoRe
         enclave = load_enclave(Path(), ca_pem, configuration=configuration)
     except (EvidenceError, InvalidTag, JournalError, RootError, OSError, ValueError, KeyError) as error:
         sys.exit(f"the enclave of {name} refuses to start: {error or type(error).__name__}")
-    enclave = replace(enclave, open_sandbox=Sandboxes(Launched(sockets.launcher).start_zygote, configuration).open)
+    start = Launched(sockets.launcher).start_zygote
+    in_use = InUse()
+    sandboxes, models = Sandboxes(start, configuration, in_use=in_use), Models(start, configuration, in_use)
+    enclave = replace(enclave, open_sandbox=sandboxes.open, open_model=models.open, in_use=in_use)
     enclave.masks.prepare()
     serve(enclave, sockets.channel, sockets.ingest)
     # The channel is closed: the node is gone. A computation may still run; nobody waits for it.

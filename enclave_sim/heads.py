@@ -173,7 +173,8 @@ class Heads:
                 for known in (self._own, self._known, self._order, self._at_charge):
                     known.clear()
             case "charge":
-                self._at_charge[str(record["job"])] = {peer: order[-1] for peer, order in self._order.items()}
+                # A peer that was looked at, and whose total was stopped before it was bound, has said nothing yet.
+                self._at_charge[str(record["job"])] = {peer: order[-1] for peer, order in self._order.items() if order}
             case "contribution":
                 self._own[str(record["job"])] = self._read
                 self._since = max(self._since, int(record.get("since", 0)))

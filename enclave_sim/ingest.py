@@ -24,8 +24,11 @@ from enclave_sim import budget
 from enclave_sim.enclave import Enclave
 from enclave_sim.frames import FrameError, read_frame, write_frame
 from enclave_sim.plan.schema import DeclarationError, check_curious, check_declaration
+from enclave_sim.plan.services import check_closed
+from enclave_sim.plan.verification import check_issuers, check_verification
 from enclave_sim.privacy.accounting import Charge
 from enclave_sim.sealed.shard import seal_shard
+from enclave_sim.verification import offer
 
 # The end of an Arrow IPC stream (Arrow columnar format, "IPC Streaming Format"). A reader takes silence for it too.
 END_OF_TABLE = b"\xff\xff\xff\xff\0\0\0\0"
@@ -54,6 +57,9 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
         declaration = DatasetDeclaration.FromString(request.declaration)
         check_declaration(declaration)
         check_curious(declaration, len(enclave.epoch.holders))
+        check_verification(declaration)
+        check_closed(declaration)
+        check_issuers(declaration, enclave.policy.developers)
         _check_ingest_id(request.ingest_id)
         limit = budget.check_limit(enclave.journal.records, declaration)
         tables = {table.name: _read_table(stream) for table in declaration.tables}
@@ -65,6 +71,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
     folder.mkdir(parents=True, exist_ok=True)
     sealed = seal_shard(folder, request.declaration, tables, enclave.keys.made(declaration.dataset))
     _record_budget(enclave, declaration, limit)
+    offer(enclave.journal, declaration, sealed.commitment)
     body = ShardRegistration(
         node=enclave.node,
         dataset=declaration.dataset,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.node_pb2 import Contribution
 from yingbi.api.v1.plan_pb2 import Plan
 
+from enclave_sim import agreement, stops
 from enclave_sim.enclave import Enclave
-from enclave_sim.journal import Record
+from enclave_sim.journal import Check, Record
 from enclave_sim.key_epochs import check_begun_here
 from enclave_sim.plan.canonical import decode, plan_hash
 
@@ -54,9 +56,27 @@ def find_record(enclave: Enclave, kind: str, job: str) -> Record | None:
 
 
 def check_not_cancelled(enclave: Enclave, job: str) -> None:
-    """Raise Problem for a job that was cancelled here."""
+    """Raise Problem for a job that was cancelled here, or that a stop covers."""
     if find_record(enclave, "cancel", job):
         raise was_cancelled(job)
+    check_not_stopped(enclave, job)
+
+
+def check_not_stopped(enclave: Enclave, job: str) -> None:
+    """Raise Problem for a job charged here that a stop covers: also where its total is bound already."""
+    unstopped(enclave, job)(enclave.journal.records)
+
+
+def unstopped(enclave: Enclave, job: str) -> Check:
+    """What has to hold of the journal for a record about a job that was charged here."""
+    charge = find_record(enclave, "charge", job)
+    return lambda records: None if charge is None else stops.check_not_stopped(records, stops.about_charge(charge))
+
+
+def check_in_force(enclave: Enclave, charge: Record) -> None:
+    """Raise Problem for a job that was stopped, or whose agreement has expired since it was charged."""
+    records = enclave.journal.records
+    agreement.check_in_force(records, charge, now=agreement.clock(records, time.time()))
 
 
 def job_file(enclave: Enclave, job: str, name: str) -> bytes:

@@ -1,9 +1,9 @@
 """What an enclave does for a job, in three steps: contribute, open, sign. Each may be asked for again.
 
 Here the first; the other two are in `opening`. A node trusts no gateway. Before it computes it checks by itself that
-the plan is well-formed, its sensitivities and noise right, the developer's signature on it, the operator's where the
-grade asks, and its own copy of the budget. It charges before it unseals; it stores its contribution before it sends
-it, and sends those bytes again.
+the plan is well-formed, its sensitivities and noise right, that an agreement which its provider signed covers it, the
+developer's signature on it, the approvers' where the grade asks, and its own copy of the budget. It charges before it
+unseals; it stores its contribution before it sends it, and sends those bytes again.
 """
 
 from __future__ import annotations
@@ -16,29 +16,36 @@ from functools import partial
 from pathlib import Path
 
 from yingbi.api import digests
+from yingbi.api.models.check import CheckedModel
+from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import Authorization
 from yingbi.api.v1.node_pb2 import ContributeTask, Contribution, PlaintextProof
 from yingbi.api.v1.plan_pb2 import KeyValues, Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, SignedContribution
 
-from enclave_sim import budget, contributions
-from enclave_sim.authority import check_approval, check_authorization
+from enclave_sim import agreement, budget, contributions, standing_approvals, stops
+from enclave_sim.approvals import Asked, check_approvals, check_mode
+from enclave_sim.authority import check_authorization
 from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
+from enclave_sim.engine.predictions import Predict, evaluated_sums
 from enclave_sim.engine.programs import RunBlocks, block_sums
 from enclave_sim.engine.protocol import Cancelled, OpenTable
 from enclave_sim.job_records import (
+    check_in_force,
     check_job_id,
     check_not_cancelled,
     find_record,
     own_contribution,
     refused,
+    unstopped,
     was_cancelled,
 )
 from enclave_sim.journal import Record
 from enclave_sim.key_epochs import check_begun_here
 from enclave_sim.key_release import release_keys
+from enclave_sim.models import unseal_model
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.paillier.encryption import encrypt
 from enclave_sim.paillier.packing import pack
@@ -51,6 +58,7 @@ from enclave_sim.plan.validation import check_plan
 from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.programs import unseal_program
 from enclave_sim.sealed.shard import read_header, stream_table
+from enclave_sim.standing_approvals import Standing
 
 
 def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Callable[[], bool]) -> Contribution:
@@ -65,23 +73,29 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
         raise refused("other_plan", f"Job {job} was started with another plan.")
     if charge:
         check_begun_here(enclave.epoch, job, charge)
+        check_in_force(enclave, charge)
     check_not_cancelled(enclave, job)
     if find_record(enclave, "contribution", job):
         return own_contribution(enclave, job)
     if cancelled():
         raise was_cancelled(job)
     admission = _admit(enclave, job, task)
-    with _sandbox(enclave, admission) as run:
+    with _sandbox(enclave, admission) as run, _model_place(enclave, admission) as predict:
         if not charge:
             _charge(enclave, job, admission, task.plan)
-        return _contribution(enclave, job, admission, run, cancelled)
+        return _contribution(enclave, job, admission, run, predict, cancelled)
 
 
 def _contribution(
-    enclave: Enclave, job: str, admission: _Admission, run: RunBlocks | None, cancelled: Callable[[], bool]
+    enclave: Enclave,
+    job: str,
+    admission: _Admission,
+    run: RunBlocks | None,
+    predict: Predict | None,
+    cancelled: Callable[[], bool],
 ) -> Contribution:
     try:
-        vector = _noised_sum(enclave, admission, run, cancelled)
+        vector = _noised_sum(enclave, admission, run, predict, cancelled)
         keys = _selected_keys(enclave, admission, cancelled)
     except Cancelled as error:
         raise was_cancelled(job) from error
@@ -108,10 +122,20 @@ class _Admission:
     shard: Path
     # Who asked, and under which request id.
     request: str
+    # What a stop can name of it.
+    about: stops.About
     # Of a plan of a batch: who asked for the batch and under which id, and for which set of plans.
     batch: tuple[str, str] | None
+    # The agreement that it is under, if it is under one.
+    terms: Agreement | None
+    # When it was admitted: seconds since 1970.
+    at: float
+    # Among its approvals.
+    standing: tuple[Standing, ...]
     # Of a plan with a program: its code.
     program: bytes = b""
+    # Of a plan with a model: that, checked.
+    model: CheckedModel | None = None
 
 
 def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
@@ -126,14 +150,20 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     if plan.noise.parties != len(enclave.epoch.holders):
         raise refused("bad_plan", "The plan's noise is shared among other parties than the key's holders.")
     hash_ = plan_hash(task.plan)
-    authorization = _check_authority(enclave, job, task, plan, hash_, declaration.grade)
+    now = agreement.clock(enclave.journal.records, time.time())
+    terms = agreement.signed_terms(task.agreement, enclave.policy, declaration)
+    authorization, standing = _check_authority(enclave, job, task, plan, terms, declaration, now)
     developer = authorization.developer_key.hex()
     batch = (f"{developer} {authorization.batch}", authorization.batch_digest.hex()) if authorization.batch else None
     request = f"{developer} {authorization.request_id}"
-    program = b""
+    program, model = b"", None
     if plan.HasField("program"):
         program = unseal_program(enclave.identity, task.program, plan.program, hash_)
-    return _Admission(plan, hash_, declaration, shard, request, batch, program)
+    if plan.HasField("evaluation"):
+        model = unseal_model(enclave.identity, task.program, plan.evaluation.model, hash_)
+    about = stops.about_request(job, declaration.dataset, task.authorization)
+    stops.check_not_stopped(enclave.journal.records, about)
+    return _Admission(plan, hash_, declaration, shard, request, about, batch, terms, now, standing, program, model)
 
 
 def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> DatasetDeclaration:
@@ -144,18 +174,32 @@ def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> D
 
 
 def _check_authority(
-    enclave: Enclave, job: str, task: ContributeTask, plan: Plan, hash_: bytes, grade: int
-) -> Authorization:
-    authorization = check_authorization(
+    enclave: Enclave,
+    job: str,
+    task: ContributeTask,
+    plan: Plan,
+    terms: Agreement | None,
+    declaration: DatasetDeclaration,
+    now: float,
+) -> tuple[Authorization, tuple[Standing, ...]]:
+    """The developer's authorization, with everybody's agreement and approval that it takes; the standing ones."""
+    grade, hash_ = declaration.grade, plan_hash(task.plan)
+    authorization, organisation = check_authorization(
         task.authorization,
-        enclave.policy,
+        agreement.may_ask(terms, enclave.policy),
         plan_hash=hash_,
         rho_units=total_rho_units(plan),
         delta=plan.delta,
-        now=time.time(),
+        now=now,
     )
-    check_approval(task.approval, enclave.policy, job=job, plan_hash=hash_, grade=grade)
-    return authorization
+    if terms:
+        agreement.check_agreement(terms, declaration, plan, authorization, now=now)
+    check_mode(plan, grade=grade, providers=len(enclave.epoch.holders))
+    # The one that older gateways send counts like any other.
+    approvals = [task.approval, *task.approvals]
+    under = terms.agreement if terms else ""
+    asked = Asked(job, plan, hash_, organisation, under, enclave.journal.records)
+    return authorization, check_approvals(approvals, enclave.policy, asked, grade=grade, now=now)
 
 
 def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> None:
@@ -166,6 +210,10 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
     declaration = admission.declaration
     charge = charge_of(admission.plan)
     budget.check_charge(records, declaration, charge)
+    if admission.terms:
+        agreement.check_uses(admission.terms, records, charge, now=admission.at)
+    for each in admission.standing:
+        standing_approvals.check_left(each, records, job, admission.plan)
     enclave.files.save(job, "plan", plan)
     enclave.journal.append(
         {
@@ -178,9 +226,19 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
             "delta0_units": charge.delta0_units,
             "plan_hash": admission.plan_hash.hex(),
             "request": admission.request,
+            **agreement.noted(admission.terms, admission.at),
+            **_stoppable_by(admission.about),
+            **standing_approvals.noted(admission.standing, admission.plan),
             **({} if admission.batch is None else dict(zip(("batch", "batch_digest"), admission.batch, strict=True))),
-        }
+        },
+        # It may have taken a while to come here: a sandbox was started.
+        lambda records: stops.check_not_stopped(records, admission.about),
     )
+
+
+def _stoppable_by(about: stops.About) -> Record:
+    """What `stops.about_charge` reads again."""
+    return {"asked_by": " ".join(sorted(about.keys)), **({"agreement": about.agreement} if about.agreement else {})}
 
 
 def _check_batch(records: Sequence[Record], batch: tuple[str, str] | None) -> None:
@@ -199,11 +257,24 @@ def _sandbox(enclave: Enclave, admission: _Admission) -> AbstractContextManager[
     return enclave.open_sandbox(admission.plan.program, admission.program)
 
 
+def _model_place(enclave: Enclave, admission: _Admission) -> AbstractContextManager[Predict | None]:
+    """Where the plan's model runs: it is there, and has run on made-up rows, before anything is charged."""
+    if admission.model is None:
+        return nullcontext()
+    return enclave.open_model(admission.plan.evaluation.model, admission.model)
+
+
 def _noised_sum(
-    enclave: Enclave, admission: _Admission, run: RunBlocks | None, cancelled: Callable[[], bool]
+    enclave: Enclave,
+    admission: _Admission,
+    run: RunBlocks | None,
+    predict: Predict | None,
+    cancelled: Callable[[], bool],
 ) -> list[int]:
     plan, opener = admission.plan, _opener(enclave, admission)
-    if run is None:
+    if predict is not None:
+        exact = evaluated_sums(plan, enclave.engine, opener, predict, cancelled=cancelled)
+    elif run is None:
         exact = enclave.engine.contribution(plan, opener, cancelled)
     else:
         exact = block_sums(plan, admission.declaration, opener, admission.program, run, cancelled=cancelled)
@@ -252,4 +323,5 @@ def _store_contribution(enclave: Enclave, job: str, contribution: Contribution) 
     data = contribution.SerializeToString(deterministic=True)
     enclave.files.save(job, "contribution", data)
     stored = digests.digest(digests.CONTRIBUTION, data).hex()
-    enclave.journal.append({"kind": "contribution", "job": job, "stored": stored, "since": enclave.heads.since()})
+    record: Record = {"kind": "contribution", "job": job, "stored": stored, "since": enclave.heads.since()}
+    enclave.journal.append(record, unstopped(enclave, job))

@@ -19,6 +19,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from enclave_sim.durable import sync
@@ -29,6 +30,7 @@ MAX_RECORD = 1 << 16
 # How long to wait for an earlier process of the same enclave to end.
 LOCK_SECONDS = 5.0
 Record = dict[str, str | int]
+Check = Callable[[Sequence[Record]], None]
 
 
 class JournalError(Exception):
@@ -60,12 +62,17 @@ class Journal:
             self._file.close()
             raise
 
-    def append(self, record: Record) -> None:
-        """Make `record` durable; raises JournalError, leaving the journal as it was, where that fails."""
+    def append(self, record: Record, check: Check | None = None) -> None:
+        """Make `record` durable; raises JournalError, leaving the journal as it was, where that fails.
+
+        Raises too what `check` raises of the records just before: none comes between them and this one.
+        """
         payload = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
         if len(payload) > MAX_RECORD:
             raise JournalError(f"{self._path.name}: a record has at most {MAX_RECORD} bytes, not {len(payload)}")
         with self._appending:
+            if check is not None:
+                check(self.records)
             mac = self._mac_after(payload)
             self._write(self._header(len(payload)) + payload + mac)
             self._mac = mac

@@ -29,12 +29,14 @@ from enclave_sim.enclave import Enclave
 from enclave_sim.job_records import (
     altered,
     charged_plan,
+    check_in_force,
     check_not_cancelled,
     find_record,
     job_file,
     own_contribution,
     refused,
     started,
+    unstopped,
 )
 from enclave_sim.journal import Record
 from enclave_sim.paillier import opening, packing
@@ -58,6 +60,7 @@ def open_total(enclave: Enclave, job: str, task: OpenTask) -> OpeningShare:
     """
     charge = started(enclave, job)
     check_not_cancelled(enclave, job)
+    check_in_force(enclave, charge)
     if not task.consents:
         manifest = _manifest(enclave, job, charge, task)
         total = to_bytes(_add_up(enclave, job, charge, task), enclave.key.public.nsquare)
@@ -92,6 +95,7 @@ def _share(
 def sign_receipt(enclave: Enclave, job: str, task: SignTask) -> ReceiptSignature:
     """This enclave's signature of the opened total, once it has checked that the total holds it; raises Problem."""
     charge = started(enclave, job)
+    check_in_force(enclave, charge)
     plan_bytes = job_file(enclave, job, "plan")
     plan = charged_plan(plan_bytes, charge, job)
     bound, total_digest = _bound_total(enclave, job)
@@ -167,7 +171,7 @@ def _bind(enclave: Enclave, job: str, total: BoundTotal, contributions: Sequence
     if bound is None:
         heads = enclave.heads.check_peers(enclave.node, enclave.epoch, job, contributions)
         enclave.files.save(job, "total", total.SerializeToString(deterministic=True))
-        enclave.journal.append({**record, "heads": heads})
+        enclave.journal.append({**record, "heads": heads}, unstopped(enclave, job))
     elif not record.items() <= bound.items():
         raise refused("already_bound", f"Job {job} is bound to another total; one total a job is opened.")
     return digest

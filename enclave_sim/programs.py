@@ -17,10 +17,12 @@ from yingbi.api.v1.job_pb2 import SealedProgram
 from yingbi.api.v1.plan_pb2 import Program
 
 from enclave_sim.engine.programs import Block, RunBlocks
+from enclave_sim.engine.protocol import Cancelled
 from enclave_sim.identity import Configuration, Identity
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
-from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError, preload
+from enclave_sim.sandbox import EndedError, Limits, Sandbox, SandboxUnavailableError, preload
 from enclave_sim.sandbox.blocks import pack_tables
+from enclave_sim.sandbox.in_use import IN_USE, InUse
 from enclave_sim.sandbox.limits import OPTIONAL
 from enclave_sim.sandbox.zygote_process import StartZygote, is_supported, start_zygote
 
@@ -58,9 +60,12 @@ class Sandboxes:
     the next, as nothing of a block is.
     """
 
-    def __init__(self, start: StartZygote, configuration: Configuration, *, keep: bool = True) -> None:
+    def __init__(
+        self, start: StartZygote, configuration: Configuration, *, keep: bool = True, in_use: InUse = IN_USE
+    ) -> None:
         """`start` starts them; what isolates them goes into the `configuration`."""
         self._start = start
+        self._in_use = in_use
         self._configuration = configuration
         self._keep = keep
         self._kept: Sandbox | None = None
@@ -79,10 +84,15 @@ class Sandboxes:
         self._configuration.add(SANDBOX + sandbox.profile.digest)
 
         def run(code: bytes, blocks: Iterable[Block], width: int) -> Iterator[Sequence[float] | None]:
-            yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
+            try:
+                yield from sandbox.run(code, (pack_tables(dict(block)) for block in blocks), width)
+            except EndedError as error:
+                # Of a job that was stopped: no default stands for what it did not say.
+                raise Cancelled from error
 
         try:
-            yield run
+            with self._in_use.while_open(sandbox):
+                yield run
         finally:
             if not self._keep:
                 self._end()
@@ -101,7 +111,7 @@ class Sandboxes:
 
 def _still_serves(kept: Sandbox, limits: Limits) -> bool:
     """Whether it has these limits, and proves itself once more. A new one may do so where it, being lost, cannot."""
-    if kept.limits != limits:
+    if kept.limits != limits or kept.ended:
         return False
     try:
         kept.prove()

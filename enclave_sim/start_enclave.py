@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sys
@@ -37,6 +38,8 @@ def main() -> None:
         sys.exit(f"the enclave of {name} refuses to start: {error}")
     level = logging.WARNING if privileges.missing else logging.INFO
     log.log(level, "this process %s", privileges)
+    # The engine has a thread for each core already; matrices' own would take turns with them, waiting busily.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # Not before: libraries start threads, which would keep the rights.
     from enclave_sim.enclave_process import Sockets, run
 

@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -16,29 +18,58 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1 import agreement_pb2, attestation_pb2, dataset_pb2, job_pb2
+from yingbi.api.v1 import (
+    agreement_pb2,
+    attestation_pb2,
+    audit_pb2,
+    dataset_pb2,
+    deployment_pb2,
+    job_pb2,
+    people_pb2,
+    sign_in_pb2,
+    stop_pb2,
+    verification_pb2,
+)
 from yingbi.api.v1.agreement_pb2_grpc import add_AgreementServiceServicer_to_server
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, SignedKeyEpoch
 from yingbi.api.v1.attestation_pb2_grpc import add_AttestationServiceServicer_to_server
+from yingbi.api.v1.audit_pb2_grpc import add_AuditServiceServicer_to_server
 from yingbi.api.v1.dataset_pb2_grpc import add_DatasetServiceServicer_to_server
+from yingbi.api.v1.deployment_pb2_grpc import add_DeploymentServiceServicer_to_server
 from yingbi.api.v1.job_pb2_grpc import add_JobServiceServicer_to_server
 from yingbi.api.v1.node_pb2 import Hello
 from yingbi.api.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
+from yingbi.api.v1.people_pb2_grpc import add_PeopleServiceServicer_to_server
+from yingbi.api.v1.sign_in_pb2_grpc import add_SignInServiceServicer_to_server
+from yingbi.api.v1.stop_pb2_grpc import add_StopServiceServicer_to_server
+from yingbi.api.v1.verification_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from gateway.aggregation.vectors import Vectors
 from gateway.api.agreements import AgreementService
 from gateway.api.attestation import AttestationService
+from gateway.api.audit import AuditService
 from gateway.api.authentication import Authentication
 from gateway.api.datasets import DatasetService
+from gateway.api.deployments import DeploymentService
 from gateway.api.jobs import JobService
 from gateway.api.nodes import NodeService
+from gateway.api.people import PeopleService
+from gateway.api.readable import ReadableRequests
+from gateway.api.sign_in import SignInService
+from gateway.api.stops import StopService
+from gateway.api.verification import VerificationService
 from gateway.governance.callers import load_callers
+from gateway.governance.parties import key_of, parties_of
+from gateway.governance.sign_in import Site
 from gateway.jobs.admission import Admission
 from gateway.jobs.approval import Approvals
+from gateway.jobs.deployments import Deployments
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.runner import Runner
 from gateway.jobs.said_heads import SaidHeads
+from gateway.jobs.stopping import Stopping
+from gateway.storage import people
 from gateway.storage.database import Database
 
 HOST = "127.0.0.1"
@@ -63,19 +94,42 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     signed_epoch = SignedKeyEpoch.FromString((folder / "key_epoch.pb").read_bytes())
     nodes = Nodes(lambda hello: verify_hello(hello, ca_pem, signed_epoch), SaidHeads(folder / "heads"))
     nodes.expect(signed_epoch, verify_key_epoch(signed_epoch, ca_pem))
-    runner = Runner(database, nodes, feed, Vectors(folder / "vectors"))
-    admission = Admission(database, nodes, runner, auto_approve=settings["auto_approve"])
-    approvals = Approvals(database, nodes, runner, feed)
-    authentication = Authentication(load_callers(folder / "callers.json"))
+    # Where operators decide alone, nothing has to be agreed on.
+    governed = not settings["auto_approve"]
+    runner = Runner(database, nodes, feed, Vectors(folder / "vectors"), governed=governed)
+    admission = Admission(database, nodes, runner, auto_approve=not governed, governed=governed)
+    approvals = Approvals(database, nodes, runner, feed, governed=governed)
+    first = load_callers(folder / "callers.json")
+    accounts = await database.run(people.seed, first, time.time())
+    authentication = Authentication(accounts, used=_note_use(database))
 
-    callers_server = grpc.aio.server(options=OPTIONS)
-    add_DatasetServiceServicer_to_server(DatasetService(database, nodes, authentication), callers_server)
-    jobs = JobService(database, admission, approvals, runner, feed, authentication)
+    callers_server = grpc.aio.server(options=OPTIONS, interceptors=[ReadableRequests()])
+    datasets = DatasetService(database, nodes, authentication, governed=not settings["auto_approve"])
+    add_DatasetServiceServicer_to_server(datasets, callers_server)
+    stopping = Stopping(database, nodes, runner, feed, organisation_key=lambda name: key_of(authentication, name))
+    await stopping.load()
+    jobs = JobService(database, admission, approvals, stopping, feed, authentication, stage=runner.stage)
     add_JobServiceServicer_to_server(jobs, callers_server)
-    add_AgreementServiceServicer_to_server(AgreementService(database, authentication), callers_server)
+    agreed = AgreementService(
+        database,
+        authentication,
+        governed=governed,
+        parties=lambda: parties_of(authentication),
+        cancel_under=stopping.cancel_under,
+    )
+    add_AgreementServiceServicer_to_server(agreed, callers_server)
     add_AttestationServiceServicer_to_server(AttestationService(nodes, authentication), callers_server)
+    deployments = DeploymentService(Deployments(database, nodes, authentication), authentication)
+    add_DeploymentServiceServicer_to_server(deployments, callers_server)
+    verification = VerificationService(database, nodes, authentication)
+    add_VerificationServiceServicer_to_server(verification, callers_server)
+    add_AuditServiceServicer_to_server(AuditService(database, authentication), callers_server)
+    add_PeopleServiceServicer_to_server(PeopleService(database, authentication, stopping=stopping), callers_server)
+    site = Site(settings["console"]) if settings.get("console") else None
+    add_SignInServiceServicer_to_server(SignInService(database, authentication, site), callers_server)
+    add_StopServiceServicer_to_server(StopService(database, stopping, authentication), callers_server)
     await _add_health_and_reflection(callers_server)
-    nodes_server = grpc.aio.server(options=OPTIONS)
+    nodes_server = grpc.aio.server(options=OPTIONS, interceptors=[ReadableRequests()])
     add_NodeServiceServicer_to_server(NodeService(nodes), nodes_server)
 
     callers_port = _bind(callers_server, _credentials(folder, None), port)
@@ -87,7 +141,20 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     await _until_signal()
     await runner.close()
     await asyncio.gather(callers_server.stop(0.2), nodes_server.stop(0.2))
+    await stopping.close()
     database.close()
+
+
+def _note_use(database: Database) -> Callable[[str, float], None]:
+    """Notes a token's hour of use in the background: no call waits for it."""
+    noting: set[asyncio.Task[None]] = set()
+
+    def note(token_id: str, hour: float) -> None:
+        task = asyncio.create_task(database.run(people.used, token_id, hour))
+        noting.add(task)
+        task.add_done_callback(noting.discard)
+
+    return note
 
 
 def verify_hello(hello: Hello, ca_pem: bytes, present: SignedKeyEpoch) -> KeyEpoch:
@@ -129,8 +196,14 @@ async def _add_health_and_reflection(server: grpc.aio.Server) -> None:
     names = [
         agreement_pb2.DESCRIPTOR.services_by_name["AgreementService"].full_name,
         attestation_pb2.DESCRIPTOR.services_by_name["AttestationService"].full_name,
+        audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
         dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"].full_name,
+        deployment_pb2.DESCRIPTOR.services_by_name["DeploymentService"].full_name,
         job_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+        people_pb2.DESCRIPTOR.services_by_name["PeopleService"].full_name,
+        sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].full_name,
+        stop_pb2.DESCRIPTOR.services_by_name["StopService"].full_name,
+        verification_pb2.DESCRIPTOR.services_by_name["VerificationService"].full_name,
     ]
     for name in ("", *names):
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from enclave_sim.attestation.simulated import SimulatedBackend
+from tests.forks import forked
 
 _CHANGES = [
     *((Path, name) for name in ("mkdir", "rename", "touch", "unlink", "write_bytes", "write_text")),
@@ -34,17 +35,14 @@ def kill_everywhere(prepare: Callable[[int], Callable[[], object]], check: Calla
 
 
 def _killed(step: Callable[[], object], number: int) -> bool:
-    child = os.fork()
-    if child == 0:
+    def killed_on_the_way() -> int:
         _kill_at(number)
-        try:
-            step()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the step failed by itself"
-    return os.WIFSIGNALED(status)
+        step()
+        return 0
+
+    code = forked(killed_on_the_way)
+    assert code in (0, -signal.SIGKILL), "the step failed by itself"
+    return code != 0
 
 
 def _kill_at(number: int) -> None:

@@ -22,17 +22,25 @@ import pytest
 from yingbi import connect
 from yingbi.cli.main import main
 
+from tests.primes import KNOWN_PRIMES, P3072, Q3072
+
 COMMAND = [sys.executable, "-m", "yingbi"]
-BYTECODE = Path(__file__).resolve().parent.parent / ".pytest_cache" / "bytecode"
+TESTS = Path(__file__).resolve().parent
 
 
 def quick_environment() -> dict[str, str]:
-    """This process's environment, with compiled code kept from one process to the next.
+    """This process's environment, with compiled code kept from one process to the next, where Python looks for it.
 
-    Containers often forbid that, and a command would then compile its libraries for longer than it works.
+    Containers often forbid that, and a command would then compile its libraries for longer than it works. Those of an
+    environment made by `make` are compiled already: another place for compiled code would have them compiled again.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def known_primes(p: int, q: int) -> dict[str, str]:
+    """What lets the dealers of a zone take these primes: see `known_primes/sitecustomize.py`."""
+    path = os.pathsep.join(filter(None, [str(TESTS / "known_primes"), os.environ.get("PYTHONPATH")]))
+    return {"PYTHONPATH": path, KNOWN_PRIMES: f"{p} {q}"}
 
 
 def _no_json(constant: str) -> float:
@@ -64,16 +72,20 @@ class Ran:
 
 @dataclass
 class Zone:
-    """A zone's folder and the environment that its commands run in."""
+    """A zone's folder and the environment that its commands run in.
+
+    A key ceremony takes known primes, or seeks its own where there are none; the zone's own code knows nothing of that.
+    """
 
     root: Path
     config: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    primes: tuple[int, int] | None = (P3072, Q3072)
 
     @property
     def environment(self) -> dict[str, str]:
         here = {"YINGBI_ZONE": str(self.root), "XDG_CONFIG_HOME": str(self.config), "COLUMNS": "120"}
-        return {**quick_environment(), **here}
+        return {**quick_environment(), **here, **(known_primes(*self.primes) if self.primes else {})}
 
     def run(self, *arguments: str | Path, timeout: float = 120, environment: Mapping[str, str] | None = None) -> Ran:
         """Run `yingbi ARGUMENTS` to its end, in the zone's environment unless another is given."""
@@ -138,8 +150,12 @@ class Zone:
         """Stop it, and every command that was begun."""
         for child in self.started:
             child.kill()
-            child.communicate()
+            child.communicate(timeout=60)
         self.call("down", self.root)
+
+    def profile(self, role: str) -> dict[str, Any]:
+        """A role's profile, with its token."""
+        return dict(json.loads((self.root / "profiles" / f"{role}.json").read_text()))
 
     def processes(self, role: str) -> dict[str, int]:
         """Process ids by name."""
@@ -167,6 +183,20 @@ zone: test
 title: {{en: "Visits"}}
 grade: {grade}
 source: "made up for tests"
+zone_type: domain
+forms: [data, model, interface]
+catalogue:
+  category: health
+  scale: "200 persons"
+  precision: "single visits"
+  carrier: "tables"
+  scope_of_use: "tests"
+  external_sharing: "none"
+  cross_border: "none"
+  security: "sealed at the nodes"
+  responsible: "whoever wrote the test"
+  opening: {{body: "clinic", level: conditional, mode: "through the gateway"}}
+  lawful_source: {{reference: "made up", document: visits.parquet}}
 privacy_unit: person
 max_units: 1000
 units_disjoint: true
@@ -194,6 +224,48 @@ def visits() -> pa.Table:
             "note": ["Raw-Secret-Note" for _ in rows],
         }
     )
+
+
+AGREEMENT = """
+agreement: {name}
+dataset: {dataset}
+organisation: developer
+purpose: "tests of {dataset}"
+scenario: "a test's own pages"
+starts: 2020-01-01
+expires: 2999-01-01
+budget: {{epsilon: {epsilon}, delta: 1.0e-7}}
+responsibility: "whoever wrote the test"
+supervision: "assertions"
+revocation: "at any time, with a reason"
+{more}
+"""
+
+
+def agree(
+    zone: Zone, folder: Path, dataset: str, *, epsilon: float, name: str = "", more: Mapping[str, Any] | None = None
+) -> str:
+    """Take an agreement about a dataset through its life, up to where it is active; returns its id.
+
+    By the SDK, as three organisations one after another. `more` are further clauses.
+    """
+    name = name or f"about-{dataset}"
+    folder.mkdir(parents=True, exist_ok=True)
+    clauses = "\n".join(f"{key}: {json.dumps(value)}" for key, value in (more or {}).items())
+    file = folder / f"{name}.yaml"
+    file.write_text(AGREEMENT.format(name=name, dataset=dataset, epsilon=epsilon, more=clauses))
+    with (
+        connect(folder=zone.root, role="developer") as developer,
+        connect(folder=zone.root, role="supervisor") as supervisor,
+        connect(folder=zone.root, role="provider") as provider,
+    ):
+        developer.draft_agreement(file)
+        developer.move_agreement(name, "apply")
+        supervisor.move_agreement(name, "assess")
+        provider.move_agreement(name, "consent")
+        developer.sign_agreement(name)
+        assert provider.sign_agreement(name).state.value == "in force"
+    return name
 
 
 def add_visits(zone: Zone, folder: Path, name: str = "visits", *, grade: int = 2, epsilon: float = 1000.0) -> Any:

@@ -17,20 +17,24 @@ if TYPE_CHECKING:
     from yingbi.agreements import Agreement
     from yingbi.api.problem import Problem
     from yingbi.batch import Batch
+    from yingbi.evaluation import Evaluation, ModelQuality
     from yingbi.jobs import Answer, Job
     from yingbi.learning import (
         PCA,
         GaussianNB,
-        KMeans,
         LinearRegression,
-        LogisticRegression,
         Model,
-        PoissonRegression,
         Ridge,
         Training,
     )
+    from yingbi.models.kmeans import KMeans
+    from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
     from yingbi.query import Preview, Query
     from yingbi.receipt import Receipt
+    from yingbi.round_learning import LogisticRegression, PoissonRegression, RoundsModel
+    from yingbi.search import Search, SearchResult
+    from yingbi.synthesis import MeasuredMarginals, Synthesis
+    from yingbi.synthetic_rows import SyntheticRows
     from yingbi.zone import Dataset, Zone, connect
 
 __all__ = [
@@ -39,18 +43,28 @@ __all__ = [
     "Answer",
     "Batch",
     "Dataset",
+    "Evaluation",
+    "ExplainableBoosting",
     "GaussianNB",
     "Job",
     "KMeans",
     "LinearRegression",
     "LogisticRegression",
+    "MeasuredMarginals",
     "Model",
+    "ModelQuality",
+    "NeuralNetwork",
     "PoissonRegression",
     "Preview",
     "Problem",
     "Query",
     "Receipt",
     "Ridge",
+    "RoundsModel",
+    "Search",
+    "SearchResult",
+    "Synthesis",
+    "SyntheticRows",
     "Training",
     "Zone",
     "connect",
@@ -61,15 +75,25 @@ _HOMES = {
     "Answer": "yingbi.jobs",
     "Batch": "yingbi.batch",
     "Dataset": "yingbi.zone",
+    "Evaluation": "yingbi.evaluation",
+    "ModelQuality": "yingbi.evaluation",
     "Job": "yingbi.jobs",
     "GaussianNB": "yingbi.learning",
-    "KMeans": "yingbi.learning",
+    "KMeans": "yingbi.models.kmeans",
     "LinearRegression": "yingbi.learning",
-    "LogisticRegression": "yingbi.learning",
+    "ExplainableBoosting": "yingbi.models.network_specs",
+    "LogisticRegression": "yingbi.round_learning",
+    "NeuralNetwork": "yingbi.models.network_specs",
+    "MeasuredMarginals": "yingbi.synthesis",
     "Model": "yingbi.learning",
     "PCA": "yingbi.learning",
-    "PoissonRegression": "yingbi.learning",
+    "PoissonRegression": "yingbi.round_learning",
     "Ridge": "yingbi.learning",
+    "RoundsModel": "yingbi.round_learning",
+    "Search": "yingbi.search",
+    "SearchResult": "yingbi.search",
+    "Synthesis": "yingbi.synthesis",
+    "SyntheticRows": "yingbi.synthetic_rows",
     "Training": "yingbi.learning",
     "Preview": "yingbi.query",
     "Problem": "yingbi.api.problem",

@@ -8,18 +8,67 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from yingbi.api import credentials, digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import agreement_pb2
+from yingbi.api.v1.people_pb2 import SignedCertificate
 from yingbi.budget import AgreementBudget
 
 
 class State(Enum):
-    """Whether something can be asked under an agreement; if not, why not."""
+    """Whether something can be asked under an agreement; if not, why not.
+
+    A draft that was applied for is assessed, consented to and signed by both, and is in force then.
+    """
+
+    DRAFT = "draft"
+    APPLIED = "applied for"
+    ASSESSED = "assessed"
+    CONSENTED = "consented to"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+    SUPERSEDED = "superseded"
 
     IN_FORCE = "in force"
     NOT_YET = "not yet in force"
     EXPIRED = "expired"
     USED_UP = "used up"
+
+
+_STATES = {
+    agreement_pb2.AGREEMENT_STATE_DRAFT: State.DRAFT,
+    agreement_pb2.AGREEMENT_STATE_APPLIED: State.APPLIED,
+    agreement_pb2.AGREEMENT_STATE_ASSESSED: State.ASSESSED,
+    agreement_pb2.AGREEMENT_STATE_CONSENTED: State.CONSENTED,
+    agreement_pb2.AGREEMENT_STATE_SUSPENDED: State.SUSPENDED,
+    agreement_pb2.AGREEMENT_STATE_TERMINATED: State.TERMINATED,
+    agreement_pb2.AGREEMENT_STATE_REFUSED: State.REFUSED,
+    agreement_pb2.AGREEMENT_STATE_WITHDRAWN: State.WITHDRAWN,
+    agreement_pb2.AGREEMENT_STATE_SUPERSEDED: State.SUPERSEDED,
+}
+"""Of an active one, and of one that expired, the time and what is left decide."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of an agreement's life: what was done, by whom, when, and why."""
+
+    action: str
+    person: str
+    organisation: str
+    reason: str
+    at: datetime.datetime
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "action": self.action,
+            "person": self.person,
+            "organisation": self.organisation,
+            "reason": self.reason or None,
+            "at": self.at.isoformat(),
+        }
 
 
 @dataclass(frozen=True)
@@ -49,6 +98,36 @@ class Agreement:
         return self.message.agreement.purpose
 
     @property
+    def jobs(self) -> list[str]:
+        """Which kinds of jobs may be asked for; none: every kind."""
+        return list(self.message.agreement.jobs)
+
+    @property
+    def terms(self) -> agreement_pb2.Agreement:
+        """All clauses."""
+        return self.message.agreement
+
+    @property
+    def waits_for(self) -> str:
+        """Whose move it is, in words; empty where it is nobody's."""
+        return self.message.waits_for
+
+    @property
+    def events(self) -> list[Event]:
+        """Its life so far; of one that an operator registered at once, none."""
+        return [
+            Event(each.action, each.person, each.organisation, each.reason, each.at.ToDatetime(tzinfo=datetime.UTC))
+            for each in self.message.events
+        ]
+
+    @property
+    def signed_by(self) -> list[str]:
+        """The parties whose signatures are there."""
+        signed, terms = self.message.signed, self.message.agreement
+        parties = {terms.organisation: signed.HasField("organisation"), terms.provider: signed.HasField("provider")}
+        return [name for name, has in parties.items() if has]
+
+    @property
     def starts(self) -> datetime.datetime:
         """From then on it is in force."""
         return self.message.agreement.starts.ToDatetime(tzinfo=datetime.UTC)
@@ -70,6 +149,8 @@ class Agreement:
     def state_at(self, now: float) -> State:
         """At `now`, in seconds since 1970. The term is what counts first: what is over is expired, used up or not."""
         terms = self.message.agreement
+        if self.message.state in _STATES:
+            return _STATES[self.message.state]
         if now >= terms.expires.seconds:
             return State.EXPIRED
         if not self.budget.allows(1) or self.budget.left == 0:
@@ -82,11 +163,59 @@ class Agreement:
             "dataset": self.dataset,
             "organisation": self.organisation,
             "purpose": self.purpose,
+            "jobs": self.jobs or None,
             "state": self.state.value,
             "starts": self.starts.isoformat(),
             "expires": self.expires.isoformat(),
             "budget": self.budget.to_json(),
+            **self._life_json(),
         }
+
+    def _life_json(self) -> dict[str, object]:
+        """What an agreement of a zone where nobody registers one alone says besides."""
+        terms = self.message.agreement
+        said: dict[str, object] = {
+            "scenario": terms.scenario,
+            "columns": list(terms.columns),
+            "provider": terms.provider,
+            "supervisor": terms.supervisor,
+            "responsibility": terms.responsibility,
+            "supervision": terms.supervision,
+            "revocation": terms.revocation,
+            "supersedes": terms.supersedes,
+            "max_uses_a_day": terms.max_uses_a_day,
+            "waits_for": self.waits_for,
+            "signed_by": self.signed_by,
+            "events": [event.to_json() for event in self.events],
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+def signing(
+    shown: agreement_pb2.RegisteredAgreement, token: str, certificate: SignedCertificate | None = None
+) -> agreement_pb2.AgreementStep:
+    """The step that signs the terms that a gateway shows, with the key of a profile's token.
+
+    `certificate` is by what enclaves know that key; None: it is the organisation's own.
+
+    Raises:
+        Problem: BAD_EVIDENCE "other_terms", where the terms to sign are not those that are shown.
+    """
+    terms = shown.signed.terms
+    if agreement_pb2.Agreement.FromString(terms) != shown.agreement:
+        raise Problem(
+            Kind.BAD_EVIDENCE,
+            "other_terms",
+            f"The gateway shows other terms of agreement {shown.agreement.agreement} than it would have signed.",
+            hint="do not sign; tell the zone's operator",
+        )
+    key = credentials.signing_key(token)
+    signature = agreement_pb2.AgreementSignature(
+        signature=digests.sign(key, digests.AGREEMENT, terms),
+        key=key.public_key().public_bytes_raw(),
+        certificate=certificate,
+    )
+    return agreement_pb2.AgreementStep(agreement=shown.agreement.agreement, action="sign", signature=signature)
 
 
 def document_of(path: Path) -> bytes:

@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from yingbi import quality
 from yingbi.api.v1.plan_pb2 import BoundedSum, Measure, Output, Plan
 from yingbi.cells import Cell, Layout, PlanError, Row, constants, to_json, to_python
 from yingbi.formulas import NODE_COST, Formulas, wide_parts
 from yingbi.measures import Measures, Reading
-from yingbi.moments import check_fit, expected_moments
+from yingbi.models.in_rounds import foretold_of, round_kind
+from yingbi.models.kinds import check_model, fitted_of, foretold, header_of, lines_of, noise_by_name
+from yingbi.models.lines import FitLine
 from yingbi.presentation import Estimate, Line, Presentation
 from yingbi.quantile_forecasts import draws_for, expected_error
-from yingbi.regression import Coefficient, regression, regression_of
+from yingbi.regression import Coefficient
+from yingbi.rounds import check_round
 from yingbi.uncertain import CONFIDENCE, Interval, Linear, Number, Ratio, Z, interval, std_error
 from yingbi.windows import COUNTING, Window, is_share
 
@@ -33,7 +37,7 @@ MAX_OUTPUTS = 256
 MAX_WORK = 40_000_000
 """Rows times what computing one costs; see `formulas.NODE_COST`."""
 
-FIT_COLUMNS = ("term", "coefficient")
+EVALUATION_COLUMNS = ("group", "measure", "value")
 FIT_SIZES = (1_000, 10_000, 100_000)
 """Units that the errors of coefficients are foretold for."""
 
@@ -144,7 +148,11 @@ class _Reader:
 def columns_of(plan: Plan) -> tuple[Column, ...]:
     """The answer's columns, in order."""
     if plan.HasField("fit"):
-        return Column(FIT_COLUMNS[0], "key"), Column(FIT_COLUMNS[1], "coefficient")
+        keys, numbers = _header(plan)
+        return *(Column(name, "key") for name in keys), *(Column(name, "coefficient") for name in numbers)
+    if plan.HasField("evaluation"):
+        group, measure, value = EVALUATION_COLUMNS
+        return Column(group, "key"), Column(measure, "key"), Column(value, "coefficient")
     return tuple(Column(output.name, _kind(output)) for output in plan.outputs)
 
 
@@ -155,8 +163,12 @@ def check_readable(plan: Plan) -> None:
         PlanError: the plan is malformed or too large, or in another version of the language.
     """
     _Reader.of(plan)
-    if plan.HasField("fit"):
-        check_fit(plan)
+    if plan.fit.HasField("round"):
+        check_round(plan)
+    elif plan.HasField("fit"):
+        check_model(plan)
+    if plan.HasField("evaluation"):
+        quality.check_evaluation(plan)
 
 
 def table_of(plan: Plan, opened: Sequence[int]) -> Table:
@@ -166,8 +178,12 @@ def table_of(plan: Plan, opened: Sequence[int]) -> Table:
         PlanError: the vector does not fit the plan, or the plan is not one this version can read.
     """
     reader = _Reader.of(plan)
+    if plan.fit.HasField("round"):
+        raise PlanError("the plan is one round of a model, which has no answer of its own")
     if plan.HasField("fit"):
-        return _coefficients(plan, opened)
+        return lines_table(plan, lines_of(fitted_of(plan, opened)))
+    if plan.HasField("evaluation"):
+        return _measures(plan, opened)
     try:
         lines = reader.presentation.arranged([reader.line(row) for row in _rows(reader, opened)])
     except OverflowError as error:
@@ -189,7 +205,9 @@ def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_00
     """
     reader = _Reader.of(plan)
     if plan.HasField("fit"):
-        return _foretold_coefficients(plan)
+        return _foretold_rounds(plan) if plan.fit.HasField("round") else _foretold_coefficients(plan)
+    if plan.HasField("evaluation"):
+        return _foretold_measures(plan)
     places = list(reader.layout.places())
     labels = [_labels(reader.layout, output) if output.labels else None for output in plan.outputs]
     try:
@@ -206,38 +224,96 @@ def predicted_errors(plan: Plan, group_sizes: Sequence[int] = (100, 1_000, 10_00
     )
 
 
-def _coefficients(plan: Plan, opened: Sequence[int]) -> Table:
-    """A model as a table, a row for each coefficient; ± has the noise and the sampling."""
-    found = regression_of(plan, opened).coefficients
+def lines_table(plan: Plan, found: Sequence[FitLine]) -> Table:
+    """A model as a table, its numbers by their names; ± has the noise and the sampling."""
+    columns = columns_of(plan)
+    keys = [(None,) * len(each.keys) for each in found]
     return Table(
-        columns_of(plan),
-        tuple((each.name, each.value) for each in found),
-        tuple((None, each.std_error) for each in found),
-        tuple((None, _interval_of(each)) for each in found),
+        columns,
+        tuple((*each.keys, *map(_value_of, each.numbers)) for each in found),
+        tuple((*no, *map(_error_of, each.numbers)) for no, each in zip(keys, found, strict=True)),
+        tuple((*no, *map(_interval_of, each.numbers)) for no, each in zip(keys, found, strict=True)),
     )
 
 
-def _interval_of(coefficient: Coefficient) -> Interval | None:
-    error = coefficient.std_error
-    return None if error is None else (coefficient.value - Z * error, coefficient.value + Z * error)
+def _measures(plan: Plan, opened: Sequence[int]) -> Table:
+    """What an evaluation says, a row for each measure of each group; ± has the noise and the sampling."""
+    found = quality.rows_of(quality.quality_of(plan, opened))
+    return Table(
+        columns_of(plan),
+        tuple((group, name, each.value) for group, name, each in found),
+        tuple((None, None, each.std_error) for _, _, each in found),
+        tuple((None, None, _around(each.value, each.std_error)) for _, _, each in found),
+    )
+
+
+def _around(value: float | None, error: float | None) -> Interval | None:
+    return None if value is None or error is None else (value - Z * error, value + Z * error)
+
+
+def _foretold_measures(plan: Plan) -> Forecast:
+    """The noise of everybody's measures by how many persons there are, for a model as `quality.expected` has it."""
+    quality.check_evaluation(plan)
+    found = {units: quality.expected(plan, units).everybody.measures for units in FIT_SIZES}
+    names = list(found[FIT_SIZES[0]])
+    return Forecast(
+        columns_of(plan),
+        tuple((quality.EVERYBODY, name) for name in names),
+        tuple((None, None, None) for _ in names),
+        tuple(AverageError(name, units, found[units][name].noise_error) for name in names for units in FIT_SIZES),
+        (0, 1, None),
+    )
+
+
+def _value_of(number: Coefficient | None) -> float | None:
+    return None if number is None else number.value
+
+
+def _error_of(number: Coefficient | None) -> float | None:
+    return None if number is None else number.std_error
+
+
+def _interval_of(number: Coefficient | None) -> Interval | None:
+    error = _error_of(number)
+    return None if number is None or error is None else (number.value - Z * error, number.value + Z * error)
 
 
 def _foretold_coefficients(plan: Plan) -> Forecast:
-    """The noise of coefficients by how many units there are, of independent regressors spread evenly."""
-    check_fit(plan)
-    found = {units: regression(plan.fit, expected_moments(plan, units)).coefficients for units in FIT_SIZES}
-    names = [each.name for each in found[FIT_SIZES[0]]]
+    """The noise of a model's numbers by how many units there are, of independent columns spread evenly."""
+    check_model(plan)
+    found = {units: noise_by_name(foretold(plan, units)) for units in FIT_SIZES}
+    lines, columns = lines_of(foretold(plan, FIT_SIZES[0])), columns_of(plan)
+    keys = [place for place, column in enumerate(columns) if column.kind == "key"]
     return Forecast(
-        columns_of(plan),
-        tuple((name,) for name in names),
-        tuple((None, None) for _ in names),
-        tuple(
-            AverageError(name, units, found[units][place].noise_error)
-            for place, name in enumerate(names)
-            for units in FIT_SIZES
-        ),
-        (0, None),
+        columns,
+        tuple(each.keys for each in lines),
+        tuple((None,) * len(columns) for _ in lines),
+        tuple(AverageError(name, units, found[units][name]) for name in found[FIT_SIZES[0]] for units in FIT_SIZES),
+        tuple(place if place in keys else None for place in range(len(columns))),
     )
+
+
+def _foretold_rounds(plan: Plan) -> Forecast:
+    """The same of a model in rounds."""
+    check_round(plan)
+    found = {units: dict(foretold_of(plan, units)) for units in FIT_SIZES}
+    names, columns = list(found[FIT_SIZES[0]]), columns_of(plan)
+    keys = len(columns) - 1
+    return Forecast(
+        columns,
+        tuple((*("each",) * (keys - 1), name) for name in names),
+        tuple((None,) * len(columns) for _ in names),
+        tuple(AverageError(name, units, found[units][name]) for name in names for units in FIT_SIZES),
+        (*range(keys), None),
+    )
+
+
+def _header(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of a model's table: the names of what numbers go by, and of the numbers."""
+    if not plan.fit.HasField("round"):
+        return header_of(plan.fit)
+    kind = round_kind(plan.fit.model)
+    return kind.keys, kind.numbers
 
 
 def _rows(reader: _Reader, opened: Sequence[int]) -> Iterable[Row]:

@@ -216,6 +216,8 @@ class Batch:
             raise _unfit("The questions of a batch are about several datasets.", "make one batch for each dataset")
         if len({query.agreement for query in self.queries}) > 1:
             raise _unfit("The questions of a batch are under several agreements.", "make one batch for each agreement")
+        if len({query.purpose for query in self.queries}) > 1:
+            raise _unfit("The questions of a batch are for several purposes.", "make one batch for each purpose")
         if any(query.bounds != "declared" for query in self.queries):
             raise _unfit("Questions of a batch have no first stage, which bounds='auto' needs.", "ask it by itself")
         if len({table.name.lower() for table in self.lookups}) < len(self.lookups):
@@ -293,6 +295,7 @@ class Batch:
                 preview.message.agreement,
                 batch=request_id,
                 batch_digest=set_of_plans,
+                purpose=self.queries[0].purpose,
             )
             for number, plan in enumerate(preview.message.plans, 1)
         ]

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
-from yingbi.api.v1.plan_pb2 import BlockOutput, BlockTree, GroupKey, Plan, RangeCounts, Statistic, Value
+from yingbi.api import model_vectors
+from yingbi.api.v1.plan_pb2 import BlockOutput, BlockTree, GroupKey, ModelVector, Plan, RangeCounts, Statistic, Value
 from yingbi.marginal_tables import Marginals, keys_of, tables_of
 from yingbi.uncertain import Number
 
@@ -106,6 +107,10 @@ class Layout:
     def length(self) -> int:
         """Of the vector."""
         return sum(self._lengths)
+
+    def length_of(self, statistic: int) -> int:
+        """Of one statistic's part of the vector."""
+        return self._lengths[statistic]
 
     @cached_property
     def _lengths(self) -> list[int]:
@@ -289,10 +294,22 @@ def width(statistic: Statistic) -> int:
             return len(statistic.unit_norms.edges) + 1
         case "block_outputs":
             return sum(map(output_width, statistic.block_outputs.outputs))
+        case "model_vector":
+            return _vector_width(statistic.model_vector)
         case None:
             raise PlanError("a statistic is of a kind that this version does not know")
         case _:
             return 1
+
+
+def _vector_width(vector: ModelVector) -> int:
+    try:
+        found = model_vectors.width(vector)
+    except ValueError as error:
+        raise PlanError("a statistic is of a kind that this version does not know") from error
+    if found > MAX_CELLS:
+        raise PlanError(f"the plan has more than {MAX_CELLS:,} cells")
+    return found
 
 
 def output_width(output: BlockOutput) -> int:

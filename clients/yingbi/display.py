@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from yingbi.answer import Cell, Forecast, Table, to_json
+from yingbi.cells import Cell, to_json
+
+if TYPE_CHECKING:
+    from yingbi.answer import Forecast, Table
 
 MISSING = "–"
 _EXACT = 2.0**53

@@ -67,7 +67,13 @@ class Job:
         """State and progress in one line; where the question has two stages, which of them this is."""
         state = self.state.replace("_", " ")
         more = f" – {self.progress}" if self.progress and self.progress != state else ""
-        return f"{self._stage}{state}{more}"
+        whose = f" of the {' and the '.join(self.waits_for)}" if self.waits_for else ""
+        return f"{self._stage}{state}{whose}{more}"
+
+    @property
+    def waits_for(self) -> list[str]:
+        """Of a job that waits: the kinds of organisations whose approval it lacks, as "provider"."""
+        return [needed.kind for needed in self.message.needed if not needed.person]
 
     @property
     def is_final(self) -> bool:
@@ -121,15 +127,31 @@ class Job:
             raise end
         if stages.is_first_stage(self.receipt.dossier.plan):
             raise self._without_answer()
+        if self.receipt.dossier.plan.fit.HasField("round"):
+            raise self._only_a_round()
         if self.receipt.dossier.plan.HasField("fit"):
             from yingbi.learning import Model
 
             return Model(self)
+        if self.receipt.dossier.plan.HasField("synthesis"):
+            from yingbi.synthesis import MeasuredMarginals
+
+            return MeasuredMarginals(self)
+        if self.receipt.dossier.plan.HasField("evaluation"):
+            from yingbi.evaluation import ModelQuality
+
+            return ModelQuality(self)
         return Answer(self._with_first_stage())
 
     @cached_property
     def receipt(self) -> Receipt:
-        """The evidence for the release of a job that succeeded. Believe it after `verify`."""
+        """The evidence for the release of a job that succeeded. Believe it after `verify`.
+
+        Raises:
+            Problem: the gateway withholds it, or BAD_EVIDENCE "receipt_plan".
+        """
+        if self.state == "succeeded" and (withheld := self.end()) is not None:
+            raise withheld
         receipt = Receipt(self.message.receipt, self.gateway.profile.trust)
         if receipt.dossier.body.plan != self.message.plan:
             raise Problem(
@@ -142,10 +164,13 @@ class Job:
 
     def end(self) -> Problem | None:
         """Why there is no answer; None when there is one."""
-        if self.state == "succeeded":
-            return None
         about = {"job": self.id, "state": self.state}
         failure = self.message.failure
+        if self.state == "succeeded" and self.message.HasField("failure"):
+            # It is withheld: its agreement is suspended or terminated.
+            return Problem(Kind.REFUSED, failure.code, failure.message, hint=failure.hint or None, details=about)
+        if self.state == "succeeded":
+            return None
         if self.state not in _KIND_OF_END:
             return Problem(
                 Kind.UNAVAILABLE,
@@ -188,20 +213,29 @@ class Job:
         return _text_of(code)
 
     def approve(self) -> Job:
-        """Let the job run, as an operator: signs the hash of the plan that the job shows."""
+        """Let the job run, as its provider or supervisor: signs the hash and the price of the plan that it shows."""
         token = self.gateway.profile.token
         key = credentials.signing_key(token)
+        plan = Plan.FromString(self.message.plan)
         body = job_pb2.Approval(
             job=self.id,
             plan_hash=digests.digest(digests.PLAN, self.message.plan),
             operator_key=key.public_key().public_bytes_raw(),
+            rho_units=stages.rho_units(plan),
+            delta=plan.delta,
         ).SerializeToString(deterministic=True)
         approval = job_pb2.SignedApproval(body=body, signature=digests.sign(key, digests.APPROVAL, body))
         return Job(self.gateway.approve_job(approval), self.gateway)
 
-    def refuse(self, reason: str) -> Job:
-        """Refuse the job, as an operator; the developer reads the reason."""
-        return Job(self.gateway.refuse_job(self.id, reason), self.gateway)
+    def approve_rounds(self, hours: float = 2.0) -> Job:
+        """Let a first round run, and the rounds of that training that follow: see `yingbi.standing.approve_rounds`."""
+        from yingbi.standing import approve_rounds
+
+        return approve_rounds(self, hours)
+
+    def refuse(self, reason: str, clause: str = "") -> Job:
+        """Refuse the job, by a clause of its agreement or by a rule; the developer reads the reason."""
+        return Job(self.gateway.refuse_job(self.id, reason, clause), self.gateway)
 
     def to_json(self) -> dict[str, object]:
         message, failure = self.message, self.message.failure
@@ -214,6 +248,7 @@ class Job:
             "request_id": message.request_id,
             "developer": message.developer or None,
             **({"agreement": message.agreement} if message.agreement else {}),
+            **({"waits_for": self.waits_for} if self.waits_for else {}),
             "progress": message.progress or None,
             "replayed": message.replayed,
             "failure": {"code": failure.code, "message": failure.message, "hint": failure.hint or None}
@@ -225,8 +260,10 @@ class Job:
     def _stage(self) -> str:
         if self.first_stage is not None:
             return "second of two stages: "
-        is_first = stages.is_first_stage(Plan.FromString(self.message.plan))
-        return "first of two stages: " if is_first else ""
+        plan = Plan.FromString(self.message.plan)
+        if plan.fit.HasField("round"):
+            return f"round {plan.fit.round.number + 1} of {plan.fit.round.rounds}: "
+        return "first of two stages: " if stages.is_first_stage(plan) else ""
 
     def _with_first_stage(self) -> Job:
         """With the job that selected its keys or bound, also where another process asked: by its request id.
@@ -261,6 +298,17 @@ class Job:
             f"Job {self.id} was the first stage of a question: it selected keys or a bound and has no answer.",
             hint=hint if second is None else f"yingbi result {second.job}",
             details={"job": self.id, **({"second_stage": second.job} if second is not None else {})},
+        )
+
+    def _only_a_round(self) -> Problem:
+        own = self.receipt.dossier.plan.fit.round
+        request_id = self.message.request_id.rpartition("/round-")[0]
+        return Problem(
+            Kind.REFUSED,
+            "training_round",
+            f"Job {self.id} is round {own.number + 1} of {own.rounds} of a model's training and has no answer alone.",
+            hint=f"train again with --request-id {request_id}: rounds that are done cost nothing",
+            details={"job": self.id, "request_id": request_id},
         )
 
     def _found(self, request_id: str) -> job_pb2.Job | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn, Plan
 from yingbi.cells import to_json, to_python
-from yingbi.display import cell_text
+from yingbi.display import cell_text, error_text
 from yingbi.regression import INTERCEPT, Coefficient, Regression, regression_of
 
 if TYPE_CHECKING:
@@ -74,11 +74,7 @@ class LinearModel:
         Raises:
             Problem: MALFORMED "missing_column", where the rows lack a variable; "rows", where columns differ in length.
         """
-        lengths = {name: len(rows[name]) for name in rows}
-        if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{name} has {length:,}" for name, length in itertools.islice(lengths.items(), 20))
-            raise Problem(Kind.MALFORMED, "rows", f"The columns have different numbers of rows: {said}.", field="rows")
-        return {column.name: design_column(column, rows) for column in self._regressors}
+        return design_of(self._regressors, rows)
 
     def predict(self, rows: Columns) -> list[float]:
         """The response for each row; NaN where a variable has no value. Raises Problem as `design`."""
@@ -122,6 +118,27 @@ class LinearModel:
 
         return pd.DataFrame(self.design(rows))
 
+    @property
+    def units(self) -> float:
+        """Persons that it was trained on, as released."""
+        return self.regression.units
+
+    @property
+    def words(self) -> list[str]:
+        """How good it is, in some sentences."""
+        found, name = self.regression, self.fit.columns[-1].name
+        units = f"{cell_text(found.units, found.units_error)} {'units' if found.units != 1 else 'unit'}"
+        if not found.is_determined:
+            return [f"{units}: too few beside the noise to tell anything"]
+        r_squared = cell_text(found.r_squared, found.r_squared_error)
+        lines = [f"R² {r_squared} over {units}; {name} is within {error_text(found.residual)} of it (root mean square)"]
+        if found.ridge > 0:
+            lines.append(
+                f"a ridge of {found.ridge:.2g} of the units was added, so that noise decides no coefficient: "
+                "all are shrunk, which ± does not have"
+            )
+        return [*lines, f"fingerprint {self.fingerprint}"]
+
     def to_json(self) -> dict[str, object]:
         found = self.regression
         return {
@@ -160,6 +177,15 @@ def fitted_of(plan: Plan, opened: Sequence[int]) -> LinearModel:
     return LinearModel(plan.fit, regression_of(plan, opened))
 
 
+def design_of(columns: Sequence[FitColumn], rows: Columns) -> dict[str, list[float]]:
+    """These columns of the design for some rows; see `LinearModel.design`."""
+    lengths = {name: len(rows[name]) for name in rows}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} has {length:,}" for name, length in itertools.islice(lengths.items(), 20))
+        raise Problem(Kind.MALFORMED, "rows", f"The columns have different numbers of rows: {said}.", field="rows")
+    return {column.name: design_column(column, rows) for column in columns}
+
+
 def design_column(column: FitColumn, rows: Columns) -> list[float]:
     """A column of the design for some rows, in the data's units."""
     found = [1.0] * _length(rows)
@@ -168,6 +194,17 @@ def design_column(column: FitColumn, rows: Columns) -> list[float]:
         level = to_python(factor.level) if factor.HasField("level") else None
         parts = [_number(cell) if level is None else _indicator(cell, level) for cell in cells]
         found = [one * other for one, other in zip(found, parts, strict=True)]
+    return found
+
+
+def level_numbers(column: FitColumn, rows: Columns) -> list[float]:
+    """Of a category whose values are numbered: of each row the number of its value; NaN where it has another."""
+    (factor,) = column.factors
+    levels = [to_python(level) for level in column.levels]
+    found = []
+    for cell in _cells(factor.variable, rows):
+        places = [place for place, level in enumerate(levels) if _indicator(cell, level) == 1]
+        found.append(float(places[0]) if places else math.nan)
     return found
 
 

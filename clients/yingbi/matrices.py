@@ -47,16 +47,38 @@ def inverse(matrix: Matrix) -> list[list[float]]:
 
 def eigenvalues(matrix: Matrix) -> list[float]:
     """Of a symmetric matrix, ascending, by Jacobi's rotations: to about 15 digits of the largest."""
+    return sorted(eigenvectors(matrix)[0])
+
+
+def eigenvectors(matrix: Matrix) -> tuple[list[float], list[list[float]]]:
+    """The eigenvalues of a symmetric matrix, in any order, and for each of them a row that is its vector."""
     work = [list(row) for row in matrix]
     size = len(work)
+    vectors = [[float(row == column) for column in range(size)] for row in range(size)]
     for _ in range(_SWEEPS):
         off = max((abs(work[i][j]) for i in range(size) for j in range(i)), default=0.0)
         if off <= _SMALL * max((abs(work[i][i]) for i in range(size)), default=0.0) or off == 0:
             break
         for column in range(size):
             for row in range(column):
-                _rotate(work, row, column)
-    return sorted(work[index][index] for index in range(size))
+                _rotate(work, vectors, row, column)
+    return [work[index][index] for index in range(size)], vectors
+
+
+def eigenpairs(matrix: Matrix) -> list[tuple[float, list[float]]]:
+    """Values and vectors of length 1 of a symmetric matrix, the largest value first.
+
+    Of a vector the first element that is at least half as large as its largest is above 0: where two are nearly
+    equally large, as of two correlated columns, noise does not turn it around.
+    """
+    return sorted(zip(*_turned(eigenvectors(matrix)), strict=True), key=lambda pair: -pair[0])
+
+
+def _turned(found: tuple[list[float], list[list[float]]]) -> tuple[list[float], list[list[float]]]:
+    values, vectors = found
+    signs = (next(each for each in vector if abs(each) >= max(map(abs, vector)) / 2) for vector in vectors)
+    turned = [[math.copysign(1.0, sign) * each for each in vector] for sign, vector in zip(signs, vectors, strict=True)]
+    return values, turned
 
 
 def _solved(lower: Matrix, unit: int) -> list[float]:
@@ -73,8 +95,8 @@ def _solved(lower: Matrix, unit: int) -> list[float]:
     return found
 
 
-def _rotate(work: list[list[float]], first: int, second: int) -> None:
-    """Make one element off the diagonal 0, in place."""
+def _rotate(work: list[list[float]], vectors: list[list[float]], first: int, second: int) -> None:
+    """Make one element off the diagonal 0, in place, and turn the vectors with it."""
     element = work[first][second]
     if element == 0:
         return
@@ -85,6 +107,6 @@ def _rotate(work: list[list[float]], first: int, second: int) -> None:
     for row in work:
         a, b = row[first], row[second]
         row[first], row[second] = cosine * a - sine * b, sine * a + cosine * b
-    for place in range(len(work)):
-        a, b = work[first][place], work[second][place]
-        work[first][place], work[second][place] = cosine * a - sine * b, sine * a + cosine * b
+    for rows in (work, vectors):
+        for place, (a, b) in enumerate(zip(rows[first], rows[second], strict=True)):
+            rows[first][place], rows[second][place] = cosine * a - sine * b, sine * a + cosine * b

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from yingbi.answer import Cell, to_json, to_python
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import (
@@ -28,6 +27,7 @@ from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_TIMESTAMP,
     ColumnType,
 )
+from yingbi.cells import Cell, to_json, to_python
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -58,14 +58,22 @@ class Moments:
 def check_fit(plan: Plan) -> None:
     """Refuse what is no model that this version can read; raises PlanError."""
     fit = plan.fit
-    if fit.model != Fit.MODEL_LINEAR_REGRESSION:
+    if fit.model not in (Fit.MODEL_LINEAR_REGRESSION, Fit.MODEL_PRINCIPAL_COMPONENTS):
         raise PlanError("the plan's model is one that this version does not know")
-    if not 1 <= len(fit.columns) <= MAX_COLUMNS or plan.group_by or plan.grouping_sets:
-        raise PlanError("the plan's model has no columns, too many, or groups")
     size = len(fit.columns) + 1
-    if len(fit.moments) != size * (size + 1) // 2 or fit.moments[0] == NO_MOMENT:
+    if plan.group_by or plan.grouping_sets:
+        raise PlanError("the plan's model has groups")
+    if len(fit.moments) != size * (size + 1) // 2:
         raise PlanError("the plan's model has not a moment for each pair of columns")
-    if not all(NO_MOMENT <= index < len(plan.outputs) for index in fit.moments):
+    check_columns(plan)
+
+
+def check_columns(plan: Plan) -> None:
+    """Refuse a model of any kind whose columns or moments cannot be read; raises PlanError."""
+    fit = plan.fit
+    if not 1 <= len(fit.columns) <= MAX_COLUMNS:
+        raise PlanError("the plan's model has no columns, or too many")
+    if fit.moments[0] == NO_MOMENT or not all(NO_MOMENT <= index < len(plan.outputs) for index in fit.moments):
         raise PlanError("the plan's model names an output that is not there")
     numbers = [fit.alpha, *(number for each in fit.columns for number in _numbers(each))]
     is_sound = all(map(math.isfinite, numbers)) and fit.alpha >= 0
@@ -80,18 +88,18 @@ def moments_of(plan: Plan, opened: Sequence[int]) -> Moments:
         PlanError: the plan is no model's, or the vector does not fit it.
     """
     layout = Layout.of(plan)
-    return _moments(plan, _read(plan, layout, next(iter(layout.rows(opened)))))
+    return _moments(plan, read_outputs(plan, layout, next(iter(layout.rows(opened)))))
 
 
 def expected_moments(plan: Plan, units: int) -> Moments:
     """What moments would be, if columns were independent and each spread evenly over what it can be."""
-    means = [1.0, *(_mean(plan.fit, column) for column in plan.fit.columns)]
+    means = [1.0, *(spread_mean(plan.fit, column) for column in plan.fit.columns)]
     values: dict[Pair, float] = {}
     places = dict(zip(pairs(len(means)), plan.fit.moments, strict=True))
     for (left, right), place in places.items():
         found = means[left] * means[right]
         if left == right > 0:
-            found = _square(plan.fit, right, places)
+            found = spread_square(plan.fit, right, places)
         values[left, right] = 0.0 if place == NO_MOMENT and left else found * units
     return exact_moments(plan, values)
 
@@ -100,7 +108,7 @@ def exact_moments(plan: Plan, values: Mapping[Pair, float]) -> Moments:
     """Moments of these values, which have no noise in them, with what the noise of the plan would do to them."""
     layout = Layout.of(plan)
     row = Row((), 1, tuple([0.0] * width for width in layout.widths))
-    shape = _moments(plan, _read(plan, layout, row))
+    shape = _moments(plan, read_outputs(plan, layout, row))
     return Moments(_symmetric(shape.size, values), shape.noise)
 
 
@@ -109,7 +117,8 @@ def pairs(size: int) -> Iterator[Pair]:
     return ((left, right) for left in range(size) for right in range(left, size))
 
 
-def _read(plan: Plan, layout: Layout, row: Row) -> list[Linear]:
+def read_outputs(plan: Plan, layout: Layout, row: Row) -> list[Linear]:
+    """The outputs of one row of the plan; raises PlanError where one is no sum."""
     formulas, found = Formulas(Measures(layout)), []
     for output in plan.outputs:
         if not output.HasField("measure"):
@@ -140,19 +149,21 @@ def _symmetric(size: int, values: Mapping[Pair, float]) -> tuple[tuple[float, ..
     )
 
 
-def _mean(fit: Fit, column: FitColumn) -> float:
+def spread_mean(fit: Fit, column: FitColumn) -> float:
+    """Of a column that is spread evenly over what it can be."""
     middle = (column.lower + column.upper) / 2
     if column.centre != 0 or not any(factor.HasField("level") for factor in column.factors):
         return middle
     return _share(fit, column) * (1.0 if _is_indicator(column) else middle)
 
 
-def _square(fit: Fit, place: int, places: Mapping[Pair, int]) -> float:
+def spread_square(fit: Fit, place: int, places: Mapping[Pair, int]) -> float:
+    """The mean of the square of such a column; `places` are the outputs of moments."""
     column = fit.columns[place - 1]
     if places[place, place] == places[0, 0]:
         return 1.0
     if _is_indicator(column) or places[place, place] == places[0, place]:
-        return _mean(fit, column)
+        return spread_mean(fit, column)
     low, high = column.lower, column.upper
     return _share(fit, column) * (low * low + low * high + high * high) / 3
 

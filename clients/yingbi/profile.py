@@ -12,7 +12,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.suites import ACCEPTED
 from yingbi.trust import Trust
 
-Role = Literal["developer", "operator"]
+Role = Literal["developer", "operator", "provider", "supervisor", "coordinator", "auditor"]
 ZONE_VARIABLE = "YINGBI_ZONE"
 
 
@@ -32,6 +32,8 @@ class Profile:
     earlier_measurements: tuple[str, ...] = ()
     path: Path | None = None
     suites: frozenset[str] = ACCEPTED
+    # Where the zone's console is, once it is known: "http://localhost:8080".
+    console: str | None = None
 
     def __repr__(self) -> str:
         return f"Profile(address={self.address!r}, role={self.role!r}, name={self.name!r})"
@@ -55,6 +57,7 @@ class Profile:
             _texts(document, "earlier_measurements", path),
             path,
             _suites(document, path),
+            _text(document, "console", path) or None,
         )
 
     @property
@@ -95,13 +98,14 @@ def locate(
     ca: str | Path | None = None,
     *,
     folder: str | Path | None = None,
-    role: Role = "developer",
+    role: str = "developer",
 ) -> Profile:
     """The profile to use: what is given, then `folder`, then $YINGBI_ZONE, then the current profile.
 
     Args:
         ca: a PEM file. It asks for `token` too: a stored token is never sent to a zone of another CA.
-        role: whose profile to take from a zone's folder, or from beside the current profile.
+        role: whose profile to take from a zone's folder, or from beside the current profile: one of the zone's first
+            accounts, or anybody who joined here, by name.
     """
     if ca is not None:
         ca_pem = read_ca(ca)
@@ -132,10 +136,37 @@ def current_file() -> Path:
     return Path(home) / "yingbi" / "current.json"
 
 
-def _stored(folder: str | Path | None, role: Role) -> Profile:
+def write(path: Path, profile: Profile) -> None:
+    """Write a profile that only its owner may read, in place of one that is there; raises Problem."""
+    document = {
+        "address": profile.address,
+        "token": profile.token,
+        "role": profile.role,
+        "name": profile.name,
+        "ca_pem": profile.ca_pem,
+        "measurement": profile.measurement,
+        "policy": profile.policy,
+        "allow_simulation": profile.allow_simulation,
+        "earlier_measurements": list(profile.earlier_measurements),
+        "console": profile.console,
+        **({} if profile.suites == ACCEPTED else {"suites": sorted(profile.suites)}),
+    }
+    temporary = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600, exist_ok=False)
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        why = error.strerror or "it cannot be written"
+        raise Problem(Kind.MALFORMED, "file", f"Cannot write {str(path)!r}: {why}.", field="out") from error
+
+
+def _stored(folder: str | Path | None, role: str) -> Profile:
     folder = folder or os.environ.get(ZONE_VARIABLE)
     if folder:
-        return Profile.load(Path(folder).expanduser() / "profiles" / f"{role}.json")
+        return _named(Path(folder).expanduser() / "profiles" / f"{role}.json")
     pointer = current_file()
     if not pointer.exists():
         raise Problem(
@@ -148,7 +179,20 @@ def _stored(folder: str | Path | None, role: Role) -> Profile:
     if not isinstance(named, str):
         raise _broken(pointer, "it names no profile")
     path = Path(named)
-    return Profile.load(path if role == "developer" else path.with_name(f"{role}.json"))
+    return _named(path if role == "developer" else path.with_name(f"{role}.json"))
+
+
+def _named(path: Path) -> Profile:
+    if not path.exists() and path.parent.is_dir():
+        there = sorted(other.stem for other in path.parent.glob("*.json"))
+        raise Problem(
+            Kind.MALFORMED,
+            "no_profile",
+            f"There is no profile {path.stem!r} in {str(path.parent)!r}.",
+            field="profile",
+            hint=f"there are: {', '.join(there)}" if there else "yingbi init DIR",
+        )
+    return Profile.load(path)
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -169,6 +169,8 @@ class Query:
     """Where those of CSV files come from, by name: for messages."""
     agreement: str = ""
     """The agreement to ask under; empty: none, or the only one where the dataset requires one."""
+    purpose: str = ""
+    """What the answer is for, to be signed: the agreement's purpose, word for word; empty: the same, unsaid."""
 
     def __post_init__(self) -> None:
         if self.bounds not in ("declared", "auto"):
@@ -252,6 +254,10 @@ class Query:
         _check_plan(preview, self.dataset, question.epsilon, delta)
         if preview.plan.HasField("fit") and not question.HasField("train"):
             raise not_what_was_asked("trains a model")
+        if preview.plan.HasField("synthesis") and not question.HasField("synthesize"):
+            raise not_what_was_asked("is for made-up rows")
+        if preview.plan.HasField("evaluation") and not question.HasField("evaluate"):
+            raise not_what_was_asked("evaluates a model")
         if first is not None:
             _check_second_stage(preview, first)
         return preview
@@ -269,7 +275,11 @@ class Query:
 
     def _sign_and_submit(self, preview: Preview, question: job_pb2.Query, request_id: str) -> Job:
         authorization, signature = authorize(
-            self.gateway.profile.token, preview.message.plan, request_id, preview.message.agreement
+            self.gateway.profile.token,
+            preview.message.plan,
+            request_id,
+            preview.message.agreement,
+            purpose=self.purpose,
         )
         request = job_pb2.SubmitQueryRequest(
             query=question,
@@ -301,32 +311,44 @@ class Query:
         )
 
 
+def authorization_of(key: bytes, plan: bytes, request_id: str, agreement: str) -> job_pb2.Authorization:
+    """What whoever has the 32-byte public `key` signs to have exactly this plan run once, at its price, for a week."""
+    message = Plan.FromString(plan)
+    return job_pb2.Authorization(
+        plan_hash=digests.digest(digests.PLAN, plan),
+        rho_units=stages.rho_units(message),
+        delta=message.delta,
+        request_id=request_id,
+        expires=Timestamp(seconds=int(time.time()) + AUTHORIZATION_SECONDS),
+        developer_key=key,
+        agreement=agreement,
+    )
+
+
 def authorize(
-    token: str, plan: bytes, request_id: str, agreement: str = "", *, batch: str = "", batch_digest: bytes = b""
+    token: str,
+    plan: bytes,
+    request_id: str,
+    agreement: str = "",
+    *,
+    batch: str = "",
+    batch_digest: bytes = b"",
+    purpose: str = "",
 ) -> tuple[job_pb2.Authorization, bytes]:
     """A developer's authorization of exactly this plan at its price, under this agreement, and its signature.
 
     A plan of a batch has the batch's own request id and the digest of its plans, or one set of them could be mixed
     with another that was signed for the same batch.
     """
-    key, message = credentials.signing_key(token), Plan.FromString(plan)
-    authorization = job_pb2.Authorization(
-        plan_hash=digests.digest(digests.PLAN, plan),
-        rho_units=stages.rho_units(message),
-        delta=message.delta,
-        request_id=request_id,
-        expires=Timestamp(seconds=int(time.time()) + AUTHORIZATION_SECONDS),
-        developer_key=key.public_key().public_bytes_raw(),
-        batch=batch,
-        batch_digest=batch_digest,
-        agreement=agreement,
-    )
+    key = credentials.signing_key(token)
+    authorization = authorization_of(key.public_key().public_bytes_raw(), plan, request_id, agreement)
+    authorization.batch, authorization.batch_digest, authorization.purpose = batch, batch_digest, purpose
     body = authorization.SerializeToString(deterministic=True)
     return authorization, digests.sign(key, digests.AUTHORIZATION, body)
 
 
 def _soon(job: Job) -> Job:
-    """The job as it is after a moment; at once where an operator has to decide."""
+    """The job as it is after a moment; at once where somebody has to decide."""
     end = time.monotonic() + _MOMENT_SECONDS
     while not job.is_final and job.state != "waiting for approval" and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)

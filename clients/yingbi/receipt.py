@@ -32,11 +32,13 @@ from yingbi.api.evidence import EvidenceError, read_claims, verify_evidence, ver
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import receipt_pb2
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
-from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.plan_pb2 import Fit, Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, ReceiptBody, SignedContribution
 from yingbi.cells import width
 from yingbi.decryption import holds
-from yingbi.linear_model import fitted_of
+from yingbi.models.kinds import fitted_of
+from yingbi.rounds import Released
+from yingbi.synthetic_marginals import measured_of
 from yingbi.trust import Trust
 
 _T = TypeVar("_T")
@@ -97,9 +99,9 @@ class Dossier:
                 read_claims(receipt.key_epoch.dealer),
             )
         except DecodeError as error:
-            raise _bad("format", "a part of the receipt is not the message that it should be") from error
+            raise bad_receipt("format", "a part of the receipt is not the message that it should be") from error
         except EvidenceError as error:
-            raise _bad("evidence", f"The attestation evidence cannot be read: {error}.") from error
+            raise bad_receipt("evidence", f"The attestation evidence cannot be read: {error}.") from error
 
 
 CheckFunction = Callable[[Dossier, Trust], Check]
@@ -137,9 +139,9 @@ def key_epoch_is_dealt(dossier: Dossier, trust: Trust) -> Check:
     names = {holder.node for holder in epoch.holders}
     keys = {holder.signing_key for holder in epoch.holders}
     if indexes != list(range(1, len(indexes) + 1)) or not len(names) == len(keys) == len(indexes) > 0:
-        raise _bad("key_epoch", "The key epoch's holders are not numbered from 1, each with a key of its own.")
+        raise bad_receipt("key_epoch", "The key epoch's holders are not numbered from 1, each with a key of its own.")
     if not 1 <= epoch.threshold <= len(indexes):
-        raise _bad("key_epoch", f"The key epoch's threshold {epoch.threshold} fits no {len(indexes)} holders.")
+        raise bad_receipt("key_epoch", f"The key epoch's threshold {epoch.threshold} fits no {len(indexes)} holders.")
     return Check(
         "key epoch",
         f"{epoch.epoch}, made by a {epoch.ceremony or 'dealer'} and signed by its enclave; "
@@ -152,14 +154,14 @@ def measurements_agree(dossier: Dossier, trust: Trust) -> Check:
     measurements = {body.measurement for body in _attested(dossier)}
     measurements |= {holder.measurement for holder in dossier.key_epoch.holders}
     if len(measurements) != 1:
-        raise _bad("measurement", "The enclaves do not all run the same code: their measurements differ.")
+        raise bad_receipt("measurement", "The enclaves do not all run the same code: their measurements differ.")
     measured = measurements.pop().hex()
     if trust.measurement is None:
         return Check("measurement", f"{measured[:16]}…, equal everywhere; not compared with a reference value")
     if measured in (earlier.lower() for earlier in trust.earlier):
         return Check("measurement", f"{measured[:16]}…, equal everywhere and equal to the reference value of its time")
     if measured != trust.measurement.lower():
-        raise _bad(
+        raise bad_receipt(
             "measurement",
             f"The enclaves run code that measures {measured[:16]}…, not the reference value {trust.measurement[:16]}….",
         )
@@ -173,7 +175,7 @@ def policies_are_known(dossier: Dossier, trust: Trust) -> Check:
     if trust.policy is None:
         return Check("policy", f"{shown}; not compared with a reference value")
     if any(policy != trust.policy.lower() for policy in policies):
-        raise _bad("policy", f"An enclave accepts the signatures of another policy than the reference: {shown}.")
+        raise bad_receipt("policy", f"An enclave accepts the signatures of another policy than the reference: {shown}.")
     return Check("policy", f"{shown}, equal to the reference value")
 
 
@@ -183,11 +185,11 @@ def signers_are_holders(dossier: Dossier, _: Trust) -> Check:
     for signer in dossier.signers:
         node = signer.signature.node
         if node != signer.evidence.node:
-            raise _bad("roster", f"A signature of {node!r} carries the evidence of {signer.evidence.node!r}.")
+            raise bad_receipt("roster", f"A signature of {node!r} carries the evidence of {signer.evidence.node!r}.")
         if node not in roster:
-            raise _bad("roster", f"{node!r} signed the receipt but holds no share of the key.")
+            raise bad_receipt("roster", f"{node!r} signed the receipt but holds no share of the key.")
         if roster[node].signing_key != signer.evidence.signing_key:
-            raise _bad("roster", f"The enclave of {node!r} is not the one that the key was dealt to.")
+            raise bad_receipt("roster", f"The enclave of {node!r} is not the one that the key was dealt to.")
     return Check("roster", "the enclaves that signed are those that the key was dealt to")
 
 
@@ -195,19 +197,19 @@ def contributions_are_complete(dossier: Dossier, _: Trust) -> Check:
     """Every holder contributed once, in order, to this job, plan and epoch, and signed what it sent."""
     manifest, holders = dossier.body.manifest, dossier.key_epoch.holders
     if [part.body.node for part in dossier.contributions] != [holder.node for holder in holders]:
-        raise _bad("contributions", "The manifest does not hold one contribution from every holder, in order.")
+        raise bad_receipt("contributions", "The manifest does not hold one contribution from every holder, in order.")
     if manifest.key_epoch != dossier.key_epoch.epoch:
-        raise _bad("contributions", "The manifest belongs to another key epoch.")
+        raise bad_receipt("contributions", "The manifest belongs to another key epoch.")
     for part, holder in zip(dossier.contributions, holders, strict=True):
         body = part.body
         if not digests.is_signed(holder.signing_key, digests.CONTRIBUTION, part.signed.body, part.signed.signature):
-            raise _bad("contributions", f"The contribution of {holder.node!r} is not signed by its enclave.")
+            raise bad_receipt("contributions", f"The contribution of {holder.node!r} is not signed by its enclave.")
         if (body.job, body.plan_hash, body.key_epoch) != (
             manifest.job,
             manifest.plan_hash,
             manifest.key_epoch,
         ):
-            raise _bad("contributions", f"The contribution of {holder.node!r} was made for something else.")
+            raise bad_receipt("contributions", f"The contribution of {holder.node!r} was made for something else.")
     names = ", ".join(holder.node for holder in holders)
     return Check("contributions", f"one from each of {names}, signed, all for job {manifest.job}")
 
@@ -216,11 +218,11 @@ def plan_is_the_contributors(dossier: Dossier, _: Trust) -> Check:
     """The plan shown is the plan that every enclave computed, on the same version of the dataset."""
     manifest = dossier.body.manifest
     if digests.digest(digests.PLAN, dossier.body.plan) != manifest.plan_hash:
-        raise _bad("plan", "The plan in the receipt is not the one that was computed.")
+        raise bad_receipt("plan", "The plan in the receipt is not the one that was computed.")
     if manifest.dataset_version != dossier.plan.dataset_version:
-        raise _bad("plan", "The plan names another version of the dataset than the manifest.")
+        raise bad_receipt("plan", "The plan names another version of the dataset than the manifest.")
     if dossier.plan.noise.parties != len(dossier.contributions):
-        raise _bad("plan", "The plan counts on another number of contributors.")
+        raise bad_receipt("plan", "The plan counts on another number of contributors.")
     return Check("plan", f"hash {manifest.plan_hash.hex()[:16]}…, dataset {dossier.plan.dataset}")
 
 
@@ -229,13 +231,13 @@ def release_is_signed(dossier: Dossier, _: Trust) -> Check:
     keys = {holder.node: holder.signing_key for holder in dossier.key_epoch.holders}
     names = [signer.signature.node for signer in dossier.signers]
     if len(set(names)) != len(names):
-        raise _bad("signatures", "An enclave's signature is in the receipt twice.")
+        raise bad_receipt("signatures", "An enclave's signature is in the receipt twice.")
     for signer in dossier.signers:
         node, signature = signer.signature.node, signer.signature.signature
         if not digests.is_signed(keys.get(node, b""), digests.RECEIPT, dossier.receipt.body, signature):
-            raise _bad("signatures", f"The release is not signed by the enclave of {node!r}.")
+            raise bad_receipt("signatures", f"The release is not signed by the enclave of {node!r}.")
     if len(names) < dossier.key_epoch.threshold:
-        raise _bad(
+        raise bad_receipt(
             "signatures",
             f"The release has {len(names)} signatures; the key epoch asks for {dossier.key_epoch.threshold}.",
         )
@@ -246,12 +248,12 @@ def total_holds_the_cells(dossier: Dossier, _: Trust) -> Check:
     """The opened cells are what the encrypted total holds, and that is the total the enclaves were bound to."""
     decryption, body = dossier.receipt.decryption, dossier.body
     if digests.digest_all(digests.CIPHERTEXTS, decryption.total) != body.total_digest:
-        raise _bad("decryption", "The encrypted total in the receipt is not the one that was opened.")
+        raise bad_receipt("decryption", "The encrypted total in the receipt is not the one that was opened.")
     n = int.from_bytes(dossier.key_epoch.modulus, "big")
     total = [int.from_bytes(number, "big") for number in decryption.total]
     randomness = [int.from_bytes(number, "big") for number in decryption.randomness]
     if dossier.plan.slot_bits < 2 or not holds(n, total, body.opened, dossier.plan.slot_bits, randomness):
-        raise _bad("decryption", "The encrypted total does not hold the numbers that the receipt shows.")
+        raise bad_receipt("decryption", "The encrypted total does not hold the numbers that the receipt shows.")
     return Check(
         "decryption", f"ciphertexts: {len(total):,}; the numbers are what they hold, as their randomness proves"
     )
@@ -261,9 +263,9 @@ def price_adds_up(dossier: Dossier, _: Trust) -> Check:
     """The mechanism is named, and the charge is the sum of what its statistics and its key selection cost."""
     body, plan = dossier.body, dossier.plan
     if not body.mechanism:
-        raise _bad("mechanism", "The receipt names no mechanism.")
+        raise bad_receipt("mechanism", "The receipt names no mechanism.")
     if body.rho_units != stages.rho_units(plan):
-        raise _bad("rho", "The charge is not the sum of the statistics' charges.")
+        raise bad_receipt("rho", "The charge is not the sum of the statistics' charges.")
     return Check("mechanism", f"{body.mechanism}; ρ = {body.rho_units / zcdp.RHO_UNITS:.6g}")
 
 
@@ -271,14 +273,14 @@ def guarantee_follows(dossier: Dossier, _: Trust) -> Check:
     """The claimed (epsilon, delta) is no better than what the charge implies."""
     body, plan = dossier.body, dossier.plan
     if (body.epsilon, body.delta) != (plan.epsilon, plan.delta):
-        raise _bad("guarantee", "The receipt claims another ε or δ than its plan.")
+        raise bad_receipt("guarantee", "The receipt claims another ε or δ than its plan.")
     try:
         rest = zcdp.delta_without(body.delta, plan.key_selection.delta0_units)
         implied = zcdp.epsilon_of(body.rho_units, rest)
     except ValueError as error:
-        raise _bad("guarantee", f"The receipt's δ = {body.delta} means nothing.") from error
+        raise bad_receipt("guarantee", f"The receipt's δ = {body.delta} means nothing.") from error
     if not zcdp.covers(body.epsilon, implied):
-        raise _bad("guarantee", f"The receipt claims ε = {body.epsilon:g}, but its charge implies {implied:g}.")
+        raise bad_receipt("guarantee", f"The receipt claims ε = {body.epsilon:g}, but its charge implies {implied:g}.")
     return Check("guarantee", f"ε = {body.epsilon:g} at δ = {body.delta:g} follows from ρ")
 
 
@@ -286,15 +288,34 @@ def numbers_follow(dossier: Dossier, _: Trust) -> Check:
     """The answer can be recomputed from the opened integers. A first stage has none, but keys and counts."""
     if stages.is_first_stage(dossier.plan):
         return _stage_numbers_follow(dossier)
+    if dossier.plan.fit.HasField("round"):
+        return _round_numbers_follow(dossier)
     try:
         table = table_of(dossier.plan, dossier.body.opened)
         model = fitted_of(dossier.plan, dossier.body.opened) if dossier.plan.HasField("fit") else None
+        measured = measured_of(dossier.plan, dossier.body.opened) if dossier.plan.HasField("synthesis") else None
     except PlanError as error:
-        raise _bad("numbers", f"The numbers cannot be recomputed: {error}.") from error
+        raise bad_receipt("numbers", f"The numbers cannot be recomputed: {error}.") from error
     if model is not None:
-        found = f"{len(table.rows)} coefficients recomputed from {len(dossier.body.opened)} opened integers"
+        what = "coefficients" if dossier.plan.fit.model == Fit.MODEL_LINEAR_REGRESSION else "rows"
+        found = f"{len(table.rows)} {what} recomputed from {len(dossier.body.opened)} opened integers"
         return Check("numbers", f"{found}; the model's fingerprint is {model.fingerprint}")
+    if measured is not None:
+        count = len(measured.fitted) + len(measured.held_out)
+        return Check("numbers", f"{count} marginals recomputed from {len(dossier.body.opened)} opened integers")
     return Check("numbers", f"{len(table.rows)} rows recomputed from {len(dossier.body.opened)} opened integers")
+
+
+def _round_numbers_follow(dossier: Dossier) -> Check:
+    """A round alone has no model; whether it follows from others, the training's receipt says."""
+    own, opened = dossier.plan.fit.round, dossier.body.opened
+    try:
+        Released.of(dossier.plan, opened)
+    except PlanError as error:
+        raise bad_receipt("numbers", f"The numbers cannot be read: {error}.") from error
+    return Check(
+        "numbers", f"round {own.number + 1} of {own.rounds} of a model's training, {len(opened)} opened integers"
+    )
 
 
 def _stage_numbers_follow(dossier: Dossier) -> Check:
@@ -303,9 +324,9 @@ def _stage_numbers_follow(dossier: Dossier) -> Check:
         cells = sum(width(statistic) for statistic in plan.statistics)
         keys = stages.check_selected(plan, [part.body for part in dossier.contributions])
     except ValueError as error:
-        raise _bad("numbers", f"The first stage's release cannot be read: {error}.") from error
+        raise bad_receipt("numbers", f"The first stage's release cannot be read: {error}.") from error
     if plan.group_by or opened != cells:
-        raise _bad("numbers", f"The first stage has {opened} opened integers; its plan has {cells}.")
+        raise bad_receipt("numbers", f"The first stage has {opened} opened integers; its plan has {cells}.")
     return Check("numbers", f"a first stage: {keys} keys selected, {opened} opened integers, no table")
 
 
@@ -348,7 +369,9 @@ class Receipt:
                 f"Cannot read the receipt {str(path)!r}: {error.strerror}.",
                 field="file",
             ) from error
-        return cls(_parse(content), trust)
+        from yingbi.training_receipt import training_receipt
+
+        return training_receipt(content, trust) or cls(parse(content), trust)
 
     def save(self, path: str | Path) -> None:
         """Write the receipt as one line of JSON."""
@@ -357,7 +380,7 @@ class Receipt:
 
     def to_json(self) -> dict[str, object]:
         """Protobuf's JSON mapping of the message."""
-        return _document(self.message)
+        return document_of(self.message)
 
     def table(self, view: Plan | None = None) -> Table:
         """The answer, recomputed from the opened integers. Believe it after `verify`.
@@ -368,7 +391,7 @@ class Receipt:
         try:
             return table_of(self.dossier.plan if view is None else view, self.dossier.body.opened)
         except PlanError as error:
-            raise _bad("numbers", f"The numbers cannot be recomputed: {error}.") from error
+            raise bad_receipt("numbers", f"The numbers cannot be recomputed: {error}.") from error
 
     def verify(self, ca_pem: str | None = None, measurement: str | None = None) -> list[Check]:
         """Check everything, with the network off, and say what was checked.
@@ -409,20 +432,21 @@ class Receipt:
         return replace(trust, measurement=measurement or trust.measurement)
 
 
-def _document(message: Message) -> dict[str, object]:
+def document_of(message: Message) -> dict[str, object]:
+    """Protobuf's JSON mapping."""
     return cast("dict[str, object]", json_format.MessageToDict(message))
 
 
-def _parse(content: bytes) -> receipt_pb2.Receipt:
-    """Strictly: whatever a file says that this version would not write back is an error."""
+def parse(content: bytes) -> receipt_pb2.Receipt:
+    """A receipt from a file, strictly: whatever it says that this version would not write back is an error."""
     message = receipt_pb2.Receipt()
     try:
         document = json.loads(content.decode(), object_pairs_hook=_without_repetition)
         json_format.ParseDict(document, message)
     except (ValueError, RecursionError, TypeError, AttributeError, json_format.ParseError) as error:
-        raise _bad("format", "The file does not hold a receipt.") from error
-    if _document(message) != document:
-        raise _bad("format", "The file is not written as a receipt is; it was changed.")
+        raise bad_receipt("format", "The file does not hold a receipt.") from error
+    if document_of(message) != document:
+        raise bad_receipt("format", "The file is not written as a receipt is; it was changed.")
     return message
 
 
@@ -452,10 +476,11 @@ def _verified(verify: Callable[[], _T]) -> _T:
     try:
         return verify()
     except EvidenceError as error:
-        raise _bad("evidence", f"The attestation evidence does not verify: {error}.") from error
+        raise bad_receipt("evidence", f"The attestation evidence does not verify: {error}.") from error
 
 
-def _bad(check: str, message: str) -> Problem:
+def bad_receipt(check: str, message: str) -> Problem:
+    """The problem with a receipt of which a check failed."""
     return Problem(
         Kind.BAD_EVIDENCE,
         f"receipt_{check}",

@@ -43,11 +43,11 @@ class DuckDBEngine:
         self._workers = workers or min(2, os.cpu_count() or 1)
 
     def contribution(self, plan: Plan, open_table: OpenTable, cancelled: Callable[[], bool] = never) -> list[int]:
-        """See `Engine`. `cancelled` is asked before every part of the rows."""
+        """See `Engine`. `cancelled` is asked before every part of the rows, and of a model's before every chunk."""
         _stop_if(cancelled)
         tables = tables_of(plan, open_table)
         write, rows = (_scanned_work, SCANNED_ROWS) if is_scanned(plan) else (_queried_work, PART_ROWS)
-        work, sums = write(plan, tables, self._memory_limit), UnitSums(plan)
+        work, sums = write(plan, tables, self._memory_limit, cancelled), UnitSums(plan)
         given = _Given(loads(tables, open_table, rows), cancelled)
         with ThreadPoolExecutor(self._workers) as workers:
             working = [workers.submit(_add_up, plan, work, given) for _ in range(self._workers)]
@@ -108,7 +108,7 @@ def _add_up(plan: Plan, work: _Work, given: _Given) -> UnitSums:
     return sums
 
 
-def _scanned_work(plan: Plan, tables: Tables, memory_limit: str) -> _Work:
+def _scanned_work(plan: Plan, tables: Tables, memory_limit: str, cancelled: Callable[[], bool]) -> _Work:
     rows = ScannedRows(plan, tables, memory_limit)
     # More where there are many cells, each of which costs something in every batch.
     batch_rows = max(BATCH_ROWS, 2 * cells(plan))
@@ -116,15 +116,15 @@ def _scanned_work(plan: Plan, tables: Tables, memory_limit: str) -> _Work:
     def work(part: Stored) -> Integers:
         total, others = add_up_within(plan, rows.batch(part))
         for batch in others.split(batch_rows) if others else ():
-            total += clipped_cells(plan, batch)
+            total += clipped_cells(plan, batch, cancelled)
         return total
 
     return work
 
 
-def _queried_work(plan: Plan, tables: Tables, memory_limit: str) -> _Work:
+def _queried_work(plan: Plan, tables: Tables, memory_limit: str, cancelled: Callable[[], bool]) -> _Work:
     rows = QueriedRows(plan, tables, memory_limit)
-    return lambda part: clipped_cells(plan, rows.batch(part))
+    return lambda part: clipped_cells(plan, rows.batch(part), cancelled)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from yingbi.api.v1.plan_pb2 import Statistic
 
 from enclave_sim.engine import native
-from enclave_sim.engine.per_unit import Input, NormInput, RowInput
+from enclave_sim.engine.per_unit import Input, NormInput, RowInput, TermsInput
 from enclave_sim.engine.plan_reading import term
 from enclave_sim.engine.scan import to_numpy
 from enclave_sim.engine.sql_expressions import Values
@@ -22,8 +22,10 @@ from enclave_sim.privacy.clipping import Integers
 def input_sql(statistic: Statistic, values: Values) -> list[str]:
     """BOOLEAN for the rows that count, DOUBLE for a term, nothing where every row counts.
 
-    Of norms: their keys, then what each statistic of their vector takes.
+    Of norms: their keys, then what each statistic of their vector takes. Of a model's vector a DOUBLE for each term.
     """
+    if statistic.HasField("model_vector"):
+        return [f"CAST({values.sql(each)} AS DOUBLE)" for each in statistic.model_vector.terms]
     passing = values.sql(statistic.filter) if statistic.HasField("filter") else None
     counting = [] if passing is None else [f"coalesce({passing}, false)"]
     if statistic.HasField("unit_norms"):
@@ -51,6 +53,8 @@ class Inputs:
         """The input of a statistic whose columns are at these places."""
         if statistic.HasField("unit_norms"):
             return self._norm_input(statistic, places)
+        if statistic.HasField("model_vector"):
+            return TermsInput(tuple(floats(self._columns[place]) for place in places))
         return self._plain(places)
 
     def _plain(self, places: Sequence[int]) -> RowInput:
@@ -71,7 +75,7 @@ class Inputs:
         return NormInput(keys, tuple(vector))
 
 
-def floats(column: pa.ChunkedArray) -> RowInput:
+def floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """A numeric column in doubles, NaN for NULL."""
     return cast(NDArray[np.float64], to_numpy(column).astype(np.float64, copy=False))
 

@@ -11,12 +11,13 @@ from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from yingbi.api.v1.plan_pb2 import Plan, RangeCounts, Statistic, UnitNorms
+from yingbi.api.v1.plan_pb2 import ModelVector, Plan, RangeCounts, Statistic, UnitNorms
 
 from enclave_sim.engine.entries import Booleans, Entries, Floats, Numbers, entries_of, sum_at, whole
 from enclave_sim.engine.groups import Groups
 from enclave_sim.engine.marginals import Part, parts_of
-from enclave_sim.engine.protocol import EngineError
+from enclave_sim.engine.models.unit_vectors import clipped_sum
+from enclave_sim.engine.protocol import EngineError, never
 from enclave_sim.engine.terms import leaves, steps
 from enclave_sim.plan.sensitivity import cells, is_joint
 from enclave_sim.privacy.clipping import (
@@ -41,7 +42,14 @@ class NormInput:
     vector: tuple[RowInput, ...]
 
 
-Input: TypeAlias = RowInput | NormInput
+@dataclass(frozen=True)
+class TermsInput:
+    """What a model's vector takes from each row: numbers for its terms, NaN where there is none."""
+
+    columns: tuple[Floats, ...]
+
+
+Input: TypeAlias = RowInput | NormInput | TermsInput
 
 _LOW_BITS = 32
 _SQUARE_BITS = 26
@@ -89,6 +97,8 @@ def _part(of_rows: Input, rows: slice | Integers) -> Input:
     if isinstance(of_rows, NormInput):
         vector = tuple(None if each is None else each[rows] for each in of_rows.vector)
         return NormInput(of_rows.keys[rows], vector)
+    if isinstance(of_rows, TermsInput):
+        return TermsInput(tuple(column[rows] for column in of_rows.columns))
     return None if of_rows is None else of_rows[rows]
 
 
@@ -115,19 +125,19 @@ class UnitSums:
         return [(high << _LOW_BITS) + low for high, low in zip(self._high.tolist(), self._low.tolist(), strict=True)]
 
 
-def clipped_cells(plan: Plan, batch: Batch) -> Integers:
-    """The cells of the plan over the batch's units."""
+def clipped_cells(plan: Plan, batch: Batch, cancelled: Callable[[], bool] = never) -> Integers:
+    """The cells of the plan over the batch's units. Raises Cancelled soon after `cancelled()` turned true."""
     if not len(batch.units):
         return np.zeros(cells(plan), np.int64)
     found: dict[int, Integers] = {}
     for part in parts_of(plan):
-        found |= _cells_of_part(plan, part, batch)
+        found |= _cells_of_part(plan, part, batch, cancelled)
     return np.concatenate([found[index] for index in range(len(plan.statistics))])
 
 
-def _cells_of_part(plan: Plan, part: Part, batch: Batch) -> dict[int, Integers]:
+def _cells_of_part(plan: Plan, part: Part, batch: Batch, cancelled: Callable[[], bool]) -> dict[int, Integers]:
     """The cells of statistics with the same groups over the batch's units, by index."""
-    own = _Clipped(plan, part.count, replace(batch, groups=part.groups(batch.groups)))
+    own = _Clipped(plan, part.count, replace(batch, groups=part.groups(batch.groups)), cancelled)
     pairs = {index: (plan.statistics[index], batch.inputs[index]) for index in part.statistics}
     is_in = {index: is_joint(plan, statistic) for index, (statistic, _) in pairs.items()}
     joint = iter(own.joint_cells([pair for index, pair in pairs.items() if is_in[index]]))
@@ -137,7 +147,8 @@ def _cells_of_part(plan: Plan, part: Part, batch: Batch) -> dict[int, Integers]:
 class _Clipped:
     """One batch's cells, clipped unit by unit."""
 
-    def __init__(self, plan: Plan, group_count: int, batch: Batch) -> None:
+    def __init__(self, plan: Plan, group_count: int, batch: Batch, cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
         self._clipping, self._fraction_bits = plan.clipping, plan.fraction_bits
         self._groups, self._groups_of_rows = group_count, batch.groups
         units = batch.units.astype(np.int64, copy=False)
@@ -165,6 +176,8 @@ class _Clipped:
                 return self._ranges(statistic.range_counts, _floats(of_rows))
             case "unit_norms":
                 return self._unit_norms(statistic.unit_norms, of_rows)
+            case "model_vector":
+                return self._model_vector(statistic.model_vector, of_rows)
             case other:
                 raise EngineError(f"the plan has a statistic of an unknown kind: {other}")
 
@@ -256,6 +269,13 @@ class _Clipped:
         found = np.searchsorted(np.array(norms.edges, np.int64), ceil_isqrt(squares))
         return np.bincount(found, None, len(norms.edges) + 1) << self._fraction_bits
 
+    def _model_vector(self, vector: ModelVector, given: Input) -> Integers:
+        if not isinstance(given, TermsInput):
+            raise EngineError("a model's vector is not given its terms")
+        grouped = self._groups_of_rows.of_rows() >= 0
+        units = self._entries.units
+        return clipped_sum(vector, self._fraction_bits, units, given.columns, grouped, self._cancelled)
+
     def _of_pairs(
         self, statistic: Statistic, of_rows: RowInput, counting: Booleans, pair_of_row: Integers, pairs: int
     ) -> Integers:
@@ -298,12 +318,12 @@ def _levels(leaf_cells: Integers, widths: list[int]) -> list[Integers]:
 
 
 def _floats(of_rows: Input) -> Floats:
-    if of_rows is None or isinstance(of_rows, NormInput) or of_rows.dtype != np.float64:
+    if of_rows is None or isinstance(of_rows, NormInput | TermsInput) or of_rows.dtype != np.float64:
         raise EngineError("a term is not given as float64")
     return cast(Floats, of_rows)
 
 
 def _weights(of_rows: Input) -> Booleans:
-    if of_rows is None or isinstance(of_rows, NormInput) or of_rows.dtype != np.bool_:
+    if of_rows is None or isinstance(of_rows, NormInput | TermsInput) or of_rows.dtype != np.bool_:
         raise EngineError("which rows count is not given as bool")
     return cast(Booleans, of_rows)

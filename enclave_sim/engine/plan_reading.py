@@ -115,11 +115,24 @@ def term(statistic: Statistic) -> Expression | None:
             return None
 
 
+def terms_of(statistic: Statistic) -> list[Expression]:
+    """All that a statistic takes of a row, but for keys and filter."""
+    if statistic.HasField("model_vector"):
+        return list(statistic.model_vector.terms)
+    counted = term(statistic)
+    return [] if counted is None else [counted]
+
+
 def statistics_of(plan: Plan) -> Iterator[Statistic]:
     """The plan's statistics, and those that norms are taken of."""
     for statistic in plan.statistics:
         yield statistic
         yield from statistic.unit_norms.vector
+
+
+def columns_asked(plan: Plan) -> Types:
+    """The columns of the plan's rows that its keys and statistics ask for."""
+    return _references(_asked(plan))
 
 
 def tables_read(plan: Plan, open_table: OpenTable) -> dict[str, Types]:
@@ -232,9 +245,7 @@ def _asked(plan: Plan) -> Iterator[Expression]:
     """The expressions over the plan's rows."""
     yield from (key.expression for key in plan.group_by)
     for statistic in statistics_of(plan):
-        counted = term(statistic)
-        if counted is not None:
-            yield counted
+        yield from terms_of(statistic)
         yield from statistic.unit_norms.keys
         if statistic.HasField("filter"):
             yield statistic.filter

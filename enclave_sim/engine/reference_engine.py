@@ -17,6 +17,7 @@ from yingbi.api.v1.plan_pb2 import BoundedSum, Clipping, Plan, RangeCounts, Stat
 from enclave_sim.engine.plan_reading import key_question, scalar, tables_read, unit_keys_of
 from enclave_sim.engine.protocol import Cancelled, EngineError, OpenTable, UnitKeys, never
 from enclave_sim.engine.reference_expressions import Row, evaluate
+from enclave_sim.engine.reference_models import unit_vector
 from enclave_sim.engine.reference_relations import rows_of, stored
 from enclave_sim.plan.sensitivity import cells_of, is_joint, width
 
@@ -32,6 +33,8 @@ class _Unit:
     cells: dict[int, _Cells] = field(default_factory=dict)
     # For unit_norms: rows by the values of the statistic's keys, or their vector's cells, in grid steps.
     combinations: dict[int, dict[tuple[object, ...], list[int]]] = field(default_factory=dict)
+    # For model_vector: each row's terms.
+    terms: dict[int, list[list[Any]]] = field(default_factory=dict)
 
 
 class ReferenceEngine:
@@ -52,14 +55,17 @@ class ReferenceEngine:
             for position, combinations in unit.combinations.items():
                 norms = plan.statistics[position].unit_norms
                 vectors[position][_norm_cell(norms, combinations, plan.fraction_bits)] += 1 << plan.fraction_bits
+            for position, terms in unit.terms.items():
+                own = unit_vector(plan.statistics[position].model_vector, terms, plan.fraction_bits)
+                vectors[position] = [before + part for before, part in zip(vectors[position], own, strict=True)]
             joint = _joint_norm(plan, unit)
             for position, statistic in enumerate(plan.statistics):
-                own = unit.cells.get(position, {})
+                cells = unit.cells.get(position, {})
                 if is_joint(plan, statistic):
-                    clipped = _weighed(own, plan.clipping.joint_norm, joint)
+                    clipped = _weighed(cells, plan.clipping.joint_norm, joint)
                 else:
                     rows_by_group = unit.rows.get(position, {})
-                    clipped = _clip(statistic, own, rows_by_group, plan.clipping, plan.fraction_bits)
+                    clipped = _clip(statistic, cells, rows_by_group, plan.clipping, plan.fraction_bits)
                 for (group, node), value in clipped.items():
                     vectors[position][group * width(statistic) + node] += value
         return [value for vector in vectors for value in vector]
@@ -90,6 +96,10 @@ def _add(plan: Plan, row: Row, unit: _Unit) -> None:
             continue
         if statistic.HasField("unit_norms"):
             _add_combination(statistic.unit_norms, row, unit.combinations.setdefault(position, {}), plan.fraction_bits)
+            continue
+        if statistic.HasField("model_vector"):
+            terms = [evaluate(term, row) for term in statistic.model_vector.terms]
+            unit.terms.setdefault(position, []).append(terms)
             continue
         cells = unit.cells.setdefault(position, {})
         for node, value in _values(statistic, row, plan.fraction_bits).items():

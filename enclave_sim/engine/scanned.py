@@ -17,7 +17,7 @@ from enclave_sim.engine.database import Query
 from enclave_sim.engine.groups import GroupNumbers, Groups
 from enclave_sim.engine.inputs import Inputs, floats, input_sql, present
 from enclave_sim.engine.per_unit import Batch, Input
-from enclave_sim.engine.plan_reading import has_look_up, operands, statistics_of, term
+from enclave_sim.engine.plan_reading import has_look_up, operands, statistics_of, term, terms_of
 from enclave_sim.engine.protocol import EngineError
 from enclave_sim.engine.scan import Stored, Tables, to_numpy
 from enclave_sim.engine.sql_expressions import Values, Words
@@ -126,7 +126,7 @@ def _conditions(relation: Relation) -> Iterator[Expression]:
 def _is_plain(statistic: Statistic) -> bool:
     """Whether it takes every row, or a column as it is."""
     counted = term(statistic)
-    if statistic.HasField("unit_norms") or statistic.HasField("filter"):
+    if statistic.HasField("unit_norms") or statistic.HasField("model_vector") or statistic.HasField("filter"):
         return False
     return counted is None or counted.HasField("column")
 
@@ -140,9 +140,7 @@ def _expressions(plan: Plan) -> Iterator[Expression]:
         if statistic in plan.statistics and _is_plain(statistic):
             continue
         yield from statistic.unit_norms.keys
-        counted = term(statistic)
-        if counted is not None:
-            yield counted
+        yield from terms_of(statistic)
         if statistic.HasField("filter"):
             yield statistic.filter
 

@@ -81,10 +81,10 @@ def _cut_int64(name: str) -> str:
 
 def cut_float64(name: str) -> str:
     """A float64 that may be NaN or infinite as one that is neither: NULL, and the largest of its sign."""
-    # NaN first: to DuckDB it is the largest number.
+    # First what nearly all are. NaN is the largest number to DuckDB, and so in no branch; nor is NULL.
     return (
-        f"(CASE WHEN isnan({name}) THEN NULL WHEN {name} > {_MAX_DOUBLE} THEN {_MAX_DOUBLE}"
-        f" WHEN {name} < -{_MAX_DOUBLE} THEN -{_MAX_DOUBLE} ELSE {name} END)"
+        f"(CASE WHEN abs({name}) <= {_MAX_DOUBLE} THEN {name} WHEN {name} < 0 THEN -{_MAX_DOUBLE}"
+        f" WHEN NOT isnan({name}) THEN {_MAX_DOUBLE} END)"
     )
 
 

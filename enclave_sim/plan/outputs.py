@@ -10,6 +10,7 @@ from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.fits import check_fit
 from enclave_sim.plan.formulas import check_formula, check_measure
 from enclave_sim.plan.sensitivity import is_first_stage
+from enclave_sim.plan.syntheses import check_synthesis
 from enclave_sim.plan.values import is_valid, type_of
 
 MAX_OUTPUTS = 256
@@ -32,11 +33,13 @@ def check_answer(plan: Plan) -> None:
     """
     if is_first_stage(plan):
         nothing = not (plan.outputs or plan.grouping_sets or plan.HasField("presentation") or plan.HasField("fit"))
-        require(nothing, "outputs", "a first stage has no answer of its own")
+        require(nothing and not plan.HasField("synthesis"), "outputs", "a first stage has no answer of its own")
         return
     _check_grouping_sets(plan)
     _check_marginals(plan)
-    require(1 <= len(plan.outputs) <= MAX_OUTPUTS, "outputs", f"there must be 1 to {MAX_OUTPUTS} outputs")
+    # A model that vectors make is read off the opened cells themselves.
+    least = 0 if any(each.HasField("model_vector") for each in plan.statistics) else 1
+    require(least <= len(plan.outputs) <= MAX_OUTPUTS, "outputs", f"there must be {least} to {MAX_OUTPUTS} outputs")
     for index, output in enumerate(plan.outputs):
         _check_output(plan, output, f"outputs[{index}]")
     names = [output.name for output in plan.outputs]
@@ -45,6 +48,8 @@ def check_answer(plan: Plan) -> None:
         _check_presentation(plan)
     if plan.HasField("fit"):
         check_fit(plan)
+    if plan.HasField("synthesis"):
+        check_synthesis(plan)
 
 
 def rows(plan: Plan) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
+from yingbi.api import model_vectors
 from yingbi.api.v1.plan_pb2 import BlockOutput, Plan, Statistic
 
 from enclave_sim.privacy.accounting import Charge
@@ -33,7 +34,7 @@ def groups(plan: Plan) -> int:
 
 def width(statistic: Statistic) -> int:
     """Cells that the statistic has for each group: a tree's nodes, the cells between edges of norms, a
-    program's outputs, else 1.
+    program's outputs, a model's vector, else 1.
 
     `statistic` is one that `statistics.check_statistic` accepts: elsewhere the number is of any size.
     """
@@ -41,6 +42,8 @@ def width(statistic: Statistic) -> int:
         return len(statistic.unit_norms.edges) + 1
     if statistic.HasField("block_outputs"):
         return sum(map(output_width, statistic.block_outputs.outputs))
+    if statistic.HasField("model_vector"):
+        return model_vectors.width(statistic.model_vector)
     if not statistic.HasField("range_counts"):
         return 1
     tree = statistic.range_counts
@@ -87,14 +90,16 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
         p² · B · 2^(2f)     for distinct_units,
         p² · 2^(2f)         for unit_norms,
         p² · W · 2^(2f)     for block_outputs, W being 1 for each output without a tree and 2·L for one with L levels,
+        (p · N)²            for model_vector, N being its own max_norm,
 
     with C = `clipping.max_rows`, B = `clipping.max_groups`, J = `clipping.joint_norm` and
     p = `noise.parties_per_unit`.
 
     *Proof.* A cell is a sum over units, and what a unit adds depends on that unit's rows alone: the rows of
     the relation that are its own are made of its own stored rows (`relations`), expressions, filters and
-    group keys look at one row each, its weight is made of its own row counts, and everything else in the
-    plan (bounds, groups, ranges) is public. So the vector moves by exactly the unit's own vector u, and it
+    group keys look at one row each, what a model says of a row is made of that row alone (`models`; with coins that
+    are each row's own), its weight is made of its own row counts, and everything else in the plan (bounds,
+    groups, ranges) is public. So the vector moves by exactly the unit's own vector u, and it
     is enough to bound ||u||. u = 0 for a unit that has no rows in any group.
 
     One provider, counts and sums. Let m_g be the number of the unit's rows of the relation in group g; a row
@@ -136,11 +141,23 @@ def delta2_squared(plan: Plan, statistic: Statistic) -> int:
     by at most 2^f. On one level of a tree the block is at another node than before, or at the same: two cells change by
     2^f, or none does. Over all cells ||difference||² <= W·2^(2f).
 
+    One provider, a model's vector. What a unit adds is made of its own rows and of constants of the plan: its rows'
+    vectors, their mean, and integers of that. The last step cuts these to a norm of N whatever they are
+    (`enclave_sim.privacy.vector_clipping` has the proof), so ||u|| <= N; of the kernel and of floats nothing is
+    used but that what they make of a unit does not depend on who else is there, bit for bit: products and lengths
+    are exact (`enclave_sim.engine.models.exact_products`), means are of numbers on a grid, the rest is done number
+    by number. Of some kinds a unit with few rows has products of factors that are cut so
+    (`enclave_sim.privacy.product_clipping`), and products of terms are cut as a matrix is
+    (`enclave_sim.privacy.square_clipping`); a unit's own rows say which way it goes. Parameters of a later round are
+    constants of its plan, and public.
+
     Several providers. A unit that appears at p providers is clipped at each by itself; its vectors
     add, and by the triangle inequality the norm is at most p times the norm at one: p² in the square. ∎
 
     Outputs, grouping sets and the presentation are computed from the opened cells and are no part of this.
     """
+    if statistic.HasField("model_vector"):
+        return (plan.noise.parties_per_unit * statistic.model_vector.max_norm) ** 2
     step_squared = 1 << (2 * plan.fraction_bits)
     if is_joint(plan, statistic):
         in_sixteenths = (plan.noise.parties_per_unit * plan.clipping.joint_norm) ** 2 * step_squared
@@ -156,7 +173,7 @@ def slot_bits_needed(plan: Plan, *, max_units: int) -> int:
         max_units: the declared public bound on the dataset's units; >= 1.
 
     A cell is the sum over at most `parties` providers, each with at most `max_units` units, of what one
-    unit adds to one cell (at most C·2^f, or J·2^f / 16, or 2^f for distinct units: one coordinate of the vectors
+    unit adds to one cell (at most C·2^f, or J·2^f / 16, or N, or 2^f for distinct units: one coordinate of the vectors
     in `delta2_squared`), or, of block outputs, each with `blocks` blocks of at most 2^f; plus a share of noise
     from each party. A share is a discrete Gaussian, which is
     subgaussian: P(|X| > 64σ) <= 2·exp(-64²/2) < 2^-2900 (Canonne, Kamath, Steinke 2020, Corollary 17),
@@ -211,6 +228,8 @@ def _largest_cell(plan: Plan, statistic: Statistic, max_units: int) -> int:
     # What one provider adds up: units, or blocks.
     terms = plan.program.blocks if statistic.HasField("block_outputs") else max_units
     signal = (terms * _most_rows(plan, statistic)) << plan.fraction_bits
+    if statistic.HasField("model_vector"):
+        signal = terms * statistic.model_vector.max_norm
     return plan.noise.parties * (signal + NOISE_DEVIATIONS * statistic.sigma)
 
 

@@ -12,6 +12,7 @@ from enclave_sim.plan import values
 from enclave_sim.plan.errors import PlanError, require
 from enclave_sim.plan.expressions import Trait, check_condition, check_expression
 from enclave_sim.plan.key_selection import check_unit_norms
+from enclave_sim.plan.models import check_model_vector
 from enclave_sim.plan.sensitivity import JOINABLE
 
 MAX_STATISTICS = 64
@@ -58,6 +59,8 @@ def check_statistic(plan: Plan, statistic: Statistic, columns: Mapping[str, Trai
             check_unit_norms(plan, statistic.unit_norms, columns, f"{path}.unit_norms")
             _check_vector(plan, statistic.unit_norms, columns, f"{path}.unit_norms.vector")
             require(not statistic.HasField("filter"), f"{path}.filter", "does not go with unit_norms")
+        case "model_vector":
+            _check_model_vector(plan, statistic, columns, path)
         case "block_outputs":
             raise PlanError(f"{path}.block_outputs", "goes with a program alone")
         case None:
@@ -66,6 +69,15 @@ def check_statistic(plan: Plan, statistic: Statistic, columns: Mapping[str, Trai
         check_condition(statistic.filter, columns, f"{path}.filter")
     if statistic.HasField("marginal"):
         _check_marginal(plan, statistic, f"{path}.marginal")
+
+
+def _check_model_vector(plan: Plan, statistic: Statistic, columns: Mapping[str, Trait], path: str) -> None:
+    check_model_vector(statistic.model_vector, f"{path}.model_vector")
+    for index, term in enumerate(statistic.model_vector.terms):
+        _check_number(term, columns, f"{path}.model_vector.terms[{index}]")
+    require(not plan.group_by, f"{path}.model_vector", "goes without groups")
+    require(plan.clipping.joint_norm == 0, f"{path}.model_vector", "does not go with a joint vector")
+    require(not statistic.HasField("filter"), f"{path}.filter", "does not go with model_vector")
 
 
 def _check_marginal(plan: Plan, statistic: Statistic, path: str) -> None:

@@ -9,7 +9,9 @@ number of parties, and the engine:
 - the sensitivities follow from the clipping bounds (`sensitivity`), the prices from σ
   (`enclave_sim.privacy.gaussian`);
 - of a program's blocks, only clipped outputs are added up (`programs`);
+- what a model says of a row is another column of that row (`models`);
 - group keys, ranges and bounds are constants of the plan, and so public;
+- the form is one that the dataset is served in, and no column of its negative list is read (`services`);
 - what comes after the opening (`outputs`, `formulas`) sees opened cells only; it is checked for its meaning.
 """
 
@@ -23,8 +25,10 @@ from yingbi.api.v1.plan_pb2 import GroupKey, Plan, Relation
 
 from enclave_sim.plan import values
 from enclave_sim.plan.errors import PlanError, require
+from enclave_sim.plan.evaluations import check_evaluation, check_model
 from enclave_sim.plan.expressions import Trait, check_constant, check_expression
 from enclave_sim.plan.key_selection import check_key_selection
+from enclave_sim.plan.models.row_work import check_row_work
 from enclave_sim.plan.outputs import check_answer
 from enclave_sim.plan.programs import check_program
 from enclave_sim.plan.relations import WHOLE_UNIT_OPERATORS, check_relation, max_rows_bound, operators_of
@@ -37,6 +41,7 @@ from enclave_sim.plan.sensitivity import (
     slot_bits_needed,
     total_rho_units,
 )
+from enclave_sim.plan.services import check_forbidden, check_served
 from enclave_sim.plan.size import check_look_ups
 from enclave_sim.plan.statistics import MAX_PLAIN_STATISTICS, MAX_STATISTICS, check_statistic
 from enclave_sim.plan.text_work import check_text_work
@@ -73,6 +78,7 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     _check_subject(plan, declaration, dataset_version)
     _check_noise(plan, declaration)
     if plan.HasField("program"):
+        require(not plan.HasField("evaluation"), "evaluation", "does not go with a program")
         check_program(plan, declaration)
         _check_cells(plan)
         _check_grid(plan)
@@ -82,10 +88,16 @@ def check_plan(plan: Plan, declaration: DatasetDeclaration, *, dataset_version: 
     _check_slots(plan, declaration)
     _check_guarantee(plan)
     check_answer(plan)
+    if plan.HasField("evaluation"):
+        check_evaluation(plan)
+    check_served(plan, declaration)
+    check_forbidden(plan, declaration)
 
 
 def _check_query(plan: Plan, declaration: DatasetDeclaration) -> None:
     columns = check_relation(plan.relation, declaration)
+    if plan.HasField("evaluation"):
+        columns = check_model(plan, columns)
     _check_unit_operators(plan)
     _check_groups(plan, columns)
     _check_clipping(plan)
@@ -183,6 +195,7 @@ def _check_statistics(plan: Plan, columns: Mapping[str, Trait]) -> None:
     require(1 <= len(plan.statistics) <= most, "statistics", f"there must be 1 to {most} statistics")
     for index, statistic in enumerate(plan.statistics):
         check_statistic(plan, statistic, columns, f"statistics[{index}]")
+    check_row_work(plan)
     _check_cells(plan)
     check_prices(plan)
 

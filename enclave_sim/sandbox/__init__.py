@@ -10,6 +10,6 @@ Nothing here imports pyarrow but `blocks`: the zygote leaves its namespaces befo
 """
 
 from enclave_sim.sandbox.limits import Limits, Profile, SandboxUnavailableError
-from enclave_sim.sandbox.sandbox import Sandbox
+from enclave_sim.sandbox.sandbox import EndedError, Sandbox
 
-__all__ = ["Limits", "Profile", "Sandbox", "SandboxUnavailableError"]
+__all__ = ["EndedError", "Limits", "Profile", "Sandbox", "SandboxUnavailableError"]

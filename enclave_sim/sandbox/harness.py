@@ -20,18 +20,20 @@ from typing import Any, NoReturn
 
 from enclave_sim import kernel
 from enclave_sim.sandbox.frozen_clock import FrozenClock
+from enclave_sim.sandbox.model_runner import run_model
 from enclave_sim.sandbox.system_calls import INPUT, OUTPUT
 
-# The input: how many numbers are wanted, the length of the program, and from the next multiple of 64 on the program,
-# and from the next multiple of 64 on the block.
-HEADER = struct.Struct("<QQ48x")
+# The input: how many numbers are wanted, the length of the program, of which kind it is, and from the next multiple of
+# 64 on the program, and from the next multiple of 64 on the block.
+HEADER = struct.Struct("<QQQ40x")
+PYTHON, MODEL = 0, 1
 # Above any descriptor that the zygote has.
 _ASIDE = 200
 
 
-def pack_input(program: bytes, block: bytes, width: int) -> list[bytes]:
+def pack_input(program: bytes, block: bytes, width: int, kind: int = PYTHON) -> list[bytes]:
     """What a block's process reads, in pieces."""
-    return [HEADER.pack(width, len(program)), program, bytes(-len(program) % 64), block]
+    return [HEADER.pack(width, len(program), kind), program, bytes(-len(program) % 64), block]
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def run_block(confinement: Confinement, received: int, result: int) -> NoReturn:
     with contextlib.suppress(BaseException):
         given = _descriptors(received, result)
         confinement.apply()
-        width, length = HEADER.unpack_from(given)
+        width, length, kind = HEADER.unpack_from(given)
         program = bytes(given[HEADER.size : HEADER.size + length])
         block = given[HEADER.size + length + -length % 64 :]
-        _write(_numbers(program, block, width))
+        _write(run_model(program, block) if kind == MODEL else _numbers(program, block, width))
     os._exit(0)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 RUNNING_PART = 0.8
 OPTIONAL = ("scipy", "sklearn")
 """Packages that take long to load and make every fork dearer; the second needs the first."""
+MODELS = "onnxruntime"
+"""Loaded for models alone."""
 
 
 class SandboxUnavailableError(Exception):
@@ -25,7 +27,7 @@ class Limits:
     `seconds`: the length of a block's time slot, of which a program has four fifths (`RUNNING_PART`).
     `memory_bytes`: address space beyond what Python and its packages have taken.
     `block_bytes`: the largest block, packed, together with its program.
-    `packages`: which of `OPTIONAL` are loaded beside the others.
+    `packages`: which of `OPTIONAL` and `MODELS` are loaded beside the others.
     """
 
     seconds: float = 1.0
@@ -37,8 +39,8 @@ class Limits:
         """Raises ValueError."""
         if self.seconds <= 0 or self.memory_bytes <= 0 or self.block_bytes <= 0:
             raise ValueError("limits must be positive")
-        if not set(self.packages) <= set(OPTIONAL):
-            raise ValueError(f"only {', '.join(OPTIONAL)} can be left out")
+        if not set(self.packages) <= {*OPTIONAL, MODELS}:
+            raise ValueError(f"only {', '.join((*OPTIONAL, MODELS))} can be left out")
 
     @property
     def running_seconds(self) -> float:

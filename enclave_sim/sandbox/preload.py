@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Collection
 
-from enclave_sim.sandbox.limits import OPTIONAL
+from enclave_sim.sandbox.limits import MODELS, OPTIONAL
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "sklearn", "dateutil", "joblib")
 NEEDED = ("numpy", "pandas", "pyarrow")
@@ -132,6 +132,8 @@ def load(optional: Collection[str] = OPTIONAL) -> None:
                 importlib.import_module(f"{package}.{module}")
     importlib.import_module("enclave_sim.sandbox.blocks")
     _use_once()
+    if MODELS in optional:
+        importlib.import_module(MODELS)
 
 
 def _use_once() -> None:
@@ -157,7 +159,7 @@ def _use_once() -> None:
 
 def versions() -> list[str]:
     """Of Python and of the packages that are loaded."""
-    loaded = [name for name in PACKAGES if name in sys.modules]
+    loaded = [name for name in (*PACKAGES, MODELS) if name in sys.modules]
     return [_python(), *(f"{name} {sys.modules[name].__version__}" for name in loaded)]
 
 

@@ -8,6 +8,7 @@ there are none, which the caller replaces by the declared default.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -15,13 +16,14 @@ import math
 import os
 import select
 import struct
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from enclave_sim.sandbox.canaries import CANARIES, PROGRAM
-from enclave_sim.sandbox.harness import pack_input
+from enclave_sim.sandbox.harness import MODEL, pack_input
 from enclave_sim.sandbox.limits import Limits, Profile, SandboxUnavailableError
 from enclave_sim.sandbox.system_calls import allow_list
 from enclave_sim.sandbox.zygote_process import StartZygote, Zygote, ZygoteLostError, start_zygote
@@ -30,7 +32,14 @@ from enclave_sim.sandbox.zygote_process import StartZygote, Zygote, ZygoteLostEr
 CANARY_SECONDS = 20.0
 ENDING_SECONDS = 10.0
 
+_PIPE_BYTES = 1 << 20
+"""What a process without rights may ask for: with more of it, who writes and who reads wait less for each other."""
+
 Numbers = tuple[float, ...]
+
+
+class EndedError(Exception):
+    """Another thread ended the run: it has no results, and none that stand for them."""
 
 
 class Sandbox:
@@ -41,6 +50,8 @@ class Sandbox:
         self.limits = limits or Limits()
         self._start = start
         self._lost = False
+        self._ended = threading.Event()
+        self._closing = threading.Lock()
         self._zygote, self.profile = self._started()
 
     def run(
@@ -55,6 +66,8 @@ class Sandbox:
         Nothing is tried twice. Should the zygote be lost, which no program should be able to bring about, all further
         blocks of this run have no result, at the same times; the next run begins with a new one, or raises
         SandboxUnavailableError.
+
+        Raises EndedError, within the slot, once it was `end`ed.
         """
         if self._lost:
             self._restart()
@@ -72,8 +85,28 @@ class Sandbox:
             result = self._run_block(program, block, width, deadline, end if slots else deadline + ENDING_SECONDS)
             slot += 1
             if slots:
-                _sleep_until(end)
+                _sleep_until(end, self._ended)
+            self._check_not_ended()
             yield result
+
+    def run_model(self, model: bytes, rows: Sequence[bytes | memoryview], length: int, seconds: float) -> bytes | None:
+        """What a model says of batches of rows (`model_runner`, in pieces): `length` bytes, or None for anything else.
+
+        As soon as they are there, within `seconds`. A checked model's work is the same for every row, but for the ways
+        through its trees.
+        """
+        if self._lost:
+            self._restart()
+        if len(model) + sum(map(len, rows)) > self.limits.block_bytes:
+            return None
+        deadline = time.monotonic() + seconds
+        given = [*pack_input(model, b"", length, MODEL), *rows]
+        try:
+            written = _output(self._zygote, given, length, deadline, deadline + ENDING_SECONDS)
+        except ZygoteLostError:
+            self._lose()
+            return None
+        return written if len(written) == length else None
 
     def prove(self) -> None:
         """That it still holds on this machine; raises SandboxUnavailableError."""
@@ -84,7 +117,19 @@ class Sandbox:
 
     def close(self) -> None:
         """End its processes. After it, nothing runs any more."""
-        self._zygote.close()
+        self.end()
+
+    @property
+    def ended(self) -> bool:
+        """Nothing can be run here any more."""
+        return self._ended.is_set()
+
+    def end(self) -> None:
+        """As `close`, from any thread while another one runs something, which raises EndedError then."""
+        with self._closing:
+            if not self._ended.is_set():
+                self._ended.set()
+                self._zygote.close()
 
     def __enter__(self) -> Self:
         return self
@@ -100,13 +145,24 @@ class Sandbox:
         try:
             return _numbers(_output(self._zygote, pack_input(program, block, width), 8 * width, deadline, end), width)
         except ZygoteLostError:
-            self._lost = True
-            self._zygote.abandon()
+            self._lose()
             return None
 
+    def _lose(self) -> None:
+        self._check_not_ended()
+        self._lost = True
+        self._zygote.abandon()
+
+    def _check_not_ended(self) -> None:
+        if self._ended.is_set():
+            raise EndedError
+
     def _restart(self) -> None:
-        self._zygote.close()
-        self._zygote, profile = self._started()
+        self._check_not_ended()
+        with self._closing:
+            self._zygote.close()
+            self._zygote, profile = self._started()
+        self._check_not_ended()
         if profile != self.profile:
             self._zygote.close()
             raise SandboxUnavailableError("its isolation is not what it was")
@@ -142,13 +198,17 @@ class Sandbox:
 NO_TABLES = bytes(4)
 
 
-def _output(zygote: Zygote, given: list[bytes], length: int, deadline: float, end: float) -> bytes:
+def _output(zygote: Zygote, given: Sequence[bytes | memoryview], length: int, deadline: float, end: float) -> bytes:
     """What a block's process wrote until it ended or had to: at most one byte more than `length`.
 
     It is killed at `deadline`, and nothing of it is left at `end`, or ZygoteLostError is raised.
     """
     received = _sealed(given)
     output, result = os.pipe()
+    if length >= _PIPE_BYTES:
+        # Where it is not granted, the pipe stays as it is.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     try:
         try:
             zygote.fork(received, result)
@@ -163,7 +223,7 @@ def _output(zygote: Zygote, given: list[bytes], length: int, deadline: float, en
         os.close(output)
 
 
-def _sealed(pieces: list[bytes]) -> int:
+def _sealed(pieces: Sequence[bytes | memoryview]) -> int:
     """A descriptor of memory that holds them and that nobody can change any more."""
     descriptor = os.memfd_create("block", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     for piece in pieces:
@@ -176,18 +236,19 @@ def _sealed(pieces: list[bytes]) -> int:
 
 
 def _read(descriptor: int, length: int, deadline: float) -> bytes:
-    written = b""
+    written = bytearray()
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while len(written) <= length:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(math.ceil(left * 1000)):
             break
-        part = os.read(descriptor, length + 1 - len(written))
+        # No more than a pipe may hold: memory is asked for before anything is read.
+        part = os.read(descriptor, min(length + 1 - len(written), _PIPE_BYTES))
         if not part:
             break
         written += part
-    return written
+    return bytes(written)
 
 
 def _rest(descriptor: int, most: int) -> bytes:
@@ -209,6 +270,5 @@ def _numbers(written: bytes, width: int) -> Numbers | None:
     return values if all(map(math.isfinite, values)) else None
 
 
-def _sleep_until(moment: float) -> None:
-    while (left := moment - time.monotonic()) > 0:
-        time.sleep(left)
+def _sleep_until(moment: float, ended: threading.Event) -> None:
+    ended.wait(max(moment - time.monotonic(), 0.0))

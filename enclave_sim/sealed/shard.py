@@ -2,7 +2,8 @@
 
 A shard is a folder named by its commitment in hexadecimal: a `header` and one encrypted Parquet file a
 table, `table-0.parquet` and on, in declared order. It is written as a whole under a temporary name beside
-its place, synced, and renamed; no plaintext touches the disk on the way.
+its place, synced, and renamed; no plaintext touches the disk on the way. A dataset of which something can be verified
+has one file more, behind the tables': `verification_index`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from enclave_sim.sealed.header import (
     wrap_data_key,
 )
 from enclave_sim.sealed.preparation import prepare
+from enclave_sim.sealed.verification_index import TABLE, index_table
 
 __all__ = [
     "IngestError",
@@ -72,7 +74,10 @@ def seal_shard(
     exactly its tables in exactly its schema (`schema.arrow_schema`); `wrapping_key` has 32 bytes. One sealer
     at a time works in `folder`: it removes what an earlier one left behind in a crash. Raises IngestError.
     """
-    prepared = prepare(DatasetDeclaration.FromString(declaration_bytes), tables)
+    declaration = DatasetDeclaration.FromString(declaration_bytes)
+    prepared = prepare(declaration, tables)
+    if declaration.HasField("verification"):
+        prepared[TABLE] = index_table(declaration, tables)
     try:
         return _store(folder, declaration_bytes, prepared, wrapping_key)
     except OSError as error:

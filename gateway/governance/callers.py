@@ -1,31 +1,87 @@
-"""Who calls: developers and operators of a zone, known by the hash of a credential."""
+"""Who calls: people of a zone's organisations, known by the hash of a credential.
+
+Keeps: ROL-01
+"""
 
 from __future__ import annotations
 
-import hmac
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
 
-from yingbi.api.credentials import bearer_hash
-from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.people_pb2 import SignedCertificate
 
 MAX_ORGANISATION = 63
 
 
 class Role(StrEnum):
-    """What a caller may do: developers ask, operators approve and register."""
+    """What kind of organisation a caller is of: what its people can be for. `gateway.governance.policy` says what."""
 
-    DEVELOPER = "developer"
+    COORDINATOR = "coordinator"
+    SUPERVISOR = "supervisor"
+    PROVIDER = "provider"
     OPERATOR = "operator"
+    DEVELOPER = "developer"
+    AUDITOR = "auditor"
+
+
+class Duty(StrEnum):
+    """What a person does within their organisation."""
+
+    ADMINISTRATOR = "administrator"
+    ANALYST = "analyst"
+    APPROVER = "approver"
+    ASSESSOR = "assessor"
+    AUDITOR = "auditor"
+    COORDINATOR = "coordinator"
+    OPERATOR = "operator"
+    SIGNATORY = "signatory"
+
+
+class Scope(StrEnum):
+    """What a token may be used for, of what its person may. `gateway.governance.policy` says what that is."""
+
+    READ = "read"
+    ASK = "ask"
+    DECIDE = "decide"
+    ADMINISTER = "administer"
+
+
+DUTIES: Mapping[Role, frozenset[Duty]] = MappingProxyType(
+    {
+        Role.COORDINATOR: frozenset({Duty.ADMINISTRATOR, Duty.COORDINATOR}),
+        Role.SUPERVISOR: frozenset({Duty.ADMINISTRATOR, Duty.ASSESSOR}),
+        Role.PROVIDER: frozenset({Duty.ADMINISTRATOR, Duty.APPROVER, Duty.SIGNATORY}),
+        Role.OPERATOR: frozenset({Duty.ADMINISTRATOR, Duty.OPERATOR}),
+        Role.DEVELOPER: frozenset({Duty.ADMINISTRATOR, Duty.ANALYST, Duty.SIGNATORY}),
+        Role.AUDITOR: frozenset({Duty.ADMINISTRATOR, Duty.AUDITOR}),
+    }
+)
+"""The duties that there are in an organisation of each kind."""
+
+
+class Certified(Protocol):
+    """A message with a place for a certificate: SignedAuthorization, SignedApproval, AgreementSignature."""
+
+    @property
+    def certificate(self) -> SignedCertificate: ...
 
 
 @dataclass(frozen=True)
 class Caller:
     """One account: its name, role, credential's hash, and Ed25519 public key, both hexadecimal.
 
-    `organisation` is whom the account belongs to: 1 to 63 characters. What its developers spend, it spends.
+    `organisation` is whom the account belongs to: 1 to 63 characters. What its developers spend, it spends. `role` is
+    that organisation's kind, and `given` the person's duties in it; None: all that there are, as the first account
+    of an organisation has.
+
+    `signing_key` is the person's own, and `certificate` what enclaves know it by; the first account of an organisation
+    has none, and the organisation's own key, which for others is `organisation_signing_key`. `scopes` are those of the
+    token that the call came with; None: all that the person may.
     """
 
     name: str
@@ -33,10 +89,20 @@ class Caller:
     bearer_hash: str
     signing_key: str
     organisation: str
+    given: frozenset[Duty] | None = None
+    organisation_signing_key: str = ""
+    certificate: SignedCertificate | None = field(default=None, compare=False, repr=False)
+    scopes: frozenset[Scope] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.organisation) <= MAX_ORGANISATION:
             raise ValueError(f"the organisation of {self.name} must have 1 to {MAX_ORGANISATION} characters")
+
+    @property
+    def duties(self) -> frozenset[Duty]:
+        """What this person does; never what no person of such an organisation does."""
+        possible = DUTIES[self.role]
+        return possible if self.given is None else self.given & possible
 
     @property
     def spends_as(self) -> str | None:
@@ -45,8 +111,21 @@ class Caller:
 
     @property
     def key(self) -> bytes:
-        """The 32-byte public key."""
+        """The person's 32-byte public key."""
         return bytes.fromhex(self.signing_key)
+
+    @property
+    def organisation_key(self) -> bytes:
+        """The organisation's 32-byte public key."""
+        return bytes.fromhex(self.organisation_signing_key or self.signing_key)
+
+    def certify(self, signed: Certified) -> None:
+        """Add to what this person signed the certificate that enclaves know the key by, where there is one.
+
+        It proves itself: whoever adds it, a gateway too, can make nothing of it but what the person signed for.
+        """
+        if self.certificate is not None:
+            signed.certificate.CopyFrom(self.certificate)
 
 
 def load_callers(path: Path) -> list[Caller]:
@@ -55,37 +134,22 @@ def load_callers(path: Path) -> list[Caller]:
     An account without an organisation, as in files of before there were any, is one of its own, by its name.
     """
     return [
-        Caller(**{"organisation": entry["name"], **entry, "role": Role(entry["role"])})
+        Caller(**{"organisation": entry["name"], **entry, "role": Role(entry["role"]), "given": _given(entry)})
         for entry in json.loads(path.read_text())
     ]
 
 
+def _given(entry: dict[str, Any]) -> frozenset[Duty] | None:
+    given = entry.get("given")
+    return None if given is None else frozenset(map(Duty, given))
+
+
 def save_callers(path: Path, callers: list[Caller]) -> None:
-    """Write the accounts; no secret is among them."""
-    path.write_text(json.dumps([asdict(caller) for caller in callers], indent=1))
+    """Write the first accounts; no secret is among them."""
+    path.write_text(json.dumps([_entry(caller) for caller in callers], indent=1))
 
 
-def authenticate(callers: list[Caller], authorization: str | None) -> Caller:
-    """The caller whose credential the `authorization` header carries; raises Problem."""
-    scheme, _, credential = (authorization or "").partition(" ")
-    if scheme.lower() == "bearer" and credential:
-        presented = bearer_hash(credential)
-        for caller in callers:
-            if hmac.compare_digest(caller.bearer_hash, presented):
-                return caller
-    raise Problem(
-        Kind.NOT_AUTHENTICATED,
-        "not_authenticated",
-        "The token is not known to this zone.",
-        hint="use the profile that `yingbi init` wrote, or --token",
-    )
-
-
-def require(caller: Caller, *roles: Role) -> None:
-    """Raise Problem unless the caller has one of `roles`."""
-    if caller.role not in roles:
-        raise Problem(
-            Kind.NOT_ALLOWED,
-            "not_allowed",
-            f"This needs the role {' or '.join(roles)}; {caller.name} is {caller.role}.",
-        )
+def _entry(caller: Caller) -> dict[str, Any]:
+    names = ("name", "role", "bearer_hash", "signing_key", "organisation")
+    given = None if caller.given is None else sorted(caller.given)
+    return {**{name: getattr(caller, name) for name in names}, "given": given}

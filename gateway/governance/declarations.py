@@ -9,6 +9,9 @@ from yingbi.api import zcdp
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 
 from enclave_sim.plan.schema import DeclarationError, check_declaration
+from enclave_sim.plan.services import check_closed
+from enclave_sim.plan.verification import check_verification
+from gateway.governance.catalogue_entry import check_entry
 
 _EACH = "budget.each_organisation.epsilon"
 
@@ -16,6 +19,9 @@ _EACH = "budget.each_organisation.epsilon"
 def check_declared(declaration: DatasetDeclaration) -> None:
     """Refuse a declaration that breaks a rule; raises DeclarationError with the path in the YAML file."""
     check_declaration(declaration)
+    check_verification(declaration)
+    check_closed(declaration)
+    check_entry(declaration)
     if declaration.HasField("budget_each_organisation_epsilon"):
         _check_each_organisation(declaration)
 

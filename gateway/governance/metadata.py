@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yingbi.api.problem import nearest
-from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
+from yingbi.api.v1.dataset_pb2 import (
+    ZONE_TYPE_UNSPECIFIED,
+    ColumnDeclaration,
+    DatasetDeclaration,
+    TableDeclaration,
+)
 from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_BOOL,
     COLUMN_TYPE_DATE,
@@ -25,7 +30,9 @@ from yingbi.api.v1.plan_pb2 import (
 from enclave_sim.plan import values
 from enclave_sim.plan.schema import DeclarationError
 from enclave_sim.privacy.gaussian import MAX_PARTIES
+from gateway.governance.catalogue_entry import check_complete, entry_reader, read_forms, read_zone_type
 from gateway.governance.declarations import check_declared
+from gateway.governance.verification_fields import read_verification
 from gateway.governance.yaml_fields import check_keys as _check_keys
 from gateway.governance.yaml_fields import entry_at as _entry_at
 from gateway.governance.yaml_fields import mapping as _mapping
@@ -54,12 +61,16 @@ _DATASET_KEYS = (
     "budget",
     "agreements_required",
     "tables",
+    "verification",
+    "zone_type",
+    "forms",
+    "catalogue",
 )
 _TITLE_KEYS = ("en", "zh")
 _BUDGET_KEYS = ("epsilon", "delta", "each_organisation")
 _EACH_ORGANISATION_KEYS = ("epsilon",)
 _TABLE_KEYS = ("file", "max_rows_per_unit", "columns")
-_COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required", "constant_per_unit", "max_length")
+_COLUMN_KEYS = ("type", "role", "values", "lower", "upper", "required", "constant_per_unit", "max_length", "forbidden")
 _TYPES = {name: column_type for column_type, name in values.TYPE_NAMES.items()}
 _MAX_WHOLE = 2**63 - 1
 _MAX_LENGTH = 2**32 - 1
@@ -74,25 +85,29 @@ class Metadata:
     """Absolute paths by table name, as declared."""
 
 
-def read_metadata(path: Path) -> Metadata:
-    """Read one metadata file.
+def read_metadata(path: Path, *, governed: bool = False) -> Metadata:
+    """Read one metadata file; for a governed zone it says all that the catalogue needs.
 
     Raises:
         Problem: MALFORMED "metadata" for the file's first mistake, naming file, line and field; or when a
             data file is not there.
+
+    Keeps: GRD-01
     """
     root = read_tree(path)
-    declaration = _dataset(root)
+    folder = path.resolve().parent
+    declaration = _dataset(root, folder)
     try:
         check_declared(declaration)
+        if governed:
+            check_complete(declaration)
     except DeclarationError as error:
         raise _entry_at(root, error.field_path).problem(error.message) from error
     tables = _mapping(_member(root, "tables"))
-    folder = path.resolve().parent
     return Metadata(declaration, {name: _data_file(_member(table, "file"), folder) for name, table in tables.items()})
 
 
-def _dataset(root: Entry) -> DatasetDeclaration:
+def _dataset(root: Entry, folder: Path) -> DatasetDeclaration:
     _check_keys(root, _DATASET_KEYS)
     budget = _member(root, "budget")
     _check_keys(budget, _BUDGET_KEYS)
@@ -113,6 +128,10 @@ def _dataset(root: Entry) -> DatasetDeclaration:
         budget_each_organisation_epsilon=_optional(budget, "each_organisation", _each_organisation),
         agreements_required=_optional(root, "agreements_required", _truth) or False,
         tables=[_table(name, entry) for name, entry in _mapping(_member(root, "tables")).items()],
+        verification=_optional(root, "verification", read_verification),
+        zone_type=_optional(root, "zone_type", read_zone_type) or ZONE_TYPE_UNSPECIFIED,
+        forms=_optional(root, "forms", read_forms),
+        catalogue=_optional(root, "catalogue", entry_reader(folder)),
     )
 
 
@@ -160,6 +179,8 @@ def _column(name: str, entry: Entry) -> ColumnDeclaration:
         column.required = True
     if _optional(entry, "constant_per_unit", _truth):
         column.constant_per_unit = True
+    if _optional(entry, "forbidden", _truth):
+        column.forbidden = True
     length = _optional(entry, "max_length", lambda member: _whole(member, _MAX_LENGTH))
     if length is not None:
         column.max_length = length

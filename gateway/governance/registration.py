@@ -12,7 +12,9 @@ from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, RegisterDatasetRequest, ShardRegistration
 
 from enclave_sim.plan.schema import DeclarationError, check_curious
+from gateway.governance.catalogue_entry import check_complete
 from gateway.governance.declarations import check_declared
+from gateway.governance.signed_bytes import read
 
 
 def check_roster(dataset: str, registration: bytes, epoch: KeyEpoch) -> None:
@@ -44,18 +46,25 @@ class RegisteredDataset:
     registration: bytes
 
 
-def check_registration(request: RegisterDatasetRequest, epoch: KeyEpoch) -> RegisteredDataset:
+def check_registration(
+    request: RegisterDatasetRequest, epoch: KeyEpoch, *, governed: bool = False
+) -> RegisteredDataset:
     """The version that a registration makes; raises Problem. Pure.
 
-    Every key holder's enclave has to have sealed a shard of exactly this declaration.
+    Every key holder's enclave has to have sealed a shard of exactly this declaration. In a governed zone it says all
+    that the catalogue needs.
+
+    Keeps: CAT-01
     """
-    declaration = DatasetDeclaration.FromString(request.declaration)
+    declaration = read(DatasetDeclaration, request.declaration, "declaration")
     try:
         check_declared(declaration)
         check_curious(declaration, len(epoch.holders))
+        if governed:
+            check_complete(declaration)
     except DeclarationError as error:
         raise Problem(Kind.MALFORMED, "metadata", str(error)) from error
-    shards = [ShardRegistration.FromString(shard.body) for shard in request.shards]
+    shards = [read(ShardRegistration, shard.body, "shards.body") for shard in request.shards]
     if [shard.node for shard in shards] != [holder.node for holder in epoch.holders]:
         raise Problem(Kind.REFUSED, "bad_shards", "A dataset needs one shard from each provider node, in order.")
     declared = (declaration.dataset, digests.digest(digests.DECLARATION, request.declaration))

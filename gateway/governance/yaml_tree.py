@@ -19,6 +19,8 @@ from yingbi.api.problem import Kind, Problem
 Scalar: TypeAlias = bool | int | float | str | None
 
 MAX_BYTES = 2**20
+# The parser takes a time that grows with the square of how deep they are nested.
+MAX_DEPTH = 500
 _TAG = "tag:yaml.org,2002:"
 _CORE_TAGS = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp", "map", "seq"))
 _STRING_TAG = _TAG + "str"
@@ -84,6 +86,8 @@ def tree_of(file: str, text: str, subject: str) -> Entry:
     Raises:
         Problem: it is no single YAML document that follows the rules above.
     """
+    if _depth(text) > MAX_DEPTH:
+        raise problem_at(file, 1, 1, "", f"brackets are nested more than {MAX_DEPTH} deep", None)
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
@@ -97,6 +101,15 @@ def tree_of(file: str, text: str, subject: str) -> Entry:
     if root is None:
         raise problem_at(file, 1, 1, "", f"the file is empty; it must describe {subject}", None)
     return _Builder(file).entry(root, "")
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested at most, those in strings and comments among them."""
+    deepest = depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _read_text(path: Path) -> str:

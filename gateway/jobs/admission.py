@@ -29,21 +29,25 @@ from yingbi.api.v1.job_pb2 import (
 )
 
 from enclave_sim.plan.canonical import encode
+from gateway.governance import agreements as agreement_rules
 from gateway.governance import grades
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset, check_roster
-from gateway.jobs import batches, records, shown, states
+from gateway.jobs import batches, records, shown, standing, states
+from gateway.jobs.approval import charged
 from gateway.jobs.first_stages import release_of
-from gateway.jobs.kinds import check_one_kind, words_of
+from gateway.jobs.kinds import check_one_kind, kind_of, words_of
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.plans import Planned, RecentPlans, notes_of
-from gateway.jobs.programs import check_sealed
+from gateway.jobs.programs import check_sealed, needs_sandbox
 from gateway.jobs.records import JobRecord, NewJob
 from gateway.jobs.runner import Runner
+from gateway.jobs.service_forms import check_form
 from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
 from gateway.planning.query import Question
-from gateway.storage import agreements, catalogue
+from gateway.planning.readable import readable
+from gateway.storage import agreements, catalogue, stops
 from gateway.storage.database import Database
 
 
@@ -67,6 +71,7 @@ class _Asked:
     request: SubmitQueryRequest
     digest: bytes
     auto_approve: bool
+    governed: bool
     # What agreements' terms are compared with: seconds since 1970.
     now: float
     # Why nothing can be computed at present.
@@ -116,10 +121,15 @@ class Admission:
         runner: Runner,
         *,
         auto_approve: bool,
+        governed: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` tells what agreements' terms are compared with: seconds since 1970."""
+        """`clock` tells what agreements' terms are compared with: seconds since 1970.
+
+        `governed`: whatever is asked is asked under an agreement.
+        """
         self._clock = clock
+        self._governed = governed
         self._database = database
         self._nodes = nodes
         self._runner = runner
@@ -129,9 +139,11 @@ class Admission:
     async def preview(self, caller: Caller, query: Query) -> Preview:
         """The plan of a query, its cost, and what is left; raises Problem."""
         check_one_kind(query)
-        known = await self._database.run(_known, caller, query, self._clock())
+        known = await self._database.run(_known, caller, query, self._clock(), self._governed)
+        _check_may_train(query, known)
         planned = self._plan(caller, query, known)
-        if query.HasField("program"):
+        _check_columns(planned, known.agreement)
+        if needs_sandbox(query):
             self._nodes.check_programs()
         _check_price(planned, known.budget)
         declaration, outlook = planned.dataset.declaration, planned.question.outlook
@@ -192,11 +204,19 @@ class Admission:
         return BatchJobs(jobs=await self._database.run(_describe_all, admitted))
 
     async def _submit(self, caller: Caller, request: SubmitQueryRequest) -> Job:
-        if request.query.HasField("program") or request.programs or request.source:
+        if needs_sandbox(request.query) or request.programs or request.source:
             check_sealed(request, self._epoch())
         query = request.query
         check_one_kind(query)
-        asked = _Asked(caller, request, _request_digest(query), self._auto_approve, self._clock(), self._outage(query))
+        asked = _Asked(
+            caller,
+            request,
+            _request_digest(query),
+            self._auto_approve,
+            self._governed,
+            self._clock(),
+            self._outage(query),
+        )
         decided = await self._database.run(_decide, asked, self._previewed(caller, query))
         while isinstance(decided, _Known):
             # Planning takes longer than a transaction should; meanwhile the dataset may have changed again.
@@ -220,8 +240,8 @@ class Admission:
 
     def _plan(self, caller: Caller, query: Query, known: _Known) -> Planned:
         dataset, budget = known.dataset, known.budget
-        grades.check_grade(dataset.declaration.grade)
         parties = self._parties(dataset)
+        grades.check_grade(dataset.declaration.grade, parties, auto_approve=self._auto_approve)
         if zcdp.MAX_EPSILON < query.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
@@ -233,10 +253,10 @@ class Admission:
 
     async def _plan_batch(self, caller: Caller, asked: BatchQuery, agreement: str) -> _PlannedBatch:
         query = Query(dataset=asked.dataset, agreement=agreement)
-        known = await self._database.run(_known, caller, query, self._clock())
+        known = await self._database.run(_known, caller, query, self._clock(), self._governed)
         dataset, budget = known.dataset, known.budget
-        grades.check_grade(dataset.declaration.grade)
         parties = self._parties(dataset)
+        grades.check_grade(dataset.declaration.grade, parties, auto_approve=self._auto_approve)
         if zcdp.MAX_EPSILON < asked.epsilon < math.inf:
             # No declared budget is as large.
             raise limits.exceeded(budget, budget.limit_rho_units + 1)
@@ -244,10 +264,12 @@ class Admission:
         batch = await asyncio.to_thread(_batch, asked, dataset, parties)
         if batch.rho_units > limits.whole(budget):
             raise limits.exceeded(budget, batch.rho_units)
+        for plan in batch.plans:
+            agreement_rules.check_columns(known.agreement, plan, dataset.declaration)
         return _PlannedBatch(dataset, budget, batch, known.agreement)
 
     async def _start_all(self, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
-        admitted = await self._database.run(_admit_all, news, planned, waits)
+        admitted = await self._database.run(_admit_all, news, planned, waits, self._clock())
         for record in admitted:
             if record.state == states.QUEUED:
                 self._runner.start(record)
@@ -265,7 +287,7 @@ class Admission:
     def _outage(self, query: Query) -> Problem | None:
         try:
             self._nodes.check_connected()
-            if query.HasField("program"):
+            if needs_sandbox(query):
                 self._nodes.check_programs()
         except Problem as problem:
             return problem
@@ -273,15 +295,17 @@ class Admission:
 
 
 def _batch(asked: BatchQuery, dataset: RegisteredDataset, parties: int) -> Batch:
-    return plan_batch(
-        asked.sql,
-        dataset.declaration,
-        dataset_version=dataset.version,
-        parties=parties,
-        epsilon=asked.epsilon,
-        delta=asked.delta if asked.HasField("delta") else dataset.declaration.budget_delta,
-        lookups=asked.lookups,
-    )
+    check_form("query", dataset.declaration)
+    with readable(dataset.declaration) as declaration:
+        return plan_batch(
+            asked.sql,
+            declaration,
+            dataset_version=dataset.version,
+            parties=parties,
+            epsilon=asked.epsilon,
+            delta=asked.delta if asked.HasField("delta") else declaration.budget_delta,
+            lookups=asked.lookups,
+        )
 
 
 def _new_jobs(caller: Caller, request: SubmitBatchRequest, planned: _PlannedBatch, digest: bytes) -> list[NewJob]:
@@ -296,9 +320,16 @@ def _all_released(connection: Connection, news: list[NewJob]) -> bool:
     return all(records.release(connection, new.plan_hash) for new in news)
 
 
-def _admit_all(connection: Connection, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
+def _admit_all(
+    connection: Connection, news: list[NewJob], planned: _PlannedBatch, waits: bool, now: float
+) -> list[JobRecord]:
     """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
     declaration, agreement = planned.dataset.declaration, planned.agreement
+    # It was planned in another transaction.
+    agreements.check_still_in_force(connection, _id_of(agreement), now)
+    stops.check_not_stopped(
+        connection, dataset=declaration.dataset, organisation=news[0].organisation, agreement=_id_of(agreement)
+    )
     before = ledger.budget(connection, declaration, news[0].organisation, agreement)
     admitted: list[JobRecord] = []
     price, uses, fits = 0, 0, True
@@ -310,6 +341,7 @@ def _admit_all(connection: Connection, news: list[NewJob], planned: _PlannedBatc
         if not waits:
             catalogue.check_present(connection, planned.dataset)
             fits &= ledger.reserve(connection, new.job, declaration, new.organisation, part.charge, agreement)
+            ledger.use_of_day(connection, agreement, now)
         admitted.append(records.create(connection, new, states.WAITING if waits else states.QUEUED))
     if not fits or (waits and uses > 0 and not limits.holds(before, price, uses)):
         raise limits.exceeded(before, price, uses)
@@ -320,25 +352,49 @@ def _describe_all(connection: Connection, found: list[JobRecord]) -> list[Job]:
     return [shown.describe(connection, record) for record in found]
 
 
+def _check_may_train(query: Query, known: _Known) -> None:
+    if query.HasField("train"):
+        agreement_rules.check_may_train(known.agreement)
+
+
+def _check_columns(planned: Planned, agreement: Agreement | None) -> None:
+    agreement_rules.check_columns(agreement, planned.plan, planned.dataset.declaration)
+
+
 def _check_price(planned: Planned, budget: Budget) -> None:
     """What the budget could not pay when nothing was spent is refused and not recorded."""
     if planned.question.rho_units > limits.whole(budget):
         raise limits.exceeded(budget, planned.question.rho_units)
 
 
-def _check_both_stages_fit(planned: Planned, budget: Budget) -> None:
-    """A first stage is of no use to who cannot pay for the second."""
-    price = planned.question.rho_units
-    if planned.question.outlook is not None and not limits.holds(budget, price, uses=2):
-        raise limits.exceeded(budget, price, uses=2)
+def _check_all_fit(planned: Planned, budget: Budget) -> None:
+    """A first stage, or a round of a model, is of no use to who cannot pay for what comes after it."""
+    price, plans = planned.question.rho_units, planned.question.plans
+    if plans > 1 and not limits.holds(budget, price, uses=plans):
+        raise limits.exceeded(budget, price, uses=plans)
 
 
-def _known(connection: Connection, caller: Caller, query: Query, now: float) -> _Known:
+def _known(connection: Connection, caller: Caller, query: Query, now: float, governed: bool) -> _Known:
     dataset = catalogue.find(connection, query.dataset)
     declaration, organisation = dataset.declaration, caller.spends_as
-    agreement = agreements.chosen(connection, declaration, organisation, query.agreement, now)
+    agreement = agreements.chosen(
+        connection, declaration, organisation, query.agreement, now, job=kind_of(query), governed=governed
+    )
+    stops.check_not_stopped(
+        connection, dataset=declaration.dataset, organisation=organisation or "", agreement=_id_of(agreement)
+    )
     budget = ledger.budget(connection, declaration, organisation, agreement)
-    return _Known(dataset, budget, records.get(connection, query.first_stage) if query.first_stage else None, agreement)
+    return _Known(dataset, budget, _first_stage(connection, query.first_stage), agreement)
+
+
+def _first_stage(connection: Connection, job: str) -> JobRecord | None:
+    """The job whose release a second stage follows from; raises Problem where that release is not handed out."""
+    if not job:
+        return None
+    record = records.get(connection, job)
+    if reason := agreements.withheld(connection, record.agreement):
+        raise reason
+    return record
 
 
 def _decide(connection: Connection, asked: _Asked, planned: Planned | None) -> _Decided | _Known:
@@ -353,10 +409,12 @@ def _decide(connection: Connection, asked: _Asked, planned: Planned | None) -> _
     if earlier is not None:
         _check_same_request(earlier, asked.digest)
         return _Decided(shown.describe(connection, earlier))
-    known = _known(connection, asked.caller, asked.sought, asked.now)
+    known = _known(connection, asked.caller, asked.sought, asked.now, asked.governed)
+    _check_may_train(request.query, known)
     if planned is None or planned.dataset != known.dataset:
         return known
     _check_price(planned, known.budget)
+    _check_columns(planned, known.agreement)
     _check_authorization(asked.caller, request, planned, known.agreement)
     return _record(connection, asked, planned, known)
 
@@ -370,18 +428,29 @@ def _record(connection: Connection, asked: _Asked, planned: Planned, known: _Kno
         return _Decided(shown.with_budget(replayed, before, planned.notes))
     if asked.outage is not None:
         raise asked.outage
-    _check_both_stages_fit(planned, before)
+    _check_all_fit(planned, before)
     declaration = planned.dataset.declaration
     if grades.needs_approval(declaration.grade, auto_approve=asked.auto_approve):
-        waiting = records.create(connection, new, states.WAITING)
+        record = records.create(connection, new, states.WAITING)
+        if standing.is_complete(connection, record, asked.now):
+            return _by_standing_approval(connection, charged(connection, record, asked.now), planned)
+        waiting = shown.with_needed(record, declaration.grade, [])
         return _Decided(shown.with_budget(waiting, before, planned.notes))
     if not ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge, agreement):
         refusal = limits.exceeded(before, planned.charge.rho_units)
         refused = records.create(connection, new, states.REFUSED, failure=records.failure_of(refusal))
         return _Decided(shown.with_budget(refused, before, planned.notes), refusal=refusal)
+    ledger.use_of_day(connection, agreement, asked.now)
     queued = records.create(connection, new, states.QUEUED)
     budget = ledger.budget(connection, declaration, new.organisation, agreement)
     return _Decided(shown.with_budget(queued, budget, planned.notes), start=queued)
+
+
+def _by_standing_approval(connection: Connection, record: JobRecord, planned: Planned) -> _Decided:
+    agreement = agreements.find(connection, record.agreement)
+    budget = ledger.budget(connection, planned.dataset.declaration, record.organisation, agreement)
+    job = shown.with_budget(record, budget, planned.notes)
+    return _Decided(job, start=record if record.state == states.QUEUED else None)
 
 
 def _request_digest(query: Query) -> bytes:
@@ -407,6 +476,7 @@ def _check_authorization(
             field="agreement",
             hint="preview and ask again",
         )
+    agreement_rules.check_purpose(agreement, authorization.purpose)
     if not 1 <= len(authorization.request_id) <= 200:
         raise Problem(Kind.MALFORMED, "request_id", "A request id has 1 to 200 characters.", field="request_id")
 
@@ -414,7 +484,10 @@ def _check_authorization(
 def _new_job(
     caller: Caller, request: SubmitQueryRequest, planned: Planned, agreement: Agreement | None, digest: bytes
 ) -> NewJob:
-    body = request.authorization.SerializeToString(deterministic=True)
+    signed = SignedAuthorization(
+        body=request.authorization.SerializeToString(deterministic=True), signature=request.signature
+    )
+    caller.certify(signed)
     return NewJob(
         job=f"job-{secrets.token_hex(6)}",
         developer=caller.name,
@@ -425,7 +498,7 @@ def _new_job(
         sql=words_of(request.query),
         plan=planned.plan_bytes,
         plan_hash=planned.plan_hash,
-        authorization=SignedAuthorization(body=body, signature=request.signature),
+        authorization=signed,
         registration=planned.dataset.registration,
         agreement=_id_of(agreement),
         programs=tuple(request.programs),

@@ -13,6 +13,7 @@ import itertools
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -39,6 +40,10 @@ Take = Callable[[str, TaskResult], None]
 """What is done with each message of a node's result, in a thread; a message may come again, or all from the first."""
 
 
+Heard = Callable[[TaskResult], None]
+"""What is done with the answer to what a node was told first."""
+
+
 def no_take(node: str, result: TaskResult) -> None:
     """For results of one message."""
 
@@ -50,6 +55,8 @@ class _Asked:
     messages: Messages
     take: Take
     result: asyncio.Future[TaskResult]
+    # Whoever has it given first gives it again to a node that starts anew.
+    first: bool = False
 
 
 @dataclass
@@ -61,6 +68,8 @@ class _Node:
     last_poll: int = 0
     last_seen: float = 0.0
     waiting: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    # Tasks of one message that go before all others, and between the messages of one.
+    first: deque[str] = field(default_factory=deque)
     tasks: dict[str, _Asked] = field(default_factory=dict)
     # What is left of the task whose messages are on their way.
     sending: Iterator[Task] = field(default_factory=lambda: iter(()))
@@ -100,6 +109,8 @@ class Nodes:
         self._sequence = itertools.count(1)
         self.signed_epoch: SignedKeyEpoch | None = None
         self.epoch: KeyEpoch | None = None
+        # What a node that starts anew is told before it gets any task.
+        self.told_first: Callable[[str], Iterable[tuple[Messages, Heard]]] = lambda name: ()
 
     def expect(self, signed: SignedKeyEpoch, epoch: KeyEpoch) -> None:
         """Which key epoch the nodes are to be in that connect."""
@@ -155,6 +166,11 @@ class Nodes:
             log.warning("%s did not do its part of job %s: %s: %s", name, result.job, failure.code, failure.message)
             raise Problem(Kind.FAILED, failure.code, f"{name}: {failure.message}", hint=failure.hint or None)
         return result
+
+    def tell_first(self, name: str, messages: Messages, heard: Heard) -> None:
+        """Give a node a task of one message before all that it was given; nothing to one that never connected."""
+        if node := self._nodes.get(name):
+            self._give_first(node, messages, heard)
 
     def states(self) -> dict[str, bool]:
         """Which nodes of the epoch are connected, in the order of their key indexes."""
@@ -221,8 +237,10 @@ class Nodes:
     def _restart(self, name: str, run: str, hello: Hello) -> _Node:
         """A node that starts anew gets again what it had not finished."""
         given = self._nodes[name].tasks if name in self._nodes else {}
-        unfinished = {task: asked for task, asked in given.items() if not asked.result.done()}
+        unfinished = {task: each for task, each in given.items() if not each.result.done() and not each.first}
         node = _Node(hello=hello, run=run)
+        for messages, heard in self.told_first(name):
+            self._give_first(node, messages, heard)
         if self._said is not None and (said := self._said.of(name)) is not None:
             recall = RecallTask(heads=said)
             task = self._give(node, lambda: [Task(recall=recall)], no_take)
@@ -240,8 +258,32 @@ class Nodes:
         node.waiting.put_nowait(task)
         return task
 
+    def _give_first(self, node: _Node, messages: Messages, heard: Heard) -> None:
+        task = f"{self._run}-{next(self._numbers)}"
+        result: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
+
+        def done(future: asyncio.Future[TaskResult]) -> None:
+            node.tasks.pop(task, None)
+            if not future.cancelled() and future.exception() is None:
+                heard(future.result())
+
+        result.add_done_callback(done)
+        node.tasks[task] = _Asked(messages, no_take, result, first=True)
+        node.first.append(task)
+        # Whoever waits for a task looks again.
+        node.waiting.put_nowait("")
+
+    def _first(self, node: _Node) -> Task | None:
+        while node.first:
+            for message in self._messages(node, node.first.popleft()):
+                return message
+        return None
+
     async def _next(self, node: _Node, poll: int) -> Task:
         while True:
+            if (told := self._first(node)) is not None:
+                node.sent = told
+                return told
             message = next(node.sending, None)
             if message is None:
                 task = await node.waiting.get()

@@ -6,7 +6,7 @@ plan that planning again would make. What it is asked under is no part of it, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
@@ -18,10 +18,15 @@ from enclave_sim.plan.sensitivity import charge_of, is_first_stage
 from enclave_sim.privacy.accounting import Charge
 from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset
+from gateway.jobs.kinds import kind_of
+from gateway.jobs.service_forms import check_form
+from gateway.planning.evaluation import evaluation_notes, plan_evaluation
 from gateway.planning.notes import clipping_notes
 from gateway.planning.programs import plan_program, program_notes
 from gateway.planning.query import Question, plan_question
+from gateway.planning.readable import readable
 from gateway.planning.stages import FirstStage, stage_notes
+from gateway.planning.synthesis import plan_synthesis, synthesis_notes
 from gateway.planning.training import plan_training, training_notes
 
 KEPT = 32
@@ -96,8 +101,12 @@ def notes_of(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """What a developer is told about a plan, of a first stage or of an answer."""
     if plan.HasField("program"):
         return program_notes(plan, declaration)
+    if plan.HasField("evaluation"):
+        return evaluation_notes(plan, declaration)
     if plan.HasField("fit"):
         return training_notes(plan, declaration)
+    if plan.HasField("synthesis"):
+        return synthesis_notes(plan, declaration)
     return stage_notes(plan) if is_first_stage(plan) else clipping_notes(plan, declaration)
 
 
@@ -106,10 +115,34 @@ def _key(caller: Caller, query: Query, parties: int, first_stage: FirstStage | N
 
 
 def _plan(query: Query, dataset: RegisteredDataset, parties: int, first_stage: FirstStage | None) -> Question:
+    check_form(kind_of(query), dataset.declaration)
+    with readable(dataset.declaration) as declaration:
+        return _planned(query, replace(dataset, declaration=declaration), parties, first_stage)
+
+
+def _planned(query: Query, dataset: RegisteredDataset, parties: int, first_stage: FirstStage | None) -> Question:
     delta = query.delta if query.HasField("delta") else dataset.declaration.budget_delta
     if query.HasField("program"):
         return plan_program(
             query.program,
+            dataset.declaration,
+            dataset_version=dataset.version,
+            parties=parties,
+            epsilon=query.epsilon,
+            delta=delta,
+        )
+    if query.HasField("synthesize"):
+        return plan_synthesis(
+            query.synthesize,
+            dataset.declaration,
+            dataset_version=dataset.version,
+            parties=parties,
+            epsilon=query.epsilon,
+            delta=delta,
+        )
+    if query.HasField("evaluate"):
+        return plan_evaluation(
+            query.evaluate,
             dataset.declaration,
             dataset_version=dataset.version,
             parties=parties,

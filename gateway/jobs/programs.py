@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from yingbi.api.models.check import MAX_MODEL_BYTES
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.suites import SUITES
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import ProgramEnvironment
-from yingbi.api.v1.job_pb2 import SubmitQueryRequest
+from yingbi.api.v1.job_pb2 import Query, SubmitQueryRequest
 
 from enclave_sim.plan.programs import MAX_PROGRAM_BYTES
 
@@ -17,17 +18,24 @@ SEAL_BYTES = max(suite.overhead for suite in SUITES.values())
 """What sealing adds to a program, at most."""
 
 
-def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:
-    """Refuse (MALFORMED "program") a program that is not sealed to each holder of the key, once, or is too long.
+def needs_sandbox(query: Query) -> bool:
+    """Whether a request comes with something that enclaves run: a program, or a model to evaluate."""
+    return query.HasField("program") or query.HasField("evaluate")
 
-    Also one whose source, where it is shown, is another's: an operator would approve what does not run.
+
+def check_sealed(request: SubmitQueryRequest, epoch: KeyEpoch) -> None:
+    """Refuse (MALFORMED "program") what is not sealed to each holder of the key, once, or is too long.
+
+    That is a program, or a model to evaluate. Also a program whose source, where it is shown, is another's: an operator
+    would approve what does not run.
     """
-    expected = [holder.node for holder in epoch.holders] if request.query.HasField("program") else []
+    what, most = ("model", MAX_MODEL_BYTES) if request.query.HasField("evaluate") else ("program", MAX_PROGRAM_BYTES)
+    expected = [holder.node for holder in epoch.holders] if needs_sandbox(request.query) else []
     given = [each.node for each in request.programs]
     if sorted(given) != sorted(expected):
-        raise _bad(f"A program is sealed to each of {', '.join(expected) or 'no nodes'}, not to {given}.")
-    if any(len(each.ciphertext) > MAX_PROGRAM_BYTES + SEAL_BYTES for each in request.programs):
-        raise _bad(f"A program has at most {MAX_PROGRAM_BYTES:,} bytes.")
+        raise _bad(f"A {what} is sealed to each of {', '.join(expected) or 'no nodes'}, not to {given}.")
+    if any(len(each.ciphertext) > most + SEAL_BYTES for each in request.programs):
+        raise _bad(f"A {what} has at most {most:,} bytes.")
     if request.source and hashlib.sha256(request.source).digest() != request.query.program.sha256:
         raise _bad("The source that is shown is not that of the program that is asked for.")
 

@@ -15,7 +15,7 @@ from yingbi.api.v1.receipt_pb2 import Receipt
 
 from gateway.jobs import states
 from gateway.jobs.states import State
-from gateway.storage import programs
+from gateway.storage import audit, programs
 from gateway.storage.prepared import Prepared
 from gateway.storage.tables import jobs, releases
 
@@ -102,6 +102,21 @@ def create(
         "replayed": replayed,
     }
     _CREATE.execute(connection, row)
+    audit.append(
+        connection,
+        "job.submit",
+        new.job,
+        person=new.developer,
+        organisation=new.organisation,
+        reason=failure.message if failure else "",
+        details={
+            "state": int(state),
+            "dataset": new.dataset,
+            "agreement": new.agreement,
+            "plan_hash": new.plan_hash.hex(),
+            **({"replayed": True} if replayed else {}),
+        },
+    )
     if state not in states.ENDED:
         programs.keep(connection, new.job, new.programs)
     programs.show(connection, new.job, new.source)
@@ -158,8 +173,12 @@ def move(connection: Connection, job: str, state: State, failure: Failure | None
 
 def set_state(connection: Connection, job: str, state: State, failure: Failure | None = None) -> None:
     """As `move`, for whoever does not look at the job, which may be long by then."""
-    present = connection.execute(select(jobs.c.state).where(jobs.c.job == job)).scalar_one()
+    present = connection.execute(select(jobs.c.state).where(jobs.c.job == job)).scalar_one_or_none()
+    if present is None:
+        raise unknown(job)
     states.check_transition(job, present, state)
+    reason = failure.message if failure else ""
+    audit.append(connection, "job.state", job, reason=reason, details={"state": int(state)})
     if state in states.ENDED:
         # No node is asked for it any more; who asks again gets the job as it ended.
         programs.remove(connection, job)
@@ -174,8 +193,14 @@ def set_state(connection: Connection, job: str, state: State, failure: Failure |
     )
 
 
+def touch(connection: Connection, job: str) -> JobRecord:
+    """The job, changed in something that is not its state: who watches it is told."""
+    connection.execute(update(jobs).where(jobs.c.job == job).values(sequence=jobs.c.sequence + 1))
+    return get(connection, job)
+
+
 def set_approval(connection: Connection, job: str, approval: SignedApproval) -> None:
-    """Keep the operator's signature for the enclaves."""
+    """Keep the provider's signature for the enclaves."""
     connection.execute(update(jobs).where(jobs.c.job == job).values(approval=approval.SerializeToString()))
 
 

@@ -23,7 +23,6 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import (
-    CancelTask,
     ContributeTask,
     Contribution,
     OpenedTotal,
@@ -44,12 +43,12 @@ from gateway.aggregation.total import Partials, Total, add_up, consent_tasks, op
 from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import Bodies, assemble
 from gateway.governance.registration import fits
-from gateway.jobs import records, schedule, states
+from gateway.jobs import agreement_door, records, schedule, states
 from gateway.jobs.feed import Feed
-from gateway.jobs.nodes import Messages, Nodes, Take, first_failure, no_take
+from gateway.jobs.nodes import Nodes, Take, first_failure, no_take
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
-from gateway.storage import agreements, programs
+from gateway.storage import agreements, approvals, programs, stops
 from gateway.storage.database import Database
 
 log = logging.getLogger("gateway.jobs")
@@ -71,14 +70,20 @@ class Runner:
         vectors: Vectors,
         *,
         wall_clock: Callable[[], float] = time.time,
+        governed: bool = False,
     ) -> None:
-        """`wall_clock` tells what agreements' terms are compared with: seconds since 1970."""
+        """`wall_clock` tells what agreements' terms are compared with: seconds since 1970.
+
+        `governed`: no job begins under no agreement.
+        """
         self._wall_clock = wall_clock
+        self._governed = governed
         self._database = database
         self._vectors = vectors
         self._nodes = nodes
         self._feed = feed
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._stages: dict[str, str] = {}
 
     async def resume(self) -> None:
         """Take up what an earlier run of the gateway left unfinished."""
@@ -89,26 +94,24 @@ class Runner:
         """Run a queued or running job in the background; waits `patience` seconds for nodes to connect."""
         self._running[record.job] = asyncio.create_task(self._run(record, patience))
 
-    async def cancel(self, job: str) -> JobRecord:
-        """End a job; refunds it if no node was asked yet. Raises Problem where it has ended already."""
-        record = await self._database.run(_cancel, job)
+    def stage(self, job: str) -> str:
+        """What the nodes are doing for a running job: the name of a step of its way; empty where none has begun."""
+        return self._stages.get(job, "")
+
+    def _at(self, job: str, stage: str) -> None:
+        self._stages[job] = stage
+        self._feed.stage_changed(job)
+
+    def end(self, job: str) -> None:
+        """Wait no more for a job that was stopped: see `stopping`."""
         if task := self._running.pop(job, None):
             task.cancel()
-        for name, connected in self._nodes.states().items():
-            if connected:
-                self._tell(name, lambda: [Task(job=job, cancel=CancelTask())])
-        self._feed.changed(job)
-        return record
 
     async def close(self) -> None:
         """Stop running jobs; they stay as they are in the database and are resumed at the next start."""
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-
-    def _tell(self, name: str, messages: Messages) -> None:
-        telling = asyncio.create_task(self._nodes.ask(name, messages))
-        telling.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _run(self, record: JobRecord, patience: float) -> None:
         started = time.monotonic()
@@ -133,17 +136,20 @@ class Runner:
             await self._fail(record, internal, started)
         finally:
             self._vectors.remove(record.job)
+            self._stages.pop(record.job, None)
             self._running.pop(record.job, None)
             self._feed.changed(record.job)
 
     async def _begin(self, record: JobRecord) -> JobRecord:
         """The charge becomes final here, before any node can unseal data for the plan; raises Problem."""
-        begun = await self._database.run(_begin, record, self._wall_clock())
+        begun = await self._database.run(_begin, record, self._wall_clock(), self._governed)
         self._feed.changed(record.job)
         return begun
 
     async def _compute(self, record: JobRecord, epoch: KeyEpoch) -> Receipt:
         sealed = await self._database.run(programs.of_job, record.job)
+        agreed = await self._database.run(agreements.signed, record.agreement)
+        approved = await self._database.run(approvals.signed, record.job)
         names = [holder.node for holder in epoch.holders]
         key = key_of(epoch)
         width = number_bytes(key.public.nsquare)
@@ -154,15 +160,19 @@ class Runner:
                 plan=record.plan,
                 authorization=record.authorization,
                 approval=record.approval,
+                approvals=approved,
                 shards=record.registration.shards,
                 program=sealed.get(name),
+                agreement=agreed,
             )
             return [Task(job=record.job, contribute=contribute)]
 
+        self._at(record.job, "contributing")
         answers = await self._ask_all(names, contributing, keep)
         for name, each in zip(names, answers, strict=True):
             self._nodes.heard(name, each.contribution.heads)
         signed = [_without_vector(each.contribution) for each in answers]
+        self._at(record.job, "adding")
         total = await asyncio.to_thread(add_up, self._vectors.parts(record.job, names, width), signed, key)
 
         def consenting(_: str) -> Iterable[Task]:
@@ -170,7 +180,9 @@ class Runner:
 
         answers = await self._ask_all(names, consenting)
         consents = {name: each.opening_share for name, each in zip(names, answers, strict=True)}
+        self._at(record.job, "opening")
         opened = await self._opened(record, epoch, total, consents)
+        self._at(record.job, "signing")
         bodies = Bodies()
         answers = await self._ask_all(names, lambda _: sign_tasks(record.job, opened), bodies.take)
         assert self._nodes.signed_epoch is not None
@@ -273,8 +285,9 @@ async def _next_point(started: float) -> None:
 
 
 def _deadline(plan: Plan) -> float:
-    """Seconds that a job may take, from public parameters only; a program's blocks have theirs."""
-    return schedule.deadline(cells(plan)) + 1.5 * plan.program.blocks * plan.program.block_millis / 1000
+    """Seconds that a job may take, from public parameters only; a program's blocks and models have theirs."""
+    own = schedule.MODEL_SECONDS if plan.HasField("evaluation") else 0.0
+    return schedule.deadline(cells(plan)) + own + 1.5 * plan.program.blocks * plan.program.block_millis / 1000
 
 
 def _check_same_nodes(record: JobRecord, epoch: KeyEpoch) -> None:
@@ -305,16 +318,27 @@ def _without_vector(contribution: Contribution) -> Contribution:
     return Contribution(signed=contribution.signed, proof=contribution.proof, heads=contribution.heads)
 
 
-def _begin(connection: Connection, record: JobRecord, now: float) -> JobRecord:
+def _begin(connection: Connection, record: JobRecord, now: float, governed: bool) -> JobRecord:
     """A job may have waited for nodes, or for a gateway that was down, beyond the end of its agreement."""
-    agreements.check_still_in_force(connection, record.agreement, now)
+    agreement_door.check(connection, record, now, governed=governed)
+    check_not_stopped(connection, record)
     ledger.spend(connection, record.job)
     return records.move(connection, record.job, states.RUNNING)
 
 
 def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> None:
+    check_not_stopped(connection, record)
+    if withheld := agreements.withheld(connection, record.agreement):
+        raise withheld
     records.store_release(connection, record, receipt)
     records.set_state(connection, record.job, states.SUCCEEDED)
+
+
+def check_not_stopped(connection: Connection, record: JobRecord) -> None:
+    """Raise Problem where a stop in force covers the job: at every door, in the transaction that opens it."""
+    stops.check_not_stopped(
+        connection, dataset=record.dataset, organisation=record.organisation, agreement=record.agreement
+    )
 
 
 def _fail(connection: Connection, job: str, failure: Failure) -> None:
@@ -322,9 +346,3 @@ def _fail(connection: Connection, job: str, failure: Failure) -> None:
         return  # cancelled in the meantime
     ledger.refund(connection, job)
     records.move(connection, job, states.FAILED, failure)
-
-
-def _cancel(connection: Connection, job: str) -> JobRecord:
-    ledger.refund(connection, job)
-    failure = Failure(code="cancelled", message=f"Job {job} was cancelled.")
-    return records.move(connection, job, states.CANCELLED, failure)

@@ -12,6 +12,8 @@ GROWTH = 1.05
 # What a computation may take: a floor, and time for each cell; from public parameters only.
 FLOOR_SECONDS = 120.0
 SECONDS_PER_CELL = 0.05
+# Beside that, for a model that is run on every row.
+MODEL_SECONDS = 1800.0
 
 
 def next_point(elapsed: float) -> float:

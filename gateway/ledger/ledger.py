@@ -23,7 +23,7 @@ from yingbi.api.v1.dataset_pb2 import (
 )
 
 from enclave_sim.privacy.accounting import Charge
-from gateway.ledger import accounts
+from gateway.ledger import accounts, limits
 from gateway.ledger.accounts import Account
 from gateway.storage.prepared import Prepared
 
@@ -41,6 +41,9 @@ _CHARGE = _statement("charge")
 _SPEND = _statement("spend")
 _REFUND = (_statement("refund_use"), _statement("refund"), _statement("refunded"))
 _USE = _statement("use")
+_USE_DAY = _statement("use_day")
+_CARRY_OVER = (_statement("carry_over"), _statement("carry_over_uses"), _statement("carry_over_days"))
+_DAY_SECONDS = 86_400
 _FIND_AGREEMENT = _statement("find_agreement")
 
 
@@ -60,6 +63,15 @@ def set_limits(connection: Connection, declaration: DatasetDeclaration) -> None:
 def open_agreement(connection: Connection, agreement: Agreement) -> None:
     """Open a new agreement's account."""
     _open(connection, {accounts.of_agreement(agreement): accounts.limit_of_agreement(agreement)})
+
+
+def carry_over(connection: Connection, agreement: Agreement) -> None:
+    """What was spent and used under the agreement that this one supersedes counts for it, up to its limits.
+
+    To be called once, when it comes in the other's place, before anything is charged under it.
+    """
+    for statement in _CARRY_OVER:
+        statement.execute(connection, {"agreement": agreement.agreement, "before": agreement.supersedes})
 
 
 def agreement_budget(connection: Connection, agreement: Agreement) -> AgreementBudget:
@@ -133,12 +145,30 @@ def reserve(
         declaration: the dataset's present one, as this transaction sees it.
         organisation: who asks.
         agreement: what it asks under; one of its uses is counted.
+
+    Keeps: SEC-07
     """
-    limits = accounts.charged(declaration, organisation, agreement)
-    if _charge(connection, job, limits, charge, agreement):
+    against = accounts.charged(declaration, organisation, agreement)
+    if _charge(connection, job, against, charge, agreement):
         return True
     # An organisation's first charge finds no account.
-    return _open(connection, limits) > 0 and _charge(connection, job, limits, charge, agreement)
+    return _open(connection, against) > 0 and _charge(connection, job, against, charge, agreement)
+
+
+def use_of_day(connection: Connection, agreement: Agreement | None, now: float) -> None:
+    """Count one more job of this day (UTC) under the agreement; `now` in seconds since 1970.
+
+    In the transaction that charges the job, after the charge: where the day has none left, all of it is rolled back. A
+    charge that is given back stays counted: it is the rate of requests that is agreed on.
+
+    Raises:
+        Problem: BUDGET "agreement_used_up_today".
+    """
+    if agreement is None or not agreement.HasField("max_uses_a_day"):
+        return
+    day = {"agreement": agreement.agreement, "day": int(now // _DAY_SECONDS), "most": agreement.max_uses_a_day}
+    if _USE_DAY.execute(connection, day).rowcount != 1:
+        raise limits.used_up_today(agreement)
 
 
 def spend(connection: Connection, job: str) -> None:
@@ -152,9 +182,9 @@ def refund(connection: Connection, job: str) -> None:
         statement.execute(connection, {"job": job})
 
 
-def _open(connection: Connection, limits: Mapping[Account, Charge]) -> int:
+def _open(connection: Connection, missing: Mapping[Account, Charge]) -> int:
     """Open the accounts that are not there, with these limits; returns how many."""
-    rows = [account._asdict() | _amount(limit) for account, limit in limits.items()]
+    rows = [account._asdict() | _amount(limit) for account, limit in missing.items()]
     return _OPEN.execute(connection, rows).rowcount
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.dataset_pb2 import AgreementBudget, Budget
 
 
@@ -68,7 +69,24 @@ def exceeded(budget: Budget, rho_units: int, uses: int = 1) -> Problem:
         f"an epsilon of at most {remaining:.4g} (delta {budget.delta:g}) can still be asked for.",
         field="epsilon",
         hint=f"ask with --epsilon {remaining * 0.999:.3g} or less" if remaining > 0 else "the budget is used up",
-        details={"remaining_epsilon": f"{remaining:.6g}", "limit": kind},
+        details={
+            "remaining_epsilon": f"{remaining:.6g}",
+            "limit": kind,
+            **({"clause": "budget"} if kind == "agreement" else {}),
+        },
+    )
+
+
+def used_up_today(agreement: Agreement) -> Problem:
+    """The refusal of one more job on a day that has no use of the agreement left."""
+    return Problem(
+        Kind.BUDGET,
+        "agreement_used_up_today",
+        f"Agreement {agreement.agreement} allows {agreement.max_uses_a_day:,} uses a day (clause: max_uses_a_day);"
+        " today none is left. Nothing was charged.",
+        field="agreement",
+        hint="ask again after midnight, UTC",
+        details={"limit": "uses", "clause": "max_uses_a_day"},
     )
 
 
@@ -79,10 +97,10 @@ def _used_up(own: AgreementBudget, uses: int) -> Problem:
     return Problem(
         Kind.BUDGET,
         "agreement_used_up",
-        f"Agreement {own.agreement} allows {own.max_uses:,} uses; {left}{wanted}.",
+        f"Agreement {own.agreement} allows {own.max_uses:,} uses (clause: max_uses); {left}{wanted}.",
         field="agreement",
-        hint="ask the zone's operator for a new agreement",
-        details={"limit": "uses"},
+        hint="ask for a new agreement, or a supplement",
+        details={"limit": "uses", "clause": "max_uses"},
     )
 
 
@@ -134,8 +152,8 @@ def _limits(budget: Budget) -> list[_Limit]:
                 "agreement",
                 under.limit_rho_units,
                 under.spent_rho_units,
-                f"the whole budget of agreement {under.agreement}",
-                f"agreement {under.agreement} has left",
+                f"the whole budget of agreement {under.agreement} (clause: budget)",
+                f"agreement {under.agreement} has left (clause: budget)",
             )
         )
     return limits

@@ -17,6 +17,7 @@ from yingbi.api.v1.plan_pb2 import (
     COLUMN_TYPE_FLOAT64,
     COLUMN_TYPE_STRING,
     Call,
+    ColumnType,
     Comparison,
     Conditional,
     Conjunction,
@@ -67,6 +68,12 @@ class Variable:
     expression: Expression
     is_binary: bool = False
     """Whether it is one of two neighbouring whole numbers once it is cut to its bounds."""
+    type: ColumnType.ValueType = COLUMN_TYPE_FLOAT64
+    """Of the expression."""
+
+    @property
+    def is_bool(self) -> bool:
+        return self.type == COLUMN_TYPE_BOOL
 
 
 @dataclass(frozen=True)
@@ -86,13 +93,16 @@ class Column:
         return self.message.lower, self.message.upper
 
 
-def variable_of(formula: ModelFormula, factor: Factor, term: SqlTerm, scope: Scope) -> Variable:
-    """A number with bounds, or a category with values; raises Problem, in the formula, for anything else."""
+def variable_of(formula: ModelFormula, factor: Factor, term: SqlTerm, scope: Scope | None = None) -> Variable:
+    """A number with bounds, or a category with values; raises Problem, in the formula, for anything else.
+
+    With a `scope` a problem with bounds says which columns have some.
+    """
     if factor.is_category or term.type == COLUMN_TYPE_STRING:
         return _category(formula, factor, term)
     if term.type == COLUMN_TYPE_BOOL:
         as_number = Expression(call=Call(function=Call.FUNCTION_TO_FLOAT64, operands=[term.expression]))
-        return Variable(factor, Subject(as_number, True, 0.0, 1.0), (), term.expression, is_binary=True)
+        return Variable(factor, Subject(as_number, True, 0.0, 1.0), (), term.expression, True, term.type)
     if term.type not in NUMERIC:
         raise Problem(
             Kind.REFUSED,
@@ -106,11 +116,12 @@ def variable_of(formula: ModelFormula, factor: Factor, term: SqlTerm, scope: Sco
     if subject is None:
         raise _no_bounds(formula, factor, scope)
     is_binary = subject.upper - subject.lower == 1 and term.domain.integral and term.type != COLUMN_TYPE_FLOAT64
-    return Variable(factor, subject, (), term.expression, is_binary=is_binary)
+    return Variable(factor, subject, (), term.expression, is_binary, term.type)
 
 
-def _no_bounds(formula: ModelFormula, factor: Factor, scope: Scope) -> Problem:
-    known = [attribute.label for attribute in scope.attributes if attribute.domain.bounds() is not None]
+def _no_bounds(formula: ModelFormula, factor: Factor, scope: Scope | None) -> Problem:
+    attributes = scope.attributes if scope else ()
+    known = [attribute.label for attribute in attributes if attribute.domain.bounds() is not None]
     others = f" Declared are those of {', '.join(known[:10])}." if known else ""
     return Problem(
         Kind.REFUSED,
@@ -133,7 +144,21 @@ def _category(formula: ModelFormula, factor: Factor, term: SqlTerm) -> Variable:
             position=position(formula.text, factor.start),
             hint=f"Say the values: where=\"{factor.text} IN ('a', 'b')\", or have the dataset declare them.",
         )
-    return Variable(factor, None, levels, term.expression)
+    return Variable(factor, None, levels, term.expression, type=term.type)
+
+
+def class_of(formula: ModelFormula, factor: Factor, term: SqlTerm) -> Variable:
+    """A variable whose declared values are classes; raises Problem, in the formula, for anything else."""
+    if factor.is_category or term.type in (COLUMN_TYPE_STRING, COLUMN_TYPE_BOOL) or term.domain.bounds() is not None:
+        found = variable_of(formula, factor, term)
+        if found.levels or found.is_binary:
+            return found
+    raise refused(
+        formula.text,
+        factor.start,
+        f"{factor.text} is a number, and no class.",
+        f"write C({factor.text}) where its values are declared; a line predicts numbers: LinearRegression",
+    )
 
 
 def columns_of(formula: ModelFormula, variables: Mapping[Factor, Variable]) -> list[Column]:
@@ -144,17 +169,24 @@ def columns_of(formula: ModelFormula, variables: Mapping[Factor, Variable]) -> l
             formula.text,
             formula.response.start,
             f"{formula.response.text} is a category, which no line predicts.",
-            "LogisticRegression is not there yet; a bool or a number with the values 0 and 1 can be a response here",
+            "LogisticRegression and GaussianNB do; a bool or a number with the values 0 and 1 can be a response here",
         )
-    if any(formula.response in term for term in formula.terms):
-        message = f"{formula.response.text} is on both sides of the formula."
-        raise bad(formula.text, formula.response.start, message, "leave it out on the right")
-    found = [column for term in formula.terms for column in _of_term(formula, term, variables)]
+    found = regressors_of(formula, variables)
     if not found and not formula.intercept:
         raise bad(formula.text, 0, "The formula has neither regressors nor a constant.")
+    return [*found, _column(formula, (formula.response,), (None,), variables)]
+
+
+def regressors_of(formula: ModelFormula, variables: Mapping[Factor, Variable]) -> list[Column]:
+    """The columns of the right side; raises Problem, in the formula."""
+    response = formula.left
+    if response is not None and any(response in term for term in formula.terms):
+        message = f"{response.text} is on both sides of the formula."
+        raise bad(formula.text, response.start, message, "leave it out on the right")
+    found = [column for term in formula.terms for column in _of_term(formula, term, variables)]
     if len(found) + 1 > MAX_FIT_COLUMNS:
         raise too_many(formula, f"{len(found):,} regressors", f"{MAX_FIT_COLUMNS - 1}")
-    return [*found, _column(formula, (formula.response,), (None,), variables)]
+    return found
 
 
 def _of_term(formula: ModelFormula, term: Term, variables: Mapping[Factor, Variable]) -> list[Column]:
@@ -197,7 +229,7 @@ def _column(
     # What rounding takes beyond 1 is cut by the sums' own bounds.
     half = max(upper - centre, centre - lower)
     conditions = [
-        _equals(variable.expression, level) for variable, level in zip(own, levels, strict=True) if level is not None
+        equals(variable.expression, level) for variable, level in zip(own, levels, strict=True) if level is not None
     ]
     message = FitColumn(
         name=":".join(_shown(factor, level) for factor, level in zip(term, levels, strict=True)),
@@ -236,8 +268,10 @@ def _shown(factor: Factor, level: Value | None) -> str:
     return f"{factor.name}[{to_python(level)}]"
 
 
-def design_rows(scope: Scope, variables: Sequence[Variable], columns: Sequence[Column]) -> Relation:
-    """The rows with all variables, as the columns of the design and the response."""
+def design_rows(
+    scope: Scope, variables: Sequence[Variable], columns: Sequence[Column], *others: NamedExpression
+) -> Relation:
+    """The rows with all variables, as the columns of the design and the response, and others."""
     condition: Expression | None = None
     for variable in variables:
         condition = _both(condition, _usable(variable, scope))
@@ -247,7 +281,7 @@ def design_rows(scope: Scope, variables: Sequence[Variable], columns: Sequence[C
     named = [
         NamedExpression(name=column_name(index), expression=each.expression) for index, each in enumerate(columns, 1)
     ]
-    return Relation(projection=Projection(input=rows, columns=named))
+    return Relation(projection=Projection(input=rows, columns=[*named, *others]))
 
 
 def _usable(variable: Variable, scope: Scope) -> Expression | None:
@@ -275,7 +309,8 @@ def _where(conditions: Sequence[Expression], value: Expression) -> Expression:
     return Expression(conditional=Conditional(branches=[branch], otherwise=float_literal(0.0)))
 
 
-def _equals(operand: Expression, level: Value) -> Expression:
+def equals(operand: Expression, level: Value) -> Expression:
+    """Whether it is this value."""
     comparison = Comparison(operator=Comparison.OPERATOR_EQUAL, left=operand, right=Expression(literal=level))
     return Expression(comparison=comparison)
 

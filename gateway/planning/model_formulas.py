@@ -56,18 +56,26 @@ class ModelFormula:
     """A formula that was read. `terms` are different and do not name the constant."""
 
     text: str
-    response: Factor
+    left: Factor | None
+    """Of ~; None where a model has no response."""
     terms: tuple[Term, ...]
     intercept: bool
 
     @property
+    def response(self) -> Factor:
+        """Of a model that has one."""
+        assert self.left is not None
+        return self.left
+
+    @property
     def factors(self) -> tuple[Factor, ...]:
         """All different ones, the response first."""
-        return tuple(dict.fromkeys([self.response, *(factor for term in self.terms for factor in term)]))
+        first = [] if self.left is None else [self.left]
+        return tuple(dict.fromkeys([*first, *(factor for term in self.terms for factor in term)]))
 
 
-def read_formula(text: str) -> ModelFormula:
-    """The terms of a formula.
+def read_formula(text: str, *, has_response: bool = True) -> ModelFormula:
+    """The terms of a formula; one that is to have no response begins with ~.
 
     Raises:
         Problem: MALFORMED "formula", with the place of what cannot be read; REFUSED "not_supported" for what other
@@ -75,7 +83,7 @@ def read_formula(text: str) -> ModelFormula:
     """
     if len(text) > MAX_CHARACTERS:
         raise bad(text, 0, f"The formula has {len(text):,} characters; {MAX_CHARACTERS:,} are allowed.")
-    return _Reader(text).read()
+    return _Reader(text).read(has_response=has_response)
 
 
 def bad(text: str, offset: int, message: str, hint: str = f"write it as in: {EXAMPLE}") -> Problem:
@@ -138,9 +146,9 @@ class _Reader:
         self._tokens = list(_tokens(text))
         self._next = 0
 
-    def read(self) -> ModelFormula:
-        response = self._factor("The formula names no response.")
-        self._expect_tilde()
+    def read(self, *, has_response: bool) -> ModelFormula:
+        response = self._factor("The formula names no response.") if has_response else None
+        self._expect_tilde(has_response=has_response)
         terms: dict[frozenset[Factor], Term] = {}
         intercept = True
         sign = self._sign(first=True)
@@ -159,10 +167,16 @@ class _Reader:
             if len(terms) > MAX_TERMS:
                 raise bad(self._text, start, f"The formula has more than {MAX_TERMS} terms.", "leave some out")
             sign = self._sign(first=False)
+        if response is None and not terms:
+            message = "The formula names no columns."
+            raise bad(self._text, 0, message, "write it as in: ~ age + bmi")
         return ModelFormula(self._text, response, tuple(terms.values()), intercept)
 
-    def _expect_tilde(self) -> None:
+    def _expect_tilde(self, *, has_response: bool) -> None:
         token = self._peek()
+        if (token is None or token.text != "~") and not has_response:
+            message = "This model has no response: its formula begins with ~."
+            raise bad(self._text, self._start(), message, "write it as in: ~ age + bmi")
         if token is None or token.text != "~":
             raise bad(self._text, self._start(), "After the response stands ~.")
         self._next += 1

@@ -46,7 +46,7 @@ def measured_moments(formula: ModelFormula, columns: Sequence[Column], *, centre
         Problem: REFUSED "too_many_regressors".
     """
     most = MAX_PLAIN_STATISTICS if centred else MAX_STATISTICS
-    found = Measured(centred, [Statistic(row_count=RowCount())], [Output(name="units", measure=_count())], [])
+    found = Measured(centred, [Statistic(row_count=RowCount())], [Output(name="units", measure=count_measure())], [])
     index: dict[tuple[int, int], int] = {(0, 0): 0}
     for left, right in combinations_with_replacement(range(len(columns) + 1), 2):
         if (left, right) not in index:
@@ -73,13 +73,13 @@ def _moment(
         return index[0, 0]
     if left == right and second.kind is Shape.INDICATOR and formula.intercept:
         return index[0, right]
-    term, ends, name = _reference(right), second.ends, second.message.name
+    term, ends, name = reference(right), second.ends, second.message.name
     if left:
         first = columns[left - 1]
         if left != right and first.term == second.term and first.is_apart:
             return NO_MOMENT
-        term = product_of([_reference(left), term])
-        ends = _squared(ends) if left == right else _times(first.ends, ends)
+        term = product_of([reference(left), term])
+        ends = ends_of_square(ends) if left == right else ends_of_product(first.ends, ends)
         name = f"{first.message.name} * {name}"
     total = bounded_sum(term, *ends, centred=found.centred)
     measure = SumMeasure(bounded_sum=len(found.statistics))
@@ -90,19 +90,23 @@ def _moment(
     return len(found.outputs) - 1
 
 
-def _count() -> Measure:
+def count_measure() -> Measure:
+    """The number of units: of statistic 0."""
     return Measure(count=CountMeasure(statistic=0))
 
 
-def _times(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+def ends_of_product(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Between which a product lies."""
     ends = [a * b for a in one for b in other]
     return min(ends), max(ends)
 
 
-def _squared(ends: tuple[float, float]) -> tuple[float, float]:
+def ends_of_square(ends: tuple[float, float]) -> tuple[float, float]:
+    """Between which a square lies."""
     squares = [end * end for end in ends]
     return (0.0 if ends[0] < 0 < ends[1] else min(squares)), max(squares)
 
 
-def _reference(index: int) -> Expression:
+def reference(index: int) -> Expression:
+    """A column of the design, by its number from 1."""
     return Expression(column=ColumnReference(name=column_name(index), type=COLUMN_TYPE_FLOAT64))

@@ -7,7 +7,7 @@ and where it is refused the place is told in the part that it came from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sqlglot import exp
@@ -17,6 +17,7 @@ from yingbi.api.v1.job_pb2 import TrainQuery
 
 from enclave_sim.plan.schema import find_column, find_table, is_unit
 from gateway.planning.model_formulas import Factor, ModelFormula, bad, position
+from gateway.planning.readable import UnknownColumn
 from gateway.planning.scope import Scope
 from gateway.planning.sources import read_source
 from gateway.planning.sql import ParsedSelect, parse_select
@@ -65,7 +66,7 @@ class ModelText:
 
 def _in_part(problem: Problem, field: str, at: str | None) -> Problem:
     code = "formula" if problem.code == "sql_syntax" and field == "formula" else problem.code
-    return Problem(problem.kind, code, problem.message, field, at, problem.hint, problem.details)
+    return replace(problem, code=code, field=field, position=at)
 
 
 def text_of(asked: TrainQuery, formula: ModelFormula, declaration: DatasetDeclaration) -> ModelText:
@@ -154,24 +155,25 @@ def _unknown(formula: ModelFormula, column: exp.Column, declaration: DatasetDecl
     names = list(dict.fromkeys(each.name for table in declaration.tables for each in table.columns))
     near = nearest(column.name, names)
     factor = next(each for each in formula.factors if column.name in each.text)
-    return Problem(
+    return UnknownColumn(
         Kind.UNKNOWN,
         "unknown_column",
         f"No table of {declaration.dataset} has a column {column.name}.",
         field="formula",
         position=position(formula.text, factor.start),
         hint=f"Did you mean {near}?" if near else f"The columns are {', '.join(names[:20])}.",
+        column=column.name,
     )
 
 
 def _unclear(formula: ModelFormula, what: str, declaration: DatasetDeclaration) -> Problem:
-    first = declaration.tables[0].name
+    first, start = declaration.tables[0].name, formula.left.start if formula.left else 0
     return Problem(
         Kind.MALFORMED,
         "ambiguous_column",
         f"{what}; the model does not say which rows it is about.",
         field="formula",
-        position=position(formula.text, formula.response.start),
+        position=position(formula.text, start),
         hint=f"Say it with rows, as FROM has it: {first}, or {first} JOIN ... USING ({declaration.privacy_unit}).",
     )
 

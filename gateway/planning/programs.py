@@ -38,6 +38,7 @@ from enclave_sim.plan.programs import (
 from enclave_sim.plan.schema import find_column, find_table
 from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION
 from gateway.planning.query import Question, Setting, bought_rho_units, checked, sized
+from gateway.planning.readable import UnknownColumn
 from gateway.planning.statistics import set_prices
 from gateway.planning.wording import number
 
@@ -230,7 +231,11 @@ def _table(asked: ProgramTable, declaration: DatasetDeclaration) -> ProgramTable
 def _unknown(what: str, name: str, known: list[str]) -> Problem:
     near = nearest(name, known)
     hint = f"did you mean {near}?" if near else f"there are {', '.join(known[:20])}"
-    return Problem(Kind.UNKNOWN, f"unknown_{what}", f"There is no {what} {name!r}.", field="tables", hint=hint)
+    said = f"There is no {what} {name!r}."
+    if what == "table":
+        return Problem(Kind.UNKNOWN, "unknown_table", said, field="tables", hint=hint)
+    column = name.rpartition(".")[2]
+    return UnknownColumn(Kind.UNKNOWN, "unknown_column", said, field="tables", hint=hint, column=column)
 
 
 def _bad(field: str, message: str, hint: str | None = None) -> Problem:

@@ -50,11 +50,21 @@ class Question:
     plan: Plan
     outlook: Plan | None = None
     """Like the plan of the second stage, each unknown key with one value without a kind."""
+    later_rho_units: int = 0
+    """Of a model that is trained in rounds: what those after this one cost at most."""
+    later_plans: int = 0
+    """How many these are."""
 
     @property
     def rho_units(self) -> int:
         """What is still to be paid for the answer."""
-        return total_rho_units(self.plan) + (0 if self.outlook is None else total_rho_units(self.outlook))
+        outlook = 0 if self.outlook is None else total_rho_units(self.outlook)
+        return total_rho_units(self.plan) + outlook + self.later_rho_units
+
+    @property
+    def plans(self) -> int:
+        """How many plans are still to be run for the answer."""
+        return 1 + (self.outlook is not None) + self.later_plans
 
 
 @dataclass(frozen=True)

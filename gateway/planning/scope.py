@@ -13,6 +13,7 @@ from yingbi.api.v1.plan_pb2 import Call, ColumnReference, ColumnType, Expression
 
 from enclave_sim.plan.values import from_python, type_name
 from gateway.planning.domains import MAX_LISTED, Domain
+from gateway.planning.readable import UnknownColumn
 from gateway.planning.sql import Source
 
 
@@ -218,13 +219,14 @@ def describe(column: Attribute | Term) -> str:
 
 def unknown_column(source: Source, node: exp.Expr, title: str, hint: str) -> Problem:
     """The problem with a name that no column of what `title` says has."""
-    return Problem(
+    return UnknownColumn(
         Kind.UNKNOWN,
         "unknown_column",
         f"{title} has no column {node.name}.",
         field="sql",
         position=source.position_of(node),
         hint=hint,
+        column=node.name,
     )
 
 

@@ -38,21 +38,45 @@ from yingbi.api.v1.plan_pb2 import (
 
 from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION
 from enclave_sim.privacy.clipping import SIXTEENTHS
-from gateway.planning import stages
+from gateway.planning import model_clusters, model_rounds, network_rounds, stages, training_rounds
 from gateway.planning.asked import refuse_whole_units
 from gateway.planning.expressions import compile_term
-from gateway.planning.model_columns import columns_of, design_rows, variable_of
+from gateway.planning.model_columns import class_of, variable_of
+from gateway.planning.model_designs import Design, design_of
 from gateway.planning.model_formulas import read_formula
-from gateway.planning.model_moments import measured_moments
 from gateway.planning.model_rows import ModelText, read_rows, text_of
 from gateway.planning.notes import join_notes
 from gateway.planning.query import Question, Setting, bought_rho_units, checked, priced, sized
+from gateway.planning.round_options import option_words
 from gateway.planning.scope import Scope
 from gateway.planning.stages import FirstStage
 from gateway.planning.text_lengths import refuse_much_text
 from gateway.planning.wording import number
 
-_NAMES = {Fit.MODEL_LINEAR_REGRESSION: "LinearRegression"}
+_NAMES = {
+    Fit.MODEL_LINEAR_REGRESSION: "LinearRegression",
+    Fit.MODEL_GAUSSIAN_NAIVE_BAYES: "GaussianNB",
+    Fit.MODEL_PRINCIPAL_COMPONENTS: "PCA",
+    **model_rounds.MODELS,
+    **model_clusters.MODELS,
+    **network_rounds.MODELS,
+}
+_IN_ROUNDS = {
+    **dict.fromkeys(model_rounds.MODELS, model_rounds.plan_round),
+    **dict.fromkeys(model_clusters.MODELS, model_clusters.plan_clusters),
+    **dict.fromkeys(network_rounds.MODELS, network_rounds.plan_network_round),
+}
+"""Of each model that is trained in rounds: the plan of one of them."""
+
+
+_AFTERWARDS = {
+    Fit.MODEL_LINEAR_REGRESSION: "Where the noise could hide a direction of the regressors, a ridge is added that "
+    "shrinks coefficients; the answer says how large it is. It is made of released numbers alone.",
+    Fit.MODEL_GAUSSIAN_NAIVE_BAYES: "A variance that its noise could hide is told as large as that noise. It follows "
+    "from released numbers alone.",
+    Fit.MODEL_PRINCIPAL_COMPONENTS: "Components whose variances differ by less than their noise are mixed with each "
+    "other; their ± says so.",
+}
 
 
 def plan_training(
@@ -79,43 +103,53 @@ def plan_training(
         Problem: a parameter or the formula cannot be read (MALFORMED), names something that is not there (UNKNOWN),
             or asks for what cannot be asked (REFUSED).
     """
+    plan = _IN_ROUNDS.get(asked.model)
+    if plan is not None:
+        if auto_bounds or first_stage is not None:
+            raise Problem(
+                Kind.REFUSED,
+                "not_supported",
+                "A model that is trained in rounds finds its scales by itself.",
+                field="bounds",
+                hint="leave bounds out",
+            )
+        return plan(asked, declaration, dataset_version=dataset_version, parties=parties, epsilon=epsilon, delta=delta)
     _check_model(asked)
     rho_units = bought_rho_units(epsilon, delta)
-    formula = read_formula(asked.formula)
+    formula = read_formula(asked.formula, has_response=asked.model != Fit.MODEL_PRINCIPAL_COMPONENTS)
     text = text_of(asked, formula, declaration)
     parsed, scope = read_rows(text, declaration)
     text.read(lambda: refuse_whole_units(scope, parsed.select, parties))
     pairs = zip(formula.factors, parsed.select.expressions, strict=True)
     terms = {factor: text.read(partial(compile_term, scope, node)) for factor, node in pairs}
-    variables = {factor: variable_of(formula, factor, term, scope) for factor, term in terms.items()}
-    columns = columns_of(formula, variables)
+    has_classes = asked.model == Fit.MODEL_GAUSSIAN_NAIVE_BAYES
+    variables = {
+        factor: class_of(formula, factor, term)
+        if has_classes and factor == formula.left
+        else variable_of(formula, factor, term, scope)
+        for factor, term in terms.items()
+    }
     if auto_bounds:
         _refuse_auto_bounds(scope, parsed.select.args["from_"], text)
-    measured = measured_moments(formula, columns, centred=not auto_bounds)
+    design = design_of(asked.model, formula, variables, scope, auto_bounds=auto_bounds)
     draft = Plan(
         language_version=LANGUAGE_VERSION,
         dataset=declaration.dataset,
         dataset_version=dataset_version,
-        relation=design_rows(scope, list(variables.values()), columns),
-        statistics=measured.statistics,
-        clipping=Clipping(max_rows=1, max_groups=1),
+        relation=design.relation,
+        group_by=design.group_by,
+        statistics=design.statistics,
+        clipping=Clipping(max_rows=1, max_groups=1, joint_norm=design.joint_norm),
         fraction_bits=FRACTION_BITS,
         noise=Noise(
             parties=parties,
             parties_per_unit=1 if declaration.units_disjoint else parties,
             curious=declaration.curious_providers,
         ),
-        outputs=measured.outputs,
+        outputs=design.outputs,
         epsilon=epsilon,
         delta=delta,
-        fit=Fit(
-            model=asked.model,
-            formula=asked.formula,
-            columns=[column.message for column in columns],
-            intercept=formula.intercept,
-            moments=measured.moments,
-            alpha=asked.alpha if asked.HasField("alpha") else None,
-        ),
+        fit=_fit(asked, design),
     )
     text.read(lambda: refuse_much_text(scope, parsed.select, draft))
     setting = Setting(declaration, dataset_version, parties, epsilon, delta)
@@ -128,6 +162,21 @@ def plan_training(
         return Question(checked(sized(stage, setting), setting), checked(outlook, setting))
     stages.set_bound(draft, stage, first_stage.norms, rest)
     return Question(checked(priced(draft, rest, setting), setting))
+
+
+def _fit(asked: TrainQuery, design: Design) -> Fit:
+    fit = Fit()
+    fit.CopyFrom(design.fit)
+    fit.model, fit.formula = asked.model, asked.formula
+    if asked.HasField("alpha"):
+        fit.alpha = asked.alpha
+    if asked.model == Fit.MODEL_PRINCIPAL_COMPONENTS:
+        fit.components, fit.standardized = asked.components or len(fit.columns), asked.standardized
+        if fit.components > len(fit.columns):
+            message = f"The formula has {len(fit.columns)} columns, and so no {fit.components} components."
+            hint = f"from 1 to {len(fit.columns)}; left out, all"
+            raise Problem(Kind.MALFORMED, "components", message, field="components", hint=hint)
+    return fit
 
 
 def _refuse_auto_bounds(scope: Scope, node: exp.Expr, text: ModelText) -> None:
@@ -144,14 +193,22 @@ def _refuse_auto_bounds(scope: Scope, node: exp.Expr, text: ModelText) -> None:
 
 def words_of(asked: TrainQuery) -> str:
     """The model in one line, where a query would show its SQL."""
-    penalty = f" WITH alpha = {asked.alpha:.17g}" if asked.HasField("alpha") else ""
+    given = [f"alpha = {asked.alpha:.17g}"] if asked.HasField("alpha") else []
+    what = "clusters" if asked.model == Fit.MODEL_K_MEANS else "components"
+    given += [f"{what} = {asked.components}"] if asked.components else []
+    given += ["standardized"] if asked.standardized else []
+    given += option_words(asked)
+    parameters = f" WITH {', '.join(given)}" if given else ""
     rows = f" FROM {asked.rows}" if asked.rows else ""
     condition = f" WHERE {asked.where}" if asked.where else ""
-    return f"TRAIN {_NAMES.get(asked.model, 'MODEL')} {asked.formula}{rows}{condition}{penalty}"
+    own = f" (round {asked.round.number + 1} of {asked.round.rounds})" if asked.HasField("round") else ""
+    return f"TRAIN {_NAMES.get(asked.model, 'MODEL')} {asked.formula}{rows}{condition}{parameters}{own}"
 
 
 def training_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     """What a developer is told about a plan that trains: made of the plan and the declaration alone."""
+    if plan.fit.HasField("round"):
+        return training_rounds.round_notes(plan, declaration)
     unit, fit = declaration.privacy_unit, plan.fit
     notes = [
         f"Every {unit} counts once, by the mean over its rows that the model uses; where errors are told by rows, one "
@@ -166,15 +223,13 @@ def training_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         lower, upper = (column.centre + column.half_range * end for end in (column.lower, column.upper))
         seen[f"Values of {column.name} outside [{number(lower)}, {number(upper)}] count as the nearest bound."] = None
     notes += [*seen, *join_notes(plan.relation, declaration)]
-    if plan.clipping.joint_norm:
+    # A length that is known has sums around the middle of their ranges; one that is found has none.
+    if plan.clipping.joint_norm and not any(each.bounded_sum.centre for each in plan.statistics):
         length = number(round(plan.clipping.joint_norm / SIXTEENTHS, 2))
         notes.append(
-            f"A {unit} whose moments are together longer than {length} weighs less, so that they are as long as that."
+            f"Any {unit} whose moments are together longer than {length} weighs less, so that they are as long as that."
         )
-    notes.append(
-        "Where the noise could hide a direction of the regressors, a ridge is added that shrinks coefficients; the "
-        "answer says how large it is. It is made of released numbers alone."
-    )
+    notes.append(_AFTERWARDS[fit.model])
     if plan.noise.parties_per_unit > 1:
         notes.append(
             f"One {unit} may appear at {plan.noise.parties_per_unit} providers and counts once at each; the noise "
@@ -184,14 +239,24 @@ def training_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
 
 
 def _check_model(asked: TrainQuery) -> None:
-    if asked.model != Fit.MODEL_LINEAR_REGRESSION:
+    if asked.model not in _NAMES:
+        names = ["Ridge", *_NAMES.values()]
         raise Problem(
             Kind.REFUSED,
             "model_not_there",
             "This model is not there yet.",
             field="model",
-            hint="LinearRegression and Ridge are",
+            hint=f"{', '.join(names[:-1])} and {names[-1]} are",
         )
+    if asked.HasField("alpha") and asked.model != Fit.MODEL_LINEAR_REGRESSION:
+        message = f"{_NAMES[asked.model]} has no alpha."
+        raise Problem(Kind.MALFORMED, "alpha", message, field="alpha", hint="leave it out")
+    if asked.HasField("class_weights"):
+        message = "LogisticRegression and NeuralNetwork have class weights."
+        raise Problem(Kind.MALFORMED, "class_weight", message, field="class_weight", hint="leave class_weight out")
+    if (asked.components or asked.standardized) and asked.model != Fit.MODEL_PRINCIPAL_COMPONENTS:
+        message = f"{_NAMES[asked.model]} has no components."
+        raise Problem(Kind.MALFORMED, "components", message, field="components", hint="leave them out")
     if asked.HasField("alpha") and not 0 <= asked.alpha < math.inf:
         message = f"The ridge alpha is a number from 0, not {asked.alpha:g}."
         raise Problem(Kind.MALFORMED, "alpha", message, field="alpha", hint="leave it out for least squares")

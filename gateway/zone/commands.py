@@ -12,17 +12,20 @@ from typing import Annotated, Any, Protocol
 import typer
 from yingbi.api.problem import Kind, Problem
 
-from gateway.zone import upkeep_commands
+from gateway.zone import policy_commands, upkeep_commands
 from gateway.zone.folder import ZoneFolder
 
 AUTO_APPROVE_WARNING = (
-    "warning: --auto-approve lets every plan run without an operator's approval; for demonstrations and scripts only"
+    "warning: --auto-approve lets every plan run without agreement or approval; for demonstrations and scripts only"
 )
 
 ADD_AGAIN = "Every dataset must be added again (`yingbi dataset add`); what was spent stays spent."
 
 # Of the server extra. Not imported here, since that takes longer than most commands.
-SERVER_PACKAGES = ("alembic", "duckdb", "gmpy2", "numpy", "opendp", "phe", "pyarrow", "sqlalchemy", "sqlglot")
+SERVER_PACKAGES = (
+    "alembic", "duckdb", "gmpy2", "jinja2", "numpy", "opendp", "phe", "pyarrow", "sqlalchemy", "sqlglot", "starlette",
+    "uvicorn",
+)  # fmt: skip
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The zone's folder.")]
 
@@ -53,6 +56,7 @@ def register(host: Any) -> None:
     _register_measure(host)
     _register_data(host)
     upkeep_commands.register(host)
+    policy_commands.register(host)
 
 
 def _register_processes(host: Host) -> None:
@@ -78,12 +82,12 @@ def _register_processes(host: Host) -> None:
         port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 7443, else a free one.")] = None,
         detach: Annotated[bool, typer.Option("--detach", help="Return when ready.")] = False,
     ) -> None:
-        """Start the gateway and the nodes of a zone; Ctrl-C stops them all."""
+        """Start the gateway, the nodes and the console of a zone; Ctrl-C stops them all."""
         from gateway.zone import processes
 
         zone = ZoneFolder.existing(folder)
-        address = processes.start(zone, port, detach=detach, say=host.say)
-        print(json.dumps({"gateway": address}), flush=True)
+        addresses = processes.start(zone, port, detach=detach, say=host.say)
+        print(json.dumps(addresses), flush=True)
         if not detach:
             _stay(zone, host)
 
@@ -97,13 +101,14 @@ def _register_processes(host: Host) -> None:
 
     @host.app.command()
     def status(folder: Folder) -> None:
-        """Show where the gateway listens, which processes run, and which key they hold."""
+        """Show where the gateway and the console are, which processes run, and which key they hold."""
         from gateway.zone import ceremony, processes
 
         zone = ZoneFolder.existing(folder)
         present = processes.status(zone)
         document = {
             "gateway": present.gateway,
+            "console": present.console,
             "processes": [{"role": one.role, "name": one.name, "pid": one.pid} for one in present.processes],
             "key": ceremony.shown(zone),
         }

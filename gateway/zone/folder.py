@@ -3,7 +3,7 @@
 authority/            the keys of the zone's CA and of the simulated attestation root; read by `init` and `node` only
 gateway/              what the gateway's process reads and writes, and nothing else of the zone
 nodes/NAME/           one provider node: its certificate, its enclave's files, the socket for rows
-profiles/ROLE.json    how to reach the zone as that role; holds a token
+profiles/NAME.json    how to reach the zone as a first account, or as who joined here; holds a token
 run/                  which processes run, and where the gateway listens
 logs/
 change/               new files on their way to their places; see `gateway.zone.swap`
@@ -17,7 +17,8 @@ from pathlib import Path
 
 from yingbi.api.problem import Kind, Problem
 
-ROLES = ("developer", "operator")
+ROLES = ("developer", "operator", "provider", "supervisor", "coordinator", "auditor")
+"""The kinds of organisations, each of which a new zone has one of, with one account that has all its duties."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class ZoneFolder:
         return int(settings.get("named", len(settings["nodes"])))
 
     @property
+    def is_governed(self) -> bool:
+        """Whether it was made without --auto-approve."""
+        return not json.loads(self.settings_file.read_text())["auto_approve"]
+
+    @property
     def authority(self) -> Path:
         return self.root / "authority"
 
@@ -71,6 +77,11 @@ class ZoneFolder:
     def profile(self, role: str) -> Path:
         """The profile file of a role."""
         return self.root / "profiles" / f"{role}.json"
+
+    @property
+    def profiles(self) -> list[str]:
+        """Whose profiles there are: those of the first accounts, and of who joined here."""
+        return sorted(path.stem for path in (self.root / "profiles").glob("*.json"))
 
     @property
     def run(self) -> Path:

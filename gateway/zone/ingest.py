@@ -2,6 +2,8 @@
 
 Rows go over each node's Unix socket straight into its enclave; none touches the gateway or a file. The
 split by a hash of the unit is this zone in a box's own: in production each provider brings its own data.
+
+Keeps: GRD-02
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], No
 
 
 def _add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], None]) -> Dataset:
-    metadata = read_metadata(metadata_file)
+    metadata = read_metadata(metadata_file, governed=folder.is_governed)
     if processes.status(folder).gateway is None:
         raise client.not_up(folder)
     try:

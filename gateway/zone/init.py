@@ -104,7 +104,7 @@ def write_node(
 ) -> None:
     """One provider node: its certificate, its enclave's platform, and whose signatures the enclave accepts.
 
-    `tokens` are those of the developer and the operator, by role.
+    `tokens` are those of the zone's first accounts, by role.
     """
     node = folder.node(name)
     _write_tls(node, name, authority, server=False)
@@ -112,6 +112,9 @@ def write_node(
     policy = {
         "developers": [_public_key(tokens["developer"])],
         "operators": [_public_key(tokens["operator"])],
+        "providers": [_public_key(tokens["provider"])],
+        "supervisors": [_public_key(tokens["supervisor"])],
+        "coordinators": [_public_key(tokens["coordinator"])],
         "auto_approve": auto_approve,
     }
     write_private(node / "enclave" / "policy.json", json.dumps(policy).encode())

@@ -24,8 +24,8 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import Zone
 from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceStub
 
-from gateway.zone import client, swap
-from gateway.zone.folder import ROLES, ZoneFolder
+from gateway.zone import client, console, swap
+from gateway.zone.folder import ZoneFolder
 from gateway.zone.lock import only_one
 
 START_SECONDS = 60.0
@@ -48,10 +48,11 @@ class ZoneProcess:
 
 @dataclass(frozen=True)
 class ZoneStatus:
-    """Where the gateway listens, if it does, and which processes run."""
+    """Where the gateway listens and where the console is, if they run, and which processes run."""
 
     gateway: str | None
     processes: list[ZoneProcess]
+    console: str | None = None
 
 
 def start_time(pid: int) -> int | None:
@@ -67,23 +68,27 @@ def status(folder: ZoneFolder) -> ZoneStatus:
     """What runs of the zone now."""
     alive = [process for process in _recorded(folder) if process.is_alive()]
     addresses = _addresses(folder)
-    running = any(process.role == "gateway" for process in alive)
-    return ZoneStatus(addresses["gateway"] if addresses and running else None, alive)
+    running = {process.role for process in alive}
+    return ZoneStatus(
+        addresses["gateway"] if addresses and "gateway" in running else None,
+        alive,
+        console.address(folder) if console.ROLE in running else None,
+    )
 
 
-def start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[[str], None]) -> str:
+def start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[[str], None]) -> dict[str, str]:
     """As `_start`, one command at a time."""
     with only_one(folder, "up"):
         return _start(folder, port, detach=detach, say=say)
 
 
-def _start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[[str], None]) -> str:
-    """Start gateway, nodes and enclaves; returns the gateway's address once all nodes are connected.
+def _start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[[str], None]) -> dict[str, str]:
+    """Start gateway, nodes, enclaves and console; returns the addresses of gateway and console once all are there.
 
     Raises Problem where the zone runs already or something does not come up; then nothing is left running.
     """
     alive = [process for process in _recorded(folder) if process.is_alive()]
-    if len(alive) == 1 + 2 * len(folder.node_names):
+    if sum(process.role != console.ROLE for process in alive) == 1 + 2 * len(folder.node_names):
         raise Problem(
             Kind.REFUSED, "already_up", f"The zone in {folder.root} is running.", hint=f"yingbi down {folder.root}"
         )
@@ -93,17 +98,21 @@ def _start(folder: ZoneFolder, port: int | None, *, detach: bool, say: Callable[
     folder.logs.mkdir(exist_ok=True)
     (folder.run / "addresses.json").unlink(missing_ok=True)
     try:
-        gateway = _start_gateway(folder, port, detach=detach)
-        addresses = _wait_for_gateway(folder, gateway, port)
-        nodes = [_start_node(folder, name, addresses["nodes"], detach=detach) for name in folder.node_names]
+        with console.listen(folder, say) as listening:
+            # Before the gateway starts: passkeys are made for this origin.
+            origin = console.name_origin(folder, listening)
+            gateway = _start_gateway(folder, port, detach=detach)
+            addresses = _wait_for_gateway(folder, gateway, port)
+            nodes = [_start_node(folder, name, addresses["nodes"], detach=detach) for name in folder.node_names]
+            pages = _start_console(folder, addresses["gateway"], listening.fileno(), detach=detach)
         say("waiting for the enclaves")
         _wait_for_enclaves(folder, nodes)
-        _write_addresses_into_profiles(folder, addresses["gateway"])
+        _write_addresses_into_profiles(folder, {"address": addresses["gateway"], "console": origin})
         _wait_for_nodes(folder)
+        return {"gateway": addresses["gateway"], "console": _wait_for_console(folder, pages)}
     except BaseException:
         stop(folder)
         raise
-    return addresses["gateway"]
 
 
 def finish_change(folder: ZoneFolder, say: Callable[[str], None]) -> None:
@@ -155,7 +164,15 @@ def _start_node(folder: ZoneFolder, name: str, address: str, *, detach: bool) ->
     return _spawn(folder, "node", name, command, detach=detach)
 
 
-def _spawn(folder: ZoneFolder, role: str, name: str, command: list[str], *, detach: bool) -> ZoneProcess:
+def _start_console(folder: ZoneFolder, gateway: str, listening: int, *, detach: bool) -> ZoneProcess:
+    command = console.command(folder, gateway, listening)
+    return _spawn(folder, console.ROLE, "console", command, detach=detach, keep=(listening,))
+
+
+def _spawn(
+    folder: ZoneFolder, role: str, name: str, command: list[str], *, detach: bool, keep: tuple[int, ...] = ()
+) -> ZoneProcess:
+    """`keep` are descriptors that the process inherits."""
     with _log(folder, name) as log:
         child = subprocess.Popen(
             [sys.executable, *command],
@@ -163,6 +180,7 @@ def _spawn(folder: ZoneFolder, role: str, name: str, command: list[str], *, deta
             stdout=log,
             stderr=log,
             cwd=folder.root,
+            pass_fds=keep,
             # In the foreground too: Ctrl-C is for `up`, which then stops them in order.
             start_new_session=True,
             # Safe: no thread has been started yet, the first gRPC channel comes later.
@@ -204,6 +222,15 @@ def _wait_for_gateway(folder: ZoneFolder, gateway: ZoneProcess, port: int | None
             raise _did_not_start("gateway", log)
         time.sleep(0.02)
     raise _did_not_start("gateway", folder.logs / "gateway.log")
+
+
+def _wait_for_console(folder: ZoneFolder, pages: ZoneProcess) -> str:
+    give_up = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up and pages.is_alive():
+        if address := console.address(folder):
+            return address
+        time.sleep(0.02)
+    raise _did_not_start("console", folder.logs / "console.log")
 
 
 def _wait_for_enclaves(folder: ZoneFolder, nodes: list[ZoneProcess]) -> None:
@@ -272,10 +299,10 @@ def _addresses(folder: ZoneFolder) -> dict[str, str] | None:
     return dict(json.loads(path.read_text())) if path.exists() else None
 
 
-def _write_addresses_into_profiles(folder: ZoneFolder, address: str) -> None:
-    for role in ROLES:
-        path = folder.profile(role)
-        profile = {**json.loads(path.read_text()), "address": address}
+def _write_addresses_into_profiles(folder: ZoneFolder, addresses: dict[str, str]) -> None:
+    for name in folder.profiles:
+        path = folder.profile(name)
+        profile = {**json.loads(path.read_text()), **addresses}
         temporary = path.with_suffix(".part")
         temporary.touch(mode=0o600)
         temporary.write_text(json.dumps(profile, indent=1))

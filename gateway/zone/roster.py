@@ -173,7 +173,7 @@ def _write_settings(folder: ZoneFolder, staged: ZoneFolder, names: list[str], ne
 
 
 def _write_profiles(folder: ZoneFolder, staged: ZoneFolder, measurement: str) -> None:
-    for role in ROLES:
+    for role in folder.profiles:
         profile = json.loads(folder.profile(role).read_text())
         known = [*profile.get("earlier_measurements", []), profile["measurement"]]
         changed = {"measurement": measurement, "earlier_measurements": known}

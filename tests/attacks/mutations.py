@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 LONG = os.environ.get("YINGBI_LONG") == "1"
 # Of each target, with --long: together more than ten minutes.
 LONG_SECONDS = 100
+LONG_TEXT = 100
+"""Letters that a text is repeated of."""
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 Result = TypeVar("Result")
 Refusal = TypeVar("Refusal", bound=Exception)
@@ -341,7 +343,9 @@ def _value(data: st.DataObject, descriptor: FieldDescriptor, old: Any, inside: d
                 return altered_bytes(data, opened)
             return altered(data, old)
         case FieldDescriptor.CPPTYPE_STRING:
-            return data.draw(st.text(max_size=12) | st.just(old + "x") | st.just("../" + old) | st.just(old * 1000))
+            # Only a short text a thousandfold: altered so three times over, 16 letters would be 16 gigabytes.
+            longer = old[:LONG_TEXT] * 1000
+            return data.draw(st.text(max_size=12) | st.just(old + "x") | st.just("../" + old) | st.just(longer))
         case FieldDescriptor.CPPTYPE_BOOL:
             return not old
         case FieldDescriptor.CPPTYPE_ENUM:

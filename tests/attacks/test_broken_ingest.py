@@ -181,7 +181,7 @@ def test_another_user_of_the_machine_brings_no_rows(trio: Trio, open_folder: Pat
     assert _as_stranger(path, data) == b"no entry\n"
     path.chmod(0o666)
     reply = _as_stranger(path, data)
-    serving.join()
+    serving.join(60)
     assert _failure(IngestReply.FromString(reply[8:])) == "not_owner"
     assert _nothing_happened(enclave)
 

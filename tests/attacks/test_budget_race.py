@@ -67,7 +67,7 @@ def _left(caller: yingbi.Zone, dataset: str) -> int:
 
 
 def _race(callers: Callers, dataset: str, epsilon: float) -> tuple[str, ...]:
-    together = threading.Barrier(2)
+    together = threading.Barrier(2, timeout=60)
 
     def ask(caller: yingbi.Zone, alias: str) -> str:
         question = caller.dataset(dataset).sql(f"SELECT COUNT(*) AS {alias} FROM visits")

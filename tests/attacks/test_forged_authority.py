@@ -15,7 +15,19 @@ from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim import jobs
 from enclave_sim.engine.protocol import never
-from tests.attacks.three_enclaves import Trio, approved, authorized, refusal, visits_declaration, visits_of
+from tests.attacks.three_enclaves import (
+    PROVIDER,
+    SUPERVISOR,
+    Trio,
+    approval_of,
+    approval_signed,
+    approved,
+    authorized,
+    public,
+    refusal,
+    visits_declaration,
+    visits_of,
+)
 
 STRANGER = Ed25519PrivateKey.generate()
 
@@ -67,7 +79,7 @@ def _unsigned(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
 
 
 def _by_a_stranger(trio: Trio, _: Plan, body: Authorization) -> SignedAuthorization:
-    body.developer_key = STRANGER.public_key().public_bytes_raw()
+    body.developer_key = public(STRANGER)
     return authorized(body, STRANGER)
 
 
@@ -105,6 +117,7 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
 }
 
 
+@pytest.mark.requirement("ROL-03")
 @pytest.mark.parametrize("name", FORGERIES)
 def test_nothing_is_computed_that_the_developer_did_not_sign(shared: Trio, name: str) -> None:
     """The enclave verifies the developer's signature over plan hash, ρ, δ, request id and expiry."""
@@ -162,57 +175,106 @@ def test_a_job_id_is_good_for_one_plan(guarded: Trio) -> None:
     assert _refused_by_all(guarded, "job-1", guarded.task(other, request_id="request-2")) == {"other_plan"}
 
 
-def _unsigned_approval(trio: Trio, plan: Plan) -> SignedApproval:
-    return SignedApproval(body=approved("job-1", plan, trio.operator).body)
+Approve = Callable[[Trio, Plan], SignedApproval]
 
 
-def _approval_in_the_operators_name(trio: Trio, plan: Plan) -> SignedApproval:
-    body = approved("job-1", plan, trio.operator).body
+def _unsigned_approval(_: Trio, plan: Plan) -> SignedApproval:
+    return SignedApproval(body=approved("job-1", plan, PROVIDER).body)
+
+
+def _approval_in_the_providers_name(_: Trio, plan: Plan) -> SignedApproval:
+    body = approved("job-1", plan, PROVIDER).body
     return SignedApproval(body=body, signature=digests.sign(STRANGER, digests.APPROVAL, body))
 
 
-APPROVALS: dict[str, tuple[Callable[[Trio, Plan], SignedApproval], str]] = {
+def _approved_but(**fields: object) -> Approve:
+    """The provider approved this, of this very job and plan."""
+
+    def approve(_: Trio, plan: Plan) -> SignedApproval:
+        body = approval_of("job-1", plan, PROVIDER)
+        for name, value in fields.items():
+            if isinstance(value, Timestamp):
+                body.expires.CopyFrom(value)
+            else:
+                setattr(body, name, value)
+        return approval_signed(body, PROVIDER)
+
+    return approve
+
+
+def _approved_for_less(_: Trio, plan: Plan) -> SignedApproval:
+    body = approval_of("job-1", plan, PROVIDER)
+    body.rho_units -= 1
+    return approval_signed(body, PROVIDER)
+
+
+APPROVALS: dict[str, tuple[Approve, str]] = {
     "missing": (lambda *_: SignedApproval(), "not_approved"),
     "not signed": (_unsigned_approval, "bad_signature"),
-    "of another job": (lambda trio, plan: approved("job-2", plan, trio.operator), "other_plan"),
+    "of another job": (lambda _, plan: approved("job-2", plan, PROVIDER), "other_plan"),
     "of another plan": (
-        lambda trio, _: approved("job-1", trio.plan("SELECT COUNT(*) FROM visits"), trio.operator),
+        lambda trio, _: approved("job-1", trio.plan("SELECT COUNT(*) FROM visits"), PROVIDER),
         "other_plan",
     ),
+    "at a smaller ρ": (_approved_for_less, "other_price"),
+    "at no δ": (_approved_but(delta=0.0), "other_price"),
+    "at no number as δ": (_approved_but(delta=float("nan")), "other_price"),
+    "until a time that is over": (_approved_but(expires=Timestamp(seconds=1)), "approval_expired"),
     "by a stranger": (lambda _, plan: approved("job-1", plan, STRANGER), "not_approved"),
     "by the developer": (lambda trio, plan: approved("job-1", plan, trio.developer), "not_approved"),
-    "in the operator's name": (_approval_in_the_operators_name, "bad_signature"),
+    "by the operator": (lambda trio, plan: approved("job-1", plan, trio.operator), "not_approved"),
+    "by the supervisor": (lambda _, plan: approved("job-1", plan, SUPERVISOR), "not_approved"),
+    "in the provider's name": (_approval_in_the_providers_name, "bad_signature"),
 }
 
 
+@pytest.mark.requirement("GRD-06")
 @pytest.mark.parametrize("name", APPROVALS)
-def test_data_of_grade_3_is_computed_on_only_with_an_operators_approval(shared: Trio, name: str) -> None:
-    """Of exactly this job and this plan."""
+def test_data_of_grade_3_is_computed_on_only_with_its_providers_approval(shared: Trio, name: str) -> None:
+    """Of exactly this job and this plan, at this price, while the approval lasts."""
     approve, code = APPROVALS[name]
     plan = shared.plan(dataset="grade3")
     task = shared.task(plan)
     task.approval.CopyFrom(approve(shared, plan))
     assert _refused_by_all(shared, "job-1", task) == {code}
+    many = shared.task(plan)
+    many.approvals.append(task.approval)
+    assert _refused_by_all(shared, "job-1", many) == {code}
 
 
 def test_data_of_grade_3_is_computed_on_with_an_approval(guarded: Trio) -> None:
     """So the refusals above are for the approval and nothing else."""
     plan = guarded.plan(dataset="grade3")
     task = guarded.task(plan)
-    task.approval.CopyFrom(approved("job-1", plan, guarded.operator))
+    task.approval.CopyFrom(approved("job-1", plan, PROVIDER))
     guarded.run("job-1", task)
 
 
-def test_data_of_grade_4_is_never_computed_on(shared: Trio) -> None:
-    """Whoever approves it."""
-    plan = shared.plan(dataset="grade4")
-    task = shared.task(plan)
-    task.approval.CopyFrom(approved("job-1", plan, shared.operator))
-    assert _refused_by_all(shared, "job-1", task) == {"grade_denied"}
+@pytest.mark.requirement("GRD-04")
+@pytest.mark.parametrize("auto_approve", [False, True])
+def test_data_of_grade_4_is_computed_on_only_with_two_organisations_approvals(
+    guarded: Trio, *, auto_approve: bool
+) -> None:
+    """The provider's and the supervisor's, each of this job and plan; no waiver holds for it."""
+    guarded.set_policy(auto_approve=auto_approve)
+    guarded.load()
+    plan = guarded.plan(dataset="grade4")
+    provider, supervisor = approved("job-1", plan, PROVIDER), approved("job-1", plan, SUPERVISOR)
+    short: dict[str, list[SignedApproval]] = {
+        "not_approved": [provider, provider],
+        "other_plan": [provider, approved("job-2", plan, SUPERVISOR)],
+    }
+    for code, approvals in {**short, "not_approved ": [supervisor], "not_approved  ": []}.items():
+        task = guarded.task(plan)
+        task.approvals.extend(approvals)
+        assert _refused_by_all(guarded, "job-1", task) == {code.strip()}
+    task = guarded.task(plan)
+    task.approvals.extend([supervisor, provider])
+    guarded.run("job-1", task)
 
 
 def test_a_waiver_of_approvals_waives_grade_3_and_nothing_else(guarded: Trio) -> None:
-    """`auto_approve` opens neither grade 4 nor the way for a request that no developer signed."""
+    """`auto_approve` does not open the way for a request that no developer signed."""
     guarded.set_policy(auto_approve=True)
     guarded.load()
     task = guarded.task(guarded.plan(dataset="grade3"))
@@ -220,5 +282,3 @@ def test_a_waiver_of_approvals_waives_grade_3_and_nothing_else(guarded: Trio) ->
     unsigned.authorization.ClearField("signature")
     assert _refused_by_all(guarded, "job-1", unsigned) == {"bad_signature"}
     guarded.run("job-1", task)
-    denied = guarded.task(guarded.plan(dataset="grade4"), request_id="request-2")
-    assert _refused_by_all(guarded, "job-2", denied) == {"grade_denied"}

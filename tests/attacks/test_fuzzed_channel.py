@@ -253,6 +253,7 @@ def test_plans_that_a_developer_signs_in_any_form(trio: Trio) -> None:
             plan=encode(plan),
             authorization=authorized(honest_body, trio.developer),
             shards=trio.shards["visits"],
+            agreement=trio.agreed(trio.agreement()),
         )
         (*_, answer) = answers_to(trio, Task(id="1", job=f"job-{next(numbers)}", contribute=task).SerializeToString())
         assert answer.WhichOneof("kind") in ("contribution", "failure")

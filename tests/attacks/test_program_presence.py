@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,10 +110,10 @@ def watch(sandbox: Sandbox) -> Iterator[Watch]:
     watching = Watch(_opens(sandbox), [], [])
     wait, began = slots._sleep_until, [0.0]
 
-    def waiting(moment: float) -> None:
+    def waiting(moment: float, ended: threading.Event) -> None:
         # Late is as it came; in time is the slot's end, however late this process is woken.
         late = time.monotonic() > moment
-        wait(moment)
+        wait(moment, ended)
         slot = (moment - began[0]) / SECONDS
         watching.slots.append(slot + 0.5 if late else round(slot))
 

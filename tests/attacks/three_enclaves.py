@@ -24,6 +24,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api import digests
 from yingbi.api.evidence import DEALER
 from yingbi.api.problem import Problem
+from yingbi.api.v1.agreement_pb2 import Agreement, AgreementSignature, SignedAgreement
 from yingbi.api.v1.attestation_pb2 import KeyCeremonyRequest, KeyCeremonyResult
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, SignedShardRegistration, TableDeclaration
 from yingbi.api.v1.job_pb2 import Approval, Authorization, SignedApproval, SignedAuthorization
@@ -84,6 +85,9 @@ SPARE = "node-4"
 THRESHOLD = 2
 DELTA = 1e-7
 MAX_ROWS = 4
+# Of the organisations beside the developers' and the operator's.
+PROVIDER, SUPERVISOR = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+PURPOSE = "to see what a test sees"
 QUERY = "SELECT clinic, COUNT(*), AVG(pain), COUNT(DISTINCT person) FROM visits GROUP BY clinic"
 WIDE_QUERY = (
     "SELECT clinic, night, COUNT(*), COUNT(DISTINCT person), AVG(pain), AVG(age) FROM visits GROUP BY clinic, night"
@@ -167,7 +171,7 @@ def bring(
             ours.sendall(change(ingest_stream(declaration, tables, ingest_id)))
             ours.shutdown(socket.SHUT_WR)
         reply = read_frame(cast(BinaryIO, stream))
-    serving.join()
+    serving.join(60)
     return IngestReply.FromString(reply) if reply is not None else None
 
 
@@ -267,15 +271,37 @@ class Trio:
             delta=plan.delta,
             request_id=request_id,
             expires=Timestamp(seconds=int(time.time()) + 600),
-            developer_key=self.developer.public_key().public_bytes_raw(),
+            developer_key=public(self.developer),
+            agreement=agreement_about(plan.dataset),
+            purpose=PURPOSE,
         )
 
+    def agreement(self, dataset: str = "visits") -> Agreement:
+        """Terms that any job on a dataset is inside of."""
+        return Agreement(
+            agreement=agreement_about(dataset),
+            dataset=dataset,
+            organisation="developer",
+            purpose=PURPOSE,
+            starts=Timestamp(seconds=1),
+            expires=Timestamp(seconds=2**33),
+            budget_epsilon=100_000,
+            budget_delta=0.5,
+            organisation_key=public(self.developer),
+            provider_key=public(PROVIDER),
+        )
+
+    def agreed(self, terms: Agreement) -> SignedAgreement:
+        """The terms, signed by both."""
+        return agreed(terms, self.developer, PROVIDER)
+
     def task(self, plan: Plan, *, request_id: str = "request-1", dataset: str | None = None) -> ContributeTask:
-        """An honest task to contribute, signed by the developer; without an approval."""
+        """An honest task to contribute, signed by the developer, under an agreement; without an approval."""
         return ContributeTask(
             plan=encode(plan),
             authorization=authorized(self.authorization(plan, request_id), self.developer),
             shards=self.shards[dataset or plan.dataset],
+            agreement=self.agreed(self.agreement(plan.dataset)),
         )
 
     def contribute(self, job: str, task: ContributeTask) -> list[Contribution]:
@@ -399,26 +425,62 @@ def with_partials(enclave: Enclave, share: OpeningShare, partials: list[bytes], 
     return changed
 
 
-def approved(job: str, plan: Plan, operator: Ed25519PrivateKey) -> SignedApproval:
-    """An operator's approval of a plan for a job."""
-    body = Approval(
-        job=job, plan_hash=plan_hash(encode(plan)), operator_key=operator.public_key().public_bytes_raw()
-    ).SerializeToString(deterministic=True)
-    return SignedApproval(body=body, signature=digests.sign(operator, digests.APPROVAL, body))
+def public(key: Ed25519PrivateKey) -> bytes:
+    """The 32 bytes that a key is known by."""
+    return key.public_key().public_bytes_raw()
+
+
+def agreement_about(dataset: str) -> str:
+    """The id of the agreement that tasks are under."""
+    return f"on-{dataset}"
+
+
+def agreed(terms: Agreement, organisation: Ed25519PrivateKey, provider: Ed25519PrivateKey) -> SignedAgreement:
+    """The terms, signed by these two."""
+    data = terms.SerializeToString(deterministic=True)
+    by = [
+        AgreementSignature(key=public(key), signature=digests.sign(key, digests.AGREEMENT, data))
+        for key in (organisation, provider)
+    ]
+    return SignedAgreement(terms=data, organisation=by[0], provider=by[1])
+
+
+def approval_of(job: str, plan: Plan, key: Ed25519PrivateKey) -> Approval:
+    """What the holder of `key` signs to approve a plan for a job."""
+    return Approval(
+        job=job,
+        plan_hash=plan_hash(encode(plan)),
+        operator_key=public(key),
+        rho_units=total_rho_units(plan),
+        delta=plan.delta,
+    )
+
+
+def approved(job: str, plan: Plan, key: Ed25519PrivateKey) -> SignedApproval:
+    """An approval of a plan for a job, by the holder of `key`."""
+    return approval_signed(approval_of(job, plan, key), key)
+
+
+def approval_signed(approval: Approval, key: Ed25519PrivateKey) -> SignedApproval:
+    """`approval` signed by `key`."""
+    body = approval.SerializeToString(deterministic=True)
+    return SignedApproval(body=body, signature=digests.sign(key, digests.APPROVAL, body))
 
 
 def _write_policy(node: Path, developer: Ed25519PrivateKey, operator: Ed25519PrivateKey, *, auto_approve: bool) -> None:
     policy = Policy(
-        developers=frozenset({developer.public_key().public_bytes_raw()}),
-        operators=frozenset({operator.public_key().public_bytes_raw()}),
+        developers=frozenset({public(developer)}),
+        operators=frozenset({public(operator)}),
         auto_approve=auto_approve,
+        providers=frozenset({public(PROVIDER)}),
+        supervisors=frozenset({public(SUPERVISOR)}),
     )
     (node / "policy.json").write_text(policy.to_json())
 
 
-def make_trio(folder: Path, primes: tuple[int, int]) -> Trio:
+def make_trio(folder: Path, primes: tuple[int, int], ca: Authority | None = None) -> Trio:
     """Certificates, platforms, a key ceremony and a dataset of grade 2, as `yingbi init` would make them."""
-    ca = Authority.new("test CA")
+    ca = ca or Authority.new("test CA")
     root = ca.subordinate("test attestation root")
     trio = Trio(folder, certificate_pem(ca.certificate), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
     trio.attestation_root = root

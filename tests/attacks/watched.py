@@ -17,7 +17,7 @@ from enclave_sim.paillier.keys import KeyShare
 from gateway.zone import ceremony
 from gateway.zone.folder import ZoneFolder
 from tests.attacks.dumps import Needles, WatchedZone, named
-from tests.enclave_sim.paillier.conftest import P3072, Q3072
+from tests.primes import P3072, Q3072
 
 N = P3072 * Q3072
 PHI = (P3072 - 1) * (Q3072 - 1)
@@ -48,7 +48,7 @@ class Watched:
     in_init: set[str]
 
     def processes(self) -> dict[str, int]:
-        """Gateway, nodes and enclaves."""
+        """Gateway, console, nodes and enclaves."""
         shown = self.zone.fetch("status", self.zone.root)
         return {f"{one['role']} {one['name']}": one["pid"] for one in shown["processes"]}
 
@@ -59,7 +59,7 @@ class Watched:
     def found(self, needles: Needles) -> dict[str, set[str]]:
         """What is found in each process and in the zone's files."""
         found = {name: needles.found_in_process(pid) for name, pid in self.processes().items()}
-        assert len(found) == 7
+        assert len(found) == 8
         return {**found, "files": needles.found_in_files(self.zone.root)}
 
     def shares(self) -> dict[bytes, str]:
@@ -70,7 +70,8 @@ class Watched:
 @contextmanager
 def watched_zone(base: Path) -> Iterator[Watched]:
     """A running zone of three nodes below `base`."""
-    zone = WatchedZone(base / "zone", base / "config")
+    # It has a way of its own to the primes: in an environment they would be in every process.
+    zone = WatchedZone(base / "zone", base / "config", primes=None)
     zone.watch.mkdir()
     (zone.watch / "primes").write_text(json.dumps([P3072, Q3072]))
     key = {**named(KEY), **named(PUBLIC)}

@@ -27,9 +27,11 @@ from yingbi.api.v1 import (
     job_pb2,
     job_pb2_grpc,
     plan_pb2,
+    stop_pb2,
+    stop_pb2_grpc,
 )
 
-BEARERS = {f"Bearer {credentials.bearer(f'{role}-token')}": role for role in ("developer", "operator")}
+BEARERS = {f"Bearer {credentials.bearer(f'{role}-token')}": role for role in ("developer", "operator", "provider")}
 
 
 class FakeGateway(
@@ -37,6 +39,7 @@ class FakeGateway(
     dataset_pb2_grpc.DatasetServiceServicer,
     agreement_pb2_grpc.AgreementServiceServicer,
     attestation_pb2_grpc.AttestationServiceServicer,
+    stop_pb2_grpc.StopServiceServicer,
 ):
     """Answers every question with the same table. Attributes say how it misbehaves."""
 
@@ -54,6 +57,7 @@ class FakeGateway(
         self.holds = False
         self.watched: list[int] = []
         self.approvals: list[job_pb2.SignedApproval] = []
+        self.stops: list[stop_pb2.StopRecord] = []
         self.agreements: list[agreement_pb2.RegisteredAgreement] = []
         self.documents: list[tuple[str, bytes]] = []
         # What a preview says that a request is under; None: what the request names.
@@ -93,6 +97,12 @@ class FakeGateway(
         self.documents.append((request.file, request.document))
         return self.agreements[-1]
 
+    def DraftAgreement(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def MoveAgreement(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
     def ListAgreements(self, request: Any, context: Any) -> agreement_pb2.ListAgreementsResponse:
         self._role(context)
         about = [each for each in self.agreements if request.dataset in ("", each.agreement.dataset)]
@@ -101,6 +111,30 @@ class FakeGateway(
     def GetAgreement(self, request: Any, context: Any) -> agreement_pb2.RegisteredAgreement:
         self._role(context)
         return next(each for each in self.agreements if each.agreement.agreement == request.agreement)
+
+    def GetDecision(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def ListStanding(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def RevokeStanding(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def ListDecisions(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def ListJobSummaries(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def GetJobHistory(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def WatchChanges(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def GetBudgetHistory(self, request: Any, context: Any) -> NoReturn:
+        raise NotImplementedError
 
     def PreviewBatch(self, request: Any, context: Any) -> NoReturn:
         raise NotImplementedError
@@ -194,9 +228,26 @@ class FakeGateway(
         job.state = job_pb2.JOB_STATE_CANCELLED
         return job
 
+    def Stop(self, request: Any, context: Any) -> stop_pb2.StopRecord:
+        self._role(context)
+        stop = stop_pb2.Stop.FromString(request.stop.body)
+        assert digests.is_signed(stop.signer_key, digests.STOP, request.stop.body, request.stop.signature)
+        self._find(stop.subject, context).state = job_pb2.JOB_STATE_CANCELLED
+        self.stops.append(stop_pb2.StopRecord(stop=stop, nodes=[stop_pb2.NodeProof(node="node-1")]))
+        return self.stops[-1]
+
+    def PreviewStop(self, request: Any, context: Any) -> stop_pb2.StopPreview:
+        return stop_pb2.StopPreview(jobs=[request.subject])
+
+    def ListStops(self, request: Any, context: Any) -> stop_pb2.ListStopsResponse:
+        return stop_pb2.ListStopsResponse(stops=self.stops)
+
+    def Lift(self, request: Any, context: Any) -> stop_pb2.StopRecord:
+        _abort(context, "PERMISSION_DENIED", "may_not_lift", "Another organisation cut it off.")
+
     def ApproveJob(self, request: Any, context: Any) -> job_pb2.Job:
-        if self._role(context) != "operator":
-            _abort(context, "PERMISSION_DENIED", "not_allowed", "Only an operator approves.")
+        if self._role(context) != "provider":
+            _abort(context, "PERMISSION_DENIED", "not_allowed", "Only the provider approves.")
         approval = job_pb2.Approval.FromString(request.approval.body)
         assert digests.is_signed(
             approval.operator_key, digests.APPROVAL, request.approval.body, request.approval.signature
@@ -207,8 +258,8 @@ class FakeGateway(
         return job
 
     def RefuseJob(self, request: Any, context: Any) -> job_pb2.Job:
-        if self._role(context) != "operator":
-            _abort(context, "PERMISSION_DENIED", "not_allowed", "Only an operator refuses.")
+        if self._role(context) != "provider":
+            _abort(context, "PERMISSION_DENIED", "not_allowed", "Only the provider refuses.")
         job = self._find(request.job, context)
         job.state = job_pb2.JOB_STATE_REFUSED
         job.failure.CopyFrom(job_pb2.Failure(code="refused", message=f"Refused: {request.reason}"))
@@ -278,6 +329,7 @@ def serving(zone: Any) -> Iterator[tuple[FakeGateway, str]]:
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(gateway, server)
     attestation_pb2_grpc.add_AttestationServiceServicer_to_server(gateway, server)
     agreement_pb2_grpc.add_AgreementServiceServicer_to_server(gateway, server)
+    stop_pb2_grpc.add_StopServiceServicer_to_server(gateway, server)
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, identity.pem.encode())]))
     server.start()
     try:

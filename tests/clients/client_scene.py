@@ -233,7 +233,7 @@ def write_profiles(folder: Path, scene: Scene, address: str | None) -> Path:
     """The zone folder's profiles, as `yingbi init` and `up` leave them; returns the developer's."""
     profiles = folder / "profiles"
     profiles.mkdir(parents=True, exist_ok=True)
-    for role in ("developer", "operator"):
+    for role in ("developer", "operator", "provider"):
         document = {
             "address": address,
             "token": f"{role}-token",

@@ -13,11 +13,11 @@ import pytest
 import yingbi
 from client_gateway import FakeGateway, serving  # type: ignore[import-not-found]
 from google.protobuf.timestamp_pb2 import Timestamp
-from yingbi.agreements import State
-from yingbi.api import zcdp
+from yingbi.agreements import State, signing
+from yingbi.api import credentials, digests, zcdp
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1 import job_pb2
-from yingbi.api.v1.agreement_pb2 import Agreement, RegisteredAgreement
+from yingbi.api.v1 import agreement_pb2, job_pb2
+from yingbi.api.v1.agreement_pb2 import Agreement, RegisteredAgreement, SignedAgreement
 from yingbi.api.v1.dataset_pb2 import AgreementBudget as Message
 from yingbi.api.v1.dataset_pb2 import Budget as BudgetMessage
 from yingbi.budget import Budget
@@ -179,6 +179,7 @@ def test_agreements_are_listed_and_shown(gateway: FakeGateway, capsys: pytest.Ca
         "dataset": "clinic",
         "organisation": "college",
         "purpose": "risk of [falls]",
+        "jobs": None,
         "state": "in force",
         "starts": "2023-11-14T22:13:20+00:00",
         "expires": "2027-01-15T08:00:00+00:00",
@@ -302,3 +303,51 @@ def test_a_list_names_organisations_where_there_are_several(
     both = capsys.readouterr().out
     assert "college" in both
     assert "hospital" in both
+
+
+def test_the_purpose_that_is_named_is_signed(gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    shown(capsys, *ASK, "--agreement", "falls", "--purpose", "risk of [falls]")
+    shown(capsys, *ASK, "--agreement", "falls", "--request-id", "another")
+    assert [each.purpose for each in gateway.signed] == ["risk of [falls]", ""]
+
+
+def test_a_party_signs_the_very_terms_that_it_is_shown_or_nothing() -> None:
+    terms = FALLS.agreement.SerializeToString(deterministic=True)
+    offered = RegisteredAgreement(agreement=FALLS.agreement, signed=SignedAgreement(terms=terms))
+    step = signing(offered, "token")
+    key = credentials.signing_key("token").public_key().public_bytes_raw()
+    assert (step.agreement, step.action, step.signature.key) == ("falls", "sign", key)
+    assert digests.is_signed(key, digests.AGREEMENT, terms, step.signature.signature)
+    other = Agreement()
+    other.CopyFrom(FALLS.agreement)
+    other.budget_epsilon = 9.0
+    for hidden in (other.SerializeToString(deterministic=True), b""):
+        offered.signed.terms = hidden
+        with pytest.raises(Problem) as caught:
+            signing(offered, "token")
+        assert (caught.value.kind, caught.value.code) == (Kind.BAD_EVIDENCE, "other_terms")
+
+
+def test_what_is_no_longer_or_not_yet_active_is_so_whatever_the_time_says() -> None:
+    for message, said in (
+        (agreement_pb2.AGREEMENT_STATE_DRAFT, State.DRAFT),
+        (agreement_pb2.AGREEMENT_STATE_SUSPENDED, State.SUSPENDED),
+        (agreement_pb2.AGREEMENT_STATE_ACTIVE, State.IN_FORCE),
+        (agreement_pb2.AGREEMENT_STATE_UNSPECIFIED, State.IN_FORCE),
+    ):
+        found = RegisteredAgreement(agreement=FALLS.agreement, budget=FALLS.budget, state=message)
+        assert yingbi.agreements.Agreement(found).state_at(1_750_000_000.0) is said
+
+
+def test_a_release_that_is_withheld_has_a_reason_in_its_place(gateway: FakeGateway) -> None:
+    with yingbi.connect() as zone:
+        job = zone.dataset("clinic").sql(SQL).run(epsilon=1, progress=False).job
+        message = job_pb2.Job()
+        message.CopyFrom(job.message)
+        message.ClearField("receipt")
+        message.failure.code, message.failure.message = "agreement_suspended", "Agreement falls is suspended."
+        withheld = yingbi.jobs.Job(message, job.gateway)
+        for look in (withheld.answer, lambda: withheld.receipt):
+            with pytest.raises(Problem) as caught:
+                look()
+            assert (caught.value.kind, caught.value.code) == (Kind.REFUSED, "agreement_suspended")

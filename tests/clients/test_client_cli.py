@@ -229,7 +229,12 @@ def test_approve_refuse_and_cancel(gateway: FakeGateway, shell: Shell) -> None:
     assert shell.json("approve", "job-1", "--token", "developer-token", code=3)["code"] == "not_allowed"
     assert shell.json("approve", "job-1")["state"] == "queued"
     assert shell.json("refuse", "job-1", "--reason", "too [much]")["failure"]["message"] == "Refused: too [much]"
+    stopping = ("stop", "job", "job-1", "--reason", "a trial", "--token", "operator-token")
+    assert shell.json(*stopping, code=2)["code"] == "not_confirmed"
+    assert not gateway.stops
+    assert shell.json(*stopping, "--yes")["reason"] == "a trial"
     assert shell.json("cancel", "job-1")["state"] == "cancelled"
+    assert [each["subject"] for each in shell.json("stops", "--token", "operator-token")["stops"]] == ["job-1", "job-1"]
 
 
 HIDING = "def run(tables):\n    return [1]  # \x1b[2K\x08harmless \u202e\u2028\n"

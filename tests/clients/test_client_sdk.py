@@ -206,11 +206,11 @@ def test_all_pages_of_jobs_come(gateway: FakeGateway, query: yingbi.Query) -> No
         assert [job.id for job in zone.jobs()] == ["job-1", "job-2", "job-3"]
 
 
-def test_an_operator_approves_by_signature(gateway: FakeGateway, query: yingbi.Query) -> None:
+def test_the_provider_approves_by_signature(gateway: FakeGateway, query: yingbi.Query) -> None:
     gateway.holds = True
     job = query.submit(epsilon=1.0)
     assert job.state == "waiting for approval"
-    with yingbi.connect(role="operator") as zone:
+    with yingbi.connect(role="provider") as zone:
         assert zone.job(job.id).approve().state == "queued"
         assert zone.job(job.id).refuse("no").state == "refused"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from yingbi import connect
 
-from tests.zones import Ran, Zone, add_visits, new_zone, wait_until
+from tests.zones import AGREEMENT, Ran, Zone, add_visits, agree, new_zone, wait_until
 
 pytestmark = pytest.mark.xdist_group("approval")
 
@@ -28,7 +28,9 @@ def zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
     try:
         for grade in (2, 3, 4):
             add_visits(made, base / "data", f"grade{grade}", grade=grade, epsilon=10.0)
+            agree(made, base / "agreements", f"grade{grade}", epsilon=10.0)
         add_visits(made, base / "data", "scarce", grade=3, epsilon=1.0)
+        agree(made, base / "agreements", "scarce", epsilon=1.0)
         yield made
     finally:
         made.down()
@@ -85,6 +87,7 @@ def test_a_question_waits_and_runs_when_the_operator_approves(zone: Zone) -> Non
     assert zone.spent("grade3") == before
     shown = zone.fetch("result", waiting.job)
     assert (shown["state"], shown["dataset"]) == ("waiting for approval", "grade3")
+    assert shown["waits_for"] == ["provider"]
     assert "rows" not in shown
 
     approved = zone.fetch("approve", waiting.job)
@@ -201,6 +204,47 @@ def test_grade_4_is_refused(zone: Zone) -> None:
     assert zone.spent("grade4") == 0
 
 
+def test_a_model_is_trained_in_rounds_after_one_approval(zone: Zone, tmp_path: Path) -> None:
+    add_visits(zone, tmp_path, "taught", grade=3, epsilon=40.0)
+    agree(zone, tmp_path, "taught", epsilon=40.0)
+    asked = ["train", "taught", "(pain > 5) ~ clinic", "--model", "logistic", "--rounds", "6", "--epsilon", "10"]
+    training = zone.begin(*asked, "--json")
+    found: list[str] = []
+
+    def waits() -> bool:
+        with connect(folder=zone.root) as connected:
+            found[:] = [job.id for job in connected.jobs() if job.message.dataset == "taught"]
+        return bool(found)
+
+    wait_until(waits, seconds=60)
+    (first,) = found
+    assert (state(zone, first), zone.spent("taught")) == ("waiting for approval", 0)
+    assert zone.fetch("approve", first, "--rounds")["state"] == "queued"
+    out, err = training.communicate(timeout=120)
+    ran = Ran(training.returncode, out, err)
+    assert ran.code == 0, ran
+    assert len(ran.json["model"]["jobs"]) == 6
+    assert zone.fetch("approvals", "list")["approvals"] == []
+    (given,) = zone.fetch("approvals", "list", "--all")["approvals"]
+    assert (given["state"], given["jobs"], given["max_jobs"], given["job"]) == ("used up", 6, 6, first)
+    assert given["rho"] <= given["max_rho"]
+
+
+def test_queries_that_a_file_leaves_open_run_by_one_approval_until_it_is_revoked(zone: Zone, tmp_path: Path) -> None:
+    query = "SELECT COUNT(*) AS n FROM visits WHERE pain < {}"
+    job = submit(zone, query.format(5), 0.5)
+    file = tmp_path / "standing.json"
+    file.write_text('{"jobs": 5, "hours": 1, "constants": {"0": [1, 9]}}')
+    assert "0: 5" in zone.call("approve", job, "--show").stdout
+    assert zone.problem(3, "approve", job, "--rounds")["code"] == "no_standing_approval"
+    zone.fetch("approve", job, "--standing", file)
+    assert zone.fetch("sql", "grade3", query.format(6), "--epsilon", "0.5")["state"] == "succeeded"
+    zone.fetch("cancel", submit(zone, query.format(9.5), 0.5))
+    (given,) = (each for each in zone.fetch("approvals", "list")["approvals"] if each["job"] == job)
+    assert zone.fetch("approvals", "revoke", given["standing"][:12], "--reason", "enough")["state"] == "revoked"
+    zone.fetch("cancel", submit(zone, query.format(7), 0.5))
+
+
 def test_budget_that_is_used_up_between_question_and_approval_refuses_it(zone: Zone) -> None:
     first, second = submit(zone, question(), 0.8, "scarce"), submit(zone, question(), 0.8, "scarce")
     # Both fit while they wait, since waiting reserves nothing.
@@ -225,6 +269,59 @@ def test_the_profile_that_init_made_current_is_used_where_nothing_else_is_said(z
     job = submit(zone, question())
     assert zone.run("approve", job, "--json", environment=current).code == 0
     wait_until(lambda: state(zone, job) == "succeeded", seconds=60)
+
+
+@pytest.mark.requirement("AGR-05", "APP-01")
+def test_an_agreement_lives_by_the_command_line_and_everything_stops_with_it(zone: Zone, tmp_path: Path) -> None:
+    add_visits(zone, tmp_path, "lived", epsilon=10.0)
+    asked = ["sql", "lived", question(), "--epsilon", "1"]
+    assert zone.problem(3, *asked)["code"] == "agreement_needed"
+    file = tmp_path / "agreement.yaml"
+    file.write_text(AGREEMENT.format(name="lived", dataset="lived", epsilon=5.0, more="columns: [visits.clinic]"))
+    assert zone.problem(3, "agreement", "add", file)["code"] == "agreement_registered_alone"
+
+    states = [zone.fetch("agreement", "draft", file)["state"]]
+    for step in ("apply", "assess", "consent"):
+        assert zone.problem(3, *asked)["clause"] == "state"
+        states.append(zone.fetch("agreement", step, "lived")["state"])
+    assert states == ["draft", "applied for", "assessed", "consented to"]
+    # Nobody else's move, and nobody signs for another.
+    assert zone.problem(3, "agreement", "assess", "lived")["code"] == "agreement_state"
+    assert zone.problem(3, "agreement", "sign", "lived", "--as", "supervisor")["code"] == "not_allowed"
+    signed = zone.fetch("agreement", "sign", "lived")
+    assert (signed["state"], signed["signed_by"]) == ("in force", ["developer", "provider"])
+
+    job = zone.fetch(*asked, "--purpose", "tests of lived")
+    assert job["state"] == "succeeded"
+    assert zone.problem(3, *asked, "--purpose", "curiosity")["clause"] == "purpose"
+    beyond = zone.problem(3, "sql", "lived", f"{question()} WHERE pain > 3", "--epsilon", "1")
+    assert (beyond["code"], beyond["clause"]) == ("agreement_other_column", "columns")
+    assert zone.problem(2, "agreement", "suspend", "lived", "--yes")["field"] == "reason"
+    assert zone.problem(2, "agreement", "suspend", "lived", "--reason", "why?")["code"] == "not_confirmed"
+    zone.fetch("agreement", "suspend", "lived", "--reason", "a complaint", "--yes")
+    for stopped in (asked, ["result", job["job"]]):
+        assert zone.problem(3, *stopped)["code"] == "agreement_suspended"
+    assert zone.problem(3, "agreement", "resume", "lived", "--as", "provider")["code"] == "agreement_state"
+    zone.fetch("agreement", "resume", "lived")
+    assert zone.fetch("result", job["job"])["rows"] == job["rows"]
+
+    ended = zone.fetch("agreement", "terminate", "lived", "--reason", "breach", "--yes", "--as", "coordinator")
+    assert (ended["state"], ended["events"][-1]["reason"]) == ("terminated", "breach")
+    assert zone.problem(3, "result", job["job"])["code"] == "agreement_terminated"
+    shown = zone.call("agreement", "show", "lived").stdout
+    assert all(said in shown for said in ("terminated", "columns: visits.clinic", "suspend by supervisor"))
+
+
+def test_who_ends_an_agreement_is_shown_what_it_hits(zone: Zone, tmp_path: Path) -> None:
+    add_visits(zone, tmp_path, "hit", grade=3, epsilon=10.0)
+    agree(zone, tmp_path, "hit", epsilon=5.0)
+    job = submit(zone, question(), dataset="hit")
+    ended = zone.call("agreement", "terminate", "about-hit", "--reason", "the end", "--yes")
+    assert (ended.code, job in ended.stderr) == (0, True)
+    assert zone.problem(3, "approve", job)["code"] == "wrong_state"
+    assert state(zone, job) == "cancelled"
+    (stopped,) = zone.fetch("stops", "--subject", "about-hit")["stops"]
+    assert [proof["node"] for proof in stopped["nodes"]] == ["node-1"]
 
 
 def test_what_waits_still_waits_after_a_restart(zone: Zone) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +276,7 @@ def test_a_dataset_is_asked_under_an_agreement_as_often_as_it_says(zone: Zone, t
         (tmp_path / f"{name}.yaml").write_text(AGREEMENT.format(name=name, starts=starts, uses=uses))
         added = zone.fetch("agreement", "add", tmp_path / f"{name}.yaml")
         assert (added["agreement"], added["budget"]["max_uses"]) == (name, uses)
-    with connect(folder=zone.root) as developer, pytest.raises(Problem, match="needs the role operator"):
+    with connect(folder=zone.root) as developer, pytest.raises(Problem, match="takes the operator"):
         developer.add_agreement(tmp_path / "once.yaml")
     preview = zone.fetch(*ask, "--preview")
     assert (preview["budget"]["agreement"]["agreement"], preview["budget"]["agreement"]["uses"]) == ("once", 0)
@@ -324,9 +325,78 @@ def test_a_trained_model_is_least_squares_on_everybody_counting_once(asked: Zone
     assert trained["model"]["fingerprint"] in said["numbers"]
 
 
+def test_naive_bayes_by_real_processes_has_the_classes_of_the_rows(asked: Zone, tmp_path: Path) -> None:
+    kept, graph = tmp_path / "receipt.json", tmp_path / "model.onnx"
+    flags = ("--model", "naive-bayes", "--epsilon", EPSILON, "--save-receipt", kept, "--onnx", graph)
+    trained = asked.fetch("train", "clinic", "sex ~ age", *flags)
+    exact = truth("SELECT sex, COUNT(*), AVG(age) FROM people GROUP BY sex ORDER BY sex")
+    for found, (label, units, mean) in zip(trained["model"]["classes"], exact, strict=True):
+        assert found["class"] == label
+        assert abs(found["units"] - units) <= 6 * found["units_error"]
+        told = found["columns"][0]["mean"]
+        assert abs(told["value"] - float(mean)) <= 6 * told["noise_error"] + 0.3
+    said = {check["check"]: check["finding"] for check in asked.fetch("receipt", "verify", kept)["checks"]}
+    assert trained["model"]["fingerprint"] in said["numbers"]
+    assert trained["model"]["fingerprint"].encode() in graph.read_bytes()
+
+
+def test_a_model_in_rounds_is_that_of_the_likelihood_and_every_round_of_it_is_verified(
+    asked: Zone, tmp_path: Path
+) -> None:
+    """Asked again it costs nothing: each round is the stored release, as long as the same is asked of the same rows.
+
+    The old count twice, which moves the odds alone; and a round more says how often the model is right.
+    """
+    kept = tmp_path / "receipts.json"
+    options = ("--model", "logistic", "--rounds", "6", "--class-weight", "true=2", "--alpha", "1", "--score")
+    command = ("train", "clinic", "(age >= 50) ~ pain + sex", *options)
+    trained = asked.fetch(*command, "--epsilon", EPSILON, "--save-receipt", kept)
+    ((old, young),) = truth("SELECT COUNT_IF(age >= 50), COUNT_IF(age < 50) FROM people")
+    pain, men = (each["value"] for each in trained["model"]["coefficients"][1:])
+    assert [row[0] for row in trained["rows"]] == ["(Intercept)", "pain", "sex[m]"]
+    # Nothing depends on anything here, but for chance.
+    for coefficient in trained["model"]["coefficients"][1:]:
+        assert abs(coefficient["value"]) <= 5 * coefficient["std_error"]
+    middle = trained["model"]["coefficients"][0]["value"] + 5 * pain + 0.5 * men
+    assert abs(middle - math.log(2 * old / young)) <= 0.25
+    score = trained["model"]["score"]
+    assert len(trained["model"]["jobs"]) == 7
+    assert abs(score["accuracy"] - old / (old + young)) <= 5 * score["accuracy_noise_error"] + 0.02
+    said = {check["check"]: check["finding"] for check in asked.fetch("receipt", "verify", kept)["checks"]}
+    assert trained["model"]["fingerprint"] in said["rounds"]
+    again = asked.fetch(*command, "--epsilon", EPSILON)
+    assert again["replayed"]
+    assert again["budget"] == trained["budget"]
+    assert again["model"]["fingerprint"] == trained["model"]["fingerprint"]
+    alone = asked.problem(3, "result", trained["model"]["jobs"][2])
+    assert alone["code"] == "training_round"
+
+
 def test_bounds_of_a_model_are_found_in_a_first_stage(asked: Zone) -> None:
     trained = asked.fetch("train", "clinic", "age ~ sex", "--epsilon", EPSILON, "--bounds", "auto")
     ((women,), (men,)) = truth("SELECT AVG(age) FROM people GROUP BY sex ORDER BY sex")
     assert len(trained["stages"]) == 1
     for found, exact in zip(trained["model"]["coefficients"], (women, men - women), strict=True):
         assert abs(found["value"] - exact) <= 6 * found["noise_error"] + 0.3, (found, exact)
+
+
+def test_made_up_rows_are_like_everybody_counting_once(asked: Zone, tmp_path: Path) -> None:
+    """Two columns of visits: of a person with four, each visit is a quarter. They follow from the receipt alone."""
+    made, kept = tmp_path / "made.csv", tmp_path / "receipt.json"
+    card = asked.fetch(
+        "synthesize", "clinic", "--columns", "clinic, pain", "--epsilon", EPSILON, "--bins", "5",
+        "--seed", "1", "--out", made, "--save-receipt", kept,
+    )  # fmt: skip
+    weights = "SELECT id, 1 / COUNT(*) AS w FROM visits GROUP BY id"
+    cells = truth(
+        "SELECT clinic, least(floor(pain / 2), 4), SUM(w)"
+        f" FROM visits JOIN ({weights}) USING (id) GROUP BY ALL"
+    )  # fmt: skip
+    rows = [line.split(",") for line in made.read_text().splitlines()[1:]]
+    found = Counter((clinic, min(int(float(pain) / 2), 4)) for clinic, pain in rows if clinic and pain)
+    assert len(rows) == card["rows"] == found.total() + sum(not all(row) for row in rows)
+    assert len(rows) == pytest.approx(PEOPLE, abs=20)
+    for clinic, pain, count in cells:
+        assert found[clinic, int(pain)] == pytest.approx(float(count), abs=25)
+    said = {check["check"]: check["finding"] for check in asked.fetch("receipt", "verify", kept)["checks"]}
+    assert said["numbers"].startswith("2 marginals recomputed")

@@ -115,6 +115,7 @@ def test_a_failed_request_keeps_its_state_for_result(zone: Zone, small: str) -> 
     assert zone.problem(3, "sql", small, sql, "--epsilon", "0.999", "--request-id", "too-much")["job"] == refused["job"]
 
 
+@pytest.mark.requirement("CAT-01")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -163,7 +164,7 @@ def test_bad_flags_are_malformed_and_print_no_help_beside_the_document(
         ("units_disjoint: true", "units_disjoint: yes", "units_disjoint", "true"),
         ("type: float64,", "type: flaot64,", "tables.visits.columns.pain.type", "float64"),
         ("lower: 0,", "lower: 11,", "tables.visits.columns.pain.lower", "upper"),
-        ("visits.parquet", "absent.parquet", "tables.visits.file", "absent.parquet"),
+        ("file: visits.parquet", "file: absent.parquet", "tables.visits.file", "absent.parquet"),
         ("dataset: wrong", "dataset: Wrong!", "dataset", "a-z"),
         ("[north,", "[north, north,", "tables.visits.columns.clinic.values", "north"),
         ("zone: test", "zone: [test", None, "YAML"),

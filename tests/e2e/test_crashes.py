@@ -299,20 +299,6 @@ def test_a_sealed_file_with_one_byte_changed_is_refused_and_named(up_zone: Zone)
     assert ask(up_zone, "mended").code == 0
 
 
-def test_an_altered_journal_keeps_its_node_from_starting(up_zone: Zone) -> None:
-    up_zone.call("down", up_zone.root)
-    journal = up_zone.root / "nodes" / "node-1" / "enclave" / "journal"
-    intact = journal.read_bytes()
-    journal.write_bytes(intact[:10] + bytes([intact[10] ^ 1]) + intact[11:])
-    try:
-        ran = up_zone.call("up", up_zone.root, "--detach", "--json")
-    finally:
-        journal.write_bytes(intact)
-    assert ran.code == 1
-    assert "node-1" in ran.json["message"]
-    assert up_zone.fetch("status", up_zone.root)["processes"] == []
-
-
 def test_a_node_restored_from_a_backup_is_told_so_before_anything_is_spent(up_zone: Zone) -> None:
     """Its journal verifies, being an older state of itself; what it said since then does not fit."""
     assert ask(up_zone, "lost").code == 0
@@ -328,6 +314,93 @@ def test_a_node_restored_from_a_backup_is_told_so_before_anything_is_spent(up_zo
     journal.write_bytes(content)
     up_zone.up()
     assert ask(up_zone, "found").code == 0
+
+
+SLOW_PROGRAM = b"""
+def run(tables):
+    while True:
+        pass
+"""
+
+
+def sandboxes(zone: Zone) -> set[int]:
+    """The processes of sandboxes below the zone's nodes, those that they fork for a block included."""
+    parents, found = {}, set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError, ValueError):
+            line = (folder / "cmdline").read_bytes()
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"enclave_sim.sandbox.zygote import start" in line:
+                found.add(int(folder.name))
+    nodes = set(zone.processes("node").values())
+
+    def is_ours(process: int) -> bool:
+        while process in parents and process not in nodes:
+            process = parents[process]
+        return process in nodes
+
+    return set(filter(is_ours, found))
+
+
+def signed(stop: Any) -> list[str]:
+    return [each["node"] for each in stop["nodes"] if each["stopped_at"]]
+
+
+def test_a_stop_ends_a_running_program_and_its_processes(up_zone: Zone, tmp_path: Path) -> None:
+    """When the command returns, three nodes have signed, and none of their sandboxes is left; the record tells so."""
+    program = tmp_path / "program.py"
+    program.write_bytes(SLOW_PROGRAM)
+    asked: list[str | Path] = ["run", "visits", program, "--output", "x: float[0,1]", "--blocks", "20"]
+    asked += ["--seconds", "5", "--epsilon", "10", "--json"]
+    previewed = up_zone.call(*asked, "--preview")
+    if previewed.code:
+        pytest.skip(previewed.json["message"])
+    asking = up_zone.begin(*asked)
+    job = running_job(up_zone)
+    wait_until(lambda: all("charge" in kinds(up_zone, node, job) for node in NODES), seconds=60)
+    # One that waits, one that is forked from, one that runs the program.
+    wait_until(lambda: len(sandboxes(up_zone)) == 3 * len(NODES))
+    stopped = up_zone.fetch("stop", "job", job, "--reason", "it never ends", "--yes")
+    assert sandboxes(up_zone) == set()
+    assert (stopped["jobs"], signed(stopped)) == ([job], list(NODES))
+    assert all(each["jobs_ended"] == [job] and each["contributions_withheld"] == 1 for each in stopped["nodes"])
+    asking.wait(60)
+    assert up_zone.problem(1, "result", job)["code"] == "cancelled"
+    assert up_zone.fetch("audit", "verify")["sound"]
+    # The next job has what it takes.
+    assert ask(up_zone, "after_a_stop").code == 0
+
+
+def test_nodes_hear_of_a_stop_from_a_gateway_that_was_killed_before_it_told_them(up_zone: Zone) -> None:
+    """They stand still while it is recorded; the gateway dies; the next one tells them before they do anything."""
+    enclaves = up_zone.processes("enclave")
+    with frozen(enclaves["node-1"]), frozen(enclaves["node-2"]), frozen(enclaves["node-3"]):
+        stopped = up_zone.fetch("stop", "dataset", "visits", "--reason", "a trial", "--yes")
+        assert signed(stopped) == []
+        kill(up_zone.processes("gateway")["gateway"])
+    up_zone.up()
+    wait_until(lambda: signed(up_zone.fetch("stops")["stops"][0]) == list(NODES), seconds=60)
+    problem = up_zone.problem(3, "sql", "visits", QUESTION.format("cut_off"), "--epsilon", "1")
+    assert problem["code"] == "dataset_cut_off"
+    assert "provider" in problem["message"]
+    lifted = up_zone.fetch("lift", "dataset", "visits")["stops"]
+    assert [each["lifted"] is not None for each in lifted] == [True]
+    assert ask(up_zone, "lifted").code == 0
+
+
+def test_an_altered_journal_keeps_its_node_from_starting(up_zone: Zone) -> None:
+    """The last of this file: it leaves the zone down."""
+    up_zone.call("down", up_zone.root)
+    journal = up_zone.root / "nodes" / "node-1" / "enclave" / "journal"
+    intact = journal.read_bytes()
+    journal.write_bytes(intact[:10] + bytes([intact[10] ^ 1]) + intact[11:])
+    try:
+        ran = up_zone.call("up", up_zone.root, "--detach", "--json")
+    finally:
+        journal.write_bytes(intact)
+    assert ran.code == 1
+    assert "node-1" in ran.json["message"]
+    assert up_zone.fetch("status", up_zone.root)["processes"] == []
 
 
 def _record_ends(journal: bytes) -> list[int]:

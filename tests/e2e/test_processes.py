@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from yingbi.api import configuration, credentials
 
+from gateway.zone.folder import ROLES
 from tests.zones import Zone, add_visits, new_zone, wait_until
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -128,9 +129,10 @@ def test_status_shows_gateway_nodes_and_enclaves_as_separate_processes(running: 
     assert (host, int(port) > 0) == ("127.0.0.1", True)
     assert all(one.keys() == {"role", "name", "pid"} for one in shown["processes"])
     named = sorted((one["role"], one["name"]) for one in shown["processes"])
-    assert named == sorted([("gateway", "gateway"), *((role, name) for role in ("node", "enclave") for name in NODES)])
+    parts = [(role, name) for role in ("node", "enclave") for name in NODES]
+    assert named == sorted([("gateway", "gateway"), ("console", "console"), *parts])
     ids = {one["pid"] for one in shown["processes"]}
-    assert len(ids) == 7
+    assert len(ids) == 8
     # There is no other process, and no help from threads that look like processes.
     assert processes_of(running.zone.root) == ids
     assert json.loads(running.zone.run("status", running.zone.root).stdout) == shown
@@ -192,13 +194,13 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def test_only_the_gateway_listens_and_only_on_loopback(running: Running) -> None:
+def test_only_gateway_and_console_listen_and_only_on_loopback(running: Running) -> None:
     # 127.0.0.1, also as IPv6 writes it.
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
     for name, pid in all_ids(running.zone).items():
         addresses = listening_at(pid)
-        # One port for callers and one for nodes, which dial out.
-        assert len(addresses) == (2 if name == "gateway gateway" else 0), (name, addresses)
+        # One port for callers and one for nodes, which dial out; one for browsers.
+        assert len(addresses) == {"gateway gateway": 2, "console console": 1}.get(name, 0), (name, addresses)
         assert set(addresses) <= loopback
 
 
@@ -231,7 +233,7 @@ def test_the_gateways_folder_holds_no_token_and_no_ca_key(running: Running) -> N
     root = running.zone.root
     found = [path for part in ("gateway", "logs", "run") for path in (root / part).rglob("*")]
     content = b"".join(path.read_bytes() for path in found if path.is_file())
-    for role in ("developer", "operator"):
+    for role in ROLES:
         token = json.loads((root / "profiles" / f"{role}.json").read_text())["token"]
         bearer = credentials.bearer(token)
         assert token.encode() not in content
@@ -246,7 +248,7 @@ def test_a_restart_keeps_datasets_budget_and_results(running: Running) -> None:
     zone, answer = running.zone, running.answer
     kept = [zone.fetch("datasets"), zone.fetch("jobs"), zone.fetch("result", answer["job"])]
     stopped = zone.fetch("down", zone.root)["stopped"]
-    assert len(stopped) == 7
+    assert len(stopped) == 8
     wait_for_no_process(zone.root)
     shown = zone.fetch("status", zone.root)
     assert (shown["gateway"], shown["processes"]) == (None, [])
@@ -266,7 +268,7 @@ def test_a_restart_keeps_datasets_budget_and_results(running: Running) -> None:
 
 def test_one_node_works_from_end_to_end_with_the_plain_mechanism(stopped_single: Zone, tmp_path: Path) -> None:
     stopped_single.up()
-    assert list(all_ids(stopped_single)) == ["gateway gateway", "node node-1", "enclave node-1"]
+    assert list(all_ids(stopped_single)) == ["gateway gateway", "node node-1", "console console", "enclave node-1"]
     add_visits(stopped_single, tmp_path)
     receipt = tmp_path / "receipt.json"
     answer = stopped_single.json("sql", "visits", QUESTION, "--epsilon", "20", "--save-receipt", receipt)
@@ -284,7 +286,12 @@ def test_foreground_up_prints_one_ready_line_and_an_interrupt_stops_everything(s
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     up, ready = foreground(stopped_single, "--port", str(port))
-    assert json.loads(ready) == {"gateway": f"127.0.0.1:{port}"}
+    said = json.loads(ready)
+    assert said["gateway"] == f"127.0.0.1:{port}"
+    # One more address, of the console, by the name that browsers take for this machine.
+    assert said.keys() == {"gateway", "console"}
+    assert re.fullmatch(r"http://localhost:[0-9]+", said["console"])
+    assert stopped_single.fetch("status", stopped_single.root)["console"] == said["console"]
     assert stopped_single.fetch("status", stopped_single.root)["gateway"] == f"127.0.0.1:{port}"
     assert stopped_single.fetch("datasets").keys() == {"datasets"}
     up.send_signal(signal.SIGINT)
@@ -310,7 +317,7 @@ def test_without_a_port_a_taken_default_gives_way_to_a_free_one_and_down_ends_a_
         address = json.loads(ready)["gateway"]
         assert address != "127.0.0.1:0"
         assert not taken or address != "127.0.0.1:7443"
-    assert len(stopped_single.fetch("down", stopped_single.root)["stopped"]) == 3
+    assert len(stopped_single.fetch("down", stopped_single.root)["stopped"]) == 4
     assert up.communicate(timeout=60)[0] == ""
     wait_for_no_process(stopped_single.root)
 
@@ -318,13 +325,13 @@ def test_without_a_port_a_taken_default_gives_way_to_a_free_one_and_down_ends_a_
 def test_a_killed_foreground_up_leaves_no_process(stopped_single: Zone) -> None:
     up, ready = foreground(stopped_single)
     assert ready
-    assert len(processes_of(stopped_single.root)) == 4
+    assert len(processes_of(stopped_single.root)) == 5
     up.kill()
     up.communicate(timeout=60)
     wait_for_no_process(stopped_single.root)
     # And the zone can be started again.
     stopped_single.up()
-    assert len(all_ids(stopped_single)) == 3
+    assert len(all_ids(stopped_single)) == 4
     stopped_single.fetch("down", stopped_single.root)
 
 

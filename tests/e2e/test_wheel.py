@@ -126,6 +126,7 @@ def test_the_wheel_has_the_packages_and_what_they_read_and_nothing_else(wheel: P
         "gateway",
         "enclave_sim",
         "yingbi",
+        "yingbi_dashboard",
         f"yingbi-{PROJECT['version']}.dist-info",
     }
     committed = [*(ROOT / "gateway").rglob("*"), *(ROOT / "enclave_sim").rglob("*")]
@@ -147,7 +148,7 @@ def test_the_server_extra_runs_a_zone_far_from_the_repository(server: Installed)
     assert (made.code, made.json["nodes"]) == (0, ["node-1"])
     assert "warning" in made.stderr
     up = server.yingbi("up", "zone", "--detach")
-    assert (up.code, up.json.keys()) == (0, {"gateway"})
+    assert (up.code, up.json.keys()) == (0, {"gateway", "console"})
     added = server.yingbi("dataset", "add", "zone", "data/dataset.yaml")
     assert (added.code, added.json["dataset"]) == (0, "visits")
     answer = server.yingbi(

@@ -164,7 +164,7 @@ def test_several_threads_may_append(path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
         assert len(journal.records) == 100
         before = journal.records
     assert kept(path) == before

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
+from yingbi.cli import agreement_steps
+from yingbi.cli.agreement_steps import AgreementId
 from yingbi.cli.session import session_of
-
-AgreementId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 
 
 def register(app: typer.Typer, agreement: typer.Typer) -> None:
     """Add all commands, in the order of the help."""
     agreement.command("add")(add)
+    agreement_steps.register(agreement)
     agreement.command("list")(list_all)
     agreement.command("show")(show)
     app.add_typer(agreement, name="agreement")
@@ -24,7 +25,7 @@ def add(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The agreement, in YAML or JSON.", show_default=False)],
 ) -> None:
-    """Register an agreement, as the operator."""
+    """Register an agreement at once, as the operator of a zone made with --auto-approve."""
     session = session_of(context)
     with session.zone("operator") as zone:
         added = zone.add_agreement(file)

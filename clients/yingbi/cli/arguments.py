@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from yingbi.api.problem import Kind, Problem
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_WITH_VALUE = ("--zone", "--token", "--ca")
+_WITH_VALUE = ("--zone", "--token", "--ca", "--as")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Common:
     zone: str | None = None
     token: str | None = None
     ca: str | None = None
+    # Whose profile: `--as`.
+    profile: str | None = None
 
 
 def take_common(arguments: Sequence[str]) -> tuple[Common, list[str]]:
@@ -41,7 +44,7 @@ def take_common(arguments: Sequence[str]) -> tuple[Common, list[str]]:
             values[name] = given
         else:
             rest.append(argument)
-    return Common(json, values.get("--zone"), values.get("--token"), values.get("--ca")), rest
+    return Common(json, values.get("--zone"), values.get("--token"), values.get("--ca"), values.get("--as")), rest
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
@@ -89,3 +92,31 @@ def _positive(text: str, field: str, wanted: str) -> float:
 
 def _not_a_number(text: str, field: str, wanted: str) -> Problem:
     return Problem(Kind.MALFORMED, field, f"{field.capitalize()} must be a number {wanted}; got {text!r}.", field=field)
+
+
+def parse_hidden(text: str) -> tuple[int, ...]:
+    """`16,8` or `16x8`: the widths of a network's hidden layers; raises Problem."""
+    try:
+        return tuple(int(each) for each in text.replace("x", ",").split(","))
+    except ValueError as error:
+        message = f"The widths of hidden layers are whole numbers, and not {text!r}."
+        raise Problem(Kind.MALFORMED, "usage", message, field="hidden", hint="as in --hidden 16,8") from error
+
+
+def parse_class_weight(text: str) -> dict[str, float] | Literal["balanced"]:
+    """`balanced`, or `yes=5,no=1`; raises Problem."""
+    if text == "balanced":
+        return "balanced"
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        value, _, weight = part.rpartition("=")
+        try:
+            found[value.strip()] = float(weight)
+        except ValueError:
+            found = {}
+            break
+    if not found or "" in found:
+        message = f"Class weights are balanced, or numbers by class, and not {text!r}."
+        hint = "as in --class-weight yes=5,no=1"
+        raise Problem(Kind.MALFORMED, "usage", message, field="class-weight", hint=hint)
+    return found

@@ -12,7 +12,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.cli.session import Interrupted, Session
 
 if TYPE_CHECKING:
-    from yingbi.jobs import Job
+    from yingbi.jobs import Answer, Job
     from yingbi.query import Query
 
 
@@ -22,6 +22,8 @@ class Saved:
 
     receipt: Path | None
     csv: Path | None
+    onnx: Path | None = None
+    """Of a model."""
 
 
 def ask(
@@ -39,7 +41,7 @@ def ask(
     if not wait and not job.is_final:
         session.terminal.show(job.to_json(), f"{job.id}: {job.state.replace('_', ' ')}")
         return
-    show_answer(session, _wait(session, job), saved.receipt, saved.csv)
+    show_answer(session, _wait(session, job), saved.receipt, saved.csv, saved.onnx)
 
 
 def named(request_id: str | None) -> str:
@@ -68,8 +70,16 @@ def _wait(session: Session, job: Job) -> Job:
         raise Interrupted(f"job {job.id} goes on; fetch its answer with: yingbi result {job.id}") from interrupt
 
 
-def show_answer(session: Session, job: Job, save_receipt: Path | None, csv: Path | None) -> None:
-    answer = job.answer()
+def show_answer(
+    session: Session, job: Job, save_receipt: Path | None, csv: Path | None, onnx: Path | None = None
+) -> None:
+    show_made(session, job.answer(), save_receipt, csv, onnx)
+
+
+def show_made(
+    session: Session, answer: Answer, save_receipt: Path | None, csv: Path | None, onnx: Path | None = None
+) -> None:
+    """Show an answer and save parts of it; raises Problem "not_saved"."""
     from yingbi.cli import render
 
     document, text = answer.to_json(), render.answer(answer)
@@ -78,21 +88,25 @@ def show_answer(session: Session, job: Job, save_receipt: Path | None, csv: Path
             answer.receipt.save(save_receipt)
         if csv:
             answer.save_csv(csv)
+        if onnx:
+            from yingbi.models.onnx_export import write_onnx_of
+
+            write_onnx_of(answer, onnx)
     except OSError as error:
         raise Problem(
             Kind.FAILED,
             "not_saved",
             f"The answer is there but cannot be saved: {error.strerror}: {error.filename}.",
-            hint=f"yingbi result {job.id}",
-            details={"job": job.id},
+            hint=f"yingbi result {answer.job.id}",
+            details={"job": answer.job.id},
         ) from error
     session.terminal.show(document, text)
 
 
-def check_files(save_receipt: Path | None, csv: Path | None, *, no_wait: bool) -> None:
+def check_files(save_receipt: Path | None, csv: Path | None, onnx: Path | None = None, *, no_wait: bool) -> None:
     """Refuse files that cannot be written, or to which there is nothing to write yet."""
-    check_writable(save_receipt, csv)
-    if no_wait and (save_receipt or csv):
+    check_writable(save_receipt, csv, onnx)
+    if no_wait and (save_receipt or csv or onnx):
         raise Problem(
             Kind.MALFORMED,
             "usage",
@@ -102,9 +116,9 @@ def check_files(save_receipt: Path | None, csv: Path | None, *, no_wait: bool) -
         )
 
 
-def check_writable(save_receipt: Path | None, csv: Path | None) -> None:
+def check_writable(save_receipt: Path | None, csv: Path | None, onnx: Path | None = None) -> None:
     """Find out that a file cannot be written before any budget is spent on its content."""
-    for path, field in ((save_receipt, "save-receipt"), (csv, "csv")):
+    for path, field in ((save_receipt, "save-receipt"), (csv, "csv"), (onnx, "onnx")):
         if path is None:
             continue
         try:

@@ -22,6 +22,7 @@ from yingbi.cli.options import (
     JobId,
     NoWait,
     OnlyPreview,
+    Purpose,
     ReceiptFile,
     RequestId,
 )
@@ -116,6 +117,7 @@ def sql(
         typer.Option(metavar="NAME=FILE", help="A public table, in CSV, that the SQL joins with; sent in the clear."),
     ] = None,
     agreement: AgreementName = None,
+    purpose: Purpose = "",
     no_wait: NoWait = False,
     save_receipt: ReceiptFile = None,
     csv: CsvFile = None,
@@ -127,7 +129,9 @@ def sql(
     check_files(save_receipt, csv, no_wait=no_wait)
     text = sys.stdin.read() if query == "-" else query
     with session.zone() as zone:
-        question = zone.dataset(name).sql(text, cast("Bounds", bounds), lookups=lookups, agreement=agreement)
+        question = zone.dataset(name).sql(
+            text, cast("Bounds", bounds), lookups=lookups, agreement=agreement, purpose=purpose
+        )
         if preview:
             foreseen = question.preview(price, given_delta)
             from yingbi.cli import render
@@ -163,7 +167,9 @@ def cancel(context: typer.Context, job: JobId) -> None:
     """Cancel a job; budget that was spent stays spent."""
     session = session_of(context)
     with session.zone() as zone:
-        _show_job(session, zone.job(job).cancel())
+        stopped = zone.stop("job", job)
+        session.terminal.say("\n".join(map(str, stopped.nodes)))
+        _show_job(session, zone.job(job))
 
 
 def approve(
@@ -172,17 +178,27 @@ def approve(
     show: Annotated[
         bool, typer.Option("--show", help="Only show what is asked, and the program where it is published.")
     ] = False,
+    rounds: Annotated[
+        bool, typer.Option("--rounds", help="Of a model's first round: the rounds that follow too.")
+    ] = False,
+    standing: Annotated[
+        Path | None,
+        typer.Option("--standing", metavar="FILE", help="The queries too that FILE leaves open, in JSON."),
+    ] = None,
+    hours: Annotated[float, typer.Option("--hours", metavar="H", help="With --rounds: until when.")] = 2.0,
 ) -> None:
-    """Let a waiting job run, as the operator."""
+    """Let a waiting job run, as its provider."""
+    if rounds and standing is not None:
+        raise Problem(Kind.MALFORMED, "usage", "--rounds and --standing do not go together.", field="standing")
     session = session_of(context)
-    with session.zone("operator") as zone:
+    with session.zone("provider") as zone:
         waiting = zone.job(job)
         if show:
             from yingbi.cli import render
 
             session.terminal.show(waiting.to_json() | {"source": waiting.source}, render.asked(waiting))
             return
-        approved = waiting.approve()
+        approved = _approved(waiting, standing, rounds=rounds, hours=hours)
         end = approved.end() if approved.state == "refused" else None
         if end is not None:  # it waited for longer than its budget was there
             raise end
@@ -194,9 +210,9 @@ def refuse(
     job: JobId,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="What the developer will read.")],
 ) -> None:
-    """Refuse a waiting job, as the operator."""
+    """Refuse a waiting job, as its provider."""
     session = session_of(context)
-    with session.zone("operator") as zone:
+    with session.zone("provider") as zone:
         _show_job(session, zone.job(job).refuse(reason))
 
 
@@ -261,6 +277,14 @@ def _write_csv(folder: Path, table: MockTable) -> Path:
     except OSError as error:
         raise Problem(Kind.MALFORMED, "file", f"Cannot write {str(path)!r}: {error.strerror}.", field="out") from error
     return path
+
+
+def _approved(job: Job, standing: Path | None, *, rounds: bool, hours: float) -> Job:
+    if not rounds and standing is None:
+        return job.approve()
+    from yingbi.standing import approve_by_file, approve_rounds
+
+    return approve_rounds(job, hours) if standing is None else approve_by_file(job, standing)
 
 
 def _show_job(session: Session, job: Job) -> None:

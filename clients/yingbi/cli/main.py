@@ -11,7 +11,23 @@ from typing import Annotated
 import typer
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.cli import agreements, attestation, commands, escrow, learning, plugins, programs
+from yingbi.cli import (
+    agreements,
+    approvals,
+    attestation,
+    audits,
+    commands,
+    deployments,
+    escrow,
+    evaluation,
+    learning,
+    people,
+    plugins,
+    programs,
+    stops,
+    synthesis,
+    verification,
+)
 from yingbi.cli.arguments import take_common, wants_json
 from yingbi.cli.session import Interrupted, Session
 from yingbi.cli.terminal import Terminal
@@ -20,8 +36,10 @@ INTERRUPTED = 130
 BROKEN_PIPE = 1
 
 _OWN = {
-    "datasets", "mock", "sql", "batch", "run", "train", "result", "jobs", "cancel", "approve", "refuse", "budget",
-    "receipt", "agreement", "attest",
+    "datasets", "mock", "sql", "batch", "run", "train", "synthesize", "result", "jobs", "cancel", "approve", "refuse",
+    "approvals",
+    "budget", "receipt", "agreement", "attest", "audit", "deploy", "deployments", "predict", "verify", "consent",
+    "organisation", "person", "token", "whoami", "stop", "lift", "stops",
     "--version",
 }  # fmt: skip
 _OWN_DATASET = {"show"}
@@ -92,7 +110,8 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
     app = typer.Typer(
         name="yingbi",
         help="Ask questions of data that stays where it is.",
-        epilog="Everywhere: --json for one JSON document, --zone ADDR --token T --ca F for another zone.",
+        epilog="Everywhere: --json for one JSON document, --as NAME to be who joined here, "
+        "--zone ADDR --token T --ca F for another zone.",
         no_args_is_help=helps,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -103,8 +122,26 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
     commands.register(app, dataset, receipt)
     programs.register(app)
     learning.register(app)
-    agreements.register(app, typer.Typer(help="Look at agreements, or add one.", no_args_is_help=helps))
+    deployments.register(app)
+    synthesis.register(app)
+    evaluation.register(app)
+    agreements.register(app, typer.Typer(help="Look at agreements, or take them on.", no_args_is_help=helps))
+    approvals.register(app, typer.Typer(help="Look at standing approvals, or revoke one.", no_args_is_help=helps))
     attestation.register(app)
+    audits.register(app, typer.Typer(help="Read the record of all that was done, and check it.", no_args_is_help=helps))
+    stopping = typer.Typer(help="Stop a job, an agreement, a dataset, an organisation.", no_args_is_help=helps)
+    stops.register(app, stopping, typer.Typer(help="Let a dataset be used again.", no_args_is_help=helps))
+    consent = typer.Typer(help="Sign consents of subjects, as an issuer, or ask for one.", no_args_is_help=helps)
+    verification.register(app, consent, receipt)
+    filed = (
+        typer.Typer(help=text, no_args_is_help=helps)
+        for text in (
+            "Look at the zone's organisations, file or remove one.",
+            "Look at people, invite or remove one, or join.",
+            "Look at your tokens, make or revoke one.",
+        )
+    )
+    people.register(app, *filed)
     shares = typer.Typer(help="Keep a node's root in shares, and restore it.", no_args_is_help=helps)
     escrow.register(app, shares)
     if with_plugins:

@@ -17,6 +17,9 @@ AgreementName = Annotated[
     str | None,
     typer.Option(metavar="ID", help="The agreement to ask under; by default your only one, where one is required."),
 ]
+Purpose = Annotated[
+    str, typer.Option(metavar="TEXT", help="What the answer is for, signed: the agreement's purpose, word for word.")
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job and leave.")]
 ReceiptFile = Annotated[
     Path | None, typer.Option("--save-receipt", metavar="F", help="Write the receipt to this file.")

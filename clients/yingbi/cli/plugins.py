@@ -18,6 +18,7 @@ _ZONE_COMMANDS = {
     "down": "Stop a detached zone.",
     "status": "Say which processes of a zone run.",
     "node": "Add or remove a zone's node, or renew its keys.",
+    "policy": "Say who may do what.",
     "upgrade": "Take a zone to another version of Yingbi.",
 }
 _ZONE_DATASET_COMMANDS = {"add": "Prepare, seal and register a dataset."}

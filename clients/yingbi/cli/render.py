@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,14 +13,22 @@ from rich.text import Text
 
 from yingbi.agreements import Agreement
 from yingbi.answer import Column, to_json, to_python
+from yingbi.api.v1.audit_pb2 import AuditRow
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.batch import BatchPreview
+from yingbi.catalogue import entry_lines
 from yingbi.display import MISSING, answer_rows, average_sentences, cell_text, forecast_rows, shown_source
+from yingbi.evaluation import summary
 from yingbi.jobs import Answer, Job
-from yingbi.linear_model import LinearModel
+from yingbi.models.in_rounds import FittedInRounds
+from yingbi.models.kinds import Fitted
+from yingbi.models.shapes import shape_of
+from yingbi.quality import Quality
 from yingbi.query import Preview
 from yingbi.receipt import Check
+from yingbi.search import SearchPreview, SearchResult
+from yingbi.standing import constants
 from yingbi.zone import Dataset, type_name
 
 _STATE_STYLES = {"succeeded": "green", "failed": "red", "refused": "red", "cancelled": "dim"}
@@ -45,23 +53,71 @@ def answer(answer: Answer) -> RenderableType:
     )
 
 
-def linear_model(model: LinearModel) -> RenderableType:
+def made_up_model(model: Fitted | FittedInRounds) -> RenderableType:
     """A model that no job trained: of made-up rows."""
-    rows = [[each.name, cell_text(each.value, each.std_error)] for each in model.regression.coefficients]
+    keys, numbers, lines = shape_of(model)
+    rows = [
+        [
+            *map(cell_text, line.keys),
+            *("" if each is None else cell_text(each.value, each.std_error) for each in line.numbers),
+        ]
+        for line in lines
+    ]
     return Group(
-        grid([("term", False), ("coefficient", True)], rows),
+        grid([*((name, False) for name in keys), *((name, True) for name in numbers)], rows),
+        *_dim(["of made-up rows, with noise as large as the real one's; ± is one standard error"]),
+    )
+
+
+def mock_quality(quality: Quality) -> RenderableType:
+    """An evaluation that no job made: of made-up rows."""
+    return Group(
+        grid([("group", False), ("measure", False), ("value", True)], summary(quality)),
         *_dim(["of made-up rows, with noise as large as the real one's; ± is one standard error"]),
     )
 
 
 def preview(preview: Preview) -> RenderableType:
     plan = preview.plan
-    approval = ["an operator will have to approve it"] if preview.needs_approval else []
+    approval = ["its provider will have to approve it"] if preview.needs_approval else []
     return Group(
         grid(_header(preview.forecast.columns), forecast_rows(preview.forecast)),
         *_dim([*average_sentences(preview.forecast), *preview.notes, *approval]),
         Text(f"would cost: ε {plan.epsilon:g}, δ {plan.delta:g} · {preview.budget}"),
         *_excess(preview),
+    )
+
+
+def search(found: SearchResult) -> RenderableType:
+    """All candidates with their scores, and the one that is best."""
+    return Group(_candidates(found), *_dim([found.words[-1]]), answer(found.best))
+
+
+def _candidates(found: SearchResult) -> Table:
+    names = [each.name.replace("_", " ") for each in found.scores[0].measures]
+    rows = [
+        [
+            *(("*" if place == found.place else "", name)),
+            *(cell_text(each.value, each.error) for each in score.measures),
+        ]
+        for place, (name, score) in enumerate(zip(found.names, found.scores, strict=True))
+    ]
+    header = [("", False), ("candidate", False), *((name, True) for name in names)]
+    return grid(header, rows, "on the rows they were trained on; ± is of noise alone; * has the least loss")
+
+
+def search_preview(foreseen: SearchPreview) -> RenderableType:
+    """What a search would cost, and how exact its first candidate would be."""
+    rows = [
+        [name, f"{each.rounds}", f"{each.plan.epsilon:.3g}"]
+        for name, each in zip(foreseen.names, foreseen.candidates, strict=True)
+    ]
+    first = foreseen.candidates[0]
+    return Group(
+        grid([("candidate", False), ("rounds", True), ("ε", True)], rows),
+        *_dim([*foreseen.notes, f"of {foreseen.names[0]}:", *average_sentences(first.forecast), *first.notes]),
+        Text(f"would cost: ε {foreseen.epsilon:g}, δ {foreseen.delta:g} · {first.budget}"),
+        *([Text(foreseen.excess, style="red")] if foreseen.excess else []),
     )
 
 
@@ -89,7 +145,7 @@ def batch_preview(preview: BatchPreview) -> RenderableType:
         parts += [*_dim([*average_sentences(forecast), *notes]), Text()]
     plan = preview.plans[0]
     count = f"{len(preview.plans)} plan" + ("s" if len(preview.plans) > 1 else "")
-    approval = [f"an operator will have to approve {count}"] if preview.needs_approval else []
+    approval = [f"its provider will have to approve {count}"] if preview.needs_approval else []
     return Group(
         *parts,
         *_dim(approval),
@@ -113,11 +169,15 @@ def jobs(jobs: Sequence[Job]) -> RenderableType:
 
 
 def asked(job: Job) -> RenderableType:
-    """What an operator is to approve: the question, what follows from it, and its program where that is shown."""
+    """What is to be approved: the question, what follows from it, and its program where that is shown."""
     plan = Plan.FromString(job.message.plan)
     said = [f"job {job.id}: {job.state}", f"asked by {job.message.developer} of {job.message.dataset}", job.message.sql]
     price = f"would cost: ε {plan.epsilon:g}, δ {plan.delta:g}"
     parts = [*map(Text, map(shown_source, said)), *_dim(job.message.notes), Text(price)]
+    if plan.fit.HasField("round"):
+        parts.append(Text("`yingbi approve JOB --rounds` approves the rounds that follow too", style="dim"))
+    if listed := constants(job):
+        parts.append(Text(f"constants in its filters: {', '.join(f'{at}: {each}' for at, each in enumerate(listed))}"))
     if plan.HasField("program"):
         parts += [Text(line) for line in program_lines(job, plan)]
     return Group(*parts)
@@ -154,6 +214,7 @@ def dataset(dataset: Dataset) -> RenderableType:
         Text(f"{dataset.name} – {_title(dataset)}", style="bold"),
         Text(f"grade {declared.grade} · one {declared.privacy_unit} is protected as a whole · {dataset.budget}"),
         *_dim([f"source: {declared.source}", f"version {dataset.version[:16]}…"]),
+        *_dim(map(shown_source, entry_lines(declared))),
     ]
     if dataset.needs_adding_again:
         parts.append(Text("a node joined or left: nothing can be asked before it is added again", style="red"))
@@ -168,9 +229,36 @@ def dataset(dataset: Dataset) -> RenderableType:
                 f"{table.name}, at most {table.max_rows_per_unit:,} rows a {declared.privacy_unit}",
             )
         )
+    if declared.HasField("verification"):
+        offered = declared.verification
+        fields = ", ".join(f"{one.table}.{one.column}" for one in offered.fields)
+        issuers = ", ".join(issuer.name for issuer in offered.issuers)
+        parts.append(Text(f"with a subject's consent can be verified: {fields}"))
+        parts += _dim([f"for {', '.join(offered.purposes)}; consents are signed by {issuers}; {offered.price} a use"])
     if dataset.packages:
         parts += _dim([f"programs can import {', '.join(dataset.packages[1:])}; they run on {dataset.packages[0]}"])
     return Group(*parts)
+
+
+def audit_rows(rows: Sequence[AuditRow]) -> RenderableType:
+    if not rows:
+        return Text("nothing yet", style="dim")
+    heads = ("at", "who", "of", "did", "to", "because")
+    return grid(
+        [("#", True), *((name, False) for name in heads)],
+        [
+            (
+                f"{row.number:,}",
+                _moment(datetime.fromtimestamp(row.at_millis / 1000, UTC)),
+                row.person,
+                row.organisation,
+                row.action,
+                row.subject,
+                row.reason,
+            )
+            for row in rows
+        ],
+    )
 
 
 def agreements(agreements: Sequence[Agreement]) -> RenderableType:
@@ -200,9 +288,39 @@ def agreement(agreement: Agreement) -> RenderableType:
     return Group(
         Text(f"{agreement.id} – {agreement.organisation} about {agreement.dataset}", style="bold"),
         Text(f"purpose: {agreement.purpose}"),
+        Text(f"jobs: {', '.join(agreement.jobs) or 'every kind'}"),
         Text(f"{agreement.state.value}: from {_moment(agreement.starts)} until {_moment(agreement.expires)}"),
         Text(str(agreement.budget)),
+        *(Text(line) for line in _clauses(agreement)),
+        *([Text(f"waits for {agreement.waits_for}", style="bold")] if agreement.waits_for else []),
+        *_dim(_life(agreement)),
     )
+
+
+def _clauses(agreement: Agreement) -> list[str]:
+    terms = agreement.terms
+    said = {
+        "scenario": terms.scenario,
+        "columns": ", ".join(terms.columns),
+        "uses a day": f"at most {terms.max_uses_a_day:,}" if terms.HasField("max_uses_a_day") else "",
+        "parties": f"{terms.organisation} asks, {terms.provider} has the data, {terms.supervisor} supervises"
+        if terms.provider
+        else "",
+        "responsibility": terms.responsibility,
+        "supervision": terms.supervision,
+        "revocation": terms.revocation,
+        "supersedes": terms.supersedes,
+        "signed by": ", ".join(agreement.signed_by),
+    }
+    return [f"{name}: {text}" for name, text in said.items() if text]
+
+
+def _life(agreement: Agreement) -> list[str]:
+    return [
+        f"{_moment(event.at)}  {event.action} by {event.person} of {event.organisation}"
+        + (f": {event.reason}" if event.reason else "")
+        for event in agreement.events
+    ]
 
 
 def check(check: Check) -> Text:
@@ -217,7 +335,11 @@ def _columns(dataset: Dataset, table: str) -> list[str]:
 def _facts(dataset: Dataset, column: ColumnDeclaration) -> list[str]:
     if column.name == dataset.declaration.privacy_unit:
         return ["privacy unit"]
-    marks = {"required": column.required, "constant per unit": column.constant_per_unit}
+    marks = {
+        "required": column.required,
+        "constant per unit": column.constant_per_unit,
+        "no request may read it": column.forbidden,
+    }
     if column.values:
         facts = [str(to_json(to_python(value))) for value in column.values]
     elif column.HasField("lower") or column.HasField("upper"):

@@ -27,10 +27,11 @@ class Session:
 
     @contextmanager
     def zone(self, role: Role = "developer") -> Iterator[Zone]:
+        """The zone, as who was named with `--as`, else with the profile that a command is for."""
         from yingbi.zone import connect
 
         common = self.common
-        with connect(common.zone, token=common.token, ca=common.ca, role=role) as zone:
+        with connect(common.zone, token=common.token, ca=common.ca, role=common.profile or role) as zone:
             yield zone
 
 
@@ -50,4 +51,4 @@ def trust_of(common: Common) -> Trust:
 
     if common.ca is not None:
         return Trust(profile.read_ca(common.ca))
-    return profile.locate(common.zone, common.token).trust
+    return profile.locate(common.zone, common.token, role=common.profile or "developer").trust

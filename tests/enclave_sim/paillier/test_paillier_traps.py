@@ -9,7 +9,7 @@ import gmpy2
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from phe.paillier import PaillierPrivateKey
-from yingbi.api.v1.node_pb2 import OpenTask, Task
+from yingbi.api.v1.node_pb2 import LiftTask, OpenTask, StopTask, Task
 
 from enclave_sim.paillier.dealer import deal
 from enclave_sim.paillier.encryption import PlaintextRangeError, encrypt
@@ -136,7 +136,16 @@ def test_a_key_is_dealt_over_safe_primes_only(primes: tuple[int, int], unsafe: i
 def test_an_enclave_is_asked_to_open_contributions_and_never_a_ciphertext() -> None:
     """No call decrypts: of what may be asked one thing names signed contributions, or consents to their total."""
     kinds = {field.name for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields}
-    assert kinds == {"contribute", "open", "sign", "cancel", "recall", "attest"}
+    # None of the others has a ciphertext of Paillier's.
+    deployments = {"check_deployment", "predict", "withdraw"}
+    verification = {"begin_verification", "witness", "verify"}
+    stops = {"stop": {"stop": "SignedStop"}, "lift": {"stop": "SignedStop", "lift": "SignedLift"}}
+    assert kinds == {"contribute", "open", "sign", "cancel", "recall", "attest"} | deployments | verification | set(
+        stops
+    )
+    for task in (StopTask, LiftTask):
+        kind = task.DESCRIPTOR.name.removesuffix("Task").lower()
+        assert {field.name: field.message_type.name for field in task.DESCRIPTOR.fields} == stops[kind]
     asked = {field.name: field.message_type and field.message_type.name for field in OpenTask.DESCRIPTOR.fields}
     # The third, a Boolean, asks for a proof of what the second asks for.
     assert asked == {"contributions": "Contribution", "consents": "OpeningShare", "prove": None}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 import signal
 import time
-from collections.abc import Callable
 
 import pytest
 
 from enclave_sim.sandbox.frozen_clock import frozen_clock, with_stubs
+from tests.forks import forked
 
 
 def test_all_clocks_stand_at_the_beginning_of_1970() -> None:
@@ -20,7 +19,7 @@ def test_all_clocks_stand_at_the_beginning_of_1970() -> None:
         return time.time() == time.monotonic() == time.clock_gettime(time.CLOCK_REALTIME) == 0.0
 
     assert time.time() > 0
-    assert os.waitstatus_to_exitcode(_forked(child)) == 1
+    assert forked(child) == 1
 
 
 @pytest.mark.parametrize("code", ["0f31c3", "0f01f9c3"], ids=["rdtsc", "rdtscp"])
@@ -37,17 +36,10 @@ def test_the_processors_counter_can_be_read_before_and_not_after(code: str) -> N
         frozen_clock().install()
         return bool(read() or read())
 
-    assert os.waitstatus_to_exitcode(_forked(before)) == 1
-    assert os.waitstatus_to_exitcode(_forked(after)) == -signal.SIGSEGV
+    assert forked(before) == 1
+    assert forked(after) == -signal.SIGSEGV
 
 
 def test_what_is_no_vdso_is_refused() -> None:
     with pytest.raises(ValueError, match="ELF"):
         with_stubs(bytes(8192))
-
-
-def _forked(action: Callable[[], bool]) -> int:
-    child = os.fork()
-    if child == 0:
-        os._exit(int(action()))
-    return os.waitpid(child, 0)[1]

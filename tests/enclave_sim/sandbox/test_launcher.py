@@ -85,7 +85,7 @@ def test_a_launched_sandbox_runs_programs_and_ends_when_it_is_closed(launching: 
         assert launching.alive() == [True]
         # One that is lost is replaced by the launcher, too.
         launching.started[0].process.kill()
-        launching.started[0].process.wait()
+        launching.started[0].process.wait(60)
         assert _run(sandbox) == [None]
         assert _run(sandbox) == [(2.0,)]
     assert launching.alive() == [False, False]

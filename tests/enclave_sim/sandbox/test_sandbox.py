@@ -101,7 +101,7 @@ def test_a_lost_zygote_costs_the_run_its_other_blocks_but_not_its_schedule(sandb
     assert next(results) == (1.0, 1.0)
     zygote = _process_of(sandbox)
     zygote.kill()
-    zygote.wait()
+    zygote.wait(60)
     assert list(results) == [None, None]
     assert time.monotonic() - started >= 3 * LIMITS.seconds
     digest = sandbox.profile.digest

@@ -49,6 +49,16 @@ def test_the_example_is_read() -> None:
     assert found.expires.seconds == seconds("2026-12-31T16:00+00:00")
 
 
+def test_kinds_of_jobs_are_read_and_what_is_none_is_told() -> None:
+    assert not read(FALLS).jobs
+    assert list(read(FALLS + "jobs: [query, train]\n").jobs) == ["query", "train"]
+    problem = refused(FALLS + "jobs: [trian]\n")
+    assert "trian" in problem.message
+    assert "Did you mean train?" in str(problem.hint)
+    assert "twice" in refused(FALLS + "jobs: [train, train]\n").message
+    assert "must be a list" in refused(FALLS + "jobs: train\n").message
+
+
 def test_the_same_in_json_is_the_same() -> None:
     document = {
         "agreement": "falls-2026",
@@ -111,3 +121,58 @@ def test_a_time_is_read_to_the_second_in_its_zone(starts: datetime.datetime, hou
     written = starts.replace(microsecond=0, tzinfo=zone)
     document = FALLS.replace("2027", "2300").replace("2026-01-01\n", f"{written.isoformat()}\n")
     assert read(document).starts.seconds == int(written.timestamp())
+
+
+@pytest.mark.parametrize("bracket", ["[", "{"])
+def test_thousands_of_open_brackets_are_refused_before_they_are_parsed(bracket: str) -> None:
+    """The parser would take a quarter of a minute for 3,000."""
+    assert "nested" in refused(bracket * 3_000).message
+
+
+@pytest.mark.requirement("AGR-03")
+def test_without_an_end_it_ends_after_five_years() -> None:
+    endless = FALLS.replace("expires: 2027-01-01T00:00+08:00\n", "")
+    assert read(endless).expires.seconds == seconds("2031-01-01T00:00+00:00")
+    leap = endless.replace("starts: 2026-01-01", "starts: 2024-02-29T12:00Z")
+    assert read(leap).expires.seconds == seconds("2029-02-28T12:00+00:00")
+
+
+WORDS = """\
+columns: [visits.pain]
+max_uses_a_day: 5
+provider: hospital
+supervisor: bureau
+supersedes: falls-2025
+scenario: "planning"
+responsibility: "the college's"
+supervision: "the bureau's"
+revocation: "at any time"
+"""
+
+
+@pytest.mark.requirement("AGR-01")
+def test_further_clauses_are_read_and_keys_of_organisations_are_none() -> None:
+    found = read(FALLS + WORDS)
+    assert (list(found.columns), found.max_uses_a_day, found.supersedes) == (["visits.pain"], 5, "falls-2025")
+    assert (found.provider, found.supervisor, found.scenario) == ("hospital", "bureau", "planning")
+    assert "not known" in refused(FALLS + "provider_key: abc\n").message
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["columns: [pain]", "columns: [a.b.c]", "columns: [visits.]", "columns: [visits.pain, visits.pain]", "columns: []",
+     "columns: visits.pain", "max_uses_a_day: 0", "supersedes: falls-2026"],
+)  # fmt: skip
+def test_clauses_that_say_nothing_are_refused(broken: str) -> None:
+    assert refused(FALLS + broken + "\n").field == broken.split(":", maxsplit=1)[0]
+
+
+@pytest.mark.requirement("AGR-01")
+@pytest.mark.parametrize("word", ["scenario", "responsibility", "supervision", "revocation"])
+def test_where_both_sign_all_that_they_answer_for_is_said(word: str) -> None:
+    whole = FALLS + WORDS
+    read_agreement("falls.yaml", whole.encode(), complete=True)
+    short = "".join(line for line in whole.splitlines(keepends=True) if not line.startswith(word))
+    with pytest.raises(Problem) as caught:
+        read_agreement("falls.yaml", short.encode(), complete=True)
+    assert caught.value.field == word

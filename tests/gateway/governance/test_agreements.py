@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
@@ -29,23 +31,34 @@ def agreement(name: str = "a", starts: int = STARTS, expires: int = EXPIRES, **t
     )
 
 
+def asked(
+    declaration: DatasetDeclaration,
+    organisation: str | None,
+    named: Agreement | None,
+    own: Sequence[Agreement],
+    now: float,
+    job: str = "query",
+) -> Agreement | None:
+    return chosen(declaration, organisation, named, own, now, job=job)
+
+
 def refused(
-    *own: Agreement, named: Agreement | None = None, organisation: str = "college", now: float = NOW
+    *own: Agreement, named: Agreement | None = None, organisation: str = "college", now: float = NOW, job: str = "query"
 ) -> Problem:
     with pytest.raises(Problem) as caught:
-        chosen(CLOSED, organisation, named, own, now)
+        asked(CLOSED, organisation, named, own, now, job)
     assert (caught.value.kind, caught.value.field) == (Kind.REFUSED, "agreement")
     assert caught.value.hint
     return caught.value
 
 
 def test_the_only_agreement_need_not_be_named_where_one_is_required() -> None:
-    assert chosen(CLOSED, "college", None, [agreement()], NOW) == agreement()
+    assert asked(CLOSED, "college", None, [agreement()], NOW) == agreement()
 
 
 def test_one_that_is_over_or_yet_to_begin_is_not_counted() -> None:
     others = [agreement("old", 0, 1_000), agreement("next", 2_000, 3_000)]
-    assert chosen(CLOSED, "college", None, [*others, agreement()], NOW) == agreement()
+    assert asked(CLOSED, "college", None, [*others, agreement()], NOW) == agreement()
 
 
 def test_of_several_one_is_named() -> None:
@@ -53,19 +66,34 @@ def test_of_several_one_is_named() -> None:
     assert problem.code == "agreement_needed"
     assert "a, b" in problem.message
     assert "--agreement" in str(problem.hint)
-    assert chosen(CLOSED, "college", agreement("b"), [agreement("a"), agreement("b")], NOW) == agreement("b")
+    assert asked(CLOSED, "college", agreement("b"), [agreement("a"), agreement("b")], NOW) == agreement("b")
+
+
+def test_of_several_the_one_that_allows_the_kind_of_job_need_not_be_named() -> None:
+    queries, models = agreement("a", jobs=["query"]), agreement("b", jobs=["train", "evaluate"])
+    assert asked(CLOSED, "college", None, [queries, models], NOW, "train") == models
+
+
+@pytest.mark.requirement("AGR-06")
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_kind_of_job_that_is_not_in_the_agreement_is_refused(is_named: bool) -> None:
+    queries = agreement(jobs=["query", "train"])
+    problem = refused(*([] if is_named else [queries]), named=queries if is_named else None, job="program")
+    assert problem.code == "agreement_other_job"
+    assert "does not allow program; it allows query, train" in problem.message
 
 
 def test_where_none_is_required_none_is_taken_unless_it_is_named() -> None:
-    assert chosen(OPEN, "college", None, [agreement()], NOW) is None
-    assert chosen(OPEN, "college", agreement(), [], NOW) == agreement()
+    assert asked(OPEN, "college", None, [agreement()], NOW) is None
+    assert asked(OPEN, "college", agreement(), [], NOW) == agreement()
 
 
 def test_an_operator_looks_without_one() -> None:
-    assert chosen(CLOSED, None, None, [], NOW) is None
-    assert chosen(CLOSED, None, agreement(), [], NOW) == agreement()
+    assert asked(CLOSED, None, None, [], NOW) is None
+    assert asked(CLOSED, None, agreement(), [], NOW) == agreement()
 
 
+@pytest.mark.requirement("AGR-02", "AGR-06")
 @pytest.mark.parametrize(
     ("named", "now", "code", "clause"),
     [
@@ -85,15 +113,17 @@ def test_a_refusal_names_the_clause(named: Agreement, now: float, code: str, cla
 
 def test_a_clause_holds_whether_or_not_one_is_required() -> None:
     with pytest.raises(Problem, match="expired"):
-        chosen(OPEN, "college", agreement(), [], EXPIRES)
+        asked(OPEN, "college", agreement(), [], EXPIRES)
 
 
+@pytest.mark.requirement("AGR-02")
 def test_without_an_agreement_nothing_runs_where_one_is_required() -> None:
     assert refused().code == "agreement_needed"
     assert refused(agreement("a", 0, 1), agreement("b", 0, 2)).code == "agreement_needed"
     assert refused(agreement(), now=EXPIRES).code == "agreement_expired"
 
 
+@pytest.mark.requirement("AGR-03")
 @given(st.floats(0, 3_000))
 def test_it_is_in_force_from_its_start_until_just_before_its_end(now: float) -> None:
     try:

@@ -14,11 +14,13 @@ ADA = Caller("ada", Role.DEVELOPER, "ab", "cd", "college")
 OPERATOR = Caller("op", Role.OPERATOR, "ab", "cd", "operator")
 
 
+@pytest.mark.requirement("ROL-01")
 def test_accounts_are_read_as_they_were_written(tmp_path: Path) -> None:
     save_callers(tmp_path / "callers.json", [ADA, OPERATOR])
     assert load_callers(tmp_path / "callers.json") == [ADA, OPERATOR]
 
 
+@pytest.mark.requirement("ROL-01")
 def test_an_account_of_a_file_without_organisations_is_one_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "callers.json"
     path.write_text(json.dumps([{"name": "ada", "role": "developer", "bearer_hash": "ab", "signing_key": "cd"}]))

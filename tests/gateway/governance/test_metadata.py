@@ -177,6 +177,7 @@ MISTAKES: list[tuple[str, str, str, str, int, str]] = [
 ]
 
 
+@pytest.mark.requirement("GRD-01")
 @pytest.mark.parametrize(
     ("old", "new", "field", "line", "words"),
     [mistake[1:] for mistake in MISTAKES],

@@ -241,14 +241,14 @@ def test_a_price_above_what_an_organisation_may_ever_spend_is_refused_in_the_pre
 
 
 def test_a_preview_shows_a_developer_the_share_and_an_operator_the_whole(scene: Scene, ada: Account) -> None:
-    operator = Account("op", "operator", Role.OPERATOR)
+    operator = Account("op", "hospital", Role.PROVIDER)
     shown = scene.preview(ada, "SELECT COUNT(*) FROM visits", 0.5).budget
     assert shown.organisation.limit_rho_units == rho(1.0)
     assert not scene.preview(operator, "SELECT COUNT(*) FROM visits", 0.5).budget.HasField("organisation")
 
 
 def test_an_approved_job_is_charged_to_the_organisation_of_who_asked(scene: Scene, ada: Account) -> None:
-    operator = Account("op", "operator", Role.OPERATOR)
+    operator = Account("op", "hospital", Role.PROVIDER)
     graded = DatasetDeclaration()
     graded.CopyFrom(DATASET.declaration)
     graded.grade = 3
@@ -277,6 +277,7 @@ def test_when_a_job_is_started_its_charge_is_in_the_database_s_files(
     found.close()
 
 
+@pytest.mark.requirement("CAT-01")
 @pytest.mark.parametrize("step", ["preview", "planning"])
 def test_a_dataset_that_changes_between_plan_and_charge_charges_nothing(
     scene: Scene, ada: Account, monkeypatch: pytest.MonkeyPatch, step: str

@@ -139,7 +139,7 @@ def ada() -> Account:
     return Account("ada", "college")
 
 
-OPERATOR = Account("op", "operator", Role.OPERATOR)
+OPERATOR = Account("op", "hospital", Role.PROVIDER)
 
 
 def test_a_job_is_charged_to_its_agreement_too_and_says_so(scene: Agreed, ada: Account) -> None:
@@ -163,6 +163,7 @@ def test_a_preview_names_the_only_agreement_and_shows_its_budget(scene: Agreed, 
     assert scene.look(OPERATOR).agreement == ""
 
 
+@pytest.mark.requirement("AGR-02")
 def test_without_an_agreement_the_dataset_cannot_be_asked(scene: Agreed, ada: Account) -> None:
     assert scene.refused(ada).code == "agreement_needed"
     scene.agree(terms())
@@ -262,6 +263,7 @@ def test_its_budget_is_a_limit_beside_the_others(scene: Agreed, ada: Account) ->
     assert scene.ask(ada, "k", 0.99 * float(rest.details["remaining_epsilon"])).state == states.QUEUED
 
 
+@pytest.mark.requirement("AGR-03")
 @pytest.mark.parametrize(("now", "code"), [(999.9, "agreement_not_begun"), (2_000.0, "agreement_expired")])
 def test_outside_its_term_nothing_is_previewed_or_asked(scene: Agreed, ada: Account, now: float, code: str) -> None:
     scene.agree(terms())
@@ -285,6 +287,7 @@ def _release(connection: Connection, job: str) -> None:
     records.store_release(connection, records.get(connection, job), Receipt(body=b"released"))
 
 
+@pytest.mark.requirement("SEC-07")
 def test_of_simultaneous_requests_on_the_last_use_exactly_one_is_queued(scene: Agreed, ada: Account) -> None:
     scene.agree(terms(uses=1))
 
@@ -400,6 +403,7 @@ class Prompt(Runner):
         return Receipt(body=b"released")
 
 
+@pytest.mark.requirement("AGR-03")
 @pytest.mark.parametrize(("starts", "state"), [(EXPIRES - 0.1, states.SUCCEEDED), (float(EXPIRES), states.FAILED)])
 def test_a_job_starts_while_its_agreement_is_in_force_or_gives_everything_back(
     scene: Agreed, ada: Account, tmp_path: Path, starts: float, state: states.State

@@ -80,7 +80,7 @@ def test_an_approval_that_comes_too_late_charges_nothing(scene: Scene) -> None:
     scene.register(replace(DATASET, declaration=graded, registration=sealed_with(THEN)))
     waiting = scene.submit(ADA, "n", 0.1)
     scene.nodes.epoch = NOW
-    operator = Account("op", "operator", Role.OPERATOR)
+    operator = Account("op", "hospital", Role.PROVIDER)
     assert refusal(scene, lambda: scene.approve(operator, waiting)) == "needs_adding_again"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from yingbi.api.problem import Problem
-from yingbi.api.v1.job_pb2 import LookUpTable, ProgramQuery, Query, TrainQuery
+from yingbi.api.v1.job_pb2 import LookUpTable, ProgramQuery, Query, SynthesizeQuery, TrainQuery
 from yingbi.api.v1.plan_pb2 import Fit
 
 from gateway.jobs.kinds import check_one_kind, kind_of, words_of
@@ -14,6 +14,7 @@ PROGRAM = Query(program=ProgramQuery(sha256=b"p" * 32))
 TRAIN = Query(
     train=TrainQuery(model=Fit.MODEL_LINEAR_REGRESSION, formula="y ~ x"), auto_bounds=True, first_stage="job-1"
 )
+SYNTHESIZE = Query(synthesize=SynthesizeQuery(columns="a, b"))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ TRAIN = Query(
         (SQL, "query", "SELECT COUNT(*) FROM t"),
         (PROGRAM, "program", f"PROGRAM {'70' * 32} RETURNS "),
         (TRAIN, "train", "TRAIN LinearRegression y ~ x"),
+        (SYNTHESIZE, "synthesize", "SYNTHESIZE a, b"),
     ],
 )
 def test_a_request_is_of_one_kind_and_has_words(query: Query, kind: str, words: str) -> None:
@@ -39,6 +41,10 @@ def test_a_request_is_of_one_kind_and_has_words(query: Query, kind: str, words: 
         (PROGRAM, Query(sql="SELECT 1")),
         (PROGRAM, Query(auto_bounds=True)),
         (PROGRAM, Query(first_stage="job-1")),
+        (SYNTHESIZE, TRAIN),
+        (SYNTHESIZE, PROGRAM),
+        (SYNTHESIZE, Query(sql="SELECT 1")),
+        (SYNTHESIZE, Query(auto_bounds=True)),
     ],
 )
 def test_a_request_of_several_kinds_is_refused(more: tuple[Query, Query]) -> None:

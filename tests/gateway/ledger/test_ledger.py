@@ -382,7 +382,7 @@ def test_of_two_simultaneous_charges_that_exceed_a_limit_exactly_one_is_made(tmp
         with writers[0].begin() as connection:
             for declaration in pair:
                 ledger.set_limits(connection, declaration)
-        together = threading.Barrier(2)
+        together = threading.Barrier(2, timeout=60)
 
         def ask(
             engine: Engine, job: str, declaration: DatasetDeclaration, together: threading.Barrier = together

@@ -15,6 +15,7 @@ from yingbi.api.v1.agreement_pb2 import Agreement
 from yingbi.api.v1.dataset_pb2 import AgreementBudget
 
 from enclave_sim.privacy.accounting import Charge
+from gateway.governance.agreement_states import ACTIVE
 from gateway.ledger import ledger, limits
 from gateway.storage import agreements as registered
 from gateway.storage.tables import agreements, metadata
@@ -143,7 +144,7 @@ def test_a_refusal_names_the_agreement_and_what_of_it_is_used_up(books: Books) -
         assert (problem.code, problem.details["limit"]) == ("budget_exceeded", "agreement")
         assert "agreement twice" in problem.message
     both = limits.exceeded(budget, 1000, uses=2)
-    assert (both.code, both.details) == ("agreement_used_up", {"limit": "uses"})
+    assert (both.code, both.details) == ("agreement_used_up", {"limit": "uses", "clause": "max_uses"})
     assert "1 is left, and this takes 2" in both.message
     books.under("job-2", TWICE, 1)
     budget = books.run(ledger.budget, TRIAL, "clinic", TWICE)
@@ -154,6 +155,7 @@ REQUESTS = 200
 WRITERS = 8
 
 
+@pytest.mark.requirement("SEC-07")
 def test_of_200_simultaneous_requests_on_the_last_use_exactly_one_is_charged(tmp_path: Path) -> None:
     """Several writers of one database file; every other account would hold all of them."""
     writers = [shared_engine(tmp_path / "gateway.db") for _ in range(WRITERS)]
@@ -161,9 +163,9 @@ def test_of_200_simultaneous_requests_on_the_last_use_exactly_one_is_charged(tmp
     once = agreement("once", 9.0, uses=1, dataset="wide")
     with writers[0].begin() as connection:
         ledger.set_limits(connection, WIDE)
-        registered._insert(connection, once, 0.0)
+        registered._insert(connection, once, 0.0, ACTIVE)
         ledger.open_agreement(connection, once)
-    together = threading.Barrier(WRITERS)
+    together = threading.Barrier(WRITERS, timeout=60)
 
     def ask_often(writer: int) -> list[bool]:
         together.wait()

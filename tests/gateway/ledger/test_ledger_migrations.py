@@ -12,11 +12,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, create_engine, select
+from yingbi.api.v1.agreement_pb2 import Agreement
 
 import gateway.storage
+from gateway.governance.agreement_states import ACTIVE
 from gateway.jobs import states
 from gateway.ledger import ledger
+from gateway.storage import agreements
 from gateway.storage.database import Database
 from gateway.storage.tables import accounts, charges, jobs, metadata, programs
 
@@ -184,3 +188,27 @@ def test_a_new_database_has_the_tables_that_the_gateway_declares(tmp_path: Path)
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
     assert run(tmp_path / "gateway.db", differences) == [[]]
+
+
+def test_agreements_of_before_are_active_and_nobody_signed_them(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    migrate(path, "0008")
+    falls = Agreement(
+        agreement="falls", organisation="clinic", starts=Timestamp(seconds=0), expires=Timestamp(seconds=2**32)
+    )
+    with sqlite3.connect(path) as old:
+        row = (falls.agreement, "visits", "clinic", falls.SerializeToString(), 3)
+        old.execute(
+            "INSERT INTO agreements (agreement, dataset, organisation, terms, uses, registered)"
+            " VALUES (?, ?, ?, ?, ?, 0.0)",
+            row,
+        )
+    life, signed = run(
+        path,
+        lambda connection: agreements.life(connection, "falls"),
+        lambda connection: agreements.signed(connection, "falls"),
+    )
+    assert (life.terms, life.state, life.events, life.signed) == (falls, ACTIVE, [], frozenset())
+    assert signed is not None
+    assert not signed.HasField("organisation")
+    assert not signed.HasField("provider")

@@ -119,11 +119,12 @@ def test_every_node_of_the_plan_language_is_on_the_page(rows: Mapping[str, pa.Ta
     parts = [part for plan in plans for part in _parts(plan)]
     for kind in (Expression, Relation, Statistic, Measure):
         kinds = {part.WhichOneof("kind") for part in parts if isinstance(part, kind)}
-        # Programs are asked for otherwise.
+        # Programs and models are asked for otherwise.
         assert {field.name for field in kind.DESCRIPTOR.oneofs[0].fields} - kinds <= {
             "block_outputs",
             "block_mean",
             "block_median",
+            "model_vector",
         }
     called = {part.function for part in parts if isinstance(part, Call)}
     assert set(Call.Function.values()) - called == {Call.FUNCTION_UNSPECIFIED}

@@ -20,6 +20,7 @@ def test_registered_again_it_is_the_same_and_with_other_terms_it_is_refused(book
     assert books.state(TWICE).max_uses == 2
 
 
+@pytest.mark.requirement("CAT-05")
 def test_it_is_about_a_dataset_that_is_there(books: Books) -> None:
     with pytest.raises(Problem) as refusal:
         books.run(registered.register, agreement("other", dataset="trail"), 0.0)

@@ -54,7 +54,7 @@ def test_no_node_is_spoken_to_before_the_last_file_was_checked(tmp_path: Path, m
 
     monkeypatch.setattr(processes, "status", lambda _: SimpleNamespace(gateway="up"))
     monkeypatch.setattr(ingest._NodeStream, "open", opened)
-    folder, said = cast(ZoneFolder, SimpleNamespace(node_names=["node-1"])), list[str]()
+    folder, said = cast(ZoneFolder, SimpleNamespace(is_governed=False, node_names=["node-1"])), list[str]()
     with pytest.raises(Problem) as caught:
         ingest._add_dataset(folder, described(tmp_path, "person,cost\np1,\n"), said.append)
     assert (caught.value.code, said) == ("missing_value", ["checking"])

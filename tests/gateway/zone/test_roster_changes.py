@@ -28,6 +28,7 @@ from enclave_sim.storage.state import open_root
 from gateway.zone import ceremony, init, processes, roster, swap
 from gateway.zone.folder import ZoneFolder
 from gateway.zone.lock import only_one
+from tests.forks import forked
 
 
 def silent(_: str) -> None:
@@ -90,14 +91,12 @@ def copy(folder: ZoneFolder, target: Path) -> ZoneFolder:
 
 def killed(step: Callable[[], object]) -> bool:
     """Take a step in a process of its own; whether it was killed by SIGKILL on the way."""
-    child = os.fork()
-    if child == 0:
-        try:
-            step()
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+    def taken() -> int:
+        step()
+        return 0
+
+    return forked(taken) == -signal.SIGKILL
 
 
 def kill_before(number: int, patch: pytest.MonkeyPatch, owner: object, name: str) -> None:

@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yingbi.api.v1 import dataset_pb2 as _dataset_pb2
+from yingbi.api.v1 import people_pb2 as _people_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,43 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AgreementState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AgreementStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgreementState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AGREEMENT_STATE_UNSPECIFIED: _AgreementState.ValueType  # 0
+    AGREEMENT_STATE_DRAFT: _AgreementState.ValueType  # 1
+    AGREEMENT_STATE_APPLIED: _AgreementState.ValueType  # 2
+    AGREEMENT_STATE_ASSESSED: _AgreementState.ValueType  # 3
+    AGREEMENT_STATE_CONSENTED: _AgreementState.ValueType  # 4
+    AGREEMENT_STATE_ACTIVE: _AgreementState.ValueType  # 5
+    AGREEMENT_STATE_SUSPENDED: _AgreementState.ValueType  # 6
+    AGREEMENT_STATE_TERMINATED: _AgreementState.ValueType  # 7
+    AGREEMENT_STATE_EXPIRED: _AgreementState.ValueType  # 8
+    """By itself, at the end of its term."""
+    AGREEMENT_STATE_REFUSED: _AgreementState.ValueType  # 9
+    AGREEMENT_STATE_WITHDRAWN: _AgreementState.ValueType  # 10
+    AGREEMENT_STATE_SUPERSEDED: _AgreementState.ValueType  # 11
+
+class AgreementState(_AgreementState, metaclass=_AgreementStateEnumTypeWrapper): ...
+
+AGREEMENT_STATE_UNSPECIFIED: AgreementState.ValueType  # 0
+AGREEMENT_STATE_DRAFT: AgreementState.ValueType  # 1
+AGREEMENT_STATE_APPLIED: AgreementState.ValueType  # 2
+AGREEMENT_STATE_ASSESSED: AgreementState.ValueType  # 3
+AGREEMENT_STATE_CONSENTED: AgreementState.ValueType  # 4
+AGREEMENT_STATE_ACTIVE: AgreementState.ValueType  # 5
+AGREEMENT_STATE_SUSPENDED: AgreementState.ValueType  # 6
+AGREEMENT_STATE_TERMINATED: AgreementState.ValueType  # 7
+AGREEMENT_STATE_EXPIRED: AgreementState.ValueType  # 8
+"""By itself, at the end of its term."""
+AGREEMENT_STATE_REFUSED: AgreementState.ValueType  # 9
+AGREEMENT_STATE_WITHDRAWN: AgreementState.ValueType  # 10
+AGREEMENT_STATE_SUPERSEDED: AgreementState.ValueType  # 11
+Global___AgreementState: _TypeAlias = AgreementState  # noqa: Y015
 
 @_typing.final
 class Agreement(_message.Message):
@@ -35,6 +74,20 @@ class Agreement(_message.Message):
     BUDGET_EPSILON_FIELD_NUMBER: _builtins.int
     BUDGET_DELTA_FIELD_NUMBER: _builtins.int
     MAX_USES_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    SUPERVISOR_FIELD_NUMBER: _builtins.int
+    RESPONSIBILITY_FIELD_NUMBER: _builtins.int
+    SUPERVISION_FIELD_NUMBER: _builtins.int
+    REVOCATION_FIELD_NUMBER: _builtins.int
+    MAX_USES_A_DAY_FIELD_NUMBER: _builtins.int
+    ORGANISATION_KEY_FIELD_NUMBER: _builtins.int
+    PROVIDER_KEY_FIELD_NUMBER: _builtins.int
+    SUPERVISOR_KEY_FIELD_NUMBER: _builtins.int
+    SUPERSEDES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_MAY_LEAVE_FIELD_NUMBER: _builtins.int
     agreement: _builtins.str
     """Its id, unique in the zone's gateway."""
     dataset: _builtins.str
@@ -46,12 +99,39 @@ class Agreement(_message.Message):
     budget_delta: _builtins.float
     max_uses: _builtins.int
     """How many jobs may be charged under it; absent: as many as the budget holds."""
+    scenario: _builtins.str
+    """What it is for, more narrowly than the purpose: where results are used."""
+    provider: _builtins.str
+    """The organisation that has the data, and the one that supervises. Empty in zones made with --auto-approve."""
+    supervisor: _builtins.str
+    responsibility: _builtins.str
+    """In words: who answers for what; how use is watched; when it can be revoked."""
+    supervision: _builtins.str
+    revocation: _builtins.str
+    max_uses_a_day: _builtins.int
+    """How many jobs a day (UTC) may be charged under it; absent: no such limit."""
+    organisation_key: _builtins.bytes
+    """The keys of the organisations, 32 bytes each: whose people may ask, who signs for the data, who supervises."""
+    provider_key: _builtins.bytes
+    supervisor_key: _builtins.bytes
+    supersedes: _builtins.str
+    """Of a supplement: the agreement in whose place it comes when it is signed."""
+    parameters_may_leave: _builtins.bool
+    """false: no model may be trained under it, since its parameters would be released. Absent: true."""
     @_builtins.property
     def starts(self) -> _timestamp_pb2.Timestamp:
-        """In force from `starts` on, until just before `expires`; whole seconds."""
+        """In force from `starts` on, until just before `expires`; whole seconds. A document without `expires` means five years."""
 
     @_builtins.property
     def expires(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which kinds of jobs may be asked for: "query", "train", "evaluate" and so on. Empty: every kind."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that may be used, "table.column"; empty: all."""
+
     def __init__(
         self,
         *,
@@ -64,16 +144,141 @@ class Agreement(_message.Message):
         budget_epsilon: _builtins.float = ...,
         budget_delta: _builtins.float = ...,
         max_uses: _builtins.int | None = ...,
+        jobs: _abc.Iterable[_builtins.str] | None = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        scenario: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        supervisor: _builtins.str = ...,
+        responsibility: _builtins.str = ...,
+        supervision: _builtins.str = ...,
+        revocation: _builtins.str = ...,
+        max_uses_a_day: _builtins.int | None = ...,
+        organisation_key: _builtins.bytes = ...,
+        provider_key: _builtins.bytes = ...,
+        supervisor_key: _builtins.bytes = ...,
+        supersedes: _builtins.str = ...,
+        parameters_may_leave: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses", "expires", b"expires", "max_uses", b"max_uses", "starts", b"starts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses", "_max_uses_a_day", b"_max_uses_a_day", "_parameters_may_leave", b"_parameters_may_leave", "expires", b"expires", "max_uses", b"max_uses", "max_uses_a_day", b"max_uses_a_day", "parameters_may_leave", b"parameters_may_leave", "starts", b"starts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses", "agreement", b"agreement", "budget_delta", b"budget_delta", "budget_epsilon", b"budget_epsilon", "dataset", b"dataset", "expires", b"expires", "max_uses", b"max_uses", "organisation", b"organisation", "purpose", b"purpose", "starts", b"starts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses", "_max_uses_a_day", b"_max_uses_a_day", "_parameters_may_leave", b"_parameters_may_leave", "agreement", b"agreement", "budget_delta", b"budget_delta", "budget_epsilon", b"budget_epsilon", "columns", b"columns", "dataset", b"dataset", "expires", b"expires", "jobs", b"jobs", "max_uses", b"max_uses", "max_uses_a_day", b"max_uses_a_day", "organisation", b"organisation", "organisation_key", b"organisation_key", "parameters_may_leave", b"parameters_may_leave", "provider", b"provider", "provider_key", b"provider_key", "purpose", b"purpose", "responsibility", b"responsibility", "revocation", b"revocation", "scenario", b"scenario", "starts", b"starts", "supersedes", b"supersedes", "supervision", b"supervision", "supervisor", b"supervisor", "supervisor_key", b"supervisor_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_uses: _TypeAlias = _typing.Literal["max_uses"]  # noqa: Y015
     _WhichOneofArgType__max_uses: _TypeAlias = _typing.Literal["_max_uses", b"_max_uses"]  # noqa: Y015
+    _WhichOneofReturnType__max_uses_a_day: _TypeAlias = _typing.Literal["max_uses_a_day"]  # noqa: Y015
+    _WhichOneofArgType__max_uses_a_day: _TypeAlias = _typing.Literal["_max_uses_a_day", b"_max_uses_a_day"]  # noqa: Y015
+    _WhichOneofReturnType__parameters_may_leave: _TypeAlias = _typing.Literal["parameters_may_leave"]  # noqa: Y015
+    _WhichOneofArgType__parameters_may_leave: _TypeAlias = _typing.Literal["_parameters_may_leave", b"_parameters_may_leave"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_uses) -> _WhichOneofReturnType__max_uses | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_uses_a_day) -> _WhichOneofReturnType__max_uses_a_day | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parameters_may_leave) -> _WhichOneofReturnType__parameters_may_leave | None: ...
 
 Global___Agreement: _TypeAlias = Agreement  # noqa: Y015
+
+@_typing.final
+class SignedAgreement(_message.Message):
+    """What the parties sign, over the very bytes of the terms. Enclaves check the provider's signature with the key that
+    their own policy has.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    terms: _builtins.bytes
+    """A serialized Agreement."""
+    @_builtins.property
+    def organisation(self) -> Global___AgreementSignature:
+        """By the developers' organisation and the provider, each by a signatory."""
+
+    @_builtins.property
+    def provider(self) -> Global___AgreementSignature: ...
+    def __init__(
+        self,
+        *,
+        terms: _builtins.bytes = ...,
+        organisation: Global___AgreementSignature | None = ...,
+        provider: Global___AgreementSignature | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["organisation", b"organisation", "provider", b"provider"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organisation", b"organisation", "provider", b"provider", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedAgreement: _TypeAlias = SignedAgreement  # noqa: Y015
+
+@_typing.final
+class AgreementSignature(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
+    key: _builtins.bytes
+    """The signer's key, 32 bytes: the organisation's own, or one that `certificate` shows to be a signatory's."""
+    @_builtins.property
+    def certificate(self) -> _people_pb2.SignedCertificate: ...
+    def __init__(
+        self,
+        *,
+        signature: _builtins.bytes = ...,
+        key: _builtins.bytes = ...,
+        certificate: _people_pb2.SignedCertificate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "key", b"key", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreementSignature: _TypeAlias = AgreementSignature  # noqa: Y015
+
+@_typing.final
+class AgreementEvent(_message.Message):
+    """One step of an agreement's life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    action: _builtins.str
+    """"draft", "apply", "assess", "consent", "sign", "suspend", "resume", "terminate", "refuse", "withdraw", "supersede"."""
+    person: _builtins.str
+    organisation: _builtins.str
+    reason: _builtins.str
+    state: Global___AgreementState.ValueType
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        action: _builtins.str = ...,
+        person: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___AgreementState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "at", b"at", "number", b"number", "organisation", b"organisation", "person", b"person", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreementEvent: _TypeAlias = AgreementEvent  # noqa: Y015
 
 @_typing.final
 class RegisteredAgreement(_message.Message):
@@ -81,23 +286,72 @@ class RegisteredAgreement(_message.Message):
 
     AGREEMENT_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    state: Global___AgreementState.ValueType
+    waits_for: _builtins.str
+    """Whose move it is, in words: "the supervisor's assessment". Empty where nobody's."""
     @_builtins.property
     def agreement(self) -> Global___Agreement: ...
     @_builtins.property
     def budget(self) -> _dataset_pb2.AgreementBudget: ...
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgreementEvent]: ...
+    @_builtins.property
+    def signed(self) -> Global___SignedAgreement:
+        """Complete once both have signed."""
+
     def __init__(
         self,
         *,
         agreement: Global___Agreement | None = ...,
         budget: _dataset_pb2.AgreementBudget | None = ...,
+        state: Global___AgreementState.ValueType = ...,
+        events: _abc.Iterable[Global___AgreementEvent] | None = ...,
+        signed: Global___SignedAgreement | None = ...,
+        waits_for: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget", "events", b"events", "signed", b"signed", "state", b"state", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisteredAgreement: _TypeAlias = RegisteredAgreement  # noqa: Y015
+
+@_typing.final
+class AgreementStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    agreement: _builtins.str
+    action: _builtins.str
+    """As in AgreementEvent."""
+    reason: _builtins.str
+    @_builtins.property
+    def signature(self) -> Global___AgreementSignature:
+        """Of "consent" and "sign": over the terms."""
+
+    def __init__(
+        self,
+        *,
+        agreement: _builtins.str = ...,
+        action: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        signature: Global___AgreementSignature | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agreement", b"agreement", "reason", b"reason", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreementStep: _TypeAlias = AgreementStep  # noqa: Y015
 
 @_typing.final
 class RegisterAgreementRequest(_message.Message):

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AgreementServiceStub(object):
-    """Developers see the agreements of their own organisation, operators all.
+    """Developers see the agreements of their own organisation, all others in the zone all.
     """
 
     def __init__(self, channel):
@@ -50,14 +50,25 @@ class AgreementServiceStub(object):
                 request_serializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.GetAgreementRequest.SerializeToString,
                 response_deserializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.FromString,
                 _registered_method=True)
+        self.DraftAgreement = channel.unary_unary(
+                '/yingbi.api.v1.AgreementService/DraftAgreement',
+                request_serializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisterAgreementRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.FromString,
+                _registered_method=True)
+        self.MoveAgreement = channel.unary_unary(
+                '/yingbi.api.v1.AgreementService/MoveAgreement',
+                request_serializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.AgreementStep.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.FromString,
+                _registered_method=True)
 
 
 class AgreementServiceServicer(object):
-    """Developers see the agreements of their own organisation, operators all.
+    """Developers see the agreements of their own organisation, all others in the zone all.
     """
 
     def RegisterAgreement(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """At once active; in zones made with --auto-approve only.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -70,6 +81,21 @@ class AgreementServiceServicer(object):
 
     def GetAgreement(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DraftAgreement(self, request, context):
+        """By a signatory of the developers' organisation. The gateway fills in what the document leaves out: the zone's only
+        provider and supervisor, and everybody's keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveAgreement(self, request, context):
+        """The next step of its life, by whoever it is for.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -92,6 +118,16 @@ def add_AgreementServiceServicer_to_server(servicer, server):
                     request_deserializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.GetAgreementRequest.FromString,
                     response_serializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.SerializeToString,
             ),
+            'DraftAgreement': grpc.unary_unary_rpc_method_handler(
+                    servicer.DraftAgreement,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisterAgreementRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.SerializeToString,
+            ),
+            'MoveAgreement': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveAgreement,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.AgreementStep.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'yingbi.api.v1.AgreementService', rpc_method_handlers)
@@ -101,7 +137,7 @@ def add_AgreementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgreementService(object):
-    """Developers see the agreements of their own organisation, operators all.
+    """Developers see the agreements of their own organisation, all others in the zone all.
     """
 
     @staticmethod
@@ -174,6 +210,60 @@ class AgreementService(object):
             target,
             '/yingbi.api.v1.AgreementService/GetAgreement',
             yingbi_dot_api_dot_v1_dot_agreement__pb2.GetAgreementRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DraftAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.AgreementService/DraftAgreement',
+            yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisterAgreementRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveAgreement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.AgreementService/MoveAgreement',
+            yingbi_dot_api_dot_v1_dot_agreement__pb2.AgreementStep.SerializeToString,
             yingbi_dot_api_dot_v1_dot_agreement__pb2.RegisteredAgreement.FromString,
             options,
             channel_credentials,

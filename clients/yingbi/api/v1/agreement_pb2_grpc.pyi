@@ -27,34 +27,49 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AgreementServiceStub:
-    """Developers see the agreements of their own organisation, operators all."""
+    """Developers see the agreements of their own organisation, all others in the zone all."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgreementServiceAsyncStub: ...
     RegisterAgreement: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.RegisterAgreementRequest, _agreement_pb2.RegisteredAgreement]
+    """At once active; in zones made with --auto-approve only."""
     ListAgreements: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.ListAgreementsRequest, _agreement_pb2.ListAgreementsResponse]
     GetAgreement: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.GetAgreementRequest, _agreement_pb2.RegisteredAgreement]
+    DraftAgreement: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.RegisterAgreementRequest, _agreement_pb2.RegisteredAgreement]
+    """By a signatory of the developers' organisation. The gateway fills in what the document leaves out: the zone's only
+    provider and supervisor, and everybody's keys.
+    """
+    MoveAgreement: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.AgreementStep, _agreement_pb2.RegisteredAgreement]
+    """The next step of its life, by whoever it is for."""
 
 @_typing.type_check_only
 class AgreementServiceAsyncStub(AgreementServiceStub):
-    """Developers see the agreements of their own organisation, operators all."""
+    """Developers see the agreements of their own organisation, all others in the zone all."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterAgreement: _aio.UnaryUnaryMultiCallable[_agreement_pb2.RegisterAgreementRequest, _agreement_pb2.RegisteredAgreement]  # type: ignore[assignment]
+    """At once active; in zones made with --auto-approve only."""
     ListAgreements: _aio.UnaryUnaryMultiCallable[_agreement_pb2.ListAgreementsRequest, _agreement_pb2.ListAgreementsResponse]  # type: ignore[assignment]
     GetAgreement: _aio.UnaryUnaryMultiCallable[_agreement_pb2.GetAgreementRequest, _agreement_pb2.RegisteredAgreement]  # type: ignore[assignment]
+    DraftAgreement: _aio.UnaryUnaryMultiCallable[_agreement_pb2.RegisterAgreementRequest, _agreement_pb2.RegisteredAgreement]  # type: ignore[assignment]
+    """By a signatory of the developers' organisation. The gateway fills in what the document leaves out: the zone's only
+    provider and supervisor, and everybody's keys.
+    """
+    MoveAgreement: _aio.UnaryUnaryMultiCallable[_agreement_pb2.AgreementStep, _agreement_pb2.RegisteredAgreement]  # type: ignore[assignment]
+    """The next step of its life, by whoever it is for."""
 
 class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Developers see the agreements of their own organisation, operators all."""
+    """Developers see the agreements of their own organisation, all others in the zone all."""
 
     @_abc_1.abstractmethod
     def RegisterAgreement(
         self,
         request: _agreement_pb2.RegisterAgreementRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agreement_pb2.RegisteredAgreement, _abc.Awaitable[_agreement_pb2.RegisteredAgreement]]: ...
+    ) -> _typing.Union[_agreement_pb2.RegisteredAgreement, _abc.Awaitable[_agreement_pb2.RegisteredAgreement]]:
+        """At once active; in zones made with --auto-approve only."""
 
     @_abc_1.abstractmethod
     def ListAgreements(
@@ -69,5 +84,23 @@ class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agreement_pb2.GetAgreementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agreement_pb2.RegisteredAgreement, _abc.Awaitable[_agreement_pb2.RegisteredAgreement]]: ...
+
+    @_abc_1.abstractmethod
+    def DraftAgreement(
+        self,
+        request: _agreement_pb2.RegisterAgreementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agreement_pb2.RegisteredAgreement, _abc.Awaitable[_agreement_pb2.RegisteredAgreement]]:
+        """By a signatory of the developers' organisation. The gateway fills in what the document leaves out: the zone's only
+        provider and supervisor, and everybody's keys.
+        """
+
+    @_abc_1.abstractmethod
+    def MoveAgreement(
+        self,
+        request: _agreement_pb2.AgreementStep,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agreement_pb2.RegisteredAgreement, _abc.Awaitable[_agreement_pb2.RegisteredAgreement]]:
+        """The next step of its life, by whoever it is for."""
 
 def add_AgreementServiceServicer_to_server(servicer: AgreementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,9 +26,10 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yingbi.api.v1 import attestation_pb2 as yingbi_dot_api_dot_v1_dot_attestation__pb2
 from yingbi.api.v1 import plan_pb2 as yingbi_dot_api_dot_v1_dot_plan__pb2
+from yingbi.api.v1 import verification_pb2 as yingbi_dot_api_dot_v1_dot_verification__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1byingbi/api/v1/dataset.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x18yingbi/api/v1/plan.proto\"\x81\x04\n\x12\x44\x61tasetDeclaration\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12;\n\x05title\x18\x03 \x03(\x0b\x32,.yingbi.api.v1.DatasetDeclaration.TitleEntry\x12\r\n\x05grade\x18\x04 \x01(\r\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x14\n\x0cprivacy_unit\x18\x06 \x01(\t\x12\x16\n\x0eunit_namespace\x18\x07 \x01(\t\x12\x11\n\tmax_units\x18\x08 \x01(\x04\x12\x16\n\x0eunits_disjoint\x18\t \x01(\x08\x12\x16\n\x0e\x62udget_epsilon\x18\n \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x0b \x01(\x01\x12/\n\x06tables\x18\x0c \x03(\x0b\x32\x1f.yingbi.api.v1.TableDeclaration\x12-\n budget_each_organisation_epsilon\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x13\x61greements_required\x18\x0e \x01(\x08\x12\x19\n\x11\x63urious_providers\x18\x0f \x01(\r\x1a,\n\nTitleEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42#\n!_budget_each_organisation_epsilon\"n\n\x10TableDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11max_rows_per_unit\x18\x02 \x01(\x04\x12\x31\n\x07\x63olumns\x18\x03 \x03(\x0b\x32 .yingbi.api.v1.ColumnDeclaration\"\xf7\x02\n\x11\x43olumnDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.yingbi.api.v1.ColumnType\x12\x33\n\x04role\x18\x03 \x01(\x0e\x32%.yingbi.api.v1.ColumnDeclaration.Role\x12$\n\x06values\x18\x04 \x03(\x0b\x32\x14.yingbi.api.v1.Value\x12\x12\n\x05lower\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05upper\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x07 \x01(\x08\x12\x19\n\x11\x63onstant_per_unit\x18\x08 \x01(\x08\x12\x17\n\nmax_length\x18\t \x01(\rH\x02\x88\x01\x01\"?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ATTRIBUTE\x10\x01\x12\r\n\tROLE_UNIT\x10\x02\x42\x08\n\x06_lowerB\x08\n\x06_upperB\r\n\x0b_max_length\"\x85\x01\n\x11ShardRegistration\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65\x63laration_digest\x18\x03 \x01(\x0c\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\tingest_id\x18\x05 \x01(\x0c\x12\x0e\n\x06roster\x18\x08 \x01(\x0c\":\n\x17SignedShardRegistration\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x82\x02\n\x07\x44\x61taset\x12\x36\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.DatasetDeclaration\x12\x0f\n\x07version\x18\x02 \x01(\x0c\x12\x36\n\x06shards\x18\x03 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12%\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\x1a\n\x12needs_adding_again\x18\x08 \x01(\x08\x12\x33\n\x08programs\x18\x14 \x01(\x0b\x32!.yingbi.api.v1.ProgramEnvironment\"7\n\x12ProgramEnvironment\x12\x10\n\x08packages\x18\x01 \x03(\t\x12\x0f\n\x07modules\x18\x02 \x03(\t\"\xf9\x01\n\x06\x42udget\x12\x17\n\x0flimit_rho_units\x18\x01 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x31\n\tnamespace\x18\x05 \x01(\x0b\x32\x1e.yingbi.api.v1.NamespaceBudget\x12\x37\n\x0corganisation\x18\x06 \x01(\x0b\x32!.yingbi.api.v1.OrganisationBudget\x12\x31\n\tagreement\x18\x07 \x01(\x0b\x32\x1e.yingbi.api.v1.AgreementBudget\"[\n\x0fNamespaceBudget\x12\x16\n\x0eunit_namespace\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"\\\n\x12OrganisationBudget\x12\x14\n\x0corganisation\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"\xd5\x01\n\x0f\x41greementBudget\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x01\x12\x0c\n\x04uses\x18\x06 \x01(\x04\x12\x15\n\x08max_uses\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12+\n\x07\x65xpires\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_max_uses\"e\n\x16RegisterDatasetRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x36\n\x06shards\x18\x02 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\"\x15\n\x13ListDatasetsRequest\"@\n\x14ListDatasetsResponse\x12(\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x16.yingbi.api.v1.Dataset\"$\n\x11GetDatasetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"p\n\x04Zone\x12\r\n\x05state\x18\x01 \x01(\t\x12\'\n\x05nodes\x18\x02 \x03(\x0b\x32\x18.yingbi.api.v1.NodeState\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\"v\n\tNodeState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0f\n\x07refusal\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12)\n\x08\x65vidence\x18\x05 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence2\xbb\x02\n\x0e\x44\x61tasetService\x12\x36\n\x07GetZone\x12\x16.google.protobuf.Empty\x1a\x13.yingbi.api.v1.Zone\x12P\n\x0fRegisterDataset\x12%.yingbi.api.v1.RegisterDatasetRequest\x1a\x16.yingbi.api.v1.Dataset\x12W\n\x0cListDatasets\x12\".yingbi.api.v1.ListDatasetsRequest\x1a#.yingbi.api.v1.ListDatasetsResponse\x12\x46\n\nGetDataset\x12 .yingbi.api.v1.GetDatasetRequest\x1a\x16.yingbi.api.v1.Datasetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1byingbi/api/v1/dataset.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x18yingbi/api/v1/plan.proto\x1a yingbi/api/v1/verification.proto\"\xc8\x05\n\x12\x44\x61tasetDeclaration\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12;\n\x05title\x18\x03 \x03(\x0b\x32,.yingbi.api.v1.DatasetDeclaration.TitleEntry\x12\r\n\x05grade\x18\x04 \x01(\r\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x14\n\x0cprivacy_unit\x18\x06 \x01(\t\x12\x16\n\x0eunit_namespace\x18\x07 \x01(\t\x12\x11\n\tmax_units\x18\x08 \x01(\x04\x12\x16\n\x0eunits_disjoint\x18\t \x01(\x08\x12\x16\n\x0e\x62udget_epsilon\x18\n \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x0b \x01(\x01\x12/\n\x06tables\x18\x0c \x03(\x0b\x32\x1f.yingbi.api.v1.TableDeclaration\x12-\n budget_each_organisation_epsilon\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x13\x61greements_required\x18\x0e \x01(\x08\x12\x19\n\x11\x63urious_providers\x18\x0f \x01(\r\x12<\n\x0cverification\x18( \x01(\x0b\x32&.yingbi.api.v1.VerificationDeclaration\x12\x30\n\tcatalogue\x18< \x01(\x0b\x32\x1d.yingbi.api.v1.CatalogueEntry\x12)\n\x05\x66orms\x18= \x03(\x0e\x32\x1a.yingbi.api.v1.ServiceForm\x12*\n\tzone_type\x18> \x01(\x0e\x32\x17.yingbi.api.v1.ZoneType\x1a,\n\nTitleEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42#\n!_budget_each_organisation_epsilon\"\x9f\x02\n\x0e\x43\x61talogueEntry\x12\x10\n\x08\x63\x61tegory\x18\x01 \x01(\t\x12\r\n\x05scale\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61rrier\x18\x04 \x01(\t\x12\x14\n\x0cscope_of_use\x18\x05 \x01(\t\x12\x18\n\x10\x65xternal_sharing\x18\x06 \x01(\t\x12\x14\n\x0c\x63ross_border\x18\x07 \x01(\t\x12\x10\n\x08security\x18\x08 \x01(\t\x12\x13\n\x0bresponsible\x18\t \x01(\t\x12\'\n\x07opening\x18\n \x01(\x0b\x32\x16.yingbi.api.v1.Opening\x12\x32\n\rlawful_source\x18\x0b \x01(\x0b\x32\x1b.yingbi.api.v1.LawfulSource\"\xb4\x01\n\x07Opening\x12\x0c\n\x04\x62ody\x18\x01 \x01(\t\x12+\n\x05level\x18\x02 \x01(\x0e\x32\x1c.yingbi.api.v1.Opening.Level\x12\x0c\n\x04mode\x18\x03 \x01(\t\"`\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x17\n\x13LEVEL_UNCONDITIONAL\x10\x01\x12\x15\n\x11LEVEL_CONDITIONAL\x10\x02\x12\x10\n\x0cLEVEL_CLOSED\x10\x03\":\n\x0cLawfulSource\x12\x11\n\treference\x18\x01 \x01(\t\x12\x17\n\x0f\x64ocument_sha256\x18\x02 \x01(\x0c\"n\n\x10TableDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11max_rows_per_unit\x18\x02 \x01(\x04\x12\x31\n\x07\x63olumns\x18\x03 \x03(\x0b\x32 .yingbi.api.v1.ColumnDeclaration\"\x8a\x03\n\x11\x43olumnDeclaration\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04type\x18\x02 \x01(\x0e\x32\x19.yingbi.api.v1.ColumnType\x12\x33\n\x04role\x18\x03 \x01(\x0e\x32%.yingbi.api.v1.ColumnDeclaration.Role\x12$\n\x06values\x18\x04 \x03(\x0b\x32\x14.yingbi.api.v1.Value\x12\x12\n\x05lower\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05upper\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x07 \x01(\x08\x12\x19\n\x11\x63onstant_per_unit\x18\x08 \x01(\x08\x12\x17\n\nmax_length\x18\t \x01(\rH\x02\x88\x01\x01\x12\x11\n\tforbidden\x18< \x01(\x08\"?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_ATTRIBUTE\x10\x01\x12\r\n\tROLE_UNIT\x10\x02\x42\x08\n\x06_lowerB\x08\n\x06_upperB\r\n\x0b_max_length\"\x85\x01\n\x11ShardRegistration\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x1a\n\x12\x64\x65\x63laration_digest\x18\x03 \x01(\x0c\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\tingest_id\x18\x05 \x01(\x0c\x12\x0e\n\x06roster\x18\x08 \x01(\x0c\":\n\x17SignedShardRegistration\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x82\x02\n\x07\x44\x61taset\x12\x36\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.DatasetDeclaration\x12\x0f\n\x07version\x18\x02 \x01(\x0c\x12\x36\n\x06shards\x18\x03 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12%\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\x1a\n\x12needs_adding_again\x18\x08 \x01(\x08\x12\x33\n\x08programs\x18\x14 \x01(\x0b\x32!.yingbi.api.v1.ProgramEnvironment\"7\n\x12ProgramEnvironment\x12\x10\n\x08packages\x18\x01 \x03(\t\x12\x0f\n\x07modules\x18\x02 \x03(\t\"\xf9\x01\n\x06\x42udget\x12\x17\n\x0flimit_rho_units\x18\x01 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x02 \x01(\x04\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x31\n\tnamespace\x18\x05 \x01(\x0b\x32\x1e.yingbi.api.v1.NamespaceBudget\x12\x37\n\x0corganisation\x18\x06 \x01(\x0b\x32!.yingbi.api.v1.OrganisationBudget\x12\x31\n\tagreement\x18\x07 \x01(\x0b\x32\x1e.yingbi.api.v1.AgreementBudget\"[\n\x0fNamespaceBudget\x12\x16\n\x0eunit_namespace\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"\\\n\x12OrganisationBudget\x12\x14\n\x0corganisation\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\"\xd5\x01\n\x0f\x41greementBudget\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x17\n\x0flimit_rho_units\x18\x02 \x01(\x04\x12\x17\n\x0fspent_rho_units\x18\x03 \x01(\x04\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x01\x12\x0c\n\x04uses\x18\x06 \x01(\x04\x12\x15\n\x08max_uses\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12+\n\x07\x65xpires\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0b\n\t_max_uses\"e\n\x16RegisterDatasetRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x36\n\x06shards\x18\x02 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\"\x15\n\x13ListDatasetsRequest\"@\n\x14ListDatasetsResponse\x12(\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x16.yingbi.api.v1.Dataset\"$\n\x11GetDatasetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"p\n\x04Zone\x12\r\n\x05state\x18\x01 \x01(\t\x12\'\n\x05nodes\x18\x02 \x03(\x0b\x32\x18.yingbi.api.v1.NodeState\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\"v\n\tNodeState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0f\n\x07refusal\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12)\n\x08\x65vidence\x18\x05 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\"*\n\x17GetBudgetHistoryRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"^\n\x0b\x42udgetPoint\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x11\n\trho_units\x18\x03 \x01(\x04\"\xb2\x01\n\rBudgetHistory\x12%\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x15.yingbi.api.v1.Budget\x12\x38\n\rorganisations\x18\x02 \x03(\x0b\x32!.yingbi.api.v1.OrganisationBudget\x12*\n\x06points\x18\x03 \x03(\x0b\x32\x1a.yingbi.api.v1.BudgetPoint\x12\x14\n\x0cspan_seconds\x18\x04 \x01(\r*p\n\x08ZoneType\x12\x19\n\x15ZONE_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10ZONE_TYPE_DOMAIN\x10\x01\x12\x16\n\x12ZONE_TYPE_REGIONAL\x10\x02\x12\x1b\n\x17ZONE_TYPE_COMPREHENSIVE\x10\x03*v\n\x0bServiceForm\x12\x1c\n\x18SERVICE_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVICE_FORM_DATA\x10\x01\x12\x16\n\x12SERVICE_FORM_MODEL\x10\x02\x12\x1a\n\x16SERVICE_FORM_INTERFACE\x10\x03\x32\x95\x03\n\x0e\x44\x61tasetService\x12\x36\n\x07GetZone\x12\x16.google.protobuf.Empty\x1a\x13.yingbi.api.v1.Zone\x12P\n\x0fRegisterDataset\x12%.yingbi.api.v1.RegisterDatasetRequest\x1a\x16.yingbi.api.v1.Dataset\x12W\n\x0cListDatasets\x12\".yingbi.api.v1.ListDatasetsRequest\x1a#.yingbi.api.v1.ListDatasetsResponse\x12\x46\n\nGetDataset\x12 .yingbi.api.v1.GetDatasetRequest\x1a\x16.yingbi.api.v1.Dataset\x12X\n\x10GetBudgetHistory\x12&.yingbi.api.v1.GetBudgetHistoryRequest\x1a\x1c.yingbi.api.v1.BudgetHistoryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,44 +38,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DATASETDECLARATION_TITLEENTRY']._loaded_options = None
   _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_options = b'8\001'
-  _globals['_DATASETDECLARATION']._serialized_start=168
-  _globals['_DATASETDECLARATION']._serialized_end=681
-  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_start=600
-  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_end=644
-  _globals['_TABLEDECLARATION']._serialized_start=683
-  _globals['_TABLEDECLARATION']._serialized_end=793
-  _globals['_COLUMNDECLARATION']._serialized_start=796
-  _globals['_COLUMNDECLARATION']._serialized_end=1171
-  _globals['_COLUMNDECLARATION_ROLE']._serialized_start=1073
-  _globals['_COLUMNDECLARATION_ROLE']._serialized_end=1136
-  _globals['_SHARDREGISTRATION']._serialized_start=1174
-  _globals['_SHARDREGISTRATION']._serialized_end=1307
-  _globals['_SIGNEDSHARDREGISTRATION']._serialized_start=1309
-  _globals['_SIGNEDSHARDREGISTRATION']._serialized_end=1367
-  _globals['_DATASET']._serialized_start=1370
-  _globals['_DATASET']._serialized_end=1628
-  _globals['_PROGRAMENVIRONMENT']._serialized_start=1630
-  _globals['_PROGRAMENVIRONMENT']._serialized_end=1685
-  _globals['_BUDGET']._serialized_start=1688
-  _globals['_BUDGET']._serialized_end=1937
-  _globals['_NAMESPACEBUDGET']._serialized_start=1939
-  _globals['_NAMESPACEBUDGET']._serialized_end=2030
-  _globals['_ORGANISATIONBUDGET']._serialized_start=2032
-  _globals['_ORGANISATIONBUDGET']._serialized_end=2124
-  _globals['_AGREEMENTBUDGET']._serialized_start=2127
-  _globals['_AGREEMENTBUDGET']._serialized_end=2340
-  _globals['_REGISTERDATASETREQUEST']._serialized_start=2342
-  _globals['_REGISTERDATASETREQUEST']._serialized_end=2443
-  _globals['_LISTDATASETSREQUEST']._serialized_start=2445
-  _globals['_LISTDATASETSREQUEST']._serialized_end=2466
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=2468
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=2532
-  _globals['_GETDATASETREQUEST']._serialized_start=2534
-  _globals['_GETDATASETREQUEST']._serialized_end=2570
-  _globals['_ZONE']._serialized_start=2572
-  _globals['_ZONE']._serialized_end=2684
-  _globals['_NODESTATE']._serialized_start=2686
-  _globals['_NODESTATE']._serialized_end=2804
-  _globals['_DATASETSERVICE']._serialized_start=2807
-  _globals['_DATASETSERVICE']._serialized_end=3122
+  _globals['_ZONETYPE']._serialized_start=3912
+  _globals['_ZONETYPE']._serialized_end=4024
+  _globals['_SERVICEFORM']._serialized_start=4026
+  _globals['_SERVICEFORM']._serialized_end=4144
+  _globals['_DATASETDECLARATION']._serialized_start=202
+  _globals['_DATASETDECLARATION']._serialized_end=914
+  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_start=833
+  _globals['_DATASETDECLARATION_TITLEENTRY']._serialized_end=877
+  _globals['_CATALOGUEENTRY']._serialized_start=917
+  _globals['_CATALOGUEENTRY']._serialized_end=1204
+  _globals['_OPENING']._serialized_start=1207
+  _globals['_OPENING']._serialized_end=1387
+  _globals['_OPENING_LEVEL']._serialized_start=1291
+  _globals['_OPENING_LEVEL']._serialized_end=1387
+  _globals['_LAWFULSOURCE']._serialized_start=1389
+  _globals['_LAWFULSOURCE']._serialized_end=1447
+  _globals['_TABLEDECLARATION']._serialized_start=1449
+  _globals['_TABLEDECLARATION']._serialized_end=1559
+  _globals['_COLUMNDECLARATION']._serialized_start=1562
+  _globals['_COLUMNDECLARATION']._serialized_end=1956
+  _globals['_COLUMNDECLARATION_ROLE']._serialized_start=1858
+  _globals['_COLUMNDECLARATION_ROLE']._serialized_end=1921
+  _globals['_SHARDREGISTRATION']._serialized_start=1959
+  _globals['_SHARDREGISTRATION']._serialized_end=2092
+  _globals['_SIGNEDSHARDREGISTRATION']._serialized_start=2094
+  _globals['_SIGNEDSHARDREGISTRATION']._serialized_end=2152
+  _globals['_DATASET']._serialized_start=2155
+  _globals['_DATASET']._serialized_end=2413
+  _globals['_PROGRAMENVIRONMENT']._serialized_start=2415
+  _globals['_PROGRAMENVIRONMENT']._serialized_end=2470
+  _globals['_BUDGET']._serialized_start=2473
+  _globals['_BUDGET']._serialized_end=2722
+  _globals['_NAMESPACEBUDGET']._serialized_start=2724
+  _globals['_NAMESPACEBUDGET']._serialized_end=2815
+  _globals['_ORGANISATIONBUDGET']._serialized_start=2817
+  _globals['_ORGANISATIONBUDGET']._serialized_end=2909
+  _globals['_AGREEMENTBUDGET']._serialized_start=2912
+  _globals['_AGREEMENTBUDGET']._serialized_end=3125
+  _globals['_REGISTERDATASETREQUEST']._serialized_start=3127
+  _globals['_REGISTERDATASETREQUEST']._serialized_end=3228
+  _globals['_LISTDATASETSREQUEST']._serialized_start=3230
+  _globals['_LISTDATASETSREQUEST']._serialized_end=3251
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=3253
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=3317
+  _globals['_GETDATASETREQUEST']._serialized_start=3319
+  _globals['_GETDATASETREQUEST']._serialized_end=3355
+  _globals['_ZONE']._serialized_start=3357
+  _globals['_ZONE']._serialized_end=3469
+  _globals['_NODESTATE']._serialized_start=3471
+  _globals['_NODESTATE']._serialized_end=3589
+  _globals['_GETBUDGETHISTORYREQUEST']._serialized_start=3591
+  _globals['_GETBUDGETHISTORYREQUEST']._serialized_end=3633
+  _globals['_BUDGETPOINT']._serialized_start=3635
+  _globals['_BUDGETPOINT']._serialized_end=3729
+  _globals['_BUDGETHISTORY']._serialized_start=3732
+  _globals['_BUDGETHISTORY']._serialized_end=3910
+  _globals['_DATASETSERVICE']._serialized_start=4147
+  _globals['_DATASETSERVICE']._serialized_end=4552
 # @@protoc_insertion_point(module_scope)

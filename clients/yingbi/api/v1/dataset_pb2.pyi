@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yingbi.api.v1 import attestation_pb2 as _attestation_pb2
 from yingbi.api.v1 import plan_pb2 as _plan_pb2
+from yingbi.api.v1 import verification_pb2 as _verification_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ZoneType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ZoneTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ZoneType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ZONE_TYPE_UNSPECIFIED: _ZoneType.ValueType  # 0
+    ZONE_TYPE_DOMAIN: _ZoneType.ValueType  # 1
+    ZONE_TYPE_REGIONAL: _ZoneType.ValueType  # 2
+    ZONE_TYPE_COMPREHENSIVE: _ZoneType.ValueType  # 3
+
+class ZoneType(_ZoneType, metaclass=_ZoneTypeEnumTypeWrapper): ...
+
+ZONE_TYPE_UNSPECIFIED: ZoneType.ValueType  # 0
+ZONE_TYPE_DOMAIN: ZoneType.ValueType  # 1
+ZONE_TYPE_REGIONAL: ZoneType.ValueType  # 2
+ZONE_TYPE_COMPREHENSIVE: ZoneType.ValueType  # 3
+Global___ZoneType: _TypeAlias = ZoneType  # noqa: Y015
+
+class _ServiceForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServiceFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVICE_FORM_UNSPECIFIED: _ServiceForm.ValueType  # 0
+    SERVICE_FORM_DATA: _ServiceForm.ValueType  # 1
+    """Rows that are made up."""
+    SERVICE_FORM_MODEL: _ServiceForm.ValueType  # 2
+    """Models that are trained or evaluated, and programs, which run beside the rows."""
+    SERVICE_FORM_INTERFACE: _ServiceForm.ValueType  # 3
+    """Questions, and claims that are verified."""
+
+class ServiceForm(_ServiceForm, metaclass=_ServiceFormEnumTypeWrapper): ...
+
+SERVICE_FORM_UNSPECIFIED: ServiceForm.ValueType  # 0
+SERVICE_FORM_DATA: ServiceForm.ValueType  # 1
+"""Rows that are made up."""
+SERVICE_FORM_MODEL: ServiceForm.ValueType  # 2
+"""Models that are trained or evaluated, and programs, which run beside the rows."""
+SERVICE_FORM_INTERFACE: ServiceForm.ValueType  # 3
+"""Questions, and claims that are verified."""
+Global___ServiceForm: _TypeAlias = ServiceForm  # noqa: Y015
 
 @_typing.final
 class DatasetDeclaration(_message.Message):
@@ -63,6 +108,10 @@ class DatasetDeclaration(_message.Message):
     BUDGET_EACH_ORGANISATION_EPSILON_FIELD_NUMBER: _builtins.int
     AGREEMENTS_REQUIRED_FIELD_NUMBER: _builtins.int
     CURIOUS_PROVIDERS_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    CATALOGUE_FIELD_NUMBER: _builtins.int
+    FORMS_FIELD_NUMBER: _builtins.int
+    ZONE_TYPE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     zone: _builtins.str
     grade: _builtins.int
@@ -81,12 +130,26 @@ class DatasetDeclaration(_message.Message):
     """Against how many curious providers the noise is made: what is left when they subtract their shares still
     gives the stated guarantee. Below the number of providers.
     """
+    zone_type: Global___ZoneType.ValueType
+    """Of its zone; the same for all datasets of one zone that say it."""
     @_builtins.property
     def title(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """By language tag, "en" and "zh"."""
 
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDeclaration]: ...
+    @_builtins.property
+    def verification(self) -> _verification_pb2.VerificationDeclaration:
+        """Absent: nothing can be verified."""
+
+    @_builtins.property
+    def catalogue(self) -> Global___CatalogueEntry:
+        """What the catalogue says of the dataset for those who supervise it; absent only in zones made with --auto-approve."""
+
+    @_builtins.property
+    def forms(self) -> _containers.RepeatedScalarFieldContainer[Global___ServiceForm.ValueType]:
+        """In which forms the dataset is served; empty: in every one. Enclaves refuse plans of other forms."""
+
     def __init__(
         self,
         *,
@@ -105,16 +168,141 @@ class DatasetDeclaration(_message.Message):
         budget_each_organisation_epsilon: _builtins.float | None = ...,
         agreements_required: _builtins.bool = ...,
         curious_providers: _builtins.int = ...,
+        verification: _verification_pb2.VerificationDeclaration | None = ...,
+        catalogue: Global___CatalogueEntry | None = ...,
+        forms: _abc.Iterable[Global___ServiceForm.ValueType] | None = ...,
+        zone_type: Global___ZoneType.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "catalogue", b"catalogue", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "agreements_required", b"agreements_required", "budget_delta", b"budget_delta", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "budget_epsilon", b"budget_epsilon", "curious_providers", b"curious_providers", "dataset", b"dataset", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon", "agreements_required", b"agreements_required", "budget_delta", b"budget_delta", "budget_each_organisation_epsilon", b"budget_each_organisation_epsilon", "budget_epsilon", b"budget_epsilon", "catalogue", b"catalogue", "curious_providers", b"curious_providers", "dataset", b"dataset", "forms", b"forms", "grade", b"grade", "max_units", b"max_units", "privacy_unit", b"privacy_unit", "source", b"source", "tables", b"tables", "title", b"title", "unit_namespace", b"unit_namespace", "units_disjoint", b"units_disjoint", "verification", b"verification", "zone", b"zone", "zone_type", b"zone_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["budget_each_organisation_epsilon"]  # noqa: Y015
     _WhichOneofArgType__budget_each_organisation_epsilon: _TypeAlias = _typing.Literal["_budget_each_organisation_epsilon", b"_budget_each_organisation_epsilon"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__budget_each_organisation_epsilon) -> _WhichOneofReturnType__budget_each_organisation_epsilon | None: ...
 
 Global___DatasetDeclaration: _TypeAlias = DatasetDeclaration  # noqa: Y015
+
+@_typing.final
+class CatalogueEntry(_message.Message):
+    """All of it is text for people, about the dataset as a whole: never what stands in its rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    CARRIER_FIELD_NUMBER: _builtins.int
+    SCOPE_OF_USE_FIELD_NUMBER: _builtins.int
+    EXTERNAL_SHARING_FIELD_NUMBER: _builtins.int
+    CROSS_BORDER_FIELD_NUMBER: _builtins.int
+    SECURITY_FIELD_NUMBER: _builtins.int
+    RESPONSIBLE_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    LAWFUL_SOURCE_FIELD_NUMBER: _builtins.int
+    category: _builtins.str
+    scale: _builtins.str
+    precision: _builtins.str
+    carrier: _builtins.str
+    scope_of_use: _builtins.str
+    external_sharing: _builtins.str
+    cross_border: _builtins.str
+    security: _builtins.str
+    responsible: _builtins.str
+    @_builtins.property
+    def opening(self) -> Global___Opening: ...
+    @_builtins.property
+    def lawful_source(self) -> Global___LawfulSource: ...
+    def __init__(
+        self,
+        *,
+        category: _builtins.str = ...,
+        scale: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        carrier: _builtins.str = ...,
+        scope_of_use: _builtins.str = ...,
+        external_sharing: _builtins.str = ...,
+        cross_border: _builtins.str = ...,
+        security: _builtins.str = ...,
+        responsible: _builtins.str = ...,
+        opening: Global___Opening | None = ...,
+        lawful_source: Global___LawfulSource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lawful_source", b"lawful_source", "opening", b"opening"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier", b"carrier", "category", b"category", "cross_border", b"cross_border", "external_sharing", b"external_sharing", "lawful_source", b"lawful_source", "opening", b"opening", "precision", b"precision", "responsible", b"responsible", "scale", b"scale", "scope_of_use", b"scope_of_use", "security", b"security"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogueEntry: _TypeAlias = CatalogueEntry  # noqa: Y015
+
+@_typing.final
+class Opening(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Level:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _LevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Opening._Level.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        LEVEL_UNSPECIFIED: Opening._Level.ValueType  # 0
+        LEVEL_UNCONDITIONAL: Opening._Level.ValueType  # 1
+        LEVEL_CONDITIONAL: Opening._Level.ValueType  # 2
+        LEVEL_CLOSED: Opening._Level.ValueType  # 3
+
+    class Level(_Level, metaclass=_LevelEnumTypeWrapper): ...
+    LEVEL_UNSPECIFIED: Opening.Level.ValueType  # 0
+    LEVEL_UNCONDITIONAL: Opening.Level.ValueType  # 1
+    LEVEL_CONDITIONAL: Opening.Level.ValueType  # 2
+    LEVEL_CLOSED: Opening.Level.ValueType  # 3
+
+    BODY_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    body: _builtins.str
+    """Who opens the data."""
+    level: Global___Opening.Level.ValueType
+    mode: _builtins.str
+    def __init__(
+        self,
+        *,
+        body: _builtins.str = ...,
+        level: Global___Opening.Level.ValueType = ...,
+        mode: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "level", b"level", "mode", b"mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opening: _TypeAlias = Opening  # noqa: Y015
+
+@_typing.final
+class LawfulSource(_message.Message):
+    """Why the data may be there, and the document that shows it, which itself stays with the provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_SHA256_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    document_sha256: _builtins.bytes
+    """SHA-256 of the document."""
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+        document_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_sha256", b"document_sha256", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LawfulSource: _TypeAlias = LawfulSource  # noqa: Y015
 
 @_typing.final
 class TableDeclaration(_message.Message):
@@ -172,6 +360,7 @@ class ColumnDeclaration(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     CONSTANT_PER_UNIT_FIELD_NUMBER: _builtins.int
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    FORBIDDEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     type: _plan_pb2.ColumnType.ValueType
     role: Global___ColumnDeclaration.Role.ValueType
@@ -186,6 +375,8 @@ class ColumnDeclaration(_message.Message):
     max_rows_per_unit times as many in the column, and in any case 2^14. Absent: 256; where there are `values` 64, or 4
     more than the longest of them.
     """
+    forbidden: _builtins.bool
+    """On the dataset's negative list: no plan may read it, whatever its form."""
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Value]: ...
     def __init__(
@@ -200,10 +391,11 @@ class ColumnDeclaration(_message.Message):
         required: _builtins.bool = ...,
         constant_per_unit: _builtins.bool = ...,
         max_length: _builtins.int | None = ...,
+        forbidden: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_max_length", b"_max_length", "_upper", b"_upper", "lower", b"lower", "max_length", b"max_length", "upper", b"upper"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_max_length", b"_max_length", "_upper", b"_upper", "constant_per_unit", b"constant_per_unit", "lower", b"lower", "max_length", b"max_length", "name", b"name", "required", b"required", "role", b"role", "type", b"type", "upper", b"upper", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_max_length", b"_max_length", "_upper", b"_upper", "constant_per_unit", b"constant_per_unit", "forbidden", b"forbidden", "lower", b"lower", "max_length", b"max_length", "name", b"name", "required", b"required", "role", b"role", "type", b"type", "upper", b"upper", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
     _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
@@ -647,3 +839,91 @@ class NodeState(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
+
+@_typing.final
+class GetBudgetHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBudgetHistoryRequest: _TypeAlias = GetBudgetHistoryRequest  # noqa: Y015
+
+@_typing.final
+class BudgetPoint(_message.Message):
+    """What was charged in a span of time, and is not given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_FIELD_NUMBER: _builtins.int
+    organisation: _builtins.str
+    """Empty: all that the caller is not told apart."""
+    rho_units: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Its beginning."""
+
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        organisation: _builtins.str = ...,
+        rho_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "organisation", b"organisation", "rho_units", b"rho_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetPoint: _TypeAlias = BudgetPoint  # noqa: Y015
+
+@_typing.final
+class BudgetHistory(_message.Message):
+    """Who spent what of a dataset's budget, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    ORGANISATIONS_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    SPAN_SECONDS_FIELD_NUMBER: _builtins.int
+    span_seconds: _builtins.int
+    """Of a point's span."""
+    @_builtins.property
+    def budget(self) -> Global___Budget: ...
+    @_builtins.property
+    def organisations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrganisationBudget]:
+        """Developers see their own organisation, and all others together, without a name; the limit is then the dataset's."""
+
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetPoint]:
+        """In order of time."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___Budget | None = ...,
+        organisations: _abc.Iterable[Global___OrganisationBudget] | None = ...,
+        points: _abc.Iterable[Global___BudgetPoint] | None = ...,
+        span_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "organisations", b"organisations", "points", b"points", "span_seconds", b"span_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetHistory: _TypeAlias = BudgetHistory  # noqa: Y015

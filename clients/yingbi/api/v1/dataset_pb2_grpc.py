@@ -55,6 +55,11 @@ class DatasetServiceStub(object):
                 request_serializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.GetDatasetRequest.SerializeToString,
                 response_deserializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.Dataset.FromString,
                 _registered_method=True)
+        self.GetBudgetHistory = channel.unary_unary(
+                '/yingbi.api.v1.DatasetService/GetBudgetHistory',
+                request_serializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.GetBudgetHistoryRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.BudgetHistory.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer(object):
@@ -84,6 +89,12 @@ class DatasetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBudgetHistory(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +117,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.GetDataset,
                     request_deserializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.GetDatasetRequest.FromString,
                     response_serializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'GetBudgetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudgetHistory,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.GetBudgetHistoryRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_dataset__pb2.BudgetHistory.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -216,6 +232,33 @@ class DatasetService(object):
             '/yingbi.api.v1.DatasetService/GetDataset',
             yingbi_dot_api_dot_v1_dot_dataset__pb2.GetDatasetRequest.SerializeToString,
             yingbi_dot_api_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudgetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.DatasetService/GetBudgetHistory',
+            yingbi_dot_api_dot_v1_dot_dataset__pb2.GetBudgetHistoryRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_dataset__pb2.BudgetHistory.FromString,
             options,
             channel_credentials,
             insecure,

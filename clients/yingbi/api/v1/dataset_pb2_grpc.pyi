@@ -36,6 +36,7 @@ class DatasetServiceStub:
     RegisterDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.RegisterDatasetRequest, _dataset_pb2.Dataset]
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]
     GetDataset: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.GetDatasetRequest, _dataset_pb2.Dataset]
+    GetBudgetHistory: _grpc.UnaryUnaryMultiCallable[_dataset_pb2.GetBudgetHistoryRequest, _dataset_pb2.BudgetHistory]
 
 @_typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
@@ -44,6 +45,7 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     RegisterDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.RegisterDatasetRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_pb2.ListDatasetsRequest, _dataset_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_pb2.GetDatasetRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
+    GetBudgetHistory: _aio.UnaryUnaryMultiCallable[_dataset_pb2.GetBudgetHistoryRequest, _dataset_pb2.BudgetHistory]  # type: ignore[assignment]
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -73,5 +75,12 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_pb2.GetDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_pb2.Dataset, _abc.Awaitable[_dataset_pb2.Dataset]]: ...
+
+    @_abc_1.abstractmethod
+    def GetBudgetHistory(
+        self,
+        request: _dataset_pb2.GetBudgetHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_pb2.BudgetHistory, _abc.Awaitable[_dataset_pb2.BudgetHistory]]: ...
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

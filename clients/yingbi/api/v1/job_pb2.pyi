@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yingbi.api.v1 import dataset_pb2 as _dataset_pb2
+from yingbi.api.v1 import people_pb2 as _people_pb2
 from yingbi.api.v1 import plan_pb2 as _plan_pb2
 from yingbi.api.v1 import receipt_pb2 as _receipt_pb2
 import builtins as _builtins
@@ -66,6 +67,8 @@ class Query(_message.Message):
     AGREEMENT_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
     TRAIN_FIELD_NUMBER: _builtins.int
+    EVALUATE_FIELD_NUMBER: _builtins.int
+    SYNTHESIZE_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     sql: _builtins.str
     epsilon: _builtins.float
@@ -91,6 +94,14 @@ class Query(_message.Message):
     def train(self) -> Global___TrainQuery:
         """A model to train, in place of `sql`."""
 
+    @_builtins.property
+    def evaluate(self) -> Global___EvaluateQuery:
+        """A model to evaluate, in place of `sql`."""
+
+    @_builtins.property
+    def synthesize(self) -> Global___SynthesizeQuery:
+        """Rows to make up that are like the dataset's, in place of `sql`."""
+
     def __init__(
         self,
         *,
@@ -104,16 +115,146 @@ class Query(_message.Message):
         agreement: _builtins.str = ...,
         program: Global___ProgramQuery | None = ...,
         train: Global___TrainQuery | None = ...,
+        evaluate: Global___EvaluateQuery | None = ...,
+        synthesize: Global___SynthesizeQuery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "program", b"program", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "evaluate", b"evaluate", "program", b"program", "synthesize", b"synthesize", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "first_stage", b"first_stage", "lookups", b"lookups", "program", b"program", "sql", b"sql", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "agreement", b"agreement", "auto_bounds", b"auto_bounds", "dataset", b"dataset", "delta", b"delta", "epsilon", b"epsilon", "evaluate", b"evaluate", "first_stage", b"first_stage", "lookups", b"lookups", "program", b"program", "sql", b"sql", "synthesize", b"synthesize", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
 
 Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class SynthesizeQuery(_message.Message):
+    """Columns whose joint distribution is measured: see Synthesis in plan.proto."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
+    columns: _builtins.str
+    """As SELECT has them: "age, male, bmi"."""
+    source: _builtins.str
+    """As FROM has it; empty: the one table that has all columns."""
+    where: _builtins.str
+    """As WHERE has it; empty: every row."""
+    bins: _builtins.int
+    """Into how many ranges a number is cut; absent: chosen from the price, the number of columns and max_units."""
+    def __init__(
+        self,
+        *,
+        columns: _builtins.str = ...,
+        source: _builtins.str = ...,
+        where: _builtins.str = ...,
+        bins: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bins", b"_bins", "bins", b"bins"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bins", b"_bins", "bins", b"bins", "columns", b"columns", "source", b"source", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bins: _TypeAlias = _typing.Literal["bins"]  # noqa: Y015
+    _WhichOneofArgType__bins: _TypeAlias = _typing.Literal["_bins", b"_bins"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bins) -> _WhichOneofReturnType__bins | None: ...
+
+Global___SynthesizeQuery: _TypeAlias = SynthesizeQuery  # noqa: Y015
+
+@_typing.final
+class EvaluateQuery(_message.Message):
+    """A model's file to evaluate on the dataset's rows: see Evaluation in plan.proto. Without the file itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
+    KEEP_NULLS_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the ONNX file."""
+    task: _plan_pb2.Evaluation.Task.ValueType
+    inputs: _builtins.str
+    """Expressions, separated by commas: what the model is given, in its order."""
+    response: _builtins.str
+    """An expression: the truth."""
+    by: _builtins.str
+    """Expressions, separated by commas; empty: no groups."""
+    rows: _builtins.str
+    """As FROM has it; empty: the tables that the names are in."""
+    where: _builtins.str
+    """As WHERE has it; empty: every row."""
+    output: _builtins.str
+    """The output that is read, and how many numbers it has for a row."""
+    width: _builtins.int
+    lower: _builtins.float
+    """Between which scores lie; absent: 0 and 1."""
+    upper: _builtins.float
+    error: _builtins.float
+    """Of regression: the largest error that is told apart; absent: half the response's range."""
+    bins: _builtins.int
+    """Absent: as many as noise allows for the dataset's max_units."""
+    keep_nulls: _builtins.bool
+    """Rows with a NULL among the inputs are given NaN there; else they are left out."""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Value]:
+        """Of multiclass: the response's values in the order of the output; empty: the declared ones, ascending."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        task: _plan_pb2.Evaluation.Task.ValueType = ...,
+        inputs: _builtins.str = ...,
+        response: _builtins.str = ...,
+        by: _builtins.str = ...,
+        rows: _builtins.str = ...,
+        where: _builtins.str = ...,
+        output: _builtins.str = ...,
+        width: _builtins.int = ...,
+        classes: _abc.Iterable[_plan_pb2.Value] | None = ...,
+        lower: _builtins.float | None = ...,
+        upper: _builtins.float | None = ...,
+        error: _builtins.float | None = ...,
+        bins: _builtins.int | None = ...,
+        keep_nulls: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bins", b"_bins", "_error", b"_error", "_lower", b"_lower", "_upper", b"_upper", "bins", b"bins", "error", b"error", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bins", b"_bins", "_error", b"_error", "_lower", b"_lower", "_upper", b"_upper", "bins", b"bins", "by", b"by", "classes", b"classes", "error", b"error", "inputs", b"inputs", "keep_nulls", b"keep_nulls", "lower", b"lower", "output", b"output", "response", b"response", "rows", b"rows", "sha256", b"sha256", "task", b"task", "upper", b"upper", "where", b"where", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bins: _TypeAlias = _typing.Literal["bins"]  # noqa: Y015
+    _WhichOneofArgType__bins: _TypeAlias = _typing.Literal["_bins", b"_bins"]  # noqa: Y015
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
+    _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
+    _WhichOneofReturnType__upper: _TypeAlias = _typing.Literal["upper"]  # noqa: Y015
+    _WhichOneofArgType__upper: _TypeAlias = _typing.Literal["_upper", b"_upper"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bins) -> _WhichOneofReturnType__bins | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lower) -> _WhichOneofReturnType__lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
+
+Global___EvaluateQuery: _TypeAlias = EvaluateQuery  # noqa: Y015
 
 @_typing.final
 class TrainQuery(_message.Message):
@@ -126,6 +267,10 @@ class TrainQuery(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     WHERE_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
+    STANDARDIZED_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     model: _plan_pb2.Fit.Model.ValueType
     formula: _builtins.str
     """`response ~ regressors`, as docs/learning.md says."""
@@ -135,6 +280,17 @@ class TrainQuery(_message.Message):
     """As WHERE has it; empty: every row."""
     alpha: _builtins.float
     """Of ridge regression."""
+    components: _builtins.int
+    """Of k-means: how many centres. Of principal components: how many, 0 for all; and whether of the columns over their standard deviations."""
+    standardized: _builtins.bool
+    @_builtins.property
+    def round(self) -> _plan_pb2.TrainingRound:
+        """Of a model that is trained in rounds: the next one."""
+
+    @_builtins.property
+    def class_weights(self) -> _plan_pb2.ClassWeights:
+        """Of a model in rounds whose response is a class."""
+
     def __init__(
         self,
         *,
@@ -143,10 +299,14 @@ class TrainQuery(_message.Message):
         rows: _builtins.str = ...,
         where: _builtins.str = ...,
         alpha: _builtins.float | None = ...,
+        round: _plan_pb2.TrainingRound | None = ...,
+        components: _builtins.int = ...,
+        standardized: _builtins.bool = ...,
+        class_weights: _plan_pb2.ClassWeights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "class_weights", b"class_weights", "round", b"round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "formula", b"formula", "model", b"model", "rows", b"rows", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "class_weights", b"class_weights", "components", b"components", "formula", b"formula", "model", b"model", "round", b"round", "rows", b"rows", "standardized", b"standardized", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -400,6 +560,7 @@ class SubmitQueryRequest(_message.Message):
     AUTHORIZATION_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PROGRAMS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     signature: _builtins.bytes
     """Ed25519 signature of the authorization by the developer's key."""
@@ -411,7 +572,11 @@ class SubmitQueryRequest(_message.Message):
     def authorization(self) -> Global___Authorization: ...
     @_builtins.property
     def programs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedProgram]:
-        """Of a program: one for each holder of the key epoch."""
+        """Of a program, or a model to evaluate: one for each holder of the key epoch."""
+
+    @_builtins.property
+    def certificate(self) -> _people_pb2.SignedCertificate:
+        """By which the developer's key is known to enclaves; absent where it is the organisation's own."""
 
     def __init__(
         self,
@@ -420,11 +585,12 @@ class SubmitQueryRequest(_message.Message):
         authorization: Global___Authorization | None = ...,
         signature: _builtins.bytes = ...,
         programs: _abc.Iterable[Global___SealedProgram] | None = ...,
+        certificate: _people_pb2.SignedCertificate | None = ...,
         source: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "query", b"query"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "certificate", b"certificate", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "programs", b"programs", "query", b"query", "signature", b"signature", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization", b"authorization", "certificate", b"certificate", "programs", b"programs", "query", b"query", "signature", b"signature", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,6 +611,7 @@ class Authorization(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     BATCH_DIGEST_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     plan_hash: _builtins.bytes
     rho_units: _builtins.int
     delta: _builtins.float
@@ -458,6 +625,8 @@ class Authorization(_message.Message):
     batch_digest: _builtins.bytes
     agreement: _builtins.str
     """The agreement that the request is under; empty: none."""
+    purpose: _builtins.str
+    """What the answer is for: the agreement's purpose, word for word. Empty: the same."""
     @_builtins.property
     def expires(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -472,10 +641,11 @@ class Authorization(_message.Message):
         batch: _builtins.str = ...,
         batch_digest: _builtins.bytes = ...,
         agreement: _builtins.str = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "batch_digest", b"batch_digest", "delta", b"delta", "developer_key", b"developer_key", "expires", b"expires", "plan_hash", b"plan_hash", "request_id", b"request_id", "rho_units", b"rho_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "batch_digest", b"batch_digest", "delta", b"delta", "developer_key", b"developer_key", "expires", b"expires", "plan_hash", b"plan_hash", "purpose", b"purpose", "request_id", b"request_id", "rho_units", b"rho_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -487,18 +657,22 @@ class SignedAuthorization(_message.Message):
 
     BODY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
     body: _builtins.bytes
     """A serialized Authorization."""
     signature: _builtins.bytes
+    @_builtins.property
+    def certificate(self) -> _people_pb2.SignedCertificate: ...
     def __init__(
         self,
         *,
         body: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
+        certificate: _people_pb2.SignedCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "certificate", b"certificate", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,26 +680,44 @@ Global___SignedAuthorization: _TypeAlias = SignedAuthorization  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
-    """What an operator signs to let a plan run."""
+    """What an approver signs to let a plan run, with the numbers that it was approved with."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
     PLAN_HASH_FIELD_NUMBER: _builtins.int
     OPERATOR_KEY_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     plan_hash: _builtins.bytes
     operator_key: _builtins.bytes
+    """The approver's Ed25519 key."""
+    rho_units: _builtins.int
+    """What it may cost: no more is charged."""
+    delta: _builtins.float
+    organisation: _builtins.str
+    """The organisation that the approver speaks for."""
+    @_builtins.property
+    def expires(self) -> _timestamp_pb2.Timestamp:
+        """It counts for a job that begins before; absent: as long as the job waits."""
+
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
         plan_hash: _builtins.bytes = ...,
         operator_key: _builtins.bytes = ...,
+        rho_units: _builtins.int = ...,
+        delta: _builtins.float = ...,
+        expires: _timestamp_pb2.Timestamp | None = ...,
+        organisation: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "operator_key", b"operator_key", "plan_hash", b"plan_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "expires", b"expires", "job", b"job", "operator_key", b"operator_key", "organisation", b"organisation", "plan_hash", b"plan_hash", "rho_units", b"rho_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,22 +729,476 @@ class SignedApproval(_message.Message):
 
     BODY_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
     body: _builtins.bytes
     """A serialized Approval."""
     signature: _builtins.bytes
+    standing: _builtins.bytes
+    """In place of `body`: a serialized StandingApproval, which the signature is then of."""
+    @_builtins.property
+    def certificate(self) -> _people_pb2.SignedCertificate:
+        """By which the approver's key is known to enclaves; absent where it is the organisation's own."""
+
     def __init__(
         self,
         *,
         body: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
+        certificate: _people_pb2.SignedCertificate | None = ...,
+        standing: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "certificate", b"certificate", "signature", b"signature", "standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignedApproval: _TypeAlias = SignedApproval  # noqa: Y015
+
+@_typing.final
+class StandingApproval(_message.Message):
+    """What an approver signs to let a template run: any plan that is equal to one that was looked at but for what
+    yingbi/api/templates.py blanks, so often and at no more than this.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[StandingApproval._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: StandingApproval._Kind.ValueType  # 0
+        KIND_ROUNDS: StandingApproval._Kind.ValueType  # 1
+        """The rounds in which one model is trained."""
+        KIND_CONSTANTS: StandingApproval._Kind.ValueType  # 2
+        """A query with other constants in its filters."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: StandingApproval.Kind.ValueType  # 0
+    KIND_ROUNDS: StandingApproval.Kind.ValueType  # 1
+    """The rounds in which one model is trained."""
+    KIND_CONSTANTS: StandingApproval.Kind.ValueType  # 2
+    """A query with other constants in its filters."""
+
+    TEMPLATE_HASH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_A_JOB_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_FIELD_NUMBER: _builtins.int
+    MAX_JOBS_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    ASKER_KEY_FIELD_NUMBER: _builtins.int
+    OPERATOR_KEY_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    template_hash: _builtins.bytes
+    kind: Global___StandingApproval.Kind.ValueType
+    rho_units_a_job: _builtins.int
+    """What one job may cost, and all of them together; units as of Approval."""
+    rho_units: _builtins.int
+    max_jobs: _builtins.int
+    dataset: _builtins.str
+    agreement: _builtins.str
+    """The agreement that is asked under, and the key of the organisation that asks."""
+    asker_key: _builtins.bytes
+    operator_key: _builtins.bytes
+    """The approver's Ed25519 key, and the organisation that the approver speaks for."""
+    organisation: _builtins.str
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConstantRange]:
+        """Of KIND_CONSTANTS: which constants may be others. All the others are as they were looked at."""
+
+    @_builtins.property
+    def expires(self) -> _timestamp_pb2.Timestamp:
+        """It counts for jobs that begin before."""
+
+    def __init__(
+        self,
+        *,
+        template_hash: _builtins.bytes = ...,
+        kind: Global___StandingApproval.Kind.ValueType = ...,
+        ranges: _abc.Iterable[Global___ConstantRange] | None = ...,
+        rho_units_a_job: _builtins.int = ...,
+        rho_units: _builtins.int = ...,
+        max_jobs: _builtins.int = ...,
+        dataset: _builtins.str = ...,
+        agreement: _builtins.str = ...,
+        asker_key: _builtins.bytes = ...,
+        operator_key: _builtins.bytes = ...,
+        organisation: _builtins.str = ...,
+        expires: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "asker_key", b"asker_key", "dataset", b"dataset", "expires", b"expires", "kind", b"kind", "max_jobs", b"max_jobs", "operator_key", b"operator_key", "organisation", b"organisation", "ranges", b"ranges", "rho_units", b"rho_units", "rho_units_a_job", b"rho_units_a_job", "template_hash", b"template_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandingApproval: _TypeAlias = StandingApproval  # noqa: Y015
+
+@_typing.final
+class ConstantRange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Which of the plan's constants, from 0: see templates.constants_of."""
+    @_builtins.property
+    def lower(self) -> _plan_pb2.Value:
+        """Both included; of the constant's type."""
+
+    @_builtins.property
+    def upper(self) -> _plan_pb2.Value: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        lower: _plan_pb2.Value | None = ...,
+        upper: _plan_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lower", b"lower", "position", b"position", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConstantRange: _TypeAlias = ConstantRange  # noqa: Y015
+
+@_typing.final
+class StandingRecord(_message.Message):
+    """A standing approval as the gateway keeps it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ASKED_BY_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    standing: _builtins.str
+    """The hexadecimal digest of the StandingApproval."""
+    person: _builtins.str
+    """Who gave it, and of what kind of organisation: "provider" or "supervisor"."""
+    kind: _builtins.str
+    asked_by: _builtins.str
+    """Whose requests it is about, and the job that it was given with."""
+    job: _builtins.str
+    jobs: _builtins.int
+    rho_units: _builtins.int
+    @_builtins.property
+    def terms(self) -> Global___StandingApproval: ...
+    @_builtins.property
+    def given(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def revoked(self) -> _timestamp_pb2.Timestamp:
+        """Absent: it was not revoked."""
+
+    def __init__(
+        self,
+        *,
+        standing: _builtins.str = ...,
+        terms: Global___StandingApproval | None = ...,
+        person: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        asked_by: _builtins.str = ...,
+        job: _builtins.str = ...,
+        jobs: _builtins.int = ...,
+        rho_units: _builtins.int = ...,
+        given: _timestamp_pb2.Timestamp | None = ...,
+        revoked: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["given", b"given", "revoked", b"revoked", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_by", b"asked_by", "given", b"given", "job", b"job", "jobs", b"jobs", "kind", b"kind", "person", b"person", "revoked", b"revoked", "rho_units", b"rho_units", "standing", b"standing", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandingRecord: _TypeAlias = StandingRecord  # noqa: Y015
+
+@_typing.final
+class ListStandingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """Those too that are over, used up or revoked."""
+    def __init__(
+        self,
+        *,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStandingRequest: _TypeAlias = ListStandingRequest  # noqa: Y015
+
+@_typing.final
+class ListStandingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standing(self) -> _containers.RepeatedCompositeFieldContainer[Global___StandingRecord]: ...
+    def __init__(
+        self,
+        *,
+        standing: _abc.Iterable[Global___StandingRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStandingResponse: _TypeAlias = ListStandingResponse  # noqa: Y015
+
+@_typing.final
+class RevokeStandingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    standing: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        standing: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeStandingRequest: _TypeAlias = RevokeStandingRequest  # noqa: Y015
+
+@_typing.final
+class NeededApproval(_message.Message):
+    """Who must say yes to a job, and who has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """A kind of organisation, "provider" or "supervisor", and which one."""
+    organisation: _builtins.str
+    person: _builtins.str
+    """Empty until somebody has."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        person: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "kind", b"kind", "organisation", b"organisation", "person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NeededApproval: _TypeAlias = NeededApproval  # noqa: Y015
+
+@_typing.final
+class Flag(_message.Message):
+    """A sentence for whoever decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """"budget", "similar", "sensitive_columns", "first_use", "volume", "simulated"."""
+    level: _builtins.str
+    """"notice" or "warning"."""
+    text: _builtins.str
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other jobs that it is about."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        level: _builtins.str = ...,
+        text: _builtins.str = ...,
+        jobs: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "jobs", b"jobs", "level", b"level", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Flag: _TypeAlias = Flag  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """All that an approver is shown of a job that waits; what is approved is the hash of `job.plan` at this cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    GRADE_FIELD_NUMBER: _builtins.int
+    ACCESS_MODE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    ORGANISATIONS_FIELD_NUMBER: _builtins.int
+    MAY_NOT_FIELD_NUMBER: _builtins.int
+    rho_units: _builtins.int
+    delta: _builtins.float
+    epsilon: _builtins.float
+    grade: _builtins.int
+    access_mode: _builtins.str
+    kind: _builtins.str
+    """"query", "train", "program", "evaluate", "synthesize"."""
+    organisation: _builtins.str
+    may_not: _builtins.str
+    """Why the caller may not decide; empty where they may."""
+    @_builtins.property
+    def job(self) -> Global___Job: ...
+    @_builtins.property
+    def needed(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeededApproval]: ...
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedCompositeFieldContainer[Global___Flag]: ...
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when it waits."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"table.column" of all that the plan reads."""
+
+    @_builtins.property
+    def organisations(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.OrganisationBudget]:
+        """Of the dataset, everybody's spending by organisation."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        needed: _abc.Iterable[Global___NeededApproval] | None = ...,
+        flags: _abc.Iterable[Global___Flag] | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        rho_units: _builtins.int = ...,
+        delta: _builtins.float = ...,
+        epsilon: _builtins.float = ...,
+        grade: _builtins.int = ...,
+        access_mode: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        kind: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        organisations: _abc.Iterable[_dataset_pb2.OrganisationBudget] | None = ...,
+        may_not: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_mode", b"access_mode", "columns", b"columns", "delta", b"delta", "epsilon", b"epsilon", "flags", b"flags", "grade", b"grade", "job", b"job", "kind", b"kind", "may_not", b"may_not", "needed", b"needed", "organisation", b"organisation", "organisations", b"organisations", "rho_units", b"rho_units", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class GetDecisionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDecisionRequest: _TypeAlias = GetDecisionRequest  # noqa: Y015
+
+@_typing.final
+class ListDecisionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDecisionsResponse(_message.Message):
+    """What waits: for the caller, and for others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MINE_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def mine(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]: ...
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]: ...
+    def __init__(
+        self,
+        *,
+        mine: _abc.Iterable[Global___Decision] | None = ...,
+        others: _abc.Iterable[Global___Decision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mine", b"mine", "next_page_token", b"next_page_token", "others", b"others"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -601,6 +1247,8 @@ class Job(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    WAITS_SINCE_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     state: Global___JobState.ValueType
     dataset: _builtins.str
@@ -637,6 +1285,12 @@ class Job(_message.Message):
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def needed(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeededApproval]:
+        """Of a job that waits: for whom."""
+
+    @_builtins.property
+    def waits_since(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -658,10 +1312,12 @@ class Job(_message.Message):
         batch: _builtins.str = ...,
         agreement: _builtins.str = ...,
         source: _builtins.bytes = ...,
+        needed: _abc.Iterable[Global___NeededApproval] | None = ...,
+        waits_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "created", b"created", "failure", b"failure", "receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "created", b"created", "failure", b"failure", "receipt", b"receipt", "waits_since", b"waits_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "source", b"source", "sql", b"sql", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "batch", b"batch", "budget", b"budget", "created", b"created", "dataset", b"dataset", "developer", b"developer", "failure", b"failure", "job", b"job", "needed", b"needed", "notes", b"notes", "plan", b"plan", "progress", b"progress", "receipt", b"receipt", "replayed", b"replayed", "request_id", b"request_id", "sequence", b"sequence", "source", b"source", "sql", b"sql", "state", b"state", "waits_since", b"waits_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -759,15 +1415,19 @@ class CancelJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     job: _builtins.str
+    reason: _builtins.str
+    """Why; the job carries it as its failure's words."""
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -778,16 +1438,20 @@ class ApproveJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     APPROVAL_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """Of a standing approval: the job that waits, which it is given with."""
     @_builtins.property
     def approval(self) -> Global___SignedApproval: ...
     def __init__(
         self,
         *,
         approval: Global___SignedApproval | None = ...,
+        job: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "job", b"job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -799,17 +1463,25 @@ class RefuseJobRequest(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CLAUSE_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     reason: _builtins.str
+    clause: _builtins.str
+    """Which clause of the agreement, or which rule, it is refused by."""
+    returned: _builtins.bool
+    """It is given back and not refused for good: the developer may change it and ask again."""
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
         reason: _builtins.str = ...,
+        clause: _builtins.str = ...,
+        returned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clause", b"clause", "job", b"job", "reason", b"reason", "returned", b"returned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1056,3 +1728,249 @@ class BatchJobs(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchJobs: _TypeAlias = BatchJobs  # noqa: Y015
+
+@_typing.final
+class JobSummary(_message.Message):
+    """A job as lists have it: without its plan and its release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    SQL_FIELD_NUMBER: _builtins.int
+    DEVELOPER_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    CHARGE_FIELD_NUMBER: _builtins.int
+    RHO_UNITS_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    state: Global___JobState.ValueType
+    dataset: _builtins.str
+    sql: _builtins.str
+    """As much of it as a row shows."""
+    developer: _builtins.str
+    organisation: _builtins.str
+    agreement: _builtins.str
+    kind: _builtins.str
+    """"query", "train", "program", "evaluate", "synthesize"."""
+    sequence: _builtins.int
+    epsilon: _builtins.float
+    delta: _builtins.float
+    charge: _builtins.str
+    """What the ledger has of it: "reserved", "spent" or "refunded"; empty where nothing was charged."""
+    rho_units: _builtins.int
+    stage: _builtins.str
+    """What the nodes are doing for a running job. For operators alone: how long each step takes depends on the data."""
+    replayed: _builtins.bool
+    @_builtins.property
+    def created(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        state: Global___JobState.ValueType = ...,
+        dataset: _builtins.str = ...,
+        sql: _builtins.str = ...,
+        developer: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        agreement: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        created: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+        charge: _builtins.str = ...,
+        rho_units: _builtins.int = ...,
+        stage: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "charge", b"charge", "created", b"created", "dataset", b"dataset", "delta", b"delta", "developer", b"developer", "epsilon", b"epsilon", "job", b"job", "kind", b"kind", "organisation", b"organisation", "replayed", b"replayed", "rho_units", b"rho_units", "sequence", b"sequence", "sql", b"sql", "stage", b"stage", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobSummary: _TypeAlias = JobSummary  # noqa: Y015
+
+@_typing.final
+class ListJobSummariesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 200; 0: 50."""
+    page_token: _builtins.str
+    dataset: _builtins.str
+    """Only jobs on this dataset; empty: all."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
+        """Only jobs in these states; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        states: _abc.Iterable[Global___JobState.ValueType] | None = ...,
+        dataset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJobSummariesRequest: _TypeAlias = ListJobSummariesRequest  # noqa: Y015
+
+@_typing.final
+class ListJobSummariesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobSummary]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___JobSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJobSummariesResponse: _TypeAlias = ListJobSummariesResponse  # noqa: Y015
+
+@_typing.final
+class JobEvent(_message.Message):
+    """A step of a job, as the record has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    action: _builtins.str
+    """"job.submit", "job.state", "job.approve" and so on."""
+    person: _builtins.str
+    organisation: _builtins.str
+    reason: _builtins.str
+    state: Global___JobState.ValueType
+    """The state that it led to; unspecified where it changed none."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        action: _builtins.str = ...,
+        person: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        state: Global___JobState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "at", b"at", "organisation", b"organisation", "person", b"person", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobEvent: _TypeAlias = JobEvent  # noqa: Y015
+
+@_typing.final
+class JobHistory(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    MAY_NOT_STOP_FIELD_NUMBER: _builtins.int
+    may_not_stop: _builtins.str
+    """Why the caller may not stop it; empty where they may."""
+    @_builtins.property
+    def job(self) -> Global___JobSummary: ...
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEvent]:
+        """Whoever may read the record sees everything that it has of the job, all others its states."""
+
+    @_builtins.property
+    def needed(self) -> _containers.RepeatedCompositeFieldContainer[Global___NeededApproval]:
+        """Who said yes; of a job that waits also who has not."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___JobSummary | None = ...,
+        events: _abc.Iterable[Global___JobEvent] | None = ...,
+        needed: _abc.Iterable[Global___NeededApproval] | None = ...,
+        may_not_stop: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "job", b"job", "may_not_stop", b"may_not_stop", "needed", b"needed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobHistory: _TypeAlias = JobHistory  # noqa: Y015
+
+@_typing.final
+class WatchChangesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchChangesRequest: _TypeAlias = WatchChangesRequest  # noqa: Y015
+
+@_typing.final
+class JobChange(_message.Message):
+    """Some job changed. The first of a stream names none: it says that from now on nothing is missed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    state: Global___JobState.ValueType
+    sequence: _builtins.int
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        state: Global___JobState.ValueType = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobChange: _TypeAlias = JobChange  # noqa: Y015

@@ -84,6 +84,41 @@ class JobServiceStub(object):
                 request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.RefuseJobRequest.SerializeToString,
                 response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.GetDecision = channel.unary_unary(
+                '/yingbi.api.v1.JobService/GetDecision',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.GetDecisionRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.Decision.FromString,
+                _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/yingbi.api.v1.JobService/ListDecisions',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ListJobSummaries = channel.unary_unary(
+                '/yingbi.api.v1.JobService/ListJobSummaries',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListJobSummariesRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListJobSummariesResponse.FromString,
+                _registered_method=True)
+        self.GetJobHistory = channel.unary_unary(
+                '/yingbi.api.v1.JobService/GetJobHistory',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.JobHistory.FromString,
+                _registered_method=True)
+        self.WatchChanges = channel.unary_stream(
+                '/yingbi.api.v1.JobService/WatchChanges',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.WatchChangesRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.JobChange.FromString,
+                _registered_method=True)
+        self.ListStanding = channel.unary_unary(
+                '/yingbi.api.v1.JobService/ListStanding',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListStandingRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListStandingResponse.FromString,
+                _registered_method=True)
+        self.RevokeStanding = channel.unary_unary(
+                '/yingbi.api.v1.JobService/RevokeStanding',
+                request_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.RevokeStandingRequest.SerializeToString,
+                response_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.StandingRecord.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -149,6 +184,49 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDecision(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobSummaries(self, request, context):
+        """Jobs that the caller may see: developers their own, whoever may see jobs all of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJobHistory(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchChanges(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStanding(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeStanding(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +279,41 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.RefuseJob,
                     request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.RefuseJobRequest.FromString,
                     response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'GetDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDecision,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.GetDecisionRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.Decision.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'ListJobSummaries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobSummaries,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListJobSummariesRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListJobSummariesResponse.SerializeToString,
+            ),
+            'GetJobHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJobHistory,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.GetJobRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.JobHistory.SerializeToString,
+            ),
+            'WatchChanges': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchChanges,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.WatchChangesRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.JobChange.SerializeToString,
+            ),
+            'ListStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStanding,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListStandingRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.ListStandingResponse.SerializeToString,
+            ),
+            'RevokeStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeStanding,
+                    request_deserializer=yingbi_dot_api_dot_v1_dot_job__pb2.RevokeStandingRequest.FromString,
+                    response_serializer=yingbi_dot_api_dot_v1_dot_job__pb2.StandingRecord.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -473,6 +586,195 @@ class JobService(object):
             '/yingbi.api.v1.JobService/RefuseJob',
             yingbi_dot_api_dot_v1_dot_job__pb2.RefuseJobRequest.SerializeToString,
             yingbi_dot_api_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/GetDecision',
+            yingbi_dot_api_dot_v1_dot_job__pb2.GetDecisionRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.Decision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/ListDecisions',
+            yingbi_dot_api_dot_v1_dot_job__pb2.ListDecisionsRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobSummaries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/ListJobSummaries',
+            yingbi_dot_api_dot_v1_dot_job__pb2.ListJobSummariesRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.ListJobSummariesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJobHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/GetJobHistory',
+            yingbi_dot_api_dot_v1_dot_job__pb2.GetJobRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.JobHistory.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/WatchChanges',
+            yingbi_dot_api_dot_v1_dot_job__pb2.WatchChangesRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.JobChange.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/ListStanding',
+            yingbi_dot_api_dot_v1_dot_job__pb2.ListStandingRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.ListStandingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yingbi.api.v1.JobService/RevokeStanding',
+            yingbi_dot_api_dot_v1_dot_job__pb2.RevokeStandingRequest.SerializeToString,
+            yingbi_dot_api_dot_v1_dot_job__pb2.StandingRecord.FromString,
             options,
             channel_credentials,
             insecure,

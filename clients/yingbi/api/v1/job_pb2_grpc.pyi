@@ -41,6 +41,14 @@ class JobServiceStub:
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.CancelJobRequest, _job_pb2.Job]
     ApproveJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.ApproveJobRequest, _job_pb2.Job]
     RefuseJob: _grpc.UnaryUnaryMultiCallable[_job_pb2.RefuseJobRequest, _job_pb2.Job]
+    GetDecision: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetDecisionRequest, _job_pb2.Decision]
+    ListDecisions: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListDecisionsRequest, _job_pb2.ListDecisionsResponse]
+    ListJobSummaries: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListJobSummariesRequest, _job_pb2.ListJobSummariesResponse]
+    """Jobs that the caller may see: developers their own, whoever may see jobs all of them."""
+    GetJobHistory: _grpc.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.JobHistory]
+    WatchChanges: _grpc.UnaryStreamMultiCallable[_job_pb2.WatchChangesRequest, _job_pb2.JobChange]
+    ListStanding: _grpc.UnaryUnaryMultiCallable[_job_pb2.ListStandingRequest, _job_pb2.ListStandingResponse]
+    RevokeStanding: _grpc.UnaryUnaryMultiCallable[_job_pb2.RevokeStandingRequest, _job_pb2.StandingRecord]
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -55,6 +63,14 @@ class JobServiceAsyncStub(JobServiceStub):
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_pb2.CancelJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     ApproveJob: _aio.UnaryUnaryMultiCallable[_job_pb2.ApproveJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     RefuseJob: _aio.UnaryUnaryMultiCallable[_job_pb2.RefuseJobRequest, _job_pb2.Job]  # type: ignore[assignment]
+    GetDecision: _aio.UnaryUnaryMultiCallable[_job_pb2.GetDecisionRequest, _job_pb2.Decision]  # type: ignore[assignment]
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_job_pb2.ListDecisionsRequest, _job_pb2.ListDecisionsResponse]  # type: ignore[assignment]
+    ListJobSummaries: _aio.UnaryUnaryMultiCallable[_job_pb2.ListJobSummariesRequest, _job_pb2.ListJobSummariesResponse]  # type: ignore[assignment]
+    """Jobs that the caller may see: developers their own, whoever may see jobs all of them."""
+    GetJobHistory: _aio.UnaryUnaryMultiCallable[_job_pb2.GetJobRequest, _job_pb2.JobHistory]  # type: ignore[assignment]
+    WatchChanges: _aio.UnaryStreamMultiCallable[_job_pb2.WatchChangesRequest, _job_pb2.JobChange]  # type: ignore[assignment]
+    ListStanding: _aio.UnaryUnaryMultiCallable[_job_pb2.ListStandingRequest, _job_pb2.ListStandingResponse]  # type: ignore[assignment]
+    RevokeStanding: _aio.UnaryUnaryMultiCallable[_job_pb2.RevokeStandingRequest, _job_pb2.StandingRecord]  # type: ignore[assignment]
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -126,5 +142,55 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_pb2.RefuseJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]: ...
+
+    @_abc_1.abstractmethod
+    def GetDecision(
+        self,
+        request: _job_pb2.GetDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.Decision, _abc.Awaitable[_job_pb2.Decision]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _job_pb2.ListDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.ListDecisionsResponse, _abc.Awaitable[_job_pb2.ListDecisionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListJobSummaries(
+        self,
+        request: _job_pb2.ListJobSummariesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.ListJobSummariesResponse, _abc.Awaitable[_job_pb2.ListJobSummariesResponse]]:
+        """Jobs that the caller may see: developers their own, whoever may see jobs all of them."""
+
+    @_abc_1.abstractmethod
+    def GetJobHistory(
+        self,
+        request: _job_pb2.GetJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.JobHistory, _abc.Awaitable[_job_pb2.JobHistory]]: ...
+
+    @_abc_1.abstractmethod
+    def WatchChanges(
+        self,
+        request: _job_pb2.WatchChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_job_pb2.JobChange], _abc.AsyncIterator[_job_pb2.JobChange]]: ...
+
+    @_abc_1.abstractmethod
+    def ListStanding(
+        self,
+        request: _job_pb2.ListStandingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.ListStandingResponse, _abc.Awaitable[_job_pb2.ListStandingResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeStanding(
+        self,
+        request: _job_pb2.RevokeStandingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.StandingRecord, _abc.Awaitable[_job_pb2.StandingRecord]]: ...
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,69 +23,87 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from yingbi.api.v1 import agreement_pb2 as yingbi_dot_api_dot_v1_dot_agreement__pb2
 from yingbi.api.v1 import attestation_pb2 as yingbi_dot_api_dot_v1_dot_attestation__pb2
 from yingbi.api.v1 import dataset_pb2 as yingbi_dot_api_dot_v1_dot_dataset__pb2
+from yingbi.api.v1 import deployment_pb2 as yingbi_dot_api_dot_v1_dot_deployment__pb2
 from yingbi.api.v1 import job_pb2 as yingbi_dot_api_dot_v1_dot_job__pb2
 from yingbi.api.v1 import receipt_pb2 as yingbi_dot_api_dot_v1_dot_receipt__pb2
+from yingbi.api.v1 import stop_pb2 as yingbi_dot_api_dot_v1_dot_stop__pb2
+from yingbi.api.v1 import verification_pb2 as yingbi_dot_api_dot_v1_dot_verification__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18yingbi/api/v1/node.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x17yingbi/api/v1/job.proto\x1a\x1byingbi/api/v1/receipt.proto\"#\n\x04Part\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\xd2\x01\n\x0c\x43ontribution\x12\x31\n\x06signed\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.SignedContribution\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\x12,\n\x05proof\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.PlaintextProof\x12!\n\x04part\x18\x04 \x01(\x0b\x32\x13.yingbi.api.v1.Part\x12)\n\x05heads\x18\x05 \x01(\x0b\x32\x1a.yingbi.api.v1.SignedHeads\".\n\x0bJournalHead\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\x90\x01\n\tHeadsBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tkey_epoch\x18\x03 \x01(\r\x12)\n\x05heads\x18\x04 \x03(\x0b\x32\x1a.yingbi.api.v1.JournalHead\x12\r\n\x05since\x18\x06 \x01(\x04\x12\x1b\n\x13\x63ontribution_digest\x18\x05 \x01(\x0c\".\n\x0bSignedHeads\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0ePlaintextProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"1\n\nShareProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08response\x18\x02 \x01(\x0c\"L\n\nBoundTotal\x12)\n\x08manifest\x18\x01 \x01(\x0b\x32\x17.yingbi.api.v1.Manifest\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\"u\n\x10OpeningShareBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\x12\x14\n\x0ctotal_digest\x18\x04 \x01(\x0c\x12\x17\n\x0fpartials_digest\x18\x05 \x01(\x0c\"\x8e\x01\n\x0cOpeningShare\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x10\n\x08partials\x18\x03 \x03(\x0c\x12(\n\x05proof\x18\x04 \x01(\x0b\x32\x19.yingbi.api.v1.ShareProof\x12!\n\x04part\x18\x05 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"0\n\x0bOpenedTotal\x12\r\n\x05\x63\x65lls\x18\x01 \x03(\x12\x12\x12\n\nrandomness\x18\x02 \x03(\x0c\"\xf1\x01\n\x0e\x43ontributeTask\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12\x39\n\rauthorization\x18\x02 \x01(\x0b\x32\".yingbi.api.v1.SignedAuthorization\x12/\n\x08\x61pproval\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\x12\x36\n\x06shards\x18\x04 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12-\n\x07program\x18\x08 \x01(\x0b\x32\x1c.yingbi.api.v1.SealedProgram\"\x82\x01\n\x08OpenTask\x12\x32\n\rcontributions\x18\x01 \x03(\x0b\x32\x1b.yingbi.api.v1.Contribution\x12-\n\x08\x63onsents\x18\x03 \x03(\x0b\x32\x1b.yingbi.api.v1.OpeningShare\x12\r\n\x05prove\x18\x04 \x01(\x08J\x04\x08\x02\x10\x03\"6\n\x08SignTask\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.OpenedTotal\"\x7f\n\x10ReceiptSignature\x12\x14\n\x0creceipt_body\x18\x01 \x01(\x0c\x12\x32\n\tsignature\x18\x02 \x01(\x0b\x32\x1f.yingbi.api.v1.EnclaveSignature\x12!\n\x04part\x18\x03 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"\x0c\n\nCancelTask\"7\n\nRecallTask\x12)\n\x05heads\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.SignedHeads\"\x1b\n\nAttestTask\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\xd5\x02\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x07 \x01(\x04\x12\x0c\n\x04more\x18\x08 \x01(\x08\x12\x33\n\ncontribute\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.ContributeTaskH\x00\x12\'\n\x04open\x18\x04 \x01(\x0b\x32\x17.yingbi.api.v1.OpenTaskH\x00\x12\'\n\x04sign\x18\x05 \x01(\x0b\x32\x17.yingbi.api.v1.SignTaskH\x00\x12+\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x19.yingbi.api.v1.CancelTaskH\x00\x12+\n\x06recall\x18\t \x01(\x0b\x32\x19.yingbi.api.v1.RecallTaskH\x00\x12+\n\x06\x61ttest\x18\n \x01(\x0b\x32\x19.yingbi.api.v1.AttestTaskH\x00\x42\x06\n\x04kind\"\x87\x03\n\nTaskResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x33\n\x0c\x63ontribution\x18\x03 \x01(\x0b\x32\x1b.yingbi.api.v1.ContributionH\x00\x12\x34\n\ropening_share\x18\x04 \x01(\x0b\x32\x1b.yingbi.api.v1.OpeningShareH\x00\x12<\n\x11receipt_signature\x18\x05 \x01(\x0b\x32\x1f.yingbi.api.v1.ReceiptSignatureH\x00\x12+\n\tcancelled\x18\x06 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12)\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x12*\n\x08recalled\x18\x08 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12+\n\x08\x65vidence\x18\t \x01(\x0b\x32\x17.yingbi.api.v1.EvidenceH\x00\x42\x06\n\x04kind\"\xcf\x01\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12)\n\x08\x65vidence\x18\x02 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\x12\x17\n\nno_sandbox\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x33\n\x08programs\x18\x14 \x01(\x0b\x32!.yingbi.api.v1.ProgramEnvironmentB\r\n\x0b_no_sandbox\"k\n\x0fNextTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12#\n\x05hello\x18\x02 \x01(\x0b\x32\x14.yingbi.api.v1.Hello\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x04\"M\n\x13\x43ompleteTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x19.yingbi.api.v1.TaskResult\"7\n\rIngestRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x11\n\tingest_id\x18\x02 \x01(\x0c\"y\n\x0bIngestReply\x12\x37\n\x05shard\x18\x01 \x01(\x0b\x32&.yingbi.api.v1.SignedShardRegistrationH\x00\x12)\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x42\x06\n\x04kind2\x9a\x01\n\x0bNodeService\x12?\n\x08NextTask\x12\x1e.yingbi.api.v1.NextTaskRequest\x1a\x13.yingbi.api.v1.Task\x12J\n\x0c\x43ompleteTask\x12\".yingbi.api.v1.CompleteTaskRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18yingbi/api/v1/node.proto\x12\ryingbi.api.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1dyingbi/api/v1/agreement.proto\x1a\x1fyingbi/api/v1/attestation.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x1eyingbi/api/v1/deployment.proto\x1a\x17yingbi/api/v1/job.proto\x1a\x1byingbi/api/v1/receipt.proto\x1a\x18yingbi/api/v1/stop.proto\x1a yingbi/api/v1/verification.proto\"#\n\x04Part\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\xd2\x01\n\x0c\x43ontribution\x12\x31\n\x06signed\x18\x01 \x01(\x0b\x32!.yingbi.api.v1.SignedContribution\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\x12,\n\x05proof\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.PlaintextProof\x12!\n\x04part\x18\x04 \x01(\x0b\x32\x13.yingbi.api.v1.Part\x12)\n\x05heads\x18\x05 \x01(\x0b\x32\x1a.yingbi.api.v1.SignedHeads\".\n\x0bJournalHead\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\x90\x01\n\tHeadsBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tkey_epoch\x18\x03 \x01(\r\x12)\n\x05heads\x18\x04 \x03(\x0b\x32\x1a.yingbi.api.v1.JournalHead\x12\r\n\x05since\x18\x06 \x01(\x04\x12\x1b\n\x13\x63ontribution_digest\x18\x05 \x01(\x0c\".\n\x0bSignedHeads\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"1\n\x0ePlaintextProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x0c\n\x04root\x18\x02 \x01(\x0c\"1\n\nShareProof\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08response\x18\x02 \x01(\x0c\"L\n\nBoundTotal\x12)\n\x08manifest\x18\x01 \x01(\x0b\x32\x17.yingbi.api.v1.Manifest\x12\x13\n\x0b\x63iphertexts\x18\x02 \x03(\x0c\"u\n\x10OpeningShareBody\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x03 \x01(\x0c\x12\x14\n\x0ctotal_digest\x18\x04 \x01(\x0c\x12\x17\n\x0fpartials_digest\x18\x05 \x01(\x0c\"\x8e\x01\n\x0cOpeningShare\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x10\n\x08partials\x18\x03 \x03(\x0c\x12(\n\x05proof\x18\x04 \x01(\x0b\x32\x19.yingbi.api.v1.ShareProof\x12!\n\x04part\x18\x05 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"0\n\x0bOpenedTotal\x12\r\n\x05\x63\x65lls\x18\x01 \x03(\x12\x12\x12\n\nrandomness\x18\x02 \x03(\x0c\"\xd6\x02\n\x0e\x43ontributeTask\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\x12\x39\n\rauthorization\x18\x02 \x01(\x0b\x32\".yingbi.api.v1.SignedAuthorization\x12/\n\x08\x61pproval\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\x12\x36\n\x06shards\x18\x04 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12-\n\x07program\x18\x08 \x01(\x0b\x32\x1c.yingbi.api.v1.SealedProgram\x12\x30\n\tapprovals\x18\t \x03(\x0b\x32\x1d.yingbi.api.v1.SignedApproval\x12\x31\n\tagreement\x18\n \x01(\x0b\x32\x1e.yingbi.api.v1.SignedAgreement\"\x82\x01\n\x08OpenTask\x12\x32\n\rcontributions\x18\x01 \x03(\x0b\x32\x1b.yingbi.api.v1.Contribution\x12-\n\x08\x63onsents\x18\x03 \x03(\x0b\x32\x1b.yingbi.api.v1.OpeningShare\x12\r\n\x05prove\x18\x04 \x01(\x08J\x04\x08\x02\x10\x03\"6\n\x08SignTask\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.OpenedTotal\"\x7f\n\x10ReceiptSignature\x12\x14\n\x0creceipt_body\x18\x01 \x01(\x0c\x12\x32\n\tsignature\x18\x02 \x01(\x0b\x32\x1f.yingbi.api.v1.EnclaveSignature\x12!\n\x04part\x18\x03 \x01(\x0b\x32\x13.yingbi.api.v1.Part\"\x0c\n\nCancelTask\"3\n\x08StopTask\x12\'\n\x04stop\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.SignedStop\"\\\n\x08LiftTask\x12\'\n\x04stop\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.SignedStop\x12\'\n\x04lift\x18\x02 \x01(\x0b\x32\x19.yingbi.api.v1.SignedLift\"7\n\nRecallTask\x12)\n\x05heads\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.SignedHeads\"\x1b\n\nAttestTask\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x17\n\x15\x42\x65ginVerificationTask\" \n\x11VerificationBegun\x12\x0b\n\x03run\x18\x01 \x01(\x0c\"E\n\x0bWitnessTask\x12)\n\x05order\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.SignedOrder\x12\x0b\n\x03run\x18\x02 \x01(\x0c\"\xb8\x01\n\nVerifyTask\x12)\n\x05order\x18\x01 \x01(\x0b\x32\x1a.yingbi.api.v1.SignedOrder\x12\x16\n\x0esealed_request\x18\x02 \x01(\x0c\x12\x36\n\x06shards\x18\x03 \x03(\x0b\x32&.yingbi.api.v1.SignedShardRegistration\x12/\n\twitnesses\x18\x04 \x03(\x0b\x32\x1c.yingbi.api.v1.SignedWitness\"!\n\x08Verified\x12\x15\n\rsealed_answer\x18\x01 \x01(\x0c\"\xe7\x05\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x07 \x01(\x04\x12\x0c\n\x04more\x18\x08 \x01(\x08\x12\x33\n\ncontribute\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.ContributeTaskH\x00\x12\'\n\x04open\x18\x04 \x01(\x0b\x32\x17.yingbi.api.v1.OpenTaskH\x00\x12\'\n\x04sign\x18\x05 \x01(\x0b\x32\x17.yingbi.api.v1.SignTaskH\x00\x12+\n\x06\x63\x61ncel\x18\x06 \x01(\x0b\x32\x19.yingbi.api.v1.CancelTaskH\x00\x12+\n\x06recall\x18\t \x01(\x0b\x32\x19.yingbi.api.v1.RecallTaskH\x00\x12+\n\x06\x61ttest\x18\n \x01(\x0b\x32\x19.yingbi.api.v1.AttestTaskH\x00\x12>\n\x10\x63heck_deployment\x18\x1e \x01(\x0b\x32\".yingbi.api.v1.CheckDeploymentTaskH\x00\x12-\n\x07predict\x18\x1f \x01(\x0b\x32\x1a.yingbi.api.v1.PredictTaskH\x00\x12/\n\x08withdraw\x18  \x01(\x0b\x32\x1b.yingbi.api.v1.WithdrawTaskH\x00\x12\x42\n\x12\x62\x65gin_verification\x18\x14 \x01(\x0b\x32$.yingbi.api.v1.BeginVerificationTaskH\x00\x12-\n\x07witness\x18\x15 \x01(\x0b\x32\x1a.yingbi.api.v1.WitnessTaskH\x00\x12+\n\x06verify\x18\x16 \x01(\x0b\x32\x19.yingbi.api.v1.VerifyTaskH\x00\x12\'\n\x04stop\x18( \x01(\x0b\x32\x17.yingbi.api.v1.StopTaskH\x00\x12\'\n\x04lift\x18) \x01(\x0b\x32\x17.yingbi.api.v1.LiftTaskH\x00\x42\x06\n\x04kind\"\xeb\x05\n\nTaskResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x33\n\x0c\x63ontribution\x18\x03 \x01(\x0b\x32\x1b.yingbi.api.v1.ContributionH\x00\x12\x34\n\ropening_share\x18\x04 \x01(\x0b\x32\x1b.yingbi.api.v1.OpeningShareH\x00\x12<\n\x11receipt_signature\x18\x05 \x01(\x0b\x32\x1f.yingbi.api.v1.ReceiptSignatureH\x00\x12+\n\tcancelled\x18\x06 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12)\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x12*\n\x08recalled\x18\x08 \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12+\n\x08\x65vidence\x18\t \x01(\x0b\x32\x17.yingbi.api.v1.EvidenceH\x00\x12\x34\n\x12\x64\x65ployment_checked\x18\x1e \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12\x34\n\nprediction\x18\x1f \x01(\x0b\x32\x1e.yingbi.api.v1.PredictionReplyH\x00\x12+\n\twithdrawn\x18  \x01(\x0b\x32\x16.google.protobuf.EmptyH\x00\x12>\n\x12verification_begun\x18\x14 \x01(\x0b\x32 .yingbi.api.v1.VerificationBegunH\x00\x12/\n\x07witness\x18\x15 \x01(\x0b\x32\x1c.yingbi.api.v1.SignedWitnessH\x00\x12+\n\x08verified\x18\x16 \x01(\x0b\x32\x17.yingbi.api.v1.VerifiedH\x00\x12+\n\x07stopped\x18( \x01(\x0b\x32\x18.yingbi.api.v1.StopProofH\x00\x42\x06\n\x04kind\"\xcf\x01\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12)\n\x08\x65vidence\x18\x02 \x01(\x0b\x32\x17.yingbi.api.v1.Evidence\x12\x30\n\tkey_epoch\x18\x03 \x01(\x0b\x32\x1d.yingbi.api.v1.SignedKeyEpoch\x12\x17\n\nno_sandbox\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x33\n\x08programs\x18\x14 \x01(\x0b\x32!.yingbi.api.v1.ProgramEnvironmentB\r\n\x0b_no_sandbox\"k\n\x0fNextTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12#\n\x05hello\x18\x02 \x01(\x0b\x32\x14.yingbi.api.v1.Hello\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x04\"M\n\x13\x43ompleteTaskRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x19.yingbi.api.v1.TaskResult\"7\n\rIngestRequest\x12\x13\n\x0b\x64\x65\x63laration\x18\x01 \x01(\x0c\x12\x11\n\tingest_id\x18\x02 \x01(\x0c\"y\n\x0bIngestReply\x12\x37\n\x05shard\x18\x01 \x01(\x0b\x32&.yingbi.api.v1.SignedShardRegistrationH\x00\x12)\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x16.yingbi.api.v1.FailureH\x00\x42\x06\n\x04kind2\x9a\x01\n\x0bNodeService\x12?\n\x08NextTask\x12\x1e.yingbi.api.v1.NextTaskRequest\x1a\x13.yingbi.api.v1.Task\x12J\n\x0c\x43ompleteTask\x12\".yingbi.api.v1.CompleteTaskRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yingbi.api.v1.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PART']._serialized_start=188
-  _globals['_PART']._serialized_end=223
-  _globals['_CONTRIBUTION']._serialized_start=226
-  _globals['_CONTRIBUTION']._serialized_end=436
-  _globals['_JOURNALHEAD']._serialized_start=438
-  _globals['_JOURNALHEAD']._serialized_end=484
-  _globals['_HEADSBODY']._serialized_start=487
-  _globals['_HEADSBODY']._serialized_end=631
-  _globals['_SIGNEDHEADS']._serialized_start=633
-  _globals['_SIGNEDHEADS']._serialized_end=679
-  _globals['_PLAINTEXTPROOF']._serialized_start=681
-  _globals['_PLAINTEXTPROOF']._serialized_end=730
-  _globals['_SHAREPROOF']._serialized_start=732
-  _globals['_SHAREPROOF']._serialized_end=781
-  _globals['_BOUNDTOTAL']._serialized_start=783
-  _globals['_BOUNDTOTAL']._serialized_end=859
-  _globals['_OPENINGSHAREBODY']._serialized_start=861
-  _globals['_OPENINGSHAREBODY']._serialized_end=978
-  _globals['_OPENINGSHARE']._serialized_start=981
-  _globals['_OPENINGSHARE']._serialized_end=1123
-  _globals['_OPENEDTOTAL']._serialized_start=1125
-  _globals['_OPENEDTOTAL']._serialized_end=1173
-  _globals['_CONTRIBUTETASK']._serialized_start=1176
-  _globals['_CONTRIBUTETASK']._serialized_end=1417
-  _globals['_OPENTASK']._serialized_start=1420
-  _globals['_OPENTASK']._serialized_end=1550
-  _globals['_SIGNTASK']._serialized_start=1552
-  _globals['_SIGNTASK']._serialized_end=1606
-  _globals['_RECEIPTSIGNATURE']._serialized_start=1608
-  _globals['_RECEIPTSIGNATURE']._serialized_end=1735
-  _globals['_CANCELTASK']._serialized_start=1737
-  _globals['_CANCELTASK']._serialized_end=1749
-  _globals['_RECALLTASK']._serialized_start=1751
-  _globals['_RECALLTASK']._serialized_end=1806
-  _globals['_ATTESTTASK']._serialized_start=1808
-  _globals['_ATTESTTASK']._serialized_end=1835
-  _globals['_TASK']._serialized_start=1838
-  _globals['_TASK']._serialized_end=2179
-  _globals['_TASKRESULT']._serialized_start=2182
-  _globals['_TASKRESULT']._serialized_end=2573
-  _globals['_HELLO']._serialized_start=2576
-  _globals['_HELLO']._serialized_end=2783
-  _globals['_NEXTTASKREQUEST']._serialized_start=2785
-  _globals['_NEXTTASKREQUEST']._serialized_end=2892
-  _globals['_COMPLETETASKREQUEST']._serialized_start=2894
-  _globals['_COMPLETETASKREQUEST']._serialized_end=2971
-  _globals['_INGESTREQUEST']._serialized_start=2973
-  _globals['_INGESTREQUEST']._serialized_end=3028
-  _globals['_INGESTREPLY']._serialized_start=3030
-  _globals['_INGESTREPLY']._serialized_end=3151
-  _globals['_NODESERVICE']._serialized_start=3154
-  _globals['_NODESERVICE']._serialized_end=3308
+  _globals['_PART']._serialized_start=311
+  _globals['_PART']._serialized_end=346
+  _globals['_CONTRIBUTION']._serialized_start=349
+  _globals['_CONTRIBUTION']._serialized_end=559
+  _globals['_JOURNALHEAD']._serialized_start=561
+  _globals['_JOURNALHEAD']._serialized_end=607
+  _globals['_HEADSBODY']._serialized_start=610
+  _globals['_HEADSBODY']._serialized_end=754
+  _globals['_SIGNEDHEADS']._serialized_start=756
+  _globals['_SIGNEDHEADS']._serialized_end=802
+  _globals['_PLAINTEXTPROOF']._serialized_start=804
+  _globals['_PLAINTEXTPROOF']._serialized_end=853
+  _globals['_SHAREPROOF']._serialized_start=855
+  _globals['_SHAREPROOF']._serialized_end=904
+  _globals['_BOUNDTOTAL']._serialized_start=906
+  _globals['_BOUNDTOTAL']._serialized_end=982
+  _globals['_OPENINGSHAREBODY']._serialized_start=984
+  _globals['_OPENINGSHAREBODY']._serialized_end=1101
+  _globals['_OPENINGSHARE']._serialized_start=1104
+  _globals['_OPENINGSHARE']._serialized_end=1246
+  _globals['_OPENEDTOTAL']._serialized_start=1248
+  _globals['_OPENEDTOTAL']._serialized_end=1296
+  _globals['_CONTRIBUTETASK']._serialized_start=1299
+  _globals['_CONTRIBUTETASK']._serialized_end=1641
+  _globals['_OPENTASK']._serialized_start=1644
+  _globals['_OPENTASK']._serialized_end=1774
+  _globals['_SIGNTASK']._serialized_start=1776
+  _globals['_SIGNTASK']._serialized_end=1830
+  _globals['_RECEIPTSIGNATURE']._serialized_start=1832
+  _globals['_RECEIPTSIGNATURE']._serialized_end=1959
+  _globals['_CANCELTASK']._serialized_start=1961
+  _globals['_CANCELTASK']._serialized_end=1973
+  _globals['_STOPTASK']._serialized_start=1975
+  _globals['_STOPTASK']._serialized_end=2026
+  _globals['_LIFTTASK']._serialized_start=2028
+  _globals['_LIFTTASK']._serialized_end=2120
+  _globals['_RECALLTASK']._serialized_start=2122
+  _globals['_RECALLTASK']._serialized_end=2177
+  _globals['_ATTESTTASK']._serialized_start=2179
+  _globals['_ATTESTTASK']._serialized_end=2206
+  _globals['_BEGINVERIFICATIONTASK']._serialized_start=2208
+  _globals['_BEGINVERIFICATIONTASK']._serialized_end=2231
+  _globals['_VERIFICATIONBEGUN']._serialized_start=2233
+  _globals['_VERIFICATIONBEGUN']._serialized_end=2265
+  _globals['_WITNESSTASK']._serialized_start=2267
+  _globals['_WITNESSTASK']._serialized_end=2336
+  _globals['_VERIFYTASK']._serialized_start=2339
+  _globals['_VERIFYTASK']._serialized_end=2523
+  _globals['_VERIFIED']._serialized_start=2525
+  _globals['_VERIFIED']._serialized_end=2558
+  _globals['_TASK']._serialized_start=2561
+  _globals['_TASK']._serialized_end=3304
+  _globals['_TASKRESULT']._serialized_start=3307
+  _globals['_TASKRESULT']._serialized_end=4054
+  _globals['_HELLO']._serialized_start=4057
+  _globals['_HELLO']._serialized_end=4264
+  _globals['_NEXTTASKREQUEST']._serialized_start=4266
+  _globals['_NEXTTASKREQUEST']._serialized_end=4373
+  _globals['_COMPLETETASKREQUEST']._serialized_start=4375
+  _globals['_COMPLETETASKREQUEST']._serialized_end=4452
+  _globals['_INGESTREQUEST']._serialized_start=4454
+  _globals['_INGESTREQUEST']._serialized_end=4509
+  _globals['_INGESTREPLY']._serialized_start=4511
+  _globals['_INGESTREPLY']._serialized_end=4632
+  _globals['_NODESERVICE']._serialized_start=4635
+  _globals['_NODESERVICE']._serialized_end=4789
 # @@protoc_insertion_point(module_scope)

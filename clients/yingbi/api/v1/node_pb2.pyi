@@ -8,10 +8,14 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from yingbi.api.v1 import agreement_pb2 as _agreement_pb2
 from yingbi.api.v1 import attestation_pb2 as _attestation_pb2
 from yingbi.api.v1 import dataset_pb2 as _dataset_pb2
+from yingbi.api.v1 import deployment_pb2 as _deployment_pb2
 from yingbi.api.v1 import job_pb2 as _job_pb2
 from yingbi.api.v1 import receipt_pb2 as _receipt_pb2
+from yingbi.api.v1 import stop_pb2 as _stop_pb2
+from yingbi.api.v1 import verification_pb2 as _verification_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -371,6 +375,8 @@ class ContributeTask(_message.Message):
     APPROVAL_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     plan: _builtins.bytes
     """A serialized Plan."""
     @_builtins.property
@@ -387,6 +393,14 @@ class ContributeTask(_message.Message):
     def program(self) -> _job_pb2.SealedProgram:
         """Of a plan with a program: the program, sealed to this enclave."""
 
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.SignedApproval]:
+        """Of everybody whose yes the dataset's grade asks for, where that is more than one organisation's."""
+
+    @_builtins.property
+    def agreement(self) -> _agreement_pb2.SignedAgreement:
+        """What the job is asked under, where the dataset asks for an agreement."""
+
     def __init__(
         self,
         *,
@@ -395,10 +409,12 @@ class ContributeTask(_message.Message):
         approval: _job_pb2.SignedApproval | None = ...,
         shards: _abc.Iterable[_dataset_pb2.SignedShardRegistration] | None = ...,
         program: _job_pb2.SealedProgram | None = ...,
+        approvals: _abc.Iterable[_job_pb2.SignedApproval] | None = ...,
+        agreement: _agreement_pb2.SignedAgreement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "program", b"program"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "approval", b"approval", "authorization", b"authorization", "program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "authorization", b"authorization", "plan", b"plan", "program", b"program", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "approval", b"approval", "approvals", b"approvals", "authorization", b"authorization", "plan", b"plan", "program", b"program", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -508,6 +524,56 @@ class CancelTask(_message.Message):
 Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
 
 @_typing.final
+class StopTask(_message.Message):
+    """Done at once, before any task that came earlier and has not ended. A stop of a job that nobody signed is a
+    cancellation.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stop(self) -> _stop_pb2.SignedStop: ...
+    def __init__(
+        self,
+        *,
+        stop: _stop_pb2.SignedStop | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopTask: _TypeAlias = StopTask  # noqa: Y015
+
+@_typing.final
+class LiftTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOP_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stop(self) -> _stop_pb2.SignedStop:
+        """Of the cut-off that ends."""
+
+    @_builtins.property
+    def lift(self) -> _stop_pb2.SignedLift: ...
+    def __init__(
+        self,
+        *,
+        stop: _stop_pb2.SignedStop | None = ...,
+        lift: _stop_pb2.SignedLift | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lift", b"lift", "stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lift", b"lift", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftTask: _TypeAlias = LiftTask  # noqa: Y015
+
+@_typing.final
 class RecallTask(_message.Message):
     """The first task of a node that starts anew: what its enclave last said of its own journal."""
 
@@ -551,6 +617,122 @@ class AttestTask(_message.Message):
 Global___AttestTask: _TypeAlias = AttestTask  # noqa: Y015
 
 @_typing.final
+class BeginVerificationTask(_message.Message):
+    """Asked first: what names this run of the enclave, which differs whenever it starts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginVerificationTask: _TypeAlias = BeginVerificationTask  # noqa: Y015
+
+@_typing.final
+class VerificationBegun(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    run: _builtins.bytes
+    """16 random bytes."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerificationBegun: _TypeAlias = VerificationBegun  # noqa: Y015
+
+@_typing.final
+class WitnessTask(_message.Message):
+    """Note at another enclave which run of the answering one uses a consent; refused to a second run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    run: _builtins.bytes
+    @_builtins.property
+    def order(self) -> _verification_pb2.SignedOrder: ...
+    def __init__(
+        self,
+        *,
+        order: _verification_pb2.SignedOrder | None = ...,
+        run: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WitnessTask: _TypeAlias = WitnessTask  # noqa: Y015
+
+@_typing.final
+class VerifyTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    SEALED_REQUEST_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    WITNESSES_FIELD_NUMBER: _builtins.int
+    sealed_request: _builtins.bytes
+    @_builtins.property
+    def order(self) -> _verification_pb2.SignedOrder: ...
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.SignedShardRegistration]:
+        """Every holder's shard of the order's dataset version."""
+
+    @_builtins.property
+    def witnesses(self) -> _containers.RepeatedCompositeFieldContainer[_verification_pb2.SignedWitness]:
+        """From every other holder of the key epoch."""
+
+    def __init__(
+        self,
+        *,
+        order: _verification_pb2.SignedOrder | None = ...,
+        sealed_request: _builtins.bytes = ...,
+        shards: _abc.Iterable[_dataset_pb2.SignedShardRegistration] | None = ...,
+        witnesses: _abc.Iterable[_verification_pb2.SignedWitness] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "sealed_request", b"sealed_request", "shards", b"shards", "witnesses", b"witnesses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyTask: _TypeAlias = VerifyTask  # noqa: Y015
+
+@_typing.final
+class Verified(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEALED_ANSWER_FIELD_NUMBER: _builtins.int
+    sealed_answer: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        sealed_answer: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sealed_answer", b"sealed_answer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Verified: _TypeAlias = Verified  # noqa: Y015
+
+@_typing.final
 class Task(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -564,6 +746,14 @@ class Task(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     RECALL_FIELD_NUMBER: _builtins.int
     ATTEST_FIELD_NUMBER: _builtins.int
+    CHECK_DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PREDICT_FIELD_NUMBER: _builtins.int
+    WITHDRAW_FIELD_NUMBER: _builtins.int
+    BEGIN_VERIFICATION_FIELD_NUMBER: _builtins.int
+    WITNESS_FIELD_NUMBER: _builtins.int
+    VERIFY_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A task with long vectors is several messages of one id, one after another: the vectors of all of them belong
     together, and all else that the task says comes with the last.
@@ -584,6 +774,22 @@ class Task(_message.Message):
     def recall(self) -> Global___RecallTask: ...
     @_builtins.property
     def attest(self) -> Global___AttestTask: ...
+    @_builtins.property
+    def check_deployment(self) -> _deployment_pb2.CheckDeploymentTask: ...
+    @_builtins.property
+    def predict(self) -> _deployment_pb2.PredictTask: ...
+    @_builtins.property
+    def withdraw(self) -> _deployment_pb2.WithdrawTask: ...
+    @_builtins.property
+    def begin_verification(self) -> Global___BeginVerificationTask: ...
+    @_builtins.property
+    def witness(self) -> Global___WitnessTask: ...
+    @_builtins.property
+    def verify(self) -> Global___VerifyTask: ...
+    @_builtins.property
+    def stop(self) -> Global___StopTask: ...
+    @_builtins.property
+    def lift(self) -> Global___LiftTask: ...
     def __init__(
         self,
         *,
@@ -597,12 +803,20 @@ class Task(_message.Message):
         cancel: Global___CancelTask | None = ...,
         recall: Global___RecallTask | None = ...,
         attest: Global___AttestTask | None = ...,
+        check_deployment: _deployment_pb2.CheckDeploymentTask | None = ...,
+        predict: _deployment_pb2.PredictTask | None = ...,
+        withdraw: _deployment_pb2.WithdrawTask | None = ...,
+        begin_verification: Global___BeginVerificationTask | None = ...,
+        witness: Global___WitnessTask | None = ...,
+        verify: Global___VerifyTask | None = ...,
+        stop: Global___StopTask | None = ...,
+        lift: Global___LiftTask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "cancel", b"cancel", "contribute", b"contribute", "kind", b"kind", "open", b"open", "recall", b"recall", "sign", b"sign"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "begin_verification", b"begin_verification", "cancel", b"cancel", "check_deployment", b"check_deployment", "contribute", b"contribute", "kind", b"kind", "lift", b"lift", "open", b"open", "predict", b"predict", "recall", b"recall", "sign", b"sign", "stop", b"stop", "verify", b"verify", "withdraw", b"withdraw", "witness", b"witness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "cancel", b"cancel", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "more", b"more", "open", b"open", "recall", b"recall", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attest", b"attest", "begin_verification", b"begin_verification", "cancel", b"cancel", "check_deployment", b"check_deployment", "contribute", b"contribute", "id", b"id", "job", b"job", "kind", b"kind", "lift", b"lift", "more", b"more", "open", b"open", "predict", b"predict", "recall", b"recall", "sequence", b"sequence", "sign", b"sign", "stop", b"stop", "verify", b"verify", "withdraw", b"withdraw", "witness", b"witness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "recall", "attest"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribute", "open", "sign", "cancel", "recall", "attest", "check_deployment", "predict", "withdraw", "begin_verification", "witness", "verify", "stop", "lift"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -621,6 +835,13 @@ class TaskResult(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     RECALLED_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_CHECKED_FIELD_NUMBER: _builtins.int
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    VERIFICATION_BEGUN_FIELD_NUMBER: _builtins.int
+    WITNESS_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     job: _builtins.str
     @_builtins.property
@@ -637,6 +858,20 @@ class TaskResult(_message.Message):
     def recalled(self) -> _empty_pb2.Empty: ...
     @_builtins.property
     def evidence(self) -> _attestation_pb2.Evidence: ...
+    @_builtins.property
+    def deployment_checked(self) -> _empty_pb2.Empty: ...
+    @_builtins.property
+    def prediction(self) -> _deployment_pb2.PredictionReply: ...
+    @_builtins.property
+    def withdrawn(self) -> _empty_pb2.Empty: ...
+    @_builtins.property
+    def verification_begun(self) -> Global___VerificationBegun: ...
+    @_builtins.property
+    def witness(self) -> _verification_pb2.SignedWitness: ...
+    @_builtins.property
+    def verified(self) -> Global___Verified: ...
+    @_builtins.property
+    def stopped(self) -> _stop_pb2.StopProof: ...
     def __init__(
         self,
         *,
@@ -649,12 +884,19 @@ class TaskResult(_message.Message):
         failure: _job_pb2.Failure | None = ...,
         recalled: _empty_pb2.Empty | None = ...,
         evidence: _attestation_pb2.Evidence | None = ...,
+        deployment_checked: _empty_pb2.Empty | None = ...,
+        prediction: _deployment_pb2.PredictionReply | None = ...,
+        withdrawn: _empty_pb2.Empty | None = ...,
+        verification_begun: Global___VerificationBegun | None = ...,
+        witness: _verification_pb2.SignedWitness | None = ...,
+        verified: Global___Verified | None = ...,
+        stopped: _stop_pb2.StopProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "evidence", b"evidence", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "deployment_checked", b"deployment_checked", "evidence", b"evidence", "failure", b"failure", "kind", b"kind", "opening_share", b"opening_share", "prediction", b"prediction", "recalled", b"recalled", "receipt_signature", b"receipt_signature", "stopped", b"stopped", "verification_begun", b"verification_begun", "verified", b"verified", "withdrawn", b"withdrawn", "witness", b"witness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "evidence", b"evidence", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "recalled", b"recalled", "receipt_signature", b"receipt_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "contribution", b"contribution", "deployment_checked", b"deployment_checked", "evidence", b"evidence", "failure", b"failure", "id", b"id", "job", b"job", "kind", b"kind", "opening_share", b"opening_share", "prediction", b"prediction", "recalled", b"recalled", "receipt_signature", b"receipt_signature", "stopped", b"stopped", "verification_begun", b"verification_begun", "verified", b"verified", "withdrawn", b"withdrawn", "witness", b"witness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure", "recalled", "evidence"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["contribution", "opening_share", "receipt_signature", "cancelled", "failure", "recalled", "evidence", "deployment_checked", "prediction", "withdrawn", "verification_begun", "witness", "verified", "stopped"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -1048,6 +1048,7 @@ class Statistic(_message.Message):
     RANGE_COUNTS_FIELD_NUMBER: _builtins.int
     UNIT_NORMS_FIELD_NUMBER: _builtins.int
     BLOCK_OUTPUTS_FIELD_NUMBER: _builtins.int
+    MODEL_VECTOR_FIELD_NUMBER: _builtins.int
     SIGMA_FIELD_NUMBER: _builtins.int
     RHO_UNITS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
@@ -1087,6 +1088,10 @@ class Statistic(_message.Message):
         """What a program makes of blocks of units. One group only, in a plan with a program."""
 
     @_builtins.property
+    def model_vector(self) -> Global___ModelVector:
+        """What a step of training a model takes from each unit. One group only."""
+
+    @_builtins.property
     def filter(self) -> Global___Expression:
         """FILTER (WHERE ...): rows for which it is not true add nothing. Absent: every row."""
 
@@ -1108,16 +1113,17 @@ class Statistic(_message.Message):
         range_counts: Global___RangeCounts | None = ...,
         unit_norms: Global___UnitNorms | None = ...,
         block_outputs: Global___BlockOutputs | None = ...,
+        model_vector: Global___ModelVector | None = ...,
         sigma: _builtins.int = ...,
         rho_units: _builtins.int = ...,
         filter: Global___Expression | None = ...,
         marginal: Global___GroupingSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "row_count", b"row_count", "unit_norms", b"unit_norms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "model_vector", b"model_vector", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "row_count", b"row_count", "unit_norms", b"unit_norms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma", "unit_norms", b"unit_norms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_outputs", b"block_outputs", "bounded_sum", b"bounded_sum", "distinct_units", b"distinct_units", "filter", b"filter", "kind", b"kind", "marginal", b"marginal", "model_vector", b"model_vector", "non_null_count", b"non_null_count", "range_counts", b"range_counts", "rho_units", b"rho_units", "row_count", b"row_count", "sigma", b"sigma", "unit_norms", b"unit_norms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms", "block_outputs"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["row_count", "non_null_count", "bounded_sum", "distinct_units", "range_counts", "unit_norms", "block_outputs", "model_vector"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1281,6 +1287,402 @@ class UnitNorms(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnitNorms: _TypeAlias = UnitNorms  # noqa: Y015
+
+@_typing.final
+class ModelVector(_message.Message):
+    """Each row makes a vector of floats: a function of its terms and of this message alone. A unit's vector is the mean of
+    its rows' vectors, scaled to the grid and cut, in integers, to a Euclidean norm of max_norm. Cells: the vector's
+    coordinates, as many as `yingbi.api.model_vectors` says.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    MAX_NORM_FIELD_NUMBER: _builtins.int
+    GENERALIZED_LINEAR_FIELD_NUMBER: _builtins.int
+    NEAREST_CENTRE_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    BINNED_GRADIENT_FIELD_NUMBER: _builtins.int
+    SECOND_MOMENTS_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    max_norm: _builtins.int
+    """In grid steps of 2^-fraction_bits."""
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]:
+        """int64 or float64. A row where one is NULL or NaN makes no vector."""
+
+    @_builtins.property
+    def generalized_linear(self) -> Global___GeneralizedLinear: ...
+    @_builtins.property
+    def nearest_centre(self) -> Global___NearestCentre: ...
+    @_builtins.property
+    def network(self) -> Global___Network: ...
+    @_builtins.property
+    def binned_gradient(self) -> Global___BinnedGradient: ...
+    @_builtins.property
+    def second_moments(self) -> Global___SecondMoments: ...
+    @_builtins.property
+    def class_weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of generalized_linear and network, of responses that are classes: what a row's residual is multiplied with if its
+        response is class 0, 1, ...; above 0 and at most 1, so that no row's vector becomes longer. None: 1 for all.
+        """
+
+    @_builtins.property
+    def score(self) -> Global___Score:
+        """In place of the step's vector: how well the model with these parameters fits. Of generalized_linear, network and
+        binned_gradient.
+        """
+
+    def __init__(
+        self,
+        *,
+        terms: _abc.Iterable[Global___Expression] | None = ...,
+        max_norm: _builtins.int = ...,
+        generalized_linear: Global___GeneralizedLinear | None = ...,
+        nearest_centre: Global___NearestCentre | None = ...,
+        network: Global___Network | None = ...,
+        binned_gradient: Global___BinnedGradient | None = ...,
+        second_moments: Global___SecondMoments | None = ...,
+        class_weights: _abc.Iterable[_builtins.float] | None = ...,
+        score: Global___Score | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binned_gradient", b"binned_gradient", "generalized_linear", b"generalized_linear", "kind", b"kind", "nearest_centre", b"nearest_centre", "network", b"network", "score", b"score", "second_moments", b"second_moments"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binned_gradient", b"binned_gradient", "class_weights", b"class_weights", "generalized_linear", b"generalized_linear", "kind", b"kind", "max_norm", b"max_norm", "nearest_centre", b"nearest_centre", "network", b"network", "score", b"score", "second_moments", b"second_moments", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["generalized_linear", "nearest_centre", "network", "binned_gradient", "second_moments"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ModelVector: _TypeAlias = ModelVector  # noqa: Y015
+
+@_typing.final
+class Score(_message.Message):
+    """Of a response with classes two cells: 1/2 where the class with the largest chance (the first of several) is the row's,
+    else -1/2; and l / limit - 1/2, l = -log(chance of the row's class), cut to limit. Of others one cell, e^2 / limit^2 -
+    1/2, e being the difference to what is expected, cut to limit. In each, what is no number counts as the worst.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.float
+    """Above 0."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Score: _TypeAlias = Score  # noqa: Y015
+
+@_typing.final
+class GeneralizedLinear(_message.Message):
+    """The gradient of a row's loss, the response being the last term and z the others. With 1 before z, x = transform (1, z).
+    Of one set of parameters theta the gradient is w v r x, r = mean(theta x) - response. w = min(1, max_length / |x|): a
+    row further out weighs less, by its regressors alone, which moves no expected gradient from 0 where the model holds.
+    So does v, of responses that are classes: v = min(1, max_residual / |r|), r being the longest that any response makes.
+    Of other responses r is cut to max_residual.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Family:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FamilyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GeneralizedLinear._Family.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FAMILY_UNSPECIFIED: GeneralizedLinear._Family.ValueType  # 0
+        FAMILY_BERNOULLI_LOGIT: GeneralizedLinear._Family.ValueType  # 1
+        """mean(t) = 1 / (1 + e^-t); responses 0 and 1."""
+        FAMILY_POISSON_LOG: GeneralizedLinear._Family.ValueType  # 2
+        """mean(t) = e^t, t being cut to max_exponent."""
+        FAMILY_MULTINOMIAL_LOGIT: GeneralizedLinear._Family.ValueType  # 3
+        """One set of parameters for each class but 0, whose is 0; the response is a class. One gradient after another."""
+        FAMILY_IDENTITY: GeneralizedLinear._Family.ValueType  # 4
+        """mean(t) = t."""
+
+    class Family(_Family, metaclass=_FamilyEnumTypeWrapper): ...
+    FAMILY_UNSPECIFIED: GeneralizedLinear.Family.ValueType  # 0
+    FAMILY_BERNOULLI_LOGIT: GeneralizedLinear.Family.ValueType  # 1
+    """mean(t) = 1 / (1 + e^-t); responses 0 and 1."""
+    FAMILY_POISSON_LOG: GeneralizedLinear.Family.ValueType  # 2
+    """mean(t) = e^t, t being cut to max_exponent."""
+    FAMILY_MULTINOMIAL_LOGIT: GeneralizedLinear.Family.ValueType  # 3
+    """One set of parameters for each class but 0, whose is 0; the response is a class. One gradient after another."""
+    FAMILY_IDENTITY: GeneralizedLinear.Family.ValueType  # 4
+    """mean(t) = t."""
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    TRANSFORM_FIELD_NUMBER: _builtins.int
+    MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    MAX_RESIDUAL_FIELD_NUMBER: _builtins.int
+    MAX_EXPONENT_FIELD_NUMBER: _builtins.int
+    family: Global___GeneralizedLinear.Family.ValueType
+    classes: _builtins.int
+    """Of a multinomial; 0 elsewhere."""
+    max_length: _builtins.float
+    """Both above 0; infinity for no cut."""
+    max_residual: _builtins.float
+    max_exponent: _builtins.float
+    @_builtins.property
+    def parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """theta, as many as transform has rows; of a multinomial one set after another."""
+
+    @_builtins.property
+    def transform(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Row by row, each with as many numbers as there are terms (the response's place is the constant's). It is multiplied
+        with terms within ±16 in steps of 2^-18, in 22 bits of its rows' numbers beside the largest: exactly.
+        """
+
+    def __init__(
+        self,
+        *,
+        family: Global___GeneralizedLinear.Family.ValueType = ...,
+        classes: _builtins.int = ...,
+        parameters: _abc.Iterable[_builtins.float] | None = ...,
+        transform: _abc.Iterable[_builtins.float] | None = ...,
+        max_length: _builtins.float = ...,
+        max_residual: _builtins.float = ...,
+        max_exponent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "family", b"family", "max_exponent", b"max_exponent", "max_length", b"max_length", "max_residual", b"max_residual", "parameters", b"parameters", "transform", b"transform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneralizedLinear: _TypeAlias = GeneralizedLinear  # noqa: Y015
+
+@_typing.final
+class NearestCentre(_message.Message):
+    """For each centre c the cells 1/2, (x - c) u / |x - c|, and u^2 / 4, with u = min(1, |x - c| / max_distance), x being the
+    terms; for all but the one that is nearest, the first of several that are, 0. So no row is longer than sqrt(21) / 4.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CENTRES_FIELD_NUMBER: _builtins.int
+    MAX_DISTANCE_FIELD_NUMBER: _builtins.int
+    max_distance: _builtins.float
+    """Above 0."""
+    @_builtins.property
+    def centres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One after another, each with as many numbers as there are terms."""
+
+    def __init__(
+        self,
+        *,
+        centres: _abc.Iterable[_builtins.float] | None = ...,
+        max_distance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["centres", b"centres", "max_distance", b"max_distance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NearestCentre: _TypeAlias = NearestCentre  # noqa: Y015
+
+@_typing.final
+class SecondMoments(_message.Message):
+    """Of x = (1, terms): 1, then the terms, then their squares. With `products` instead all x_i x_j, i <= j, i ascending: 5
+    times squares, and 7 times those of different ones, which makes them as long as 5 |x|^2 at most. For them x is within
+    +-32 and in steps of 2^-8, and of a unit with m rows, 64 at most, in steps of 2^-8 sqrt(m) where it is squared; a unit
+    is cut by the mean of its rows' 5 |x|^2, which is an upper bound of its length.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    products: _builtins.bool
+    def __init__(
+        self,
+        *,
+        products: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecondMoments: _TypeAlias = SecondMoments  # noqa: Y015
+
+@_typing.final
+class Network(_message.Message):
+    """The gradient of a row's loss in the parameters of a network of tanh layers, times 2^6: in steps of 2^-22. The response
+    is the last term. In fixed point: inputs x = clip(scale z + shift, -8, 8) and layers' activations are rounded to 2^-11,
+    as are the derivatives of the loss in the layers' sums. So a row's vector is of integers and a function of the row
+    alone, in whatever order sums are made.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Family:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FamilyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Network._Family.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FAMILY_UNSPECIFIED: Network._Family.ValueType  # 0
+        FAMILY_BERNOULLI_LOGIT: Network._Family.ValueType  # 1
+        """Logistic loss of one output; responses 0 and 1."""
+        FAMILY_IDENTITY: Network._Family.ValueType  # 2
+        """Half the squared difference of one output, cut to 8, and scale y + shift."""
+        FAMILY_MULTINOMIAL_LOGIT: Network._Family.ValueType  # 3
+        """Cross-entropy of an output for each class; the response is a class from 0."""
+
+    class Family(_Family, metaclass=_FamilyEnumTypeWrapper): ...
+    FAMILY_UNSPECIFIED: Network.Family.ValueType  # 0
+    FAMILY_BERNOULLI_LOGIT: Network.Family.ValueType  # 1
+    """Logistic loss of one output; responses 0 and 1."""
+    FAMILY_IDENTITY: Network.Family.ValueType  # 2
+    """Half the squared difference of one output, cut to 8, and scale y + shift."""
+    FAMILY_MULTINOMIAL_LOGIT: Network.Family.ValueType  # 3
+    """Cross-entropy of an output for each class; the response is a class from 0."""
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    SCALES_FIELD_NUMBER: _builtins.int
+    SHIFTS_FIELD_NUMBER: _builtins.int
+    family: Global___Network.Family.ValueType
+    classes: _builtins.int
+    """Of a multinomial; 0 elsewhere."""
+    @_builtins.property
+    def hidden(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Widths of hidden layers, from the inputs on: one or two."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In steps of 2^-20. Layer by layer, the outputs' last; in a layer a row for each of its sums: the weight of the
+        constant, then of each of the layer's inputs.
+        """
+
+    @_builtins.property
+    def scales(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """One for each term, the response's last (1 and 0 where it is a class)."""
+
+    @_builtins.property
+    def shifts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        family: Global___Network.Family.ValueType = ...,
+        classes: _builtins.int = ...,
+        hidden: _abc.Iterable[_builtins.int] | None = ...,
+        parameters: _abc.Iterable[_builtins.int] | None = ...,
+        scales: _abc.Iterable[_builtins.float] | None = ...,
+        shifts: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "family", b"family", "hidden", b"hidden", "parameters", b"parameters", "scales", b"scales", "shifts", b"shifts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Network: _TypeAlias = Network  # noqa: Y015
+
+@_typing.final
+class BinnedGradient(_message.Message):
+    """What a boosting step of an additive model needs. The response y is the last term; each other term is a feature, and its
+    value lies in one of the feature's bins. A row's vector has r in the bin of each feature, one feature's bins after
+    another's, and 0 elsewhere; r = y - mean(intercept + the sum over features of the bin's score), cut to [-1, 1].
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Family:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FamilyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BinnedGradient._Family.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FAMILY_UNSPECIFIED: BinnedGradient._Family.ValueType  # 0
+        FAMILY_BERNOULLI_LOGIT: BinnedGradient._Family.ValueType  # 1
+        """mean(t) = 1 / (1 + e^-t); responses 0 and 1."""
+        FAMILY_IDENTITY: BinnedGradient._Family.ValueType  # 2
+        """mean(t) = t; y = scale (the last term) + shift."""
+        FAMILY_COUNT: BinnedGradient._Family.ValueType  # 3
+        """r = 1: how many units are in each bin. Scores are not used."""
+
+    class Family(_Family, metaclass=_FamilyEnumTypeWrapper): ...
+    FAMILY_UNSPECIFIED: BinnedGradient.Family.ValueType  # 0
+    FAMILY_BERNOULLI_LOGIT: BinnedGradient.Family.ValueType  # 1
+    """mean(t) = 1 / (1 + e^-t); responses 0 and 1."""
+    FAMILY_IDENTITY: BinnedGradient.Family.ValueType  # 2
+    """mean(t) = t; y = scale (the last term) + shift."""
+    FAMILY_COUNT: BinnedGradient.Family.ValueType  # 3
+    """r = 1: how many units are in each bin. Scores are not used."""
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    INTERCEPT_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    SHIFT_FIELD_NUMBER: _builtins.int
+    family: Global___BinnedGradient.Family.ValueType
+    intercept: _builtins.int
+    """In steps of 2^-20, as scores."""
+    scale: _builtins.float
+    """Of the response; 1 and 0 where it is 0 or 1."""
+    shift: _builtins.float
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bins]: ...
+    def __init__(
+        self,
+        *,
+        family: Global___BinnedGradient.Family.ValueType = ...,
+        features: _abc.Iterable[Global___Bins] | None = ...,
+        intercept: _builtins.int = ...,
+        scale: _builtins.float = ...,
+        shift: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "features", b"features", "intercept", b"intercept", "scale", b"scale", "shift", b"shift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BinnedGradient: _TypeAlias = BinnedGradient  # noqa: Y015
+
+@_typing.final
+class Bins(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGES_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Ascending. A value is in bin i, from 0, where i edges are not above it."""
+
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One for each bin: one more than edges."""
+
+    def __init__(
+        self,
+        *,
+        edges: _abc.Iterable[_builtins.float] | None = ...,
+        scores: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edges", b"edges", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bins: _TypeAlias = Bins  # noqa: Y015
 
 @_typing.final
 class BlockOutputs(_message.Message):
@@ -2192,6 +2594,73 @@ class Program(_message.Message):
 Global___Program: _TypeAlias = Program  # noqa: Y015
 
 @_typing.final
+class Model(_message.Message):
+    """What adds columns to the rows of the relation that group keys and statistics see: a model's outputs, each row's made of
+    that row alone (enclave_sim/plan/evaluations.py). The file itself is no part of the plan: it goes to the enclaves encrypted,
+    and only what has this hash is run.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reading:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReadingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Model._Reading.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        READING_UNSPECIFIED: Model._Reading.ValueType  # 0
+        READING_NUMBER: Model._Reading.ValueType  # 1
+        """`prediction`, float64: the number at place `column` of the output; NULL where it is not finite."""
+        READING_LARGEST: Model._Reading.ValueType  # 2
+        """`predicted`, int64: the place of the largest number of the output, the first of those that are equal; and
+        `confidence`, float64: that number. NULL where any number of the output is not finite.
+        """
+
+    class Reading(_Reading, metaclass=_ReadingEnumTypeWrapper): ...
+    READING_UNSPECIFIED: Model.Reading.ValueType  # 0
+    READING_NUMBER: Model.Reading.ValueType  # 1
+    """`prediction`, float64: the number at place `column` of the output; NULL where it is not finite."""
+    READING_LARGEST: Model.Reading.ValueType  # 2
+    """`predicted`, int64: the place of the largest number of the output, the first of those that are equal; and
+    `confidence`, float64: that number. NULL where any number of the output is not finite.
+    """
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    READING_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the ONNX file, 32 bytes."""
+    output: _builtins.str
+    """The output that is read, and how many numbers it has for a row."""
+    width: _builtins.int
+    reading: Global___Model.Reading.ValueType
+    column: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it is given, in its order: columns of the relation, of float64; NULL as NaN."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
+        output: _builtins.str = ...,
+        width: _builtins.int = ...,
+        reading: Global___Model.Reading.ValueType = ...,
+        column: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "inputs", b"inputs", "output", b"output", "reading", b"reading", "sha256", b"sha256", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
 class ProgramTable(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2233,11 +2702,35 @@ class Fit(_message.Message):
         MODEL_UNSPECIFIED: Fit._Model.ValueType  # 0
         MODEL_LINEAR_REGRESSION: Fit._Model.ValueType  # 1
         """Least squares; with `alpha`, ridge regression."""
+        MODEL_GAUSSIAN_NAIVE_BAYES: Fit._Model.ValueType  # 2
+        """Of each class, the values of the plan's one key: mean and variance of every column."""
+        MODEL_PRINCIPAL_COMPONENTS: Fit._Model.ValueType  # 3
+        """Mean and covariance of the columns, and the directions in which they vary most."""
+        MODEL_K_MEANS: Fit._Model.ValueType  # 4
+        """Centres that are nearest to their units; in rounds, of which all but the first have nearest_centre."""
+        MODEL_LOGISTIC_REGRESSION: Fit._Model.ValueType  # 10
+        """Trained in rounds."""
+        MODEL_POISSON_REGRESSION: Fit._Model.ValueType  # 11
+        MODEL_NEURAL_NETWORK: Fit._Model.ValueType  # 20
+        """Of a response with classes, or with `classes` empty a number."""
+        MODEL_EXPLAINABLE_BOOSTING: Fit._Model.ValueType  # 21
 
     class Model(_Model, metaclass=_ModelEnumTypeWrapper): ...
     MODEL_UNSPECIFIED: Fit.Model.ValueType  # 0
     MODEL_LINEAR_REGRESSION: Fit.Model.ValueType  # 1
     """Least squares; with `alpha`, ridge regression."""
+    MODEL_GAUSSIAN_NAIVE_BAYES: Fit.Model.ValueType  # 2
+    """Of each class, the values of the plan's one key: mean and variance of every column."""
+    MODEL_PRINCIPAL_COMPONENTS: Fit.Model.ValueType  # 3
+    """Mean and covariance of the columns, and the directions in which they vary most."""
+    MODEL_K_MEANS: Fit.Model.ValueType  # 4
+    """Centres that are nearest to their units; in rounds, of which all but the first have nearest_centre."""
+    MODEL_LOGISTIC_REGRESSION: Fit.Model.ValueType  # 10
+    """Trained in rounds."""
+    MODEL_POISSON_REGRESSION: Fit.Model.ValueType  # 11
+    MODEL_NEURAL_NETWORK: Fit.Model.ValueType  # 20
+    """Of a response with classes, or with `classes` empty a number."""
+    MODEL_EXPLAINABLE_BOOSTING: Fit.Model.ValueType  # 21
 
     MODEL_FIELD_NUMBER: _builtins.int
     FORMULA_FIELD_NUMBER: _builtins.int
@@ -2245,6 +2738,12 @@ class Fit(_message.Message):
     INTERCEPT_FIELD_NUMBER: _builtins.int
     MOMENTS_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    STANDARDIZED_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     model: Global___Fit.Model.ValueType
     formula: _builtins.str
     """As the developer wrote it."""
@@ -2252,15 +2751,36 @@ class Fit(_message.Message):
     """Whether there is a constant beside the regressors."""
     alpha: _builtins.float
     """What is added to the sum of squared errors for each squared coefficient."""
+    components: _builtins.int
+    """Of principal components: how many are told; from 1 to the number of columns. Of k-means: how many centres there are."""
+    response: _builtins.str
+    """Of naive Bayes: the variable that the key is, as the formula writes it."""
+    standardized: _builtins.bool
+    """Of principal components: of the columns over their standard deviations."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___FitColumn]:
-        """The regressors and, last, the response."""
+        """The regressors and, last, the response; of naive Bayes and principal components, which have no response that is a
+        number, all columns.
+        """
 
     @_builtins.property
     def moments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """With 1 as column 0 and the k-th of `columns` as column k: the sums over units of products of columns i <= j, i
-        ascending, then j. Each is an index into outputs, or -1 for what is always 0.
+        ascending, then j; of naive Bayes those of (0, 0) and, for each column, of (0, j) and (j, j). Each is an index into
+        outputs, or -1 for what is always 0.
         """
+
+    @_builtins.property
+    def round(self) -> Global___TrainingRound:
+        """Of a model that is trained in rounds: which of them this plan is, with what the rounds before made."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
+        """Of a response that is a class: what class 0, 1, ... is."""
+
+    @_builtins.property
+    def class_weights(self) -> Global___ClassWeights:
+        """Of a model in rounds whose response is a class; absent: every class counts the same."""
 
     def __init__(
         self,
@@ -2271,16 +2791,158 @@ class Fit(_message.Message):
         intercept: _builtins.bool = ...,
         moments: _abc.Iterable[_builtins.int] | None = ...,
         alpha: _builtins.float | None = ...,
+        components: _builtins.int = ...,
+        response: _builtins.str = ...,
+        standardized: _builtins.bool = ...,
+        round: Global___TrainingRound | None = ...,
+        classes: _abc.Iterable[Global___Value] | None = ...,
+        class_weights: Global___ClassWeights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "class_weights", b"class_weights", "round", b"round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "columns", b"columns", "formula", b"formula", "intercept", b"intercept", "model", b"model", "moments", b"moments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "alpha", b"alpha", "class_weights", b"class_weights", "classes", b"classes", "columns", b"columns", "components", b"components", "formula", b"formula", "intercept", b"intercept", "model", b"model", "moments", b"moments", "response", b"response", "round", b"round", "standardized", b"standardized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
 
 Global___Fit: _TypeAlias = Fit  # noqa: Y015
+
+@_typing.final
+class ClassWeights(_message.Message):
+    """How much rows of a class count, as the developer asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCED_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    balanced: _builtins.bool
+    """units / (classes * units of the class), by what round 0 measures. Then there are no weights."""
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassWeight]:
+        """Of classes that are not here: 1."""
+
+    def __init__(
+        self,
+        *,
+        balanced: _builtins.bool = ...,
+        weights: _abc.Iterable[Global___ClassWeight] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balanced", b"balanced", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassWeights: _TypeAlias = ClassWeights  # noqa: Y015
+
+@_typing.final
+class ClassWeight(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    @_builtins.property
+    def value(self) -> Global___Value: ...
+    def __init__(
+        self,
+        *,
+        value: Global___Value | None = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["value", b"value", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassWeight: _TypeAlias = ClassWeight  # noqa: Y015
+
+@_typing.final
+class TrainingRound(_message.Message):
+    """One of the plans that train a model together. Round 0 measures the columns' means and squares, round 1 the products of
+    columns that are scaled by that, and each further one a gradient. The response is not scaled: its FitColumn has its
+    bound as half_range. Public, and no part of the privacy proof.
+
+    Of a network: round 0 measures means and squares, the response's too, and each further one a gradient. Of boosting:
+    round 0 counts units by bin, and each further one adds up residuals.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    CENTRES_FIELD_NUMBER: _builtins.int
+    SCALES_FIELD_NUMBER: _builtins.int
+    TRANSFORM_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    MAX_RESIDUAL_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    MAX_GRADIENT_FIELD_NUMBER: _builtins.int
+    BINNED_GRADIENT_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
+    SCORED_FIELD_NUMBER: _builtins.int
+    SCORE_LIMIT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 0."""
+    rounds: _builtins.int
+    """How many there are, with the first two."""
+    max_residual: _builtins.float
+    max_gradient: _builtins.float
+    """The norm that a unit's gradient in the network's parameters is cut to."""
+    scored: _builtins.bool
+    """Whether the last of the rounds is no step, but measures how well the model fits."""
+    score_limit: _builtins.float
+    """Of that round: see Score."""
+    @_builtins.property
+    def centres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of round 1: what is taken from each regressor, and what the rest is divided by."""
+
+    @_builtins.property
+    def scales(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def transform(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of further rounds; see GeneralizedLinear. Of k-means parameters are the centres, and max_residual is max_distance."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def network(self) -> Global___Network:
+        """Of a network; in round 0 its hidden layers alone."""
+
+    @_builtins.property
+    def binned_gradient(self) -> Global___BinnedGradient:
+        """Of boosting, but in round 0: bins and scores."""
+
+    @_builtins.property
+    def class_weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of steps of a model with class weights: see ModelVector."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        rounds: _builtins.int = ...,
+        centres: _abc.Iterable[_builtins.float] | None = ...,
+        scales: _abc.Iterable[_builtins.float] | None = ...,
+        transform: _abc.Iterable[_builtins.float] | None = ...,
+        parameters: _abc.Iterable[_builtins.float] | None = ...,
+        max_residual: _builtins.float = ...,
+        network: Global___Network | None = ...,
+        max_gradient: _builtins.float = ...,
+        binned_gradient: Global___BinnedGradient | None = ...,
+        class_weights: _abc.Iterable[_builtins.float] | None = ...,
+        scored: _builtins.bool = ...,
+        score_limit: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binned_gradient", b"binned_gradient", "network", b"network"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binned_gradient", b"binned_gradient", "centres", b"centres", "class_weights", b"class_weights", "max_gradient", b"max_gradient", "max_residual", b"max_residual", "network", b"network", "number", b"number", "parameters", b"parameters", "rounds", b"rounds", "scales", b"scales", "score_limit", b"score_limit", "scored", b"scored", "transform", b"transform"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingRound: _TypeAlias = TrainingRound  # noqa: Y015
 
 @_typing.final
 class FitColumn(_message.Message):
@@ -2294,6 +2956,7 @@ class FitColumn(_message.Message):
     HALF_RANGE_FIELD_NUMBER: _builtins.int
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Of the coefficient."""
     centre: _builtins.float
@@ -2305,6 +2968,10 @@ class FitColumn(_message.Message):
     def factors(self) -> _containers.RepeatedCompositeFieldContainer[Global___FitFactor]:
         """The product of these."""
 
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
+        """Of a category whose values are numbered, which has one factor without a level: value i is at z = i / (values - 1)."""
+
     def __init__(
         self,
         *,
@@ -2314,10 +2981,11 @@ class FitColumn(_message.Message):
         half_range: _builtins.float = ...,
         lower: _builtins.float = ...,
         upper: _builtins.float = ...,
+        levels: _abc.Iterable[Global___Value] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["centre", b"centre", "factors", b"factors", "half_range", b"half_range", "lower", b"lower", "name", b"name", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["centre", b"centre", "factors", b"factors", "half_range", b"half_range", "levels", b"levels", "lower", b"lower", "name", b"name", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2351,6 +3019,122 @@ class FitFactor(_message.Message):
 Global___FitFactor: _TypeAlias = FitFactor  # noqa: Y015
 
 @_typing.final
+class Evaluation(_message.Message):
+    """A model's quality: `model`, and what the cells of the plan's statistics mean. All but `model` is public, and no part of
+    the privacy proof.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Task:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TaskEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Evaluation._Task.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TASK_UNSPECIFIED: Evaluation._Task.ValueType  # 0
+        TASK_BINARY: Evaluation._Task.ValueType  # 1
+        """One table of group x truth x score: range_counts of (number of the cell + 0.5) on one level of as many ranges as
+        there are cells. Truth is 0 or 1. Scores have `bins` equal ranges from `lower` to `upper`, those outside being in
+        the nearest, and one more for rows whose score is no number.
+        """
+        TASK_MULTICLASS: Evaluation._Task.ValueType  # 2
+        """Two tables: group x truth x predicted, with one more place for no prediction; and group x (wrong, right) x
+        confidence, as scores above.
+        """
+        TASK_REGRESSION: Evaluation._Task.ValueType  # 3
+        """Sums over the groups of the plan, of e = (truth - prediction) / `error`, cut to [-1, 1], and of
+        z = (truth - middle) / half the range from `lower` to `upper`: 1, e, |e|, e², z, z².
+        """
+
+    class Task(_Task, metaclass=_TaskEnumTypeWrapper): ...
+    TASK_UNSPECIFIED: Evaluation.Task.ValueType  # 0
+    TASK_BINARY: Evaluation.Task.ValueType  # 1
+    """One table of group x truth x score: range_counts of (number of the cell + 0.5) on one level of as many ranges as
+    there are cells. Truth is 0 or 1. Scores have `bins` equal ranges from `lower` to `upper`, those outside being in
+    the nearest, and one more for rows whose score is no number.
+    """
+    TASK_MULTICLASS: Evaluation.Task.ValueType  # 2
+    """Two tables: group x truth x predicted, with one more place for no prediction; and group x (wrong, right) x
+    confidence, as scores above.
+    """
+    TASK_REGRESSION: Evaluation.Task.ValueType  # 3
+    """Sums over the groups of the plan, of e = (truth - prediction) / `error`, cut to [-1, 1], and of
+    z = (truth - middle) / half the range from `lower` to `upper`: 1, e, |e|, e², z, z².
+    """
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    task: Global___Evaluation.Task.ValueType
+    response: _builtins.str
+    """As the developer wrote them."""
+    bins: _builtins.int
+    lower: _builtins.float
+    upper: _builtins.float
+    error: _builtins.float
+    """Of regression."""
+    @_builtins.property
+    def model(self) -> Global___Model: ...
+    @_builtins.property
+    def by(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvaluationKey]: ...
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
+        """Of the response, of multiclass."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+        task: Global___Evaluation.Task.ValueType = ...,
+        response: _builtins.str = ...,
+        by: _abc.Iterable[Global___EvaluationKey] | None = ...,
+        classes: _abc.Iterable[Global___Value] | None = ...,
+        bins: _builtins.int = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        error: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bins", b"bins", "by", b"by", "classes", b"classes", "error", b"error", "lower", b"lower", "model", b"model", "response", b"response", "task", b"task", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class EvaluationKey(_message.Message):
+    """What the people of a group have in common: one value of each key. Rows with another value are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[Global___Value] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluationKey: _TypeAlias = EvaluationKey  # noqa: Y015
+
+@_typing.final
 class Plan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2372,6 +3156,8 @@ class Plan(_message.Message):
     KEY_SELECTION_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    SYNTHESIS_FIELD_NUMBER: _builtins.int
     language_version: _builtins.int
     dataset: _builtins.str
     dataset_version: _builtins.bytes
@@ -2416,6 +3202,14 @@ class Plan(_message.Message):
     def fit(self) -> Global___Fit:
         """Absent: the outputs are the answer."""
 
+    @_builtins.property
+    def evaluation(self) -> Global___Evaluation:
+        """Beside `relation`: a model that is run on its rows. What it is evaluated for is read off the statistics."""
+
+    @_builtins.property
+    def synthesis(self) -> Global___Synthesis:
+        """Absent: the statistics are no marginals to make up rows from."""
+
     def __init__(
         self,
         *,
@@ -2437,11 +3231,133 @@ class Plan(_message.Message):
         key_selection: Global___KeySelection | None = ...,
         program: Global___Program | None = ...,
         fit: Global___Fit | None = ...,
+        evaluation: Global___Evaluation | None = ...,
+        synthesis: Global___Synthesis | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "fit", b"fit", "key_selection", b"key_selection", "noise", b"noise", "presentation", b"presentation", "program", b"program", "relation", b"relation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "evaluation", b"evaluation", "fit", b"fit", "key_selection", b"key_selection", "noise", b"noise", "presentation", b"presentation", "program", b"program", "relation", b"relation", "synthesis", b"synthesis"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "fit", b"fit", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "grouping_sets", b"grouping_sets", "key_selection", b"key_selection", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "presentation", b"presentation", "program", b"program", "relation", b"relation", "slot_bits", b"slot_bits", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clipping", b"clipping", "dataset", b"dataset", "dataset_version", b"dataset_version", "delta", b"delta", "epsilon", b"epsilon", "evaluation", b"evaluation", "fit", b"fit", "fraction_bits", b"fraction_bits", "group_by", b"group_by", "grouping_sets", b"grouping_sets", "key_selection", b"key_selection", "language_version", b"language_version", "noise", b"noise", "outputs", b"outputs", "presentation", b"presentation", "program", b"program", "relation", b"relation", "slot_bits", b"slot_bits", "statistics", b"statistics", "synthesis", b"synthesis"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class Synthesis(_message.Message):
+    """What the plan's range_counts are marginals of: the joint distribution of some columns, of which rows are made up.
+    Public, and no part of the privacy proof. The relation's column k is the index of a row's level of columns[k].
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMNS_TEXT_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    columns_text: _builtins.str
+    """As the developer wrote them."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___SynthesisColumn]: ...
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___SynthesisTable]: ...
+    def __init__(
+        self,
+        *,
+        columns_text: _builtins.str = ...,
+        columns: _abc.Iterable[Global___SynthesisColumn] | None = ...,
+        tables: _abc.Iterable[Global___SynthesisTable] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "columns_text", b"columns_text", "tables", b"tables"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Synthesis: _TypeAlias = Synthesis  # noqa: Y015
+
+@_typing.final
+class SynthesisColumn(_message.Message):
+    """A column's levels: `values`, or `bins` ranges of equal width from `lower` to `upper`; then NULL, if it may be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
+    INTEGRAL_FIELD_NUMBER: _builtins.int
+    NULLABLE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    type: Global___ColumnType.ValueType
+    lower: _builtins.float
+    upper: _builtins.float
+    bins: _builtins.int
+    integral: _builtins.bool
+    """Values are whole numbers: `lower` to `upper` - 1, in ranges of a whole width, the last of them maybe cut short."""
+    nullable: _builtins.bool
+    width: _builtins.float
+    """Of each range."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: Global___ColumnType.ValueType = ...,
+        values: _abc.Iterable[Global___Value] | None = ...,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        bins: _builtins.int = ...,
+        integral: _builtins.bool = ...,
+        nullable: _builtins.bool = ...,
+        width: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bins", b"bins", "integral", b"integral", "lower", b"lower", "name", b"name", "nullable", b"nullable", "type", b"type", "upper", b"upper", "values", b"values", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SynthesisColumn: _TypeAlias = SynthesisColumn  # noqa: Y015
+
+@_typing.final
+class SynthesisTable(_message.Message):
+    """One marginal: a statistic of range_counts of one level, with a cell for each combination of levels, the last column
+    varying fastest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTIC_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    MERGED_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
+    statistic: _builtins.int
+    """Index into statistics."""
+    held_out: _builtins.bool
+    """Not to be fitted to, but to tell how good the fit is."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes into columns, ascending."""
+
+    @_builtins.property
+    def merged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """So many neighbouring levels of each column are one here."""
+
+    def __init__(
+        self,
+        *,
+        statistic: _builtins.int = ...,
+        columns: _abc.Iterable[_builtins.int] | None = ...,
+        merged: _abc.Iterable[_builtins.int] | None = ...,
+        held_out: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "held_out", b"held_out", "merged", b"merged", "statistic", b"statistic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SynthesisTable: _TypeAlias = SynthesisTable  # noqa: Y015

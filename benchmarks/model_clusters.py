@@ -1,0 +1,69 @@
+"""k-means on two real tables; see `models`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from yingbi.api.v1.plan_pb2 import TrainingRound
+from yingbi.models.clusters import ClusterState, KMeansRule
+from yingbi.models.kmeans import KMeans
+from yingbi.round_learning import DEFAULT_ROUNDS
+from yingbi.rounds import Released
+
+from benchmarks.model_peers import DIFFPRIVLIB, Asked, answers
+from benchmarks.model_tables import DELTA, EPSILONS, Floats, RealTable, tables
+
+CLUSTERS = 5
+
+
+def k_means(console: Console, repeats: int) -> None:
+    """The mean squared distance to the nearest centre, of columns scaled by their bounds, over that in the clear."""
+    for table in (each.of_numbers() for each in tables()):
+        ways: dict[str, Callable[[float], Floats]] = {"Yingbi": lambda epsilon, own=table: centres(own, epsilon)}  # type: ignore[misc]
+        bounds = ((-1.0, 1.0),) * len(table.names)
+        asked = Asked("kmeans", table.scaled, bounds, EPSILONS, DELTA, repeats, parts=CLUSTERS)
+        said = answers(DIFFPRIVLIB, asked, console)
+        if said is not None:
+            ways[DIFFPRIVLIB.name] = said
+        clear = _clear(table)
+        alone = float(np.mean(np.sum((table.scaled - table.scaled.mean(axis=0)) ** 2, axis=1)))
+        around = f"over {clear:.4f} in the clear; one centre {alone / clear:.2f}"
+        title = f"k-means, {CLUSTERS} centres, {table.name}: {around}"
+        shown = Table(title=title, title_justify="left")
+        for header in ("", *(f"ε = {epsilon:g}" for epsilon in EPSILONS)):
+            shown.add_column(header)
+        for name, way in ways.items():
+            cells = []
+            for epsilon in EPSILONS:
+                found = sorted(_inertia(table, way(epsilon)) / clear for _ in range(repeats))
+                cells.append(f"{statistics.median(found):.3f} (most {found[-1]:.3f})")
+            shown.add_row(name, *cells)
+        console.print(shown)
+
+
+def centres(table: RealTable, epsilon: float, rounds: int = DEFAULT_ROUNDS) -> Floats:
+    """Of our model, in scaled columns."""
+    spec, rule = KMeans(f"~ {' + '.join(table.names)}", rounds=rounds, clusters=CLUSTERS), KMeansRule()
+    own: TrainingRound | None = rule.first(rounds)
+    state: ClusterState | None = None
+    while own is not None:
+        plan, opened = table.asked(spec.message(own), epsilon)
+        state = rule.after(state, Released.of(plan, opened))
+        own = rule.next(state)
+    assert state is not None
+    return np.array([each.centre for each in state.clusters])
+
+
+def _inertia(table: RealTable, found: Floats) -> float:
+    squares = ((table.scaled[:, np.newaxis, :] - found[np.newaxis]) ** 2).sum(axis=2)
+    return float(squares.min(axis=1).mean())
+
+
+def _clear(table: RealTable) -> float:
+    from sklearn.cluster import KMeans as Theirs
+
+    return _inertia(table, Theirs(CLUSTERS, n_init=10, random_state=0).fit(table.scaled).cluster_centers_)

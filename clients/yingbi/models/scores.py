@@ -1,0 +1,168 @@
+"""How well a model in rounds fits the rows it was trained on: its last round, and what that released. Pure.
+
+**What is measured.** Of classes: how often the most likely one is right, and the mean of -log(chance of the row's
+class), which counts as 4 where it is more (with many classes twice the logarithm of their number). Of numbers: the mean
+squared error, in which an error beyond three deviations of the response counts as that. Units count once, without
+weights.
+
+**Errors.** A cell is a sum c of numbers within 1/2 of 0, with noise s; the number n of units has noise s_n, from round
+0. The mean is 1/2 + c / n, and its error sqrt(s² + (c / n)² s_n²) / n: of noise alone. That of sampling is not in it,
+since it is of those rows; and on these rows a model is better than on others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from yingbi.api import zcdp
+from yingbi.api.training import is_score_round, rho_units_of_round
+from yingbi.api.v1.plan_pb2 import Fit, Plan, TrainingRound
+from yingbi.cells import Layout
+from yingbi.display import cell_text
+from yingbi.rounds import Released, Rule
+
+LARGEST_LOSS = 4.0
+DEVIATIONS = 3.0
+"""Of the response, that an error counts as at most."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number, with the error of its noise."""
+
+    name: str
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the last round released."""
+
+    measures: tuple[Measure, ...]
+    """Of classes accuracy and log_loss, of numbers squared_error in the response's units; the last is what counts."""
+    limit: float
+    """What a row's loss, or a row's error, counts as at most."""
+
+    @property
+    def loss(self) -> Measure:
+        """What the best model has least of."""
+        return self.measures[-1]
+
+    @property
+    def words(self) -> str:
+        """In one line."""
+        told = ", ".join(f"{each.name.replace('_', ' ')} {cell_text(each.value, each.error)}" for each in self.measures)
+        return f"on the rows it was trained on: {told}"
+
+    def to_json(self) -> dict[str, object]:
+        found: dict[str, object] = {"on": "the rows it was trained on", "limit": self.limit}
+        for each in self.measures:
+            found |= {each.name: each.value, f"{each.name}_noise_error": each.error}
+        return found
+
+
+class ScoredState(Protocol):
+    """What the state of a model has that can be scored."""
+
+    @property
+    def fit(self) -> Fit: ...
+    @property
+    def units(self) -> float: ...
+    @property
+    def units_error(self) -> float: ...
+    @property
+    def score(self) -> Score | None: ...
+    @property
+    def response_unit(self) -> float:
+        """What 1 of the response is in the data, as the model sees it."""
+        ...
+
+    @property
+    def response_spread(self) -> float:
+        """The deviation of the response as the model sees it."""
+        ...
+
+
+S = TypeVar("S", bound=ScoredState)
+
+
+class StepRule(Rule[S], Protocol[S]):
+    """The steps of a model that can be scored."""
+
+    def final(self, state: S) -> TrainingRound:
+        """What a round says of the model as it is now."""
+        ...
+
+
+class WithScore(Generic[S]):
+    """A `Rule`: steps, and a last round that measures how well they fit."""
+
+    def __init__(self, steps: StepRule[S]) -> None:
+        self._steps = steps
+
+    def first(self, rounds: int) -> TrainingRound:
+        return _scored(self._steps.first(rounds))
+
+    def after(self, state: S | None, released: Released) -> S:
+        if state is not None and is_score_round(released.plan.fit.round):
+            # Every state is a frozen dataclass.
+            found: Any = replace(state, score=_measured(state, released))  # type: ignore[type-var]
+            return found  # type: ignore[no-any-return]
+        return self._steps.after(state, released)
+
+    def next(self, state: S) -> TrainingRound | None:
+        if state.score is not None:
+            return None
+        found = self._steps.next(state)
+        return self.last(state) if found is None else _scored(found)
+
+    def last(self, state: S) -> TrainingRound:
+        """The round that measures the model as it is now, however many steps were left."""
+        found, rounds = _scored(self._steps.final(state)), state.fit.round.rounds
+        found.number, found.rounds, found.score_limit = rounds - 1, rounds, limit_of(state)
+        return found
+
+
+def limit_of(state: ScoredState) -> float:
+    """What a row's loss counts as at most; or its error, in what the model sees."""
+    if state.fit.classes:
+        return max(LARGEST_LOSS, 2 * math.log(len(state.fit.classes)))
+    return DEVIATIONS * state.response_spread
+
+
+def score_error(plan: Plan, units: int) -> float:
+    """What noise adds to the share of units that the model is right about, or to a loss over its limit, at most.
+
+    Args:
+        plan: of the first round, which has the noise of the number of units.
+    """
+    own = plan.fit.round
+    cells = 2 if plan.fit.classes else 1
+    rho = rho_units_of_round(zcdp.bought(plan.epsilon, plan.delta)[0], own.rounds - 1, own.rounds, scored=True)
+    shares = math.sqrt(plan.noise.parties / max(plan.noise.parties - plan.noise.curious, 1))
+    norm = plan.noise.parties_per_unit * math.sqrt(cells) / 2
+    cell = norm * shares / math.sqrt(2 * rho / zcdp.RHO_UNITS)
+    # Sums are half the number of units at most.
+    return math.hypot(cell, Layout.of(plan).deviation(0) / 2) / units
+
+
+def _scored(own: TrainingRound) -> TrainingRound:
+    own.scored = True
+    return own
+
+
+def _measured(state: ScoredState, released: Released) -> Score:
+    units, limit = max(state.units, state.units_error), released.plan.fit.round.score_limit
+    means = [0.5 + value / units for value in released.values]
+    errors = [math.hypot(released.deviation, value / units * state.units_error) / units for value in released.values]
+    told = [(min(max(mean, 0.0), 1.0), error) for mean, error in zip(means, errors, strict=True)]
+    if not state.fit.classes:
+        ((mean, error),) = told
+        square = (limit * state.response_unit) ** 2
+        return Score((Measure("squared_error", square * mean, square * error),), limit * state.response_unit)
+    (right, right_error), (lost, lost_error) = told
+    accuracy, loss = Measure("accuracy", right, right_error), Measure("log_loss", limit * lost, limit * lost_error)
+    return Score((accuracy, loss), limit)

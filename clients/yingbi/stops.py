@@ -1,0 +1,219 @@
+"""Stopping a job, all jobs under an agreement, on a dataset, or of an organisation; and what each node signed of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from yingbi.api import credentials, digests
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.stop_pb2 import (
+    Lift,
+    NodeProof,
+    SignedLift,
+    SignedStop,
+    Stop,
+    StopPreview,
+    StopProof,
+    StopProofBody,
+    StopRecord,
+    StopScope,
+)
+from yingbi.transport import Gateway
+
+Scope = Literal["job", "agreement", "dataset", "organisation"]
+SCOPES: tuple[Scope, ...] = ("job", "agreement", "dataset", "organisation")
+
+
+@dataclass(frozen=True)
+class NodeStop:
+    """What one node says of a stop: when it stopped, or why it has not."""
+
+    node: str
+    at: datetime | None
+    jobs: tuple[str, ...]
+    withheld: int
+    refusal: str
+    lifted_at: datetime | None
+
+    def __str__(self) -> str:
+        if self.lifted_at is not None:
+            return f"{self.node} signed that it lifted the cut-off at {_moment(self.lifted_at)}"
+        if self.at is None:
+            return f"{self.node} has not confirmed yet" + (f": {self.refusal}" if self.refusal else "")
+        ended = f"; it ended {', '.join(self.jobs)}" if self.jobs else ""
+        return f"{self.node} signed that it stopped at {_moment(self.at)}{ended}"
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "node": self.node,
+            "stopped_at": self.at.isoformat() if self.at else None,
+            "jobs_ended": list(self.jobs),
+            "contributions_withheld": self.withheld,
+            "refusal": self.refusal,
+            "lifted_at": self.lifted_at.isoformat() if self.lifted_at else None,
+        }
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A stop, as the gateway records it, with the nodes' proofs."""
+
+    message: StopRecord
+
+    @property
+    def scope(self) -> str:
+        """job, agreement, dataset or organisation."""
+        return StopScope.Name(self.message.stop.scope).removeprefix("STOP_SCOPE_").lower()
+
+    @property
+    def subject(self) -> str:
+        return self.message.stop.subject
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that it ended, of those that the caller may see."""
+        return tuple(self.message.jobs)
+
+    @property
+    def at(self) -> datetime:
+        """Since when nothing is released."""
+        return self.message.at.ToDatetime(UTC)
+
+    @property
+    def is_lifted(self) -> bool:
+        return self.message.HasField("lifted")
+
+    @property
+    def nodes(self) -> tuple[NodeStop, ...]:
+        return tuple(_node(each) for each in self.message.nodes)
+
+    def to_json(self) -> dict[str, object]:
+        message = self.message
+        return {
+            "number": message.number,
+            "scope": self.scope,
+            "subject": self.subject,
+            "reason": message.stop.reason,
+            "person": message.person,
+            "organisation": message.organisation,
+            "at": self.at.isoformat(),
+            "digest": message.digest.hex(),
+            "jobs": list(self.jobs),
+            "nodes": [each.to_json() for each in self.nodes],
+            "lifted": message.lifted.ToDatetime(UTC).isoformat() if self.is_lifted else None,
+            "lifted_by": message.lifted_by,
+        }
+
+    def __str__(self) -> str:
+        message = self.message
+        because = f": {message.stop.reason}" if message.stop.reason else ""
+        at = _moment(self.at)
+        lines = [
+            f"{self.scope} {self.subject} was stopped by {message.person} of {message.organisation} at {at}{because}"
+        ]
+        if self.is_lifted:
+            lines.append(f"lifted by {message.lifted_by} at {_moment(message.lifted.ToDatetime(UTC))}")
+        elif message.lifted_by:
+            lines.append(f"{message.lifted_by} lifts it, as soon as every node has confirmed")
+        return "\n  ".join([*lines, *map(str, self.nodes)])
+
+
+def preview(gateway: Gateway, scope: Scope, subject: str) -> StopPreview:
+    """What a stop would hit now; nothing is stopped."""
+    return gateway.preview_stop(_number(scope), subject)
+
+
+def stop(gateway: Gateway, scope: Scope, subject: str, reason: str = "", *, organisation_key: bytes = b"") -> Stopped:
+    """Stop it, signed with the profile's key; answers when the connected nodes have confirmed, or after two seconds.
+
+    Args:
+        organisation_key: of an organisation, as `preview` said it.
+    """
+    key = credentials.signing_key(gateway.profile.token)
+    asked = Stop(
+        scope=_number(scope),
+        subject=subject,
+        reason=reason,
+        signer_key=key.public_key().public_bytes_raw(),
+        organisation_key=organisation_key,
+    )
+    asked.issued.FromNanoseconds(time.time_ns())
+    body = asked.SerializeToString(deterministic=True)
+    return Stopped(gateway.stop(SignedStop(body=body, signature=digests.sign(key, digests.STOP, body))))
+
+
+def lift(gateway: Gateway, dataset: str, reason: str = "") -> list[Stopped]:
+    """Let a dataset be used again: each of the caller's organisation's cut-offs of it ends.
+
+    Raises:
+        Problem: UNKNOWN "no_such_cut_off", where there is none; NOT_ALLOWED "may_not_lift", where all are of others.
+    """
+    found = [each for each in list_all(gateway, dataset, in_force=True) if each.scope == "dataset"]
+    if not found:
+        raise Problem(Kind.UNKNOWN, "no_such_cut_off", f"{dataset} is not cut off.", hint="`yingbi stops` lists stops")
+    lifted, refused = [], None
+    for each in found:
+        try:
+            lifted.append(_lift(gateway, each, reason))
+        except Problem as problem:
+            if problem.code != "may_not_lift":
+                raise
+            refused = problem
+    if not lifted and refused is not None:
+        raise refused
+    return lifted
+
+
+def list_all(gateway: Gateway, subject: str = "", *, in_force: bool = False) -> list[Stopped]:
+    """Stops that the caller may see, newest first."""
+    return [Stopped(each) for each in gateway.list_stops(subject, in_force=in_force)]
+
+
+def verify_proof(proof: StopProof, digest: bytes, enclave_key: bytes) -> StopProofBody:
+    """What an enclave signed of the stop with this digest, checked against its key; raises Problem. Offline."""
+    body = StopProofBody.FromString(proof.body)
+    signed = digests.is_signed(enclave_key, digests.STOP_PROOF, proof.body, proof.signature)
+    if not signed or body.stop != digest or body.processes_alive:
+        raise Problem(Kind.BAD_EVIDENCE, "stop_proof", "This is no proof of that stop by that enclave.")
+    return body
+
+
+def _lift(gateway: Gateway, cut_off: Stopped, reason: str) -> Stopped:
+    key = credentials.signing_key(gateway.profile.token)
+    asked = Lift(
+        stop=cut_off.message.digest,
+        dataset=cut_off.subject,
+        reason=reason,
+        signer_key=key.public_key().public_bytes_raw(),
+    )
+    asked.issued.FromNanoseconds(time.time_ns())
+    body = asked.SerializeToString(deterministic=True)
+    return Stopped(gateway.lift(SignedLift(body=body, signature=digests.sign(key, digests.LIFT, body))))
+
+
+def _number(scope: Scope) -> StopScope.ValueType:
+    return StopScope.Value(f"STOP_SCOPE_{scope.upper()}")
+
+
+def _node(said: NodeProof) -> NodeStop:
+    body = StopProofBody.FromString(said.proof.body)
+    lifted = StopProofBody.FromString(said.lift_proof.body) if said.HasField("lift_proof") else None
+    return NodeStop(
+        node=said.node,
+        at=_at(body) if said.HasField("proof") else None,
+        jobs=tuple(body.jobs_ended),
+        withheld=body.contributions_withheld,
+        refusal=said.refusal,
+        lifted_at=None if lifted is None else _at(lifted),
+    )
+
+
+def _at(body: StopProofBody) -> datetime:
+    return datetime.fromtimestamp(body.at_millis / 1000, UTC)
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"

@@ -1,0 +1,104 @@
+// Agreements: drafts, steps, and the signature over the very terms that the page shows.
+"use strict";
+(() => {
+  const one = (id) => document.getElementById(id);
+  const { post, tell, failed } = lines;
+
+  const draft = one("draft-agreement");
+  draft?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    tell(one("draft-error"), "");
+    lines.mark(draft, "");
+    try {
+      location.assign((await post("/agreements", { document: one("document").value })).next);
+    } catch (problem) {
+      failed(draft, one("draft-error"), problem);
+    }
+  });
+
+  // All fields of a message by their numbers, in their order: lists have several under one number.
+  function fields(bytes) {
+    const found = new Map();
+    let at = 0;
+    const varint = () => {
+      let value = 0n, shift = 0n, byte;
+      do {
+        if (at >= bytes.length) throw new RangeError("cut short");
+        byte = bytes[at++];
+        value |= BigInt(byte & 0x7f) << shift;
+        shift += 7n;
+      } while (byte & 0x80);
+      return value;
+    };
+    while (at < bytes.length) {
+      const tag = varint(), number = Number(tag >> 3n), wire = Number(tag & 7n);
+      if (![0, 1, 2].includes(wire)) throw new RangeError("unknown wire type");
+      let value;
+      if (wire === 0) value = varint();
+      else {
+        const length = wire === 1 ? 8 : Number(varint());
+        if (at + length > bytes.length) throw new RangeError("cut short");
+        value = bytes.slice(at, at + length);
+        at += length;
+      }
+      found.set(number, [...(found.get(number) ?? []), value]);
+    }
+    return found;
+  }
+
+  // As the page shows text: what would hide or reorder it, by its number.
+  const visible = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (mark) =>
+    "\n\t".includes(mark) ? mark : `\\u{${mark.codePointAt(0).toString(16)}}`);
+  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const text = (bytes) => visible(strict.decode(bytes));
+  const alone = (values) => { if (values.length !== 1) throw new RangeError("there twice"); return values[0]; };
+  const says = {
+    text: (values, shown) => text(alone(values)) === shown,
+    list: (values, shown) => visible(values.map((each) => strict.decode(each)).join(", ")) === shown,
+    key: (values, shown) => yingbi.toHex(alone(values)) === shown,
+    whole: (values, shown) => String(alone(values)) === shown,
+    truth: (values, shown) => String(alone(values) !== 0n) === shown,
+    real: (values, shown) => new DataView(alone(values).buffer).getFloat64(0, true) === Number(shown),
+    time: (values, shown) => {
+      const seconds = Number(fields(alone(values)).get(1)?.[0] ?? 0n);
+      return new Date(1000 * seconds).toISOString().replace("T", " ").replace(".000Z", " UTC") === shown;
+    },
+  };
+  // Whether the bytes to sign have every clause that is shown, as it is shown, and no other; and the hash that is shown.
+  async function areAsShown(terms, hash) {
+    const said = fields(terms);
+    const shown = Array.from(document.querySelectorAll("[data-clause]"));
+    return yingbi.toHex(await yingbi.digest("agreement", terms)) === hash && one("terms-hash").textContent === hash
+      && said.size === shown.length && shown.every((each) => {
+        const values = said.get(Number(each.dataset.clause));
+        return values !== undefined && says[each.dataset.kind](values, each.textContent);
+      });
+  }
+
+  const steps = one("agreement-steps");
+  async function signature(path) {
+    const { hash, nokey, differs } = steps.dataset, keys = await yingbi.kept();
+    if (!keys) throw new Error(nokey);
+    const terms = yingbi.fromBase64((await post(`${path}/prepare`, {})).terms);
+    if (!(await areAsShown(terms, hash).catch(() => false))) throw new Error(differs);
+    const signed = await yingbi.sign("agreement", terms, keys.privateKey);
+    return { signature: yingbi.toBase64(signed), key: yingbi.toBase64(keys.publicKey) };
+  }
+
+  for (const form of document.querySelectorAll("form[data-step]"))
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const path = `/agreements/${steps.dataset.agreement}`, action = form.dataset.step;
+      const error = form.querySelector(".error"), buttons = form.querySelectorAll("button");
+      tell(error, "");
+      buttons.forEach((button) => { button.disabled = true; });
+      try {
+        const signed = action === "sign" ? await signature(path) : {};
+        const said = { action, reason: new FormData(form).get("reason") ?? "", ...signed };
+        location.assign((await post(`${path}/step`, said)).next);
+      } catch (problem) {
+        tell(error, problem.message);
+        buttons.forEach((button) => { button.disabled = false; });
+      }
+    });
+})();

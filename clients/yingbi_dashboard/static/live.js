@@ -1,0 +1,28 @@
+// Parts of a page that show what changes are asked for again when the gateway says that something did.
+"use strict";
+(() => {
+  const parts = () => document.querySelectorAll("[data-live]");
+  if (!parts().length) return;
+  let source = null, waiting = null;
+
+  function renew() {
+    // Of many changes at once, one look.
+    waiting ??= setTimeout(() => {
+      waiting = null;
+      for (const part of parts()) htmx.trigger(part, "renew");
+    }, 150);
+  }
+  function follow() {
+    source = new EventSource("/changes");
+    source.addEventListener("changed", renew);
+    source.addEventListener("signed-out", () => location.assign("/sign-in"));
+    source.addEventListener("never", () => source.close());
+  }
+  // A browser has few connections to one host: pages that nobody looks at hold none.
+  document.addEventListener("visibilitychange", () => {
+    source?.close();
+    if (!document.hidden) follow();
+  });
+  window.addEventListener("pagehide", () => source?.close());
+  follow();
+})();

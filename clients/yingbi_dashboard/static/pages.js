@@ -1,0 +1,102 @@
+// What pages do beside links and forms: signing in and out, decisions, keys in the inbox.
+"use strict";
+(() => {
+  const one = (id) => document.getElementById(id);
+
+  async function post(path, parts) {
+    const answer = await fetch(path, { method: "POST", body: new URLSearchParams(parts), redirect: "error" });
+    const said = answer.status === 204 ? {} : await answer.json();
+    // Whose session has ended signs in and comes back.
+    if (said.code === "not_authenticated" && !/^\/(sign-in|join)/.test(path))
+      location.assign("/sign-in?" + new URLSearchParams({ next: location.pathname }));
+    if (!answer.ok) throw new Error([said.message, said.hint].filter(Boolean).join(" "));
+    return said;
+  }
+
+  function tell(place, words) {
+    place.textContent = words;
+    place.hidden = !words;
+  }
+  Object.assign(yingbi, { post, tell });
+
+  const signIn = one("sign-in");
+  signIn?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const token = one("token").value.trim(), error = one("sign-in-error");
+    tell(error, "");
+    let keys;
+    try {
+      keys = await yingbi.keysOf(token);
+    } catch {
+      return tell(error, signIn.dataset.unable);
+    }
+    try {
+      await post("/sign-in", { credential: await yingbi.credentialOf(token) });
+      await yingbi.keep(keys);
+      one("token").value = "";
+      location.assign(signIn.dataset.next);
+    } catch (problem) {
+      tell(error, `${signIn.dataset.failed} ${problem.message}`);
+    }
+  });
+
+  one("sign-out")?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    await yingbi.forget();
+    event.target.submit();
+  });
+
+  const decision = one("decision");
+  async function approve(parts) {
+    const { job, rho, hash, nokey, differs } = decision.dataset, path = `/decisions/${job}`;
+    const keys = await yingbi.kept();
+    if (!keys) throw new Error(nokey);
+    const made = await post(`${path}/prepare`, { key: yingbi.toBase64(keys.publicKey), days: parts.get("days") ?? "" });
+    const body = yingbi.fromBase64(made.body);
+    const shown = await yingbi.isAsShown(body, yingbi.fromBase64(made.plan), { job, rho, hash }, keys.publicKey);
+    if (!shown) throw new Error(differs);
+    const signature = yingbi.toBase64(await yingbi.sign("approval", body, keys.privateKey));
+    return post(`${path}/approve`, { body: made.body, signature });
+  }
+  function refuse(parts, action) {
+    const said = { action, reason: parts.get("reason"), clause: parts.get("clause") ?? "" };
+    return post(`/decisions/${decision.dataset.job}/refuse`, said);
+  }
+
+  for (const button of document.querySelectorAll("[data-opens]"))
+    button.addEventListener("click", () => one(button.dataset.opens).showModal());
+  for (const button of document.querySelectorAll("[data-closes]"))
+    button.addEventListener("click", () => button.closest("dialog").close());
+  for (const form of document.querySelectorAll("dialog form[data-action], #stop-dialog form"))
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const error = form.querySelector(".error"), action = form.dataset.action, parts = new FormData(form);
+      const buttons = form.querySelectorAll("button");
+      tell(error, "");
+      buttons.forEach((button) => { button.disabled = true; });
+      try {
+        const done = await (form.dataset.post ? post(form.dataset.post, parts)
+          : action === "approve" ? approve(parts) : refuse(parts, action));
+        location.assign(done.next);
+      } catch (problem) {
+        tell(error, problem.message);
+        buttons.forEach((button) => { button.disabled = false; });
+      }
+    });
+
+  // A file's text goes into a field, where it is seen before it is sent.
+  for (const input of document.querySelectorAll("input[type=file][data-into]"))
+    input.addEventListener("change", async () => {
+      if (input.files[0]) one(input.dataset.into).value = await input.files[0].text();
+    });
+
+  // j and k go through what waits; the browser's own Enter opens it.
+  document.addEventListener("keydown", (event) => {
+    if (!one("inbox") || event.ctrlKey || event.metaKey || event.altKey || !["j", "k"].includes(event.key)) return;
+    if (event.target.closest("input, textarea, select")) return;
+    const rows = Array.from(document.querySelectorAll("a.row")), at = rows.indexOf(document.activeElement);
+    const next = at < 0 ? 0 : at + (event.key === "j" ? 1 : -1);
+    rows[Math.min(Math.max(next, 0), rows.length - 1)]?.focus();
+    event.preventDefault();
+  });
+})();

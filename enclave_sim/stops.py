@@ -1,0 +1,171 @@
+"""What was stopped, as this enclave's own journal has it, and who may stop what. Pure.
+
+A stop is for good: it is a record of the journal, written before anybody is told that it holds, and every step of a job
+looks for one. Only a dataset's cut-off can end, by the word of the organisation that cut it off, which names that one
+cut-off: the same word again says nothing of a later one. To stop reveals nothing and costs nothing but answers, so
+whoever answers for the data or the zone may do it alone; to lift takes who stopped.
+
+Keeps: AGR-05, MON-01
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+from yingbi.api import digests
+from yingbi.api.certificates import KEY_BYTES
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.job_pb2 import Authorization, SignedAuthorization
+from yingbi.api.v1.people_pb2 import Invitation, SignedCertificate
+from yingbi.api.v1.stop_pb2 import Lift, SignedLift, SignedStop, Stop, StopScope
+
+from enclave_sim.authority import Policy, organisation_of
+from enclave_sim.bodies import read_body
+from enclave_sim.journal import Record
+
+Scope: TypeAlias = "StopScope.ValueType"
+
+JOB = StopScope.STOP_SCOPE_JOB
+AGREEMENT = StopScope.STOP_SCOPE_AGREEMENT
+DATASET = StopScope.STOP_SCOPE_DATASET
+ORGANISATION = StopScope.STOP_SCOPE_ORGANISATION
+
+NAMES: Mapping[Scope, str] = MappingProxyType(
+    {JOB: "job", AGREEMENT: "agreement", DATASET: "dataset", ORGANISATION: "organisation"}
+)
+"""As records and people call them."""
+
+# Of each scope: whose organisations may stop, by the fields of `Policy`, and with which duty.
+_WHO: Mapping[Scope, Mapping[str, str]] = MappingProxyType(
+    {
+        JOB: {"operators": "operator", "providers": "approver", "supervisors": "assessor"},
+        AGREEMENT: {"providers": "signatory", "supervisors": "assessor", "coordinators": "coordinator"},
+        DATASET: {"operators": "operator", "providers": "approver", "supervisors": "assessor"},
+        ORGANISATION: {"coordinators": "coordinator"},
+    }
+)
+LONGEST_SUBJECT = 127
+
+
+@dataclass(frozen=True)
+class About:
+    """A job, by all that a stop can name."""
+
+    job: str
+    dataset: str
+    agreement: str
+    # Whoever asked, hexadecimal: the developer's key, and that of the organisation which certifies it.
+    keys: frozenset[str]
+
+
+def about_request(job: str, dataset: str, signed: SignedAuthorization) -> About:
+    """A job that is asked for, and is not charged yet."""
+    body = read_body(Authorization, signed.body)
+    return About(job, dataset, body.agreement, asking_keys(signed))
+
+
+def about_charge(charge: Record) -> About:
+    """A job by its record."""
+    keys = {str(charge.get("request", "")).partition(" ")[0], *str(charge.get("asked_by", "")).split()}
+    return About(str(charge["job"]), str(charge["dataset"]), str(charge.get("agreement", "")), frozenset(keys - {""}))
+
+
+def asking_keys(signed: SignedAuthorization) -> frozenset[str]:
+    """The developer's own key, and that which a certificate claims beside it.
+
+    Either may be stopped: so whoever is stopped gains nothing by a certificate, theirs or not.
+    """
+    claimed = read_body(Invitation, signed.certificate.invitation.body).organisation_key
+    own = read_body(Authorization, signed.body).developer_key
+    return frozenset(key.hex() for key in (own, claimed) if key)
+
+
+def check_not_stopped(records: Iterable[Record], about: About) -> None:
+    """Raise Problem REFUSED "stopped" for a job that a stop in force covers."""
+    if (found := stop_of(records, about)) is not None:
+        what = next(name for name in NAMES.values() if name in found)
+        subject = f"Job {about.job}" if what == "job" else f"The {what} of job {about.job}"
+        raise refused("stopped", f"{subject} was stopped; this enclave does nothing for it.")
+
+
+def stop_of(records: Iterable[Record], about: About) -> Record | None:
+    """The record of a stop that covers the job and was not lifted, or None."""
+    found = [record for record in records if record["kind"] in ("stop", "lift")]
+    in_force = (record for record in found if record["kind"] == "stop" and not is_lifted(found, record))
+    return next((record for record in in_force if covers(record, about)), None)
+
+
+def is_lifted(records: Iterable[Record], stop: Record) -> bool:
+    """Whether a record ends this stop."""
+    return any(record["kind"] == "lift" and record["stop"] == stop["stop"] for record in records)
+
+
+def covers(record: Record, about: About) -> bool:
+    """Whether the record of a stop is about this job."""
+    if "only" in record and record["only"] not in about.keys:
+        return False
+    named = (("job", about.job), ("agreement", about.agreement), ("dataset", about.dataset))
+    return any(value and record.get(name) == value for name, value in named) or record.get("organisation") in about.keys
+
+
+def record_of(signed: SignedStop, policy: Policy, *, now: float) -> Record:
+    """The record of a stop that whoever signed it may order; raises Problem.
+
+    A developer stops jobs of their own: what another asked for under the same name goes on, as `covers` has it.
+    """
+    stop = read_body(Stop, signed.body)
+    name = NAMES.get(stop.scope)
+    if name is None or not 1 <= len(stop.subject) <= LONGEST_SUBJECT:
+        raise Problem(Kind.MALFORMED, "bad_stop", "A stop names a job, an agreement, a dataset or an organisation.")
+    _check_signature(stop.signer_key, digests.STOP, signed.body, signed.signature)
+    record: Record = {"kind": "stop", "stop": digest_of(signed), name: stop.subject}
+    if stop.scope == ORGANISATION:
+        if len(stop.organisation_key) != KEY_BYTES:
+            raise Problem(Kind.MALFORMED, "bad_stop", "An organisation is stopped by its key, of 32 bytes.")
+        record[name] = stop.organisation_key.hex()
+    who = _speaks_for(stop.signer_key, signed.certificate, stop.scope, policy, now)
+    if who is not None:
+        return record | {"by": who.hex()}
+    if stop.scope == JOB:
+        return record | {"by": stop.signer_key.hex(), "only": stop.signer_key.hex()}
+    raise refused("may_not_stop", f"Whoever signed this may not stop this {name} here.")
+
+
+def lift_of(signed: SignedLift, records: Sequence[Record], policy: Policy, *, now: float) -> Record:
+    """The record that ends a cut-off which this enclave keeps, ordered by who cut off; raises Problem."""
+    lift = read_body(Lift, signed.body)
+    _check_signature(lift.signer_key, digests.LIFT, signed.body, signed.signature)
+    stopped = next((r for r in records if r["kind"] == "stop" and r["stop"] == lift.stop.hex()), None)
+    if stopped is None or stopped.get("dataset") != lift.dataset or not lift.dataset:
+        raise refused("no_such_cut_off", "What is to be lifted is no cut-off of that dataset.")
+    who = _speaks_for(lift.signer_key, signed.certificate, DATASET, policy, now)
+    if who is None or who.hex() != stopped["by"]:
+        raise refused("may_not_lift", "Only the organisation that cut the dataset off can let it be used again.")
+    return {"kind": "lift", "stop": lift.stop.hex()}
+
+
+def digest_of(signed: SignedStop) -> str:
+    """What names a stop in records and proofs, hexadecimal."""
+    return digests.digest(digests.STOP, signed.body).hex()
+
+
+def _speaks_for(key: bytes, certificate: SignedCertificate, scope: Scope, policy: Policy, now: float) -> bytes | None:
+    """For which organisation that may stop this the holder of `key` acts; None for none. Raises Problem."""
+    for field, duty in _WHO[scope].items():
+        organisation = organisation_of(key, certificate, getattr(policy, field), duty=duty, now=now)
+        if organisation is not None:
+            return organisation
+    return None
+
+
+def _check_signature(key: bytes, domain: str, body: bytes, signature: bytes) -> None:
+    if not digests.is_signed(key, domain, body, signature):
+        raise refused("bad_signature", "The signature of the stop does not verify.")
+
+
+def refused(code: str, message: str) -> Problem:
+    """An enclave's refusal."""
+    return Problem(Kind.REFUSED, code, message)

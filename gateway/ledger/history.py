@@ -1,0 +1,81 @@
+"""Who spent what of a dataset's budget, and when. A step of the caller's transaction."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Integer, cast, func, select
+from yingbi.api.v1.dataset_pb2 import BudgetHistory, BudgetPoint, DatasetDeclaration, OrganisationBudget
+
+from gateway.ledger import accounts as names
+from gateway.ledger import ledger
+from gateway.storage.tables import accounts, charges, jobs, releases
+
+SPANS = (60, 3_600, 86_400)
+MOST_POINTS = 400
+"""Spans of time that are told apart: the shortest of `SPANS` in which all charges are within so many, else the last."""
+
+# When it was released, if it was: a job may have waited for long before it was charged.
+_AT = func.coalesce(releases.c.released, jobs.c.created)
+_OTHERS = ""
+
+
+def of_dataset(connection: Connection, declaration: DatasetDeclaration, organisation: str | None) -> BudgetHistory:
+    """What was charged and is not given back; reserved counts as spent.
+
+    Args:
+        organisation: the only one that is told apart from all others; None: every one is.
+    """
+    prefix = names.organisations_of(declaration)
+    shown = [charges.c.kind == "organisation", charges.c.name.startswith(prefix, autoescape=True)]
+    of_charges = (
+        select(charges.c.name, _AT.label("at"), charges.c.rho_units)
+        .join_from(charges, jobs, charges.c.job == jobs.c.job)
+        .join(releases, releases.c.job == jobs.c.job, isouter=True)
+        .where(*shown, charges.c.state != "refunded")
+        .subquery()
+    )
+    first, last = connection.execute(select(func.min(of_charges.c.at), func.max(of_charges.c.at))).one()
+    span = next((each for each in SPANS if first is None or (last - first) / each <= MOST_POINTS), SPANS[-1])
+    number = cast(of_charges.c.at / span, Integer).label("number")
+    grouped = (
+        select(number, of_charges.c.name, func.sum(of_charges.c.rho_units).label("rho_units"))
+        .group_by(number, of_charges.c.name)
+        .order_by(number, of_charges.c.name)
+    )
+    points: dict[tuple[int, str], int] = {}
+    for row in connection.execute(grouped):
+        key = (row.number, _told(row.name.removeprefix(prefix), organisation))
+        points[key] = points.get(key, 0) + row.rho_units
+    return BudgetHistory(
+        budget=ledger.budget(connection, declaration, organisation),
+        organisations=_organisations(connection, declaration, organisation),
+        points=[_point(number * span, whose, amount) for (number, whose), amount in points.items()],
+        span_seconds=span,
+    )
+
+
+def _organisations(
+    connection: Connection, declaration: DatasetDeclaration, organisation: str | None
+) -> list[OrganisationBudget]:
+    """Who spent how much, who spent most first."""
+    prefix = names.organisations_of(declaration)
+    wanted = select(accounts).where(
+        accounts.c.kind == "organisation", accounts.c.name.startswith(prefix, autoescape=True)
+    )
+    whole = names.limit(declaration).rho_units
+    found: dict[str, OrganisationBudget] = {}
+    for row in connection.execute(wanted):
+        whose = _told(row.name.removeprefix(prefix), organisation)
+        each = found.setdefault(whose, OrganisationBudget(organisation=whose))
+        each.spent_rho_units += row.spent_rho_units
+        each.limit_rho_units = row.limit_rho_units if whose else whole
+    return sorted(found.values(), key=lambda each: (-each.spent_rho_units, each.organisation))
+
+
+def _told(organisation: str, only: str | None) -> str:
+    return organisation if only is None or organisation == only else _OTHERS
+
+
+def _point(at: int, organisation: str, rho_units: int) -> BudgetPoint:
+    message = BudgetPoint(organisation=organisation, rho_units=rho_units)
+    message.at.FromSeconds(at)
+    return message

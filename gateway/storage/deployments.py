@@ -1,0 +1,214 @@
+"""Deployed models, sealed, and how much of each was used. Each function is a step of a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from yingbi.api import deployments as rules
+from yingbi.api import metering
+from yingbi.api.metering import Used
+from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.deployment_pb2 import (
+    DEPLOYMENT_STATE_ACTIVE,
+    DEPLOYMENT_STATE_APPROVED,
+    DEPLOYMENT_STATE_PENDING,
+    DEPLOYMENT_STATE_WITHDRAWN,
+    CheckDeploymentTask,
+    DeploymentState,
+    DeploymentTerms,
+    DeploymentUse,
+    Provenance,
+    SignedDeploymentApproval,
+    SignedDeploymentTerms,
+    SignedDeploymentWithdrawal,
+)
+
+from gateway.governance import deployments as governance
+from gateway.governance.callers import Caller
+from gateway.storage.tables import deployments, predictions
+
+
+@dataclass(frozen=True)
+class StoredDeployment:
+    """A deployment as the gateway keeps it: it cannot open the model."""
+
+    developer: str
+    organisation: str
+    signed_terms: SignedDeploymentTerms
+    sealed_model: bytes
+    provenance: Provenance | None
+    approval: SignedDeploymentApproval | None
+    withdrawal: SignedDeploymentWithdrawal | None
+    state: DeploymentState.ValueType
+    enclave_told: bool
+    created: float
+
+    @cached_property
+    def terms(self) -> DeploymentTerms:
+        return DeploymentTerms.FromString(self.signed_terms.body)
+
+    @property
+    def name(self) -> str:
+        return self.terms.deployment
+
+    @property
+    def terms_digest(self) -> bytes:
+        """What names it to its enclave."""
+        return rules.terms_digest(self.signed_terms.body)
+
+    @property
+    def task(self) -> CheckDeploymentTask:
+        """What its enclave checks, whatever it is asked to do with it."""
+        return CheckDeploymentTask(terms=self.signed_terms, approval=self.approval, sealed_model=self.sealed_model)
+
+
+def add(connection: Connection, new: StoredDeployment) -> StoredDeployment:
+    """Keep a new deployment; raises Problem where its name is taken, by a withdrawn one too."""
+    try:
+        connection.execute(
+            insert(deployments).values(
+                deployment=new.name,
+                developer=new.developer,
+                organisation=new.organisation,
+                terms=new.signed_terms.SerializeToString(),
+                sealed_model=new.sealed_model,
+                provenance=new.provenance.SerializeToString() if new.provenance else b"",
+                state=new.state,
+                created=new.created,
+            )
+        )
+    except IntegrityError as error:
+        raise Problem(
+            Kind.REFUSED,
+            "deployment_exists",
+            f"There is, or was, a deployment called {new.name!r}.",
+            field="name",
+            hint="choose another name; a name is used once",
+        ) from error
+    return new
+
+
+def find(connection: Connection, name: str, caller: Caller) -> StoredDeployment:
+    """The deployment called `name`, if the caller may know of it; raises Problem."""
+    row = connection.execute(select(deployments).where(deployments.c.deployment == name)).one_or_none()
+    found = None if row is None else _stored(row)
+    if found is None or not governance.may_see(caller, found.terms, found.organisation):
+        raise governance.unknown(name)
+    return found
+
+
+def list_all(connection: Connection, caller: Caller) -> list[StoredDeployment]:
+    """Those that the caller may know of, by their names."""
+    found = map(_stored, connection.execute(select(deployments).order_by(deployments.c.deployment)))
+    return [each for each in found if governance.may_see(caller, each.terms, each.organisation)]
+
+
+def approve(connection: Connection, name: str, approval: SignedDeploymentApproval) -> None:
+    """Keep an operator's approval of a pending deployment; raises Problem for one in another state."""
+    values = {"state": DEPLOYMENT_STATE_APPROVED, "approval": approval.SerializeToString()}
+    if not _move(connection, name, DEPLOYMENT_STATE_PENDING, values):
+        raise Problem(Kind.CONFLICT, "deployment_state", f"{name} does not wait for approval any more.")
+
+
+def activate(connection: Connection, name: str) -> None:
+    """Its enclave took it. One that was withdrawn meanwhile stays so."""
+    _move(connection, name, DEPLOYMENT_STATE_APPROVED, {"state": DEPLOYMENT_STATE_ACTIVE})
+
+
+def withdraw(connection: Connection, name: str, withdrawal: SignedDeploymentWithdrawal) -> None:
+    """From now on nothing is predicted with it. The first withdrawal is the one that is kept."""
+    kept = update(deployments).where(deployments.c.deployment == name)
+    connection.execute(
+        kept.where(deployments.c.state != DEPLOYMENT_STATE_WITHDRAWN).values(
+            state=DEPLOYMENT_STATE_WITHDRAWN, withdrawal=withdrawal.SerializeToString()
+        )
+    )
+
+
+def enclave_told(connection: Connection, name: str) -> None:
+    """The enclave of a withdrawn deployment knows it."""
+    connection.execute(update(deployments).where(deployments.c.deployment == name).values(enclave_told=1))
+
+
+def count(connection: Connection, name: str, caller: Caller, order: bytes, rows: int, now: float) -> Used:
+    """Count an order of an active deployment before its enclave is asked; raises Problem, having counted nothing.
+
+    In one transaction, as all here: of callers at once no more are counted than the limit holds.
+    """
+    found = find(connection, name, caller)
+    governance.check_active(name, found.state)
+    if connection.execute(select(predictions.c.rows).where(predictions.c.order_digest == order)).first():
+        raise Problem(Kind.CONFLICT, "order_reused", "This order was made before.", hint="make a new one")
+    latest = connection.execute(select(func.max(predictions.c.counted))).scalar() or 0
+    at = metering.counted_at(now, latest)
+    before = _used(connection, name, caller.organisation, at)
+    after = metering.with_rows(found.terms, caller.organisation, before, rows, at)
+    connection.execute(
+        insert(predictions).values(
+            order_digest=order,
+            deployment=name,
+            organisation=caller.organisation,
+            caller=caller.name,
+            rows=rows,
+            price_micros=rows * found.terms.price_micros,
+            counted=at,
+        )
+    )
+    return after
+
+
+def take_back(connection: Connection, order: bytes) -> None:
+    """The enclave refused the order, and counted nothing. The order stays known, so that it is not made again."""
+    wanted = update(predictions).where(predictions.c.order_digest == order)
+    connection.execute(wanted.values(rows=0, price_micros=0))
+
+
+def uses(connection: Connection, found: StoredDeployment, now: float) -> list[DeploymentUse]:
+    """What each of the terms' organisations used, in the terms' order."""
+    latest = connection.execute(select(func.max(predictions.c.counted))).scalar() or 0
+    at = metering.counted_at(now, latest)
+    listed = []
+    for organisation in found.terms.organisations:
+        used = _used(connection, found.name, organisation, at)
+        wanted = select(func.sum(predictions.c.price_micros)).where(
+            predictions.c.deployment == found.name, predictions.c.organisation == organisation
+        )
+        price = connection.execute(wanted).scalar() or 0
+        listed.append(
+            DeploymentUse(
+                organisation=organisation, rows_today=used.today, rows_total=used.total, price_micros=int(price)
+            )
+        )
+    return listed
+
+
+def _used(connection: Connection, name: str, organisation: str, at: int) -> Used:
+    own = select(func.sum(predictions.c.rows)).where(
+        predictions.c.deployment == name, predictions.c.organisation == organisation
+    )
+    midnight = at - at % metering.DAY_SECONDS
+    today = connection.execute(own.where(predictions.c.counted >= midnight)).scalar() or 0
+    return Used(int(today), int(connection.execute(own).scalar() or 0))
+
+
+def _move(connection: Connection, name: str, before: DeploymentState.ValueType, values: dict[str, object]) -> bool:
+    wanted = update(deployments).where(deployments.c.deployment == name, deployments.c.state == before)
+    return connection.execute(wanted.values(**values)).rowcount == 1
+
+
+def _stored(row: Row[tuple[object, ...]]) -> StoredDeployment:
+    return StoredDeployment(
+        developer=row.developer,
+        organisation=row.organisation,
+        signed_terms=SignedDeploymentTerms.FromString(row.terms),
+        sealed_model=row.sealed_model,
+        provenance=Provenance.FromString(row.provenance) if row.provenance else None,
+        approval=None if row.approval is None else SignedDeploymentApproval.FromString(row.approval),
+        withdrawal=None if row.withdrawal is None else SignedDeploymentWithdrawal.FromString(row.withdrawal),
+        state=row.state,
+        enclave_told=bool(row.enclave_told),
+        created=row.created,
+    )

@@ -1,0 +1,663 @@
+"""A gateway that asks outside of an agreement: design section 3, "Authority is checked inside".
+
+Each enclave keeps to what its own provider signed, and counts in its own journal: whatever the gateway sends, however
+its host sets the clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import strategies as st
+from yingbi.api import certificates, digests
+from yingbi.api.v1.agreement_pb2 import Agreement, AgreementSignature, SignedAgreement
+from yingbi.api.v1.job_pb2 import Authorization, SignedApproval, TrainQuery
+from yingbi.api.v1.node_pb2 import ContributeTask, OpenTask
+from yingbi.api.v1.people_pb2 import SignedCertificate
+from yingbi.api.v1.plan_pb2 import Fit, Plan
+
+from enclave_sim import job_records, jobs, opening
+from enclave_sim.engine.protocol import Engine, never
+from enclave_sim.plan.canonical import encode
+from gateway.planning.training import plan_training
+from tests.attacks.mutations import LONG, altered, altered_message, fuzz
+from tests.attacks.three_enclaves import (
+    DELTA,
+    PROVIDER,
+    SUPERVISOR,
+    Trio,
+    agreed,
+    approval_of,
+    approval_signed,
+    authorized,
+    public,
+    refusal,
+    visits_declaration,
+    visits_of,
+)
+
+MUTATIONS = 10_000 if LONG else 300
+NOW = int(time.time())
+DAY = 24 * 3600
+ORGANISATION = Ed25519PrivateKey.generate()
+STRANGER = Ed25519PrivateKey.generate()
+PURPOSE = "pain by clinic"
+INSIDE = "SELECT clinic, COUNT(*), AVG(pain) FROM visits GROUP BY clinic"
+OUTSIDE = (
+    "SELECT AVG(age) FROM visits",
+    "SELECT COUNT(*) FROM visits WHERE age > 40",
+    "SELECT night, COUNT(*) FROM visits GROUP BY night",
+    "SELECT COUNT(*) FILTER (WHERE night) FROM visits",
+    "SELECT AVG(pain + age) FROM visits",
+    "SELECT MEDIAN(age) FROM visits",
+    "SELECT AVG(oldest) FROM (SELECT person, MAX(age) AS oldest FROM visits GROUP BY person) AS people",
+    "SELECT COUNT(*) FROM (SELECT clinic, CASE WHEN age > 3 THEN 1 END AS old FROM visits) AS v WHERE clinic = 'north'",
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whoever signs: a key, and the certificate by which it is known."""
+
+    key: Ed25519PrivateKey
+    certificate: SignedCertificate | None = None
+
+
+def person(organisation: Ed25519PrivateKey, *duties: str, until: int = NOW + 400 * DAY) -> Person:
+    """Somebody whom an organisation let in for these duties."""
+    invitation, secret = certificates.invite(
+        organisation, organisation="one", person="somebody", duties=duties, now=NOW, certificate_expires=until
+    )
+    key = Ed25519PrivateKey.generate()
+    return Person(key, certificates.accept(invitation, secret, public(key)))
+
+
+ANALYST = person(ORGANISATION, "analyst")
+
+
+def terms(**changes: Any) -> Agreement:
+    """An agreement about counts and means of pain by clinic, with little room beside them."""
+    narrow = Agreement(
+        agreement="narrow",
+        dataset="visits",
+        organisation="one",
+        purpose=PURPOSE,
+        scenario="a report",
+        starts=Timestamp(seconds=NOW - 3600),
+        expires=Timestamp(seconds=NOW + 100 * DAY),
+        budget_epsilon=3.0,
+        budget_delta=DELTA,
+        jobs=["query"],
+        columns=["visits.clinic", "visits.pain"],
+        organisation_key=public(ORGANISATION),
+        provider_key=public(PROVIDER),
+    )
+    narrow.MergeFrom(Agreement(**changes))
+    return narrow
+
+
+def signed(document: Agreement) -> SignedAgreement:
+    """By a signatory of each party."""
+    data = document.SerializeToString(deterministic=True)
+    return SignedAgreement(
+        terms=data,
+        organisation=_signature(person(ORGANISATION, "signatory"), data),
+        provider=_signature(person(PROVIDER, "signatory"), data),
+    )
+
+
+def _signature(by: Person, data: bytes) -> AgreementSignature:
+    signature = digests.sign(by.key, digests.AGREEMENT, data)
+    return AgreementSignature(signature=signature, key=public(by.key), certificate=by.certificate)
+
+
+AGREED = signed(terms())
+
+
+def request(
+    trio: Trio,
+    plan: Plan,
+    *,
+    under: SignedAgreement = AGREED,
+    by: Person = ANALYST,
+    request_id: str = "request-1",
+    **changes: object,
+) -> ContributeTask:
+    """What an analyst signs for a plan under an agreement; with changes to what is signed."""
+    task = trio.task(plan, request_id=request_id)
+    body = Authorization.FromString(task.authorization.body)
+    body.developer_key = public(by.key)
+    body.expires.seconds = NOW + 1000 * DAY
+    said = Agreement.FromString(under.terms)
+    body.agreement, body.purpose = said.agreement, said.purpose
+    for name, value in changes.items():
+        setattr(body, name, value)
+    task.authorization.CopyFrom(authorized(body, by.key))
+    if by.certificate:
+        task.authorization.certificate.CopyFrom(by.certificate)
+    task.agreement.CopyFrom(under)
+    return task
+
+
+@contextmanager
+def clock_at(moment: float) -> Iterator[None]:
+    """The hosts' clocks say this."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (jobs, job_records):
+            patch.setattr(module, "time", SimpleNamespace(time=lambda: moment))
+        yield
+
+
+class _Sealed:
+    """An engine of an enclave that must not unseal anything."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"{name}: rows would be read")
+
+
+def refused(trio: Trio, task: ContributeTask, *, job: str = "job-1", at: float = NOW) -> str:
+    """Why one enclave refuses the task; it has charged and unsealed nothing."""
+    enclave = replace(trio.enclaves[0], engine=cast(Engine, _Sealed()))
+    before = len(enclave.journal.records)
+    with clock_at(at):
+        code = refusal(jobs.contribute, enclave, job, task, never)
+    assert len(enclave.journal.records) == before
+    assert enclave.files.load(job, "plan") is None
+    return code
+
+
+@pytest.fixture(scope="module")
+def shared(trio_template: Trio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    """With a second dataset; for tests in which nothing is computed."""
+    copied = trio_template.copy(tmp_path_factory.mktemp("agreements"))
+    copied.add(visits_declaration("others"), [visits_of(node) for node in range(3)])
+    copied.add(visits_declaration("grave", grade=4), [visits_of(node) for node in range(3)])
+    yield copied
+    copied.close()
+
+
+def test_a_request_inside_its_agreement_runs(trio: Trio) -> None:
+    """Under signatures of people alone: so the refusals below are for what is changed and nothing else."""
+    trio.run("job-1", request(trio, trio.plan(INSIDE)))
+    # Who names no purpose means the agreement's.
+    trio.contribute("job-2", request(trio, trio.plan(INSIDE, epsilon=0.5), request_id="request-2", purpose=""))
+
+
+# Any one change of the request or the agreement
+
+
+@dataclass(frozen=True)
+class Plans:
+    """Of requests, made once."""
+
+    inside: Plan
+    outside: Sequence[Plan]
+    trained: Plan
+    about_others: Plan
+    dear: Sequence[Plan]
+
+
+@pytest.fixture(scope="module")
+def plans(shared: Trio) -> Plans:
+    trained = plan_training(
+        TrainQuery(model=Fit.MODEL_LINEAR_REGRESSION, formula="pain ~ clinic"),
+        shared.declaration(),
+        dataset_version=shared.version(),
+        parties=3,
+        epsilon=1.0,
+        delta=DELTA,
+    )
+    return Plans(
+        inside=shared.plan(INSIDE),
+        outside=[shared.plan(sql) for sql in OUTSIDE],
+        trained=trained.plan,
+        about_others=shared.plan(INSIDE, dataset="others"),
+        dear=[shared.plan(INSIDE, epsilon=epsilon) for epsilon in (3.01, 3.5, 7.0, 100.0)],
+    )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A task, when it is sent, and what it may be refused for."""
+
+    task: ContributeTask
+    codes: frozenset[str]
+    at: float = NOW
+
+
+Change = Callable[[st.DataObject, Trio, Plans], Attempt | None]
+ALTERED_TERMS = frozenset(
+    {"bad_agreement", "agreement_needed", "agreement_other_provider", "agreement_one_party", "agreement_not_signed"}
+)
+ALTERED_SIGNATURE = frozenset({"agreement_not_signed", "bad_certificate", "other_duty", "certificate_expired"})
+names = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+def _attempt(task: ContributeTask, *codes: str, at: float = NOW) -> Attempt:
+    return Attempt(task, frozenset(codes), at)
+
+
+def _other_columns(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt:
+    return _attempt(request(trio, data.draw(st.sampled_from(plans.outside))), "agreement_other_column")
+
+
+def _other_kind(_: st.DataObject, trio: Trio, plans: Plans) -> Attempt:
+    return _attempt(request(trio, plans.trained), "agreement_other_job")
+
+
+def _other_dataset(_: st.DataObject, trio: Trio, plans: Plans) -> Attempt:
+    return _attempt(request(trio, plans.about_others), "agreement_other_dataset")
+
+
+def _other_purpose(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt | None:
+    purpose = data.draw(names | st.sampled_from([PURPOSE + " ", PURPOSE.upper()]))
+    task = request(trio, plans.inside, purpose=purpose)
+    return None if purpose in ("", PURPOSE) else _attempt(task, "agreement_other_purpose")
+
+
+def _other_agreement(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt | None:
+    name = data.draw(names | st.sampled_from(["", "narro", "narrow2", "wide"]))
+    return None if name == "narrow" else _attempt(request(trio, plans.inside, agreement=name), "agreement_differs")
+
+
+def _other_time(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt:
+    task, said = request(trio, plans.inside), terms()
+    if data.draw(st.booleans()):
+        early = data.draw(st.floats(0, said.starts.seconds, exclude_max=True))
+        return _attempt(task, "agreement_not_begun", at=early)
+    late = data.draw(st.floats(said.expires.seconds, NOW + 390 * DAY))
+    return _attempt(task, "agreement_expired", at=late)
+
+
+def _other_price(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt:
+    return _attempt(request(trio, data.draw(st.sampled_from(plans.dear))), "budget_exceeded")
+
+
+def _other_people(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt:
+    asking = {
+        "unknown_developer": [
+            Person(STRANGER),
+            Person(trio.developer),
+            Person(STRANGER, ANALYST.certificate),
+            person(STRANGER, "analyst"),
+            person(PROVIDER, "analyst"),
+        ],
+        "other_duty": [person(ORGANISATION, "signatory", "administrator")],
+        "certificate_expired": [person(ORGANISATION, "analyst", until=NOW)],
+    }
+    code = data.draw(st.sampled_from(sorted(asking)))
+    return _attempt(request(trio, plans.inside, by=data.draw(st.sampled_from(asking[code]))), code)
+
+
+def _altered_authorization(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt | None:
+    task = request(trio, plans.inside)
+    body = Authorization.FromString(task.authorization.body)
+    changed = altered_message(data, body)
+    if changed == body:
+        return None
+    task.authorization.body = changed.SerializeToString(deterministic=True)
+    return _attempt(task, "bad_signature", "unknown_developer")
+
+
+def _altered_plan(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt | None:
+    task = request(trio, plans.inside)
+    task.plan = encode(altered_message(data, plans.inside, [plans.trained, *plans.outside]))
+    return None if task.plan == encode(plans.inside) else _attempt(task, "bad_plan", "other_plan")
+
+
+def _altered_terms(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt | None:
+    task = request(trio, plans.inside)
+    if data.draw(st.integers(0, 3)):
+        changed = altered_message(data, terms(), [trio.agreement()]).SerializeToString(deterministic=True)
+    else:
+        changed = altered(data, AGREED.terms, [trio.agreement().SerializeToString()])
+    task.agreement.terms = changed
+    return None if changed == AGREED.terms else Attempt(task, ALTERED_TERMS)
+
+
+def _signed_by_others(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt:
+    wider = terms(jobs=["train"], columns=["visits.age"], max_uses=100)
+    signing = [STRANGER, ORGANISATION, PROVIDER, SUPERVISOR, trio.operator]
+    organisation, provider = data.draw(st.sampled_from(signing)), data.draw(st.sampled_from(signing))
+    if (organisation, provider) == (ORGANISATION, PROVIDER):
+        organisation = STRANGER
+    return Attempt(
+        request(trio, plans.inside, under=agreed(wider, organisation, provider)), frozenset({"agreement_not_signed"})
+    )
+
+
+def _altered_signature(data: st.DataObject, trio: Trio, plans: Plans) -> Attempt | None:
+    task = request(trio, plans.inside)
+    party = data.draw(st.sampled_from(["organisation", "provider"]))
+    signature = getattr(AGREED, party)
+    changed = altered_message(data, signature, [AGREED.organisation, AGREED.provider])
+    getattr(task.agreement, party).CopyFrom(changed)
+    return None if changed == signature else Attempt(task, ALTERED_SIGNATURE)
+
+
+CHANGES: list[Change] = [
+    _other_columns,
+    _other_kind,
+    _other_dataset,
+    _other_purpose,
+    _other_agreement,
+    _other_time,
+    _other_price,
+    _other_people,
+    _altered_authorization,
+    _altered_plan,
+    _altered_terms,
+    _signed_by_others,
+    _altered_signature,
+]
+
+
+@pytest.mark.requirement("AGR-06", "SEC-05")
+def test_any_change_of_a_request_or_of_its_agreement_is_refused(shared: Trio, plans: Plans) -> None:
+    """And the clause is named, before anything is charged or a row unsealed."""
+    seen: set[str] = set()
+
+    def target(data: st.DataObject) -> None:
+        attempt = data.draw(st.sampled_from(CHANGES))(data, shared, plans)
+        if attempt is None:
+            return
+        code = refused(shared, attempt.task, at=attempt.at)
+        assert code in attempt.codes
+        seen.add(code)
+
+    fuzz(target, MUTATIONS, long=False)
+    assert len(seen) >= 8
+    # The task that was changed is one that runs: nothing but rows keeps it.
+    sealed = replace(shared.enclaves[0], engine=cast(Engine, _Sealed()))
+    with pytest.raises(AssertionError, match="rows would be read"):
+        jobs.contribute(sealed, "job-inside", request(shared, plans.inside, request_id="inside"), never)
+
+
+# Agreements that do not count
+
+
+def test_two_agreements_that_each_hold_are_not_mixed(shared: Trio) -> None:
+    """A request is under the one that its developer signed, and under all of its clauses."""
+    wide = signed(terms(agreement="wide", columns=["visits.age"]))
+    plan = shared.plan("SELECT AVG(age) FROM visits")
+    assert refused(shared, request(shared, plan, under=wide, agreement="narrow")) == "agreement_differs"
+    mixed = SignedAgreement(terms=wide.terms, organisation=AGREED.organisation, provider=AGREED.provider)
+    assert refused(shared, request(shared, plan, under=mixed)) == "agreement_not_signed"
+    half = SignedAgreement(terms=wide.terms, organisation=wide.organisation, provider=AGREED.provider)
+    assert refused(shared, request(shared, plan, under=half)) == "agreement_not_signed"
+
+
+def test_an_agreement_counts_that_was_signed_by_signatories_alone(shared: Trio) -> None:
+    """Nobody else of the organisations, and nobody whose certificate was over when the term began."""
+    data = AGREED.terms
+    for duty in ("approver", "analyst"):
+        under = SignedAgreement(
+            terms=data, organisation=AGREED.organisation, provider=_signature(person(PROVIDER, duty), data)
+        )
+        assert refused(shared, request(shared, shared.plan(INSIDE), under=under)) == "other_duty"
+    late = _signature(person(PROVIDER, "signatory", until=NOW - 7200), data)
+    under = SignedAgreement(terms=data, organisation=AGREED.organisation, provider=late)
+    assert refused(shared, request(shared, shared.plan(INSIDE), under=under)) == "certificate_expired"
+
+
+def test_clauses_of_a_later_version_are_not_overlooked(shared: Trio) -> None:
+    """Both signed them, and this enclave would not keep them."""
+    data = AGREED.terms + b"\xf8\x07\x01"  # field 127
+    by = [_signature(Person(key), data) for key in (ORGANISATION, PROVIDER)]
+    under = SignedAgreement(terms=data, organisation=by[0], provider=by[1])
+    assert refused(shared, request(shared, shared.plan(INSIDE), under=under)) == "bad_agreement"
+
+
+def test_a_provider_has_no_agreement_with_itself(shared: Trio) -> None:
+    under = agreed(terms(organisation_key=public(PROVIDER)), PROVIDER, PROVIDER)
+    task = request(shared, shared.plan(INSIDE), under=under, by=Person(PROVIDER))
+    assert refused(shared, task) == "agreement_one_party"
+
+
+@pytest.mark.requirement("AGR-02")
+def test_without_an_agreement_nothing_runs_in_a_governed_zone(shared: Trio) -> None:
+    """Nor under one that nobody, or only the developers, signed."""
+    task = request(shared, shared.plan(INSIDE))
+    task.ClearField("agreement")
+    assert refused(shared, task) == "agreement_needed"
+    for under in (
+        SignedAgreement(terms=AGREED.terms),
+        SignedAgreement(terms=AGREED.terms, organisation=AGREED.organisation),
+    ):
+        assert refused(shared, request(shared, shared.plan(INSIDE), under=under)) == "agreement_not_signed"
+
+
+def test_a_models_parameters_stay_where_the_agreement_says_so(shared: Trio, plans: Plans) -> None:
+    stay = terms(jobs=["train"], parameters_may_leave=False)
+    assert refused(shared, request(shared, plans.trained, under=signed(stay))) == "parameters_stay"
+
+
+# What a provider waived
+
+
+@pytest.fixture
+def waived(trio: Trio) -> Trio:
+    """A zone made with --auto-approve."""
+    trio.set_policy(auto_approve=True)
+    trio.load()
+    return trio
+
+
+def test_where_agreements_are_waived_one_that_is_given_still_binds(waived: Trio) -> None:
+    """Unsigned it is the gateway's word, about developers whom the provider knows; half signed it is nothing."""
+    inside, outside = waived.plan(INSIDE), waived.plan(OUTSIDE[0])
+    bare, known = SignedAgreement(terms=AGREED.terms), Person(waived.developer)
+    assert refused(waived, request(waived, inside, under=bare)) == "unknown_developer"
+    assert refused(waived, request(waived, outside, under=bare, by=known)) == "agreement_other_column"
+    assert (
+        refused(waived, request(waived, inside, under=bare, by=known, purpose="another")) == "agreement_other_purpose"
+    )
+    half = SignedAgreement(terms=AGREED.terms, provider=AGREED.provider)
+    assert refused(waived, request(waived, inside, under=half)) == "agreement_not_signed"
+    assert refused(waived, request(waived, outside)) == "agreement_other_column"
+    waived.contribute("job-1", request(waived, inside, under=bare, by=known, purpose=""))
+    waived.contribute("job-2", request(waived, inside, request_id="request-2"))
+    plain = request(waived, outside, by=known, request_id="request-3", agreement="", purpose="")
+    plain.ClearField("agreement")
+    waived.contribute("job-3", plain)
+
+
+def test_a_dataset_that_asks_for_agreements_has_one_even_there(waived: Trio) -> None:
+    declaration = visits_declaration("asking")
+    declaration.agreements_required = True
+    waived.add(declaration, [visits_of(node) for node in range(3)])
+    task = request(waived, waived.plan(INSIDE, dataset="asking"), by=Person(waived.developer))
+    task.ClearField("agreement")
+    assert refused(waived, task) == "agreement_needed"
+
+
+# What is counted
+
+
+def _charged(trio: Trio, task: ContributeTask, job: str, *, at: float = NOW) -> None:
+    with clock_at(at):
+        trio.contribute(job, task)
+
+
+@pytest.mark.requirement("SEC-07")
+def test_uses_are_counted_over_a_restart(trio: Trio) -> None:
+    """In the journal of each node: the gateway's count is its own affair."""
+    plan, under = trio.plan(INSIDE, epsilon=0.1), signed(terms(max_uses=2))
+    for number in (1, 2):
+        _charged(trio, request(trio, plan, under=under, request_id=f"request-{number}"), f"job-{number}")
+    third = request(trio, plan, under=under, request_id="request-3")
+    assert refused(trio, third, job="job-3") == "agreement_used_up"
+    trio.load()
+    assert refused(trio, third, job="job-3") == "agreement_used_up"
+
+
+def test_uses_of_a_day_are_counted_by_the_clock_that_never_goes_back(trio: Trio) -> None:
+    plan, under = trio.plan(INSIDE, epsilon=0.1), signed(terms(max_uses_a_day=1))
+    _charged(trio, request(trio, plan, under=under), "job-1")
+    second = request(trio, plan, under=under, request_id="request-2")
+    assert refused(trio, second, job="job-2") == "agreement_used_up_today"
+    assert refused(trio, second, job="job-2", at=NOW - DAY) == "agreement_used_up_today"
+    _charged(trio, second, "job-2", at=NOW + DAY)
+    third = request(trio, plan, under=under, request_id="request-3")
+    assert refused(trio, third, job="job-3") == "agreement_used_up_today"
+
+
+def test_an_agreement_that_was_over_stays_over(trio: Trio) -> None:
+    """A host that sets its clock back wins nothing once another job ran after the term."""
+    plan = trio.plan(INSIDE, epsilon=0.1)
+    short = signed(terms(agreement="short", expires=Timestamp(seconds=NOW + 60)))
+    _charged(trio, request(trio, plan), "job-1", at=NOW + 61)
+    trio.load()
+    assert refused(trio, request(trio, plan, under=short, request_id="request-2"), job="job-2") == "agreement_expired"
+
+
+def test_the_agreements_budget_is_counted_beside_the_datasets(trio: Trio) -> None:
+    plan = trio.plan(INSIDE, epsilon=2.5)
+    _charged(trio, request(trio, plan), "job-1")
+    assert refused(trio, request(trio, plan, request_id="request-2"), job="job-2") == "budget_exceeded"
+    _charged(trio, request(trio, plan, under=signed(terms(agreement="second")), request_id="request-3"), "job-3")
+
+
+def test_a_supplement_goes_on_with_what_its_predecessors_used(trio: Trio) -> None:
+    """And from its first charge on, they are over."""
+    plan, last = trio.plan(INSIDE, epsilon=0.1), ""
+    for number, name in enumerate(("first", "second", "third"), 1):
+        under = signed(terms(agreement=name, supersedes=last, max_uses=3))
+        _charged(trio, request(trio, plan, under=under, request_id=f"request-{number}"), f"job-{number}")
+        last = name
+    assert refused(trio, request(trio, plan, under=under, request_id="request-4"), job="job-4") == "agreement_used_up"
+    trio.load()
+    for name, code in (("first", "agreement_superseded"), ("second", "agreement_superseded")):
+        before = signed(terms(agreement=name, max_uses=100))
+        assert refused(trio, request(trio, plan, under=before, request_id="request-5"), job="job-5") == code
+    more = signed(terms(agreement="fourth", supersedes="third", max_uses=4))
+    _charged(trio, request(trio, plan, under=more, request_id="request-6"), "job-6")
+    assert refused(trio, request(trio, plan, under=more, request_id="request-7"), job="job-7") == "agreement_used_up"
+
+
+class _Failing:
+    """An engine whose process is killed while it reads."""
+
+    def contribution(self, *_: object) -> list[int]:
+        raise KeyboardInterrupt
+
+
+def test_a_job_that_was_charged_before_a_crash_goes_on_and_is_no_second_use(trio: Trio) -> None:
+    plan, under = trio.plan(INSIDE, epsilon=0.1), signed(terms(max_uses=1))
+    task = request(trio, plan, under=under)
+    for enclave in trio.enclaves:
+        with pytest.raises(KeyboardInterrupt):
+            jobs.contribute(replace(enclave, engine=cast(Engine, _Failing())), "job-1", task, never)
+    trio.load()
+    trio.run("job-1", task)
+    assert trio.records("charge") == [1, 1, 1]
+
+
+# After the start
+
+
+@pytest.mark.requirement("AGR-03")
+def test_a_job_whose_agreement_expires_is_not_opened(trio: Trio) -> None:
+    """Nor contributed to again, nor signed, where it was opened already."""
+    task = request(trio, trio.plan(INSIDE))
+    with clock_at(NOW):
+        contributed = trio.contribute("job-1", task)
+        opened = trio.opened("job-1", trio.open("job-1", contributed))
+    with clock_at(terms().expires.seconds):
+        for call in (
+            lambda: trio.contribute("job-1", task),
+            lambda: trio.consent("job-1", contributed),
+            lambda: trio.open("job-1", contributed),
+            lambda: trio.sign_opened("job-1", opened),
+        ):
+            assert refusal(call) == "agreement_expired"
+    with clock_at(NOW):
+        trio.sign_opened("job-1", opened)
+
+
+@pytest.mark.requirement("AGR-05")
+@pytest.mark.parametrize("about", [{"job": "job-1"}, {"agreement": "narrow"}, {"dataset": "visits"}])
+def test_what_a_node_noted_as_stopped_goes_no_further(trio: Trio, about: dict[str, str]) -> None:
+    task = request(trio, trio.plan(INSIDE))
+    contributed = trio.contribute("job-1", task)
+    for enclave in trio.enclaves:
+        enclave.journal.append({"kind": "stop", "stop": "ab", **about})
+        assert refusal(opening.open_total, enclave, "job-1", OpenTask(contributions=contributed)) == "stopped"
+        assert refusal(jobs.contribute, enclave, "job-1", task, never) == "stopped"
+    other = request(trio, trio.plan(INSIDE, epsilon=0.5), request_id="request-2")
+    if "job" in about:
+        trio.run("job-2", other)
+    else:
+        assert refused(trio, other, job="job-2") == "stopped"
+
+
+# Approvals by people
+
+
+def _approval(plan: Plan, by: Person, **changes: object) -> SignedApproval:
+    body = approval_of("job-1", plan, by.key)
+    for name, value in changes.items():
+        setattr(body, name, value)
+    approval = approval_signed(body, by.key)
+    if by.certificate:
+        approval.certificate.CopyFrom(by.certificate)
+    return approval
+
+
+APPROVER, ASSESSOR = person(PROVIDER, "approver"), person(SUPERVISOR, "assessor")
+
+
+@pytest.mark.parametrize(
+    ("by", "changes", "code"),
+    [
+        pytest.param(person(SUPERVISOR, "administrator", "auditor"), {}, "other_duty", id="of another duty"),
+        pytest.param(person(SUPERVISOR, "approver"), {}, "other_duty", id="of a provider's duty"),
+        pytest.param(person(SUPERVISOR, "assessor", until=NOW), {}, "certificate_expired", id="of an earlier time"),
+        pytest.param(Person(STRANGER, ASSESSOR.certificate), {}, "not_approved", id="with another's certificate"),
+        pytest.param(person(STRANGER, "assessor"), {}, "not_approved", id="of a stranger's organisation"),
+        pytest.param(person(PROVIDER, "assessor"), {}, "not_approved", id="of the provider again"),
+        pytest.param(person(ORGANISATION, "assessor"), {}, "not_approved", id="of who asks"),
+        pytest.param(ASSESSOR, {"job": "job-2"}, "other_plan", id="for another job"),
+        pytest.param(ASSESSOR, {"plan_hash": bytes(32)}, "other_plan", id="for another hash"),
+    ],
+)
+def test_an_approval_by_somebody_who_may_not_does_not_count(
+    shared: Trio, by: Person, changes: dict[str, object], code: str
+) -> None:
+    plan = shared.plan(INSIDE, dataset="grave")
+    task = request(shared, plan, under=signed(terms(dataset="grave")))
+    task.approvals.extend([_approval(plan, by, **changes), _approval(plan, APPROVER)])
+    assert refused(shared, task) == code
+
+
+@pytest.mark.requirement("ROL-02")
+def test_nobodys_approval_counts_of_a_request_of_their_own_organisation(shared: Trio) -> None:
+    """A supervisor that has an agreement as a developer would assess itself."""
+    plan = shared.plan(INSIDE, dataset="grave")
+    under = agreed(terms(dataset="grave", organisation_key=public(SUPERVISOR)), SUPERVISOR, PROVIDER)
+    task = request(shared, plan, under=under, by=person(SUPERVISOR, "analyst"))
+    task.approvals.extend([_approval(plan, APPROVER), _approval(plan, ASSESSOR)])
+    assert refused(shared, task) == "own_approval"
+
+
+def test_an_approval_is_good_for_one_job(trio: Trio, tmp_path: Path) -> None:
+    """Replayed for another it is nothing, whatever the developer signed."""
+    trio.add(visits_declaration("grave", grade=4), [visits_of(node) for node in range(3)])
+    plan, under = trio.plan(INSIDE, dataset="grave"), signed(terms(dataset="grave"))
+    approvals = [_approval(plan, APPROVER), _approval(plan, ASSESSOR)]
+    for job, request_id in (("job-1", "request-1"), ("job-2", "request-2")):
+        task = request(trio, plan, under=under, request_id=request_id)
+        task.approvals.extend(approvals)
+        if job == "job-1":
+            trio.run(job, task)
+        else:
+            assert refused(trio, task, job=job) == "other_plan"

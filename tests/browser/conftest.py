@@ -1,0 +1,121 @@
+"""A real browser and a zone whose provider and supervisor decide."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+
+from tests.zones import Zone, add_visits, agree, new_zone
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-gpu",
+]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, as the distribution has it. `make test` installs it where it can.
+
+    It ends with these tests: while it is there, no other test of the process could run an event loop.
+    """
+    if CHROMIUM is None:
+        pytest.skip(
+            "NO BROWSER: the console is not tested here; scripts/install_browser.sh installs the package chromium"
+        )
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@dataclass
+class Desk:
+    """Somebody's browser at the console: what went wrong in it is kept."""
+
+    page: Page
+    url: str
+    zone: Zone
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> Desk:
+        """Open a page of the console."""
+        self.page.goto(self.url + path)
+        return self
+
+    def sign_in(self, role: str) -> Desk:
+        """With the token of a role's profile, as a person would."""
+        token = self.zone.profile(role)["token"]
+        self.go("/sign-in")
+        self.page.fill("#token", token)
+        self.page.click("#sign-in button")
+        home = "/jobs" if role == "developer" else "/inbox"
+        self.page.wait_for_url(self.url + home)
+        return self
+
+    def decision(self, job: str) -> Desk:
+        """The page of one job, with everything that it loads later."""
+        self.go(f"/decisions/{job}")
+        self.page.wait_for_selector(".loading", state="detached")
+        return self
+
+    def look(self, *, theme: str = "light", language: str = "en") -> Desk:
+        """Choose a theme and a language by their buttons."""
+        self.page.click(f'button[name="theme"][value="{theme}"]')
+        self.page.click(f'button[name="language"][value="{language}"]')
+        return self
+
+
+def desk_in(context: BrowserContext, zone: Zone) -> Desk:
+    """A new page; what the browser reports of it is kept as complaints."""
+    page = context.new_page()
+    desk = Desk(page, zone.json("status", zone.root)["console"], zone)
+
+    def complain(dialog: Dialog) -> None:
+        desk.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("console", lambda message: desk.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: desk.complaints.append(str(error)))
+    page.on("dialog", complain)
+    return desk
+
+
+@pytest.fixture
+def desk(browser: Browser, governed: Zone) -> Iterator[Desk]:
+    """A browser of its own, in which nobody is signed in; whatever it reports as an error fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    found = desk_in(context, governed)
+    yield found
+    context.close()
+    assert found.complaints == []
+
+
+@pytest.fixture(scope="package")
+def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
+    """A running zone of two nodes in which organisations decide, with data of grade 3."""
+    base = tmp_path_factory.mktemp("governed")
+    zone = new_zone(base, "--nodes", "2")
+    zone.up()
+    try:
+        add_visits(zone, base / "data", "visits", grade=3, epsilon=100.0)
+        agree(zone, base / "agreements", "visits", epsilon=90.0)
+        yield zone
+    finally:
+        zone.down()
+
+
+def findings(desk: Desk) -> list[str]:
+    """What the accessibility checker finds on the page by WCAG 2.2, levels A and AA, and good practice."""
+    found = Axe().run(desk.page).response["violations"]
+    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]

@@ -1,0 +1,50 @@
+"""Stops from the command line: what they hit is shown first, nothing happens unconfirmed, and proofs are printed."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from yingbi import stops
+from yingbi.api import digests
+from yingbi.api.problem import Problem
+from yingbi.api.v1.stop_pb2 import NodeProof, Stop, StopProof, StopProofBody, StopRecord, StopScope
+
+KEY, DIGEST = Ed25519PrivateKey.generate(), bytes(range(32))
+ENCLAVE = KEY.public_key().public_bytes_raw()
+
+
+def proof(*, alive: int = 0, digest: bytes = DIGEST) -> StopProof:
+    body = StopProofBody(
+        node="node-1", stop=digest, jobs_ended=["job-1"], processes_alive=alive, at_millis=1_800_000_000_123
+    ).SerializeToString()
+    return StopProof(body=body, signature=digests.sign(KEY, digests.STOP_PROOF, body))
+
+
+def test_a_proof_is_of_one_stop_by_one_enclave_with_nothing_left_alive() -> None:
+    assert list(stops.verify_proof(proof(), DIGEST, ENCLAVE).jobs_ended) == ["job-1"]
+    changed = proof()
+    changed.body += b"\x28\x01"
+    other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    for bad, key in (
+        (proof(alive=1), ENCLAVE),
+        (proof(digest=bytes(32)), ENCLAVE),
+        (changed, ENCLAVE),
+        (proof(), other),
+    ):
+        with pytest.raises(Problem) as raised:
+            stops.verify_proof(bad, DIGEST, key)
+        assert raised.value.code == "stop_proof"
+
+
+def test_a_stop_says_who_signed_and_who_has_not() -> None:
+    record = StopRecord(
+        stop=Stop(scope=StopScope.STOP_SCOPE_DATASET, subject="visits", reason="a complaint"),
+        person="pat",
+        organisation="provider",
+        nodes=[NodeProof(node="node-1", proof=proof()), NodeProof(node="node-2", refusal="it is not known here")],
+    )
+    said = str(stops.Stopped(record))
+    assert "dataset visits was stopped by pat of provider" in said
+    assert said.splitlines()[0].endswith(": a complaint")
+    assert "node-1 signed that it stopped at 2027-01-15 08:00:00.123 UTC; it ended job-1" in said
+    assert "node-2 has not confirmed yet: it is not known here" in said
