@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
-from threading import Thread
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -16,6 +14,7 @@ from grpc_status import rpc_status
 
 from yingbi.api import credentials
 from yingbi.api.problem import Kind, Problem, kind_of_status
+from yingbi.api.uninterrupted import uninterrupted
 from yingbi.api.v1 import (
     agreement_pb2,
     agreement_pb2_grpc,
@@ -153,10 +152,10 @@ class Gateway:
     def watch_job(self, job: str, after_sequence: int) -> Iterator[job_pb2.Job]:
         """The job's states as they come, until the gateway ends the stream or the iterator is closed."""
         request = job_pb2.WatchJobRequest(job=job, after_sequence=after_sequence)
-        stream = _uninterrupted(lambda: self._jobs.WatchJob(request, metadata=self._metadata))
+        stream = uninterrupted(lambda: self._jobs.WatchJob(request, metadata=self._metadata))
         states = iter(stream)
         try:
-            while (message := _uninterrupted(lambda: next(states, None))) is not None:
+            while (message := uninterrupted(lambda: next(states, None))) is not None:
                 yield message
         except grpc.RpcError as error:
             raise self._problem(error) from error
@@ -304,33 +303,12 @@ class Gateway:
 
     def _call(self, method: Callable[..., Response], request: object) -> Response:
         try:
-            return _uninterrupted(lambda: method(request, metadata=self._metadata, timeout=_DEADLINE_SECONDS))
+            return uninterrupted(lambda: method(request, metadata=self._metadata, timeout=_DEADLINE_SECONDS))
         except grpc.RpcError as error:
             raise self._problem(error) from error
 
     def _problem(self, error: grpc.RpcError) -> Problem:
         return problem_of(error, self.address, self.profile.up_hint())
-
-
-def _uninterrupted(call: Callable[[], Response]) -> Response:
-    """Make the call in a thread of its own, and wait for it where an interrupt does no harm.
-
-    A KeyboardInterrupt between gRPC's steps leaves half a call, for whose end closing the channel then waits
-    for ever.
-    """
-    done: SimpleQueue[tuple[Response | None, Exception | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            done.put((call(), None))
-        except Exception as error:
-            done.put((None, error))
-
-    Thread(target=run, daemon=True).start()
-    response, error = done.get()
-    if error is not None:
-        raise error
-    return cast(Response, response)
 
 
 def problem_of(error: grpc.RpcError, address: str, up_hint: str) -> Problem:

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.uninterrupted import uninterrupted
 from yingbi.api.v1.dataset_pb2 import (
     Dataset,
     RegisterDatasetRequest,
@@ -83,7 +84,7 @@ def _add_dataset(folder: ZoneFolder, metadata_file: Path, say: Callable[[str], N
     with client.connect(folder, "operator") as channel:
         try:
             request = RegisterDatasetRequest(declaration=declaration, shards=shards)
-            return DatasetServiceStub(channel).RegisterDataset(request, timeout=60)
+            return uninterrupted(lambda: DatasetServiceStub(channel).RegisterDataset(request, timeout=60))
         except grpc.RpcError as error:
             raise client.problem_of(error) from error
 

@@ -21,6 +21,7 @@ from typing import IO
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.uninterrupted import uninterrupted
 from yingbi.api.v1.dataset_pb2 import Zone
 from yingbi.api.v1.dataset_pb2_grpc import DatasetServiceStub
 
@@ -258,7 +259,7 @@ def _wait_for_nodes(folder: ZoneFolder) -> None:
         datasets = DatasetServiceStub(channel)
         while time.monotonic() < give_up:
             try:
-                zone = datasets.GetZone(Empty(), timeout=5)
+                zone = uninterrupted(lambda: datasets.GetZone(Empty(), timeout=5))
                 if zone.state == "ready":
                     return
                 _check_refusals(zone)

@@ -61,7 +61,10 @@ def console_of_an_edited_record(zone: Zone) -> Iterator[str]:
 
 
 def verify(desk: Desk) -> None:
-    desk.go("/audit").page.click("#audit-verify")
+    desk.go("/audit")
+    # The button alone would not tell: it is enabled before the click is dealt with as well as after the answer.
+    with desk.page.expect_response("**/audit/verify"):
+        desk.page.click("#audit-verify")
     desk.page.locator("#audit-verify:not([disabled])").wait_for()
 
 
