@@ -200,17 +200,8 @@ class Job:
         Raises:
             Problem: BAD_EVIDENCE "other_source", where the gateway shows another.
         """
-        code = self.message.source
-        if not code:
-            return None
-        if hashlib.sha256(code).digest() != Plan.FromString(self.message.plan).program.sha256:
-            raise Problem(
-                Kind.BAD_EVIDENCE,
-                "other_source",
-                f"The source shown for {self.id} is not that of the program in its plan.",
-                hint="do not approve it; tell the zone's operator",
-            )
-        return _text_of(code)
+        sha256 = Plan.FromString(self.message.plan).program.sha256
+        return program_text(self.id, self.message.source, sha256)
 
     def approve(self) -> Job:
         """Let the job run, as its provider or supervisor: signs the hash and the price of the plan that it shows."""
@@ -489,6 +480,24 @@ def _reporter(progress: Progress | bool | None) -> Progress:
         return progress
     wanted = sys.stderr.isatty() if progress is None else progress
     return print_progress if wanted else lambda _: None
+
+
+def program_text(job: str, code: bytes, sha256: bytes) -> str | None:
+    """The source that a gateway shows of a job's program; None where it shows none.
+
+    Raises:
+        Problem: BAD_EVIDENCE "other_source", where it is not the source with this SHA-256.
+    """
+    if not code:
+        return None
+    if hashlib.sha256(code).digest() != sha256:
+        raise Problem(
+            Kind.BAD_EVIDENCE,
+            "other_source",
+            f"The source shown for {job} is not that of the program in its plan.",
+            hint="do not approve it; tell the zone's operator",
+        )
+    return _text_of(code)
 
 
 def _text_of(code: bytes) -> str:

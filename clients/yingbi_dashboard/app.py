@@ -32,7 +32,15 @@ from yingbi.attest import attest
 from yingbi.profile import Profile
 from yingbi.transport import Gateway, channel_to
 
-from yingbi_dashboard import agreements_page, audit_page, catalogue, security, workbench_page
+from yingbi_dashboard import (
+    agreements_page,
+    audit_page,
+    catalogue,
+    security,
+    standing_page,
+    stop_proofs,
+    workbench_page,
+)
 from yingbi_dashboard.budget_pages import BudgetPages
 from yingbi_dashboard.dataset_pages import DatasetPages
 from yingbi_dashboard.decision_page import (
@@ -104,6 +112,8 @@ class Console:
             Route("/decisions/{job}/refuse", self._refuse, methods=["POST"]),
             *(route for module in modules for route in module.routes()),
             *agreements_page.routes(self),
+            *standing_page.routes(self),
+            *stop_proofs.routes(self),
             *audit_page.routes(self),
             *workbench_page.routes(self),
             Mount("/static", StaticFiles(directory=HERE / "static")),
@@ -153,22 +163,8 @@ class Console:
 
     async def _enclaves(self, request: Request) -> Response:
         """Asked apart from the page: evidence takes longer than all the rest."""
-        found = await self.ask(request, self._evidence)
+        found = await self.ask(request, self.evidence)
         return self.page(request, "enclaves.html", enclaves=found)
-
-    def _evidence(self, gateway: Gateway) -> Enclaves:
-        if self._seen is not None and time.monotonic() - self._seen[0] < _EVIDENCE_SECONDS:
-            # Whoever is not known learns nothing of it, kept or not.
-            gateway.list_datasets()
-            return self._seen[1]
-        try:
-            found = enclaves_of(attest(gateway, self._profile.trust), None)
-        except Problem as problem:
-            if is_signed_out(problem):
-                raise
-            return enclaves_of(None, problem)
-        self._seen = (time.monotonic(), found)
-        return found
 
     # What pages post.
 
@@ -221,6 +217,21 @@ class Console:
     def gateway(self, credential: str) -> Gateway:
         """Calls with this credential."""
         return Gateway(self._profile, credential=credential, channel=self._channel)
+
+    def evidence(self, gateway: Gateway) -> Enclaves:
+        """What fresh evidence says of the enclaves, at most a minute old; raises Problem for who is not known."""
+        if self._seen is not None and time.monotonic() - self._seen[0] < _EVIDENCE_SECONDS:
+            # Whoever is not known learns nothing of it, kept or not.
+            gateway.list_datasets()
+            return self._seen[1]
+        try:
+            found = enclaves_of(attest(gateway, self._profile.trust), None)
+        except Problem as problem:
+            if is_signed_out(problem):
+                raise
+            return enclaves_of(None, problem)
+        self._seen = (time.monotonic(), found)
+        return found
 
     def page(self, request: Request, template: str, status: int = 200, **content: object) -> HTMLResponse:
         """A page or a part of one, in the reader's language."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from yingbi.api import digests, zcdp
@@ -11,10 +11,12 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1.agreement_pb2 import RegisteredAgreement
 from yingbi.api.v1.job_pb2 import JOB_STATE_WAITING_FOR_APPROVAL, Approval, Decision, Flag, NeededApproval
 from yingbi.attest import Attestation
+from yingbi.display import shown_source
 from yingbi.jobs import Job
 
 from yingbi_dashboard.highlight import Piece, pieces
 from yingbi_dashboard.mock_answer import Expected, expected
+from yingbi_dashboard.program_diff import Comparison, comparison_of
 
 FLAG_TITLES = {
     "budget": "flag.budget",
@@ -89,6 +91,9 @@ class Enclaves:
     nodes: tuple[str, ...]
     simulated: bool
     problem: str = ""
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    """By node: what its enclave signs with, in this key epoch."""
+    key_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Page:
     request: list[Piece]
     source: list[Piece]
     source_problem: str
+    comparison: Comparison | None
     flags: list[tuple[str, Flag]]
     warnings: int
     terms: Terms | None
@@ -134,6 +140,7 @@ def page_of(decision: Decision, agreement: RegisteredAgreement | None, problem: 
         request=pieces(job.sql),
         source=source,
         source_problem=source_problem,
+        comparison=comparison_of(decision),
         flags=[(FLAG_TITLES.get(flag.code, "flag.other"), flag) for flag in decision.flags],
         warnings=sum(flag.level == "warning" for flag in decision.flags),
         terms=None if agreement is None else _terms(agreement),
@@ -172,7 +179,13 @@ def enclaves_of(attestation: Attestation | None, problem: Problem | None) -> Enc
     claims = [appraisal.claims for appraisal in attestation.appraisals]
     measured = sorted({each.measurement.hex() for each in claims})
     nodes = tuple(each.node for each in claims)
-    return Enclaves(", ".join(measured), nodes, simulated=any(each.simulated for each in claims))
+    return Enclaves(
+        ", ".join(measured),
+        nodes,
+        simulated=any(each.simulated for each in claims),
+        keys={each.node: each.signing_key for each in claims},
+        key_epoch=attestation.key_epoch.epoch,
+    )
 
 
 def waits_for(needed: Sequence[NeededApproval]) -> list[tuple[str, NeededApproval]]:
@@ -196,7 +209,7 @@ def _source(decision: Decision) -> tuple[list[Piece], str]:
         code = Job(decision.job, None).source  # type: ignore[arg-type]  # nothing is asked for it
     except Problem as problem:
         return [], problem.message
-    return ([Piece("", code)] if code else []), ""
+    return ([Piece("", shown_source(code))] if code else []), ""
 
 
 def _terms(registered: RegisteredAgreement) -> Terms:

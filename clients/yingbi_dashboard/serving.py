@@ -12,6 +12,8 @@ from yingbi.api.v1.people_pb2 import Me
 from yingbi.profile import Profile
 from yingbi.transport import Gateway
 
+from yingbi_dashboard.decision_page import Enclaves
+
 Result = TypeVar("Result")
 
 
@@ -27,6 +29,9 @@ class Serving(Protocol):
 
     def gateway(self, credential: str) -> Gateway:
         """Calls with this credential: of somebody who is signing in."""
+
+    def evidence(self, gateway: Gateway) -> Enclaves:
+        """What fresh evidence says of the enclaves, at most a minute old; raises Problem for who is not known."""
 
     def page(self, request: Request, template: str, status: int = 200, **content: object) -> HTMLResponse:
         """A page or a part of one, in the reader's language."""

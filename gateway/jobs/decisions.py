@@ -22,7 +22,7 @@ from gateway.governance.callers import Caller
 from gateway.governance.decisions import Given
 from gateway.governance.flags import Earlier, Likeness, Spending, flags_of
 from gateway.governance.policy import Action, check
-from gateway.jobs import records, shown, states
+from gateway.jobs import approved_programs, records, shown, states
 from gateway.jobs.kinds import JobKind
 from gateway.jobs.records import JobRecord
 from gateway.ledger import accounts as ledger_accounts
@@ -51,10 +51,14 @@ def get(connection: Connection, caller: Caller, job: str, nodes: int) -> Decisio
     found = _decision(connection, caller, record)
     declaration = catalogue.find(connection, record.dataset).declaration
     found.job.CopyFrom(shown.describe(connection, record))
-    found.columns.extend(_columns(Plan.FromString(record.plan), declaration))
+    plan = Plan.FromString(record.plan)
+    found.columns.extend(_columns(plan, declaration))
     found.organisations.extend(_organisations(connection, declaration))
     if record.state == states.WAITING:
         found.flags.extend(_flags(connection, record, found, nodes))
+        before = approved_programs.before(connection, record, plan, declaration.grade)
+        if before is not None:
+            found.approved_program.CopyFrom(before)
     return found
 
 

@@ -159,7 +159,12 @@ def words_of(asked: ProgramQuery) -> str:
     outputs = ", ".join(
         f"{each.name}: {'median ' * each.median}float[{each.lower:.17g},{each.upper:.17g}]" for each in asked.outputs
     )
-    return f"PROGRAM {asked.sha256.hex()} RETURNS {outputs}"
+    return f"{words_begin(asked.sha256)}RETURNS {outputs}"
+
+
+def words_begin(sha256: bytes | None = None) -> str:
+    """How the words of a program begin, of this one or of any; no SELECT begins so."""
+    return "PROGRAM " if sha256 is None else f"PROGRAM {sha256.hex()} "
 
 
 def _outputs(asked: Sequence[ProgramOutput]) -> list[BlockOutput]:

@@ -67,7 +67,7 @@
     button.addEventListener("click", () => one(button.dataset.opens).showModal());
   for (const button of document.querySelectorAll("[data-closes]"))
     button.addEventListener("click", () => button.closest("dialog").close());
-  for (const form of document.querySelectorAll("dialog form[data-action], #stop-dialog form"))
+  for (const form of document.querySelectorAll("dialog form[data-action], dialog form[data-post]"))
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const error = form.querySelector(".error"), action = form.dataset.action, parts = new FormData(form);

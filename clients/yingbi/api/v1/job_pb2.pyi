@@ -1076,6 +1076,7 @@ class Decision(_message.Message):
     ORGANISATION_FIELD_NUMBER: _builtins.int
     ORGANISATIONS_FIELD_NUMBER: _builtins.int
     MAY_NOT_FIELD_NUMBER: _builtins.int
+    APPROVED_PROGRAM_FIELD_NUMBER: _builtins.int
     rho_units: _builtins.int
     delta: _builtins.float
     epsilon: _builtins.float
@@ -1104,6 +1105,10 @@ class Decision(_message.Message):
     def organisations(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.OrganisationBudget]:
         """Of the dataset, everybody's spending by organisation."""
 
+    @_builtins.property
+    def approved_program(self) -> Global___ApprovedProgram:
+        """Of a program that waits: the one to compare it with; absent where none was approved before."""
+
     def __init__(
         self,
         *,
@@ -1121,14 +1126,50 @@ class Decision(_message.Message):
         organisation: _builtins.str = ...,
         organisations: _abc.Iterable[_dataset_pb2.OrganisationBudget] | None = ...,
         may_not: _builtins.str = ...,
+        approved_program: Global___ApprovedProgram | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approved_program", b"approved_program", "job", b"job", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_mode", b"access_mode", "columns", b"columns", "delta", b"delta", "epsilon", b"epsilon", "flags", b"flags", "grade", b"grade", "job", b"job", "kind", b"kind", "may_not", b"may_not", "needed", b"needed", "organisation", b"organisation", "organisations", b"organisations", "rho_units", b"rho_units", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_mode", b"access_mode", "approved_program", b"approved_program", "columns", b"columns", "delta", b"delta", "epsilon", b"epsilon", "flags", b"flags", "grade", b"grade", "job", b"job", "kind", b"kind", "may_not", b"may_not", "needed", b"needed", "organisation", b"organisation", "organisations", b"organisations", "rho_units", b"rho_units", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class ApprovedProgram(_message.Message):
+    """A program that was approved for the same organisation on the same dataset: the same code, else the last one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    sha256: _builtins.bytes
+    """Of its code, as its plan has it."""
+    source: _builtins.bytes
+    """Where its developer showed it; empty: only the enclaves could read it."""
+    @_builtins.property
+    def approved(self) -> _timestamp_pb2.Timestamp:
+        """When the last of those whose yes it took said so."""
+
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        approved: _timestamp_pb2.Timestamp | None = ...,
+        sha256: _builtins.bytes = ...,
+        source: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "job", b"job", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovedProgram: _TypeAlias = ApprovedProgram  # noqa: Y015
 
 @_typing.final
 class GetDecisionRequest(_message.Message):

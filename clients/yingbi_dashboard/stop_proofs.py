@@ -1,0 +1,126 @@
+"""Stops beside what they ended: who stopped it, when, why, and what each node signed of it, checked by the console.
+
+The key of a node's enclave comes from fresh evidence, which the console verifies; the gateway's word for it counts
+nothing. A proof is compared with the stop that the page shows: other words, or another person's stop, have another
+digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from yingbi.api import digests
+from yingbi.api.problem import Problem
+from yingbi.api.v1.stop_pb2 import NodeProof, StopProofBody, StopRecord
+from yingbi.display import shown_source
+from yingbi.stops import Stopped, verify_proof
+from yingbi.transport import Gateway
+
+from yingbi_dashboard.decision_page import Enclaves
+from yingbi_dashboard.serving import Serving
+
+SCOPE_NAMES = {
+    "job": "stops.job",
+    "agreement": "stops.agreement",
+    "dataset": "stops.dataset",
+    "organisation": "stops.organisation",
+}
+_OF_NO_AGREEMENT = ("job", "dataset", "organisation")
+
+
+@dataclass(frozen=True)
+class NodeWord:
+    """What one node says of a stop; `at` is None while it has said nothing."""
+
+    node: str
+    at: datetime | None
+    jobs: tuple[str, ...]
+    refusal: str
+    mark: str
+    """The key of what checking it found: that it holds, does not, or that there is no key to check it with."""
+
+
+@dataclass(frozen=True)
+class ShownStop:
+    """A stop as a page shows it."""
+
+    stopped: Stopped
+    scope: str
+    nodes: tuple[NodeWord, ...]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether some node has still to confirm it."""
+        return any(each.at is None for each in self.nodes)
+
+
+def shown(record: StopRecord, enclaves: Enclaves) -> ShownStop:
+    """A stop with every node's proof checked against the keys that evidence gave."""
+    stopped = Stopped(record)
+    # Of the stop that is shown, and not as the gateway says: so reason and subject are those that were signed.
+    digest = digests.digest(digests.STOP, record.stop.SerializeToString(deterministic=True))
+    words = [
+        NodeWord(said.node, said.at, said.jobs, said.refusal, _mark(proof, digest, enclaves))
+        for said, proof in zip(stopped.nodes, record.nodes, strict=True)
+    ]
+    return ShownStop(stopped, SCOPE_NAMES.get(stopped.scope, "stops.other"), tuple(words))
+
+
+def of_job(gateway: Gateway, job: str) -> list[StopRecord]:
+    """The stops that ended a job, newest first; raises Problem."""
+    row = gateway.get_job_history(job).job
+    names = dict.fromkeys([row.job, row.agreement, row.dataset, row.organisation])
+    found = {each.number: each for name in names if name for each in gateway.list_stops(name) if job in each.jobs}
+    return [found[number] for number in sorted(found, reverse=True)]
+
+
+def of_agreement(gateway: Gateway, agreement: str) -> list[StopRecord]:
+    """The stops of an agreement, newest first; raises Problem. Jobs have theirs on their own pages."""
+    gateway.get_agreement(agreement)
+    return [each for each in gateway.list_stops(agreement) if Stopped(each).scope not in _OF_NO_AGREEMENT]
+
+
+def routes(console: Serving) -> list[Route]:
+    """Parts of pages: evidence takes longer than the rest of one."""
+
+    def part(request: Request, found: Sequence[ShownStop]) -> Response:
+        again = request.url.path
+        return console.page(request, "stop_proofs.html", found=found, again=again, moment=_moment, shown=shown_source)
+
+    async def job(request: Request) -> Response:
+        name = request.path_params["job"]
+        return part(request, await console.ask(request, lambda gateway: checked(gateway, of_job(gateway, name))))
+
+    async def agreement(request: Request) -> Response:
+        name = request.path_params["agreement"]
+        return part(request, await console.ask(request, lambda gateway: checked(gateway, of_agreement(gateway, name))))
+
+    def checked(gateway: Gateway, records: Sequence[StopRecord]) -> list[ShownStop]:
+        enclaves = console.evidence(gateway) if records else None
+        return [shown(each, enclaves) for each in records if enclaves is not None]
+
+    return [Route("/jobs/{job}/stops", job), Route("/agreements/{agreement}/stops", agreement)]
+
+
+def _moment(at: datetime) -> str:
+    """To the millisecond: what a node proves is when."""
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"
+
+
+def _mark(said: NodeProof, digest: bytes, enclaves: Enclaves) -> str:
+    if not said.HasField("proof"):
+        return "stops.none_yet"
+    keys: Mapping[str, bytes] = enclaves.keys
+    # Enclaves of an earlier key epoch had other keys.
+    if said.node not in keys or StopProofBody.FromString(said.proof.body).key_epoch != enclaves.key_epoch:
+        return "stops.unchecked"
+    try:
+        body = verify_proof(said.proof, digest, keys[said.node])
+    except Problem:
+        return "stops.fails"
+    return "stops.holds" if body.node == said.node else "stops.fails"
