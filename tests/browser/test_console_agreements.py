@@ -138,6 +138,13 @@ def test_what_a_stop_hits_is_shown_first_and_whose_job_it_was_reads_why(
         take(supervisor, name, "resume")
         take(provider, name, "terminate", "no more")
         assert state(provider, name) == "terminated"
+        with connect(folder=desk.zone.root, role="provider") as connected:
+            connected.stop("agreement", name, HOSTILE)
+        stops = provider.go(f"/agreements/{name}").page.locator("section[aria-labelledby=stops]")
+        stops.locator(".holds").nth(1).wait_for(timeout=60_000)
+        assert HOSTILE in stops.inner_text()
+        assert provider.page.locator("img[src=x], svg[onload]").count() == 0
+        assert findings(provider) == []
     assert "succeeded" not in desk.page.inner_text("#answer")
 
 

@@ -55,7 +55,9 @@ def console(governed: Zone) -> Console:
         {"Origin": "null", "Sec_Fetch_Site": "same-origin"},
     ],
 )
-@pytest.mark.parametrize("path", ["/decisions/job-1/refuse", "/decisions/job-1/approve", "/sign-in", "/sign-out"])
+@pytest.mark.parametrize(
+    "path", ["/decisions/job-1/approve", "/decisions/job-1/refuse", "/standing/ab/revoke", "/sign-in", "/sign-out"]
+)
 def test_a_post_that_another_site_makes_is_refused(console: Console, path: str, headers: dict[str, str]) -> None:
     status, _, said = console.ask("POST", path, "reason=x&clause=y", **headers)
     assert status == 403

@@ -85,6 +85,13 @@ def test_a_job_is_stopped_with_its_reason_and_costs_nothing(desk: Desk) -> None:
     assert "asked by <b>mistake</b>" in page
     assert desk.page.locator('button[data-opens="stop-dialog"]').count() == 0
     assert desk.zone.spent("visits") == before
+    # Both nodes sign that they stopped, and the console checks it with the keys of fresh evidence.
+    stops = desk.page.locator("section[aria-labelledby=stops]")
+    stops.locator(".holds").nth(1).wait_for(timeout=60_000)
+    for said in ("operator, operator", "asked by <b>mistake</b>", "node-1 signed that it stopped at", "node-2"):
+        assert said in stops.inner_text(), said
+    assert stops.locator(".fails, b").count() == 0
+    assert findings(desk) == []
 
 
 def test_who_may_not_stop_a_job_has_no_button(desk: Desk) -> None:

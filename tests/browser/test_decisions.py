@@ -14,7 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Response
 from yingbi import connect
 from yingbi.api import digests
+from yingbi.api.problem import Problem
 from yingbi.api.v1.job_pb2 import Approval
+from yingbi.standing import approve_like
 
 from tests.browser.conftest import Desk, desk_in, findings
 from tests.zones import Zone, add_visits, agree, wait_until
@@ -145,6 +147,74 @@ def test_text_of_others_is_shown_and_never_run(desk: Desk) -> None:
     assert HOSTILE in desk.page.inner_text(".verdict")
     assert desk.page.locator("img[src=x], svg[onload], b[onclick]").count() == 0
     # `desk` fails where anything was run or reported.
+
+
+@pytest.mark.requirement("APP-04")
+def test_a_program_is_shown_beside_the_one_that_was_approved_before(desk: Desk) -> None:
+    """As text whose every line says what became of it; nothing of it is run by the page."""
+    earlier = program(desk.zone, "def run(tables):\n    return [1]\n")
+    desk.sign_in("provider").decision(earlier)
+    assert "No earlier version was approved" in desk.page.inner_text("main")
+    with connect(folder=desk.zone.root, role="provider") as provider:
+        provider.job(earlier).approve()
+    job = program(desk.zone, f"def run(tables):\n    # {HOSTILE}\n    # \u202e\n    return [2]\n")
+    desk.decision(job)
+    assert desk.page.locator(".diff ins").all_inner_texts() == [
+        f"+    # {HOSTILE}",
+        "+    # \\u{202e}",
+        "+    return [2]",
+    ]
+    assert desk.page.locator(".diff del").all_inner_texts() == ["-    return [1]"]
+    assert "\u202e" not in desk.page.content(), "nor in the source above"
+    assert desk.page.locator("img[src=x], svg[onload]").count() == 0
+    for theme, language in LOOKS:
+        desk.decision(job).look(theme=theme, language=language)
+        assert findings(desk) == [], (theme, language)
+    same = program(desk.zone, "def run(tables):\n    return [1]\n", shown=False, most=4.0)
+    desk.decision(same)
+    assert "逐字节一致" in desk.page.inner_text("main")
+
+
+def program(zone: Zone, source: str, *, shown: bool = True, most: float = 3.0) -> str:
+    """The id of a job that waits, to run a program that returns `most` at most."""
+    with connect(folder=zone.root) as connected:
+        asked = connected.dataset("visits").program(
+            source.encode(), outputs={"x": (0.0, most)}, blocks=4, seconds=0.1, publish_source=shown
+        )
+        try:
+            return asked.submit(0.5, wait=False).id
+        except Problem as problem:
+            if problem.code == "sandbox_unavailable":
+                pytest.skip("NO SANDBOX: this machine runs no programs")
+            raise
+
+
+def test_a_standing_approval_is_seen_and_withdrawn(desk: Desk) -> None:
+    name = f"n{next(numbers)}"
+    job = submit(desk.zone, f"SELECT COUNT(*) AS {name} FROM visits WHERE pain < 5")
+    with connect(folder=desk.zone.root, role="provider") as provider:
+        approve_like(provider.job(job), constants={0: (1, 9)}, jobs=7)
+    desk.sign_in("provider").page.get_by_text("Standing approvals").click()
+    card = desk.page.locator("section.card").filter(has_text=name)
+    said = card.inner_text()
+    for part in ("developer · visits · in force", "provider, provider", "6 of 7", "about-visits"):
+        assert part in said, part
+    assert card.locator("td").all_inner_texts() == ["0", "5.0", "1.0", "9.0"]
+    for theme, language in LOOKS:
+        desk.look(theme=theme, language=language)
+        assert findings(desk) == [], (theme, language)
+    desk.look()
+    card.locator("button[data-opens]").click()
+    card.locator('button[value="yes"]').click()
+    assert card.locator("textarea:invalid").count() == 1
+    card.locator("textarea").fill(HOSTILE)
+    card.locator('button[value="yes"]').click()
+    card.wait_for(state="detached")
+    desk.go("/standing?all=yes")
+    assert "withdrawn" in card.inner_text()
+    assert card.locator("button").count() == 0
+    with connect(folder=desk.zone.root, role="provider") as provider:
+        assert [each.state for each in provider.standing_approvals(over=True) if each.message.job == job] == ["revoked"]
 
 
 LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
