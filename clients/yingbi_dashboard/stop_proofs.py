@@ -7,7 +7,7 @@ digest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -88,21 +88,22 @@ def of_agreement(gateway: Gateway, agreement: str) -> list[StopRecord]:
 def routes(console: Serving) -> list[Route]:
     """Parts of pages: evidence takes longer than the rest of one."""
 
-    def part(request: Request, found: Sequence[ShownStop]) -> Response:
-        again = request.url.path
-        return console.page(request, "stop_proofs.html", found=found, again=again, moment=_moment, shown=shown_source)
+    async def part(request: Request, read: Callable[[Gateway, str], list[StopRecord]], name: str) -> Response:
+        found, problem = await console.ask(request, lambda gateway: checked(gateway, read(gateway, name)))
+        content = {"found": found, "problem": problem, "again": request.url.path}
+        return console.page(request, "stop_proofs.html", moment=_moment, shown=shown_source, **content)
 
     async def job(request: Request) -> Response:
-        name = request.path_params["job"]
-        return part(request, await console.ask(request, lambda gateway: checked(gateway, of_job(gateway, name))))
+        return await part(request, of_job, request.path_params["job"])
 
     async def agreement(request: Request) -> Response:
-        name = request.path_params["agreement"]
-        return part(request, await console.ask(request, lambda gateway: checked(gateway, of_agreement(gateway, name))))
+        return await part(request, of_agreement, request.path_params["agreement"])
 
-    def checked(gateway: Gateway, records: Sequence[StopRecord]) -> list[ShownStop]:
-        enclaves = console.evidence(gateway) if records else None
-        return [shown(each, enclaves) for each in records if enclaves is not None]
+    def checked(gateway: Gateway, records: Sequence[StopRecord]) -> tuple[list[ShownStop], str]:
+        if not records:
+            return [], ""
+        enclaves = console.evidence(gateway)
+        return [shown(each, enclaves) for each in records], enclaves.problem
 
     return [Route("/jobs/{job}/stops", job), Route("/agreements/{agreement}/stops", agreement)]
 
@@ -115,12 +116,11 @@ def _moment(at: datetime) -> str:
 def _mark(said: NodeProof, digest: bytes, enclaves: Enclaves) -> str:
     if not said.HasField("proof"):
         return "stops.none_yet"
-    keys: Mapping[str, bytes] = enclaves.keys
     # Enclaves of an earlier key epoch had other keys.
-    if said.node not in keys or StopProofBody.FromString(said.proof.body).key_epoch != enclaves.key_epoch:
+    if said.node not in enclaves.keys or StopProofBody.FromString(said.proof.body).key_epoch != enclaves.key_epoch:
         return "stops.unchecked"
     try:
-        body = verify_proof(said.proof, digest, keys[said.node])
+        body = verify_proof(said.proof, digest, enclaves.keys[said.node])
     except Problem:
         return "stops.fails"
     return "stops.holds" if body.node == said.node else "stops.fails"

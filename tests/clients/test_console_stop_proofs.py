@@ -32,8 +32,14 @@ def record() -> StopRecord:
     )
 
 
-def proof(node: str, digest: bytes, **said: object) -> StopProof:
-    named = {"node": node, "stop": digest, "at_millis": 1_800_000_000_123, "key_epoch": EPOCH, **said}
+def proof(node: str, digest: bytes, /, **said: object) -> StopProof:
+    named: dict[str, object] = {
+        "node": node,
+        "stop": digest,
+        "at_millis": 1_800_000_000_123,
+        "key_epoch": EPOCH,
+        **said,
+    }
     body = StopProofBody(**named).SerializeToString(deterministic=True)  # type: ignore[arg-type]
     return StopProof(body=body, signature=digests.sign(KEYS[node], digests.STOP_PROOF, body))
 
@@ -65,6 +71,10 @@ def another_node(found: StopRecord) -> None:
     found.nodes[0].proof.CopyFrom(found.nodes[1].proof)
 
 
+def in_another_s_name(found: StopRecord) -> None:
+    found.nodes[0].proof.CopyFrom(proof("node-1", found.digest, node="node-2"))
+
+
 def something_alive(found: StopRecord) -> None:
     found.nodes[0].proof.CopyFrom(proof("node-1", found.digest, processes_alive=1))
 
@@ -76,7 +86,7 @@ def other_words(found: StopRecord) -> None:
 
 
 @pytest.mark.parametrize(
-    "lie", [change_reason, change_subject, another_stop, another_node, something_alive, other_words]
+    "lie", [change_reason, change_subject, another_stop, another_node, in_another_s_name, something_alive, other_words]
 )
 def test_what_the_page_shows_otherwise_than_it_was_signed_does_not_hold(lie: Callable[[StopRecord], None]) -> None:
     """Whoever answers for the gateway: its own word for the digest counts nothing."""

@@ -26,10 +26,10 @@ class Programs(Deciding):
         super().__init__(folder)
         self.asked = 0
 
-    def ask_program(self, who: Account, source: bytes, *, shows: bool = True) -> Job:
+    def ask_program(self, who: Account, source: bytes, *, shows: bool = True, epsilon: float = 0.01) -> Job:
         """A job that waits."""
         query, self.asked = asked_for(source), self.asked + 1
-        query.epsilon = 0.01
+        query.epsilon = epsilon
 
         async def ask() -> Job:
             plan = (await self.admission.preview(who.caller, query)).plan
@@ -81,8 +81,17 @@ def test_what_was_refused_or_has_one_yes_of_two_was_not_approved(scene: Programs
     scene.refuse(SUPERVISOR, refused)
     scene.say_yes(PROVIDER, half)
     cancelled = scene.ask_program(COLLEAGUE, THIRD)
+    scene.say_yes(SUPERVISOR, cancelled)
     asyncio.run(scene.database.run(records.move, cancelled.job, states.CANCELLED))
     assert scene.compared(scene.ask_program(COLLEAGUE, FIRST)) is None
+
+
+def test_what_the_budget_did_not_hold_did_not_run_though_all_said_yes(scene: Programs) -> None:
+    ran, beyond = (scene.ask_program(ADA, source, epsilon=0.7) for source in (FIRST, SECOND))
+    assert [scene.let_run(job).state for job in (ran, beyond)] == [states.QUEUED, states.REFUSED]
+    found = scene.compared(scene.ask_program(ADA, THIRD))
+    assert found is not None
+    assert found.job == ran.job
 
 
 def test_one_that_was_stopped_while_it_ran_had_been_approved(scene: Programs) -> None:
