@@ -70,9 +70,10 @@ class Desk:
         return self
 
     def look(self, *, theme: str = "light", language: str = "en") -> Desk:
-        """Choose a theme and a language by their buttons."""
-        self.page.click(f'button[name="theme"][value="{theme}"]')
-        self.page.click(f'button[name="language"][value="{language}"]')
+        """Choose a theme and a language by their buttons, each of which has the page loaded anew."""
+        for name, value in (("theme", theme), ("language", language)):
+            with self.page.expect_navigation():
+                self.page.click(f'button[name="{name}"][value="{value}"]')
         return self
 
 

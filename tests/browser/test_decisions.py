@@ -168,7 +168,7 @@ def test_a_program_is_shown_beside_the_one_that_was_approved_before(desk: Desk) 
     assert "\u202e" not in desk.page.content(), "nor in the source above"
     assert desk.page.locator("img[src=x], svg[onload]").count() == 0
     for theme, language in LOOKS:
-        desk.decision(job).look(theme=theme, language=language)
+        desk.look(theme=theme, language=language).decision(job)
         assert findings(desk) == [], (theme, language)
     same = program(desk.zone, "def run(tables):\n    return [1]\n", shown=False, most=4.0)
     desk.decision(same)
