@@ -65,7 +65,14 @@ def shown(record: StopRecord, enclaves: Enclaves) -> ShownStop:
     # Of the stop that is shown, and not as the gateway says: so reason and subject are those that were signed.
     digest = digests.digest(digests.STOP, record.stop.SerializeToString(deterministic=True))
     words = [
-        NodeWord(said.node, said.at, said.jobs, said.refusal, _mark(proof, digest, enclaves))
+        NodeWord(
+            said.node,
+            said.at,
+            # What a node signed names jobs of others too; the gateway says which ones the reader may see.
+            tuple(job for job in said.jobs if job in record.jobs),
+            said.refusal,
+            _mark(proof, digest, enclaves),
+        )
         for said, proof in zip(stopped.nodes, record.nodes, strict=True)
     ]
     return ShownStop(stopped, SCOPE_NAMES.get(stopped.scope, "stops.other"), tuple(words))
@@ -90,8 +97,15 @@ def routes(console: Serving) -> list[Route]:
 
     async def part(request: Request, read: Callable[[Gateway, str], list[StopRecord]], name: str) -> Response:
         found, problem = await console.ask(request, lambda gateway: checked(gateway, read(gateway, name)))
-        content = {"found": found, "problem": problem, "again": request.url.path}
-        return console.page(request, "stop_proofs.html", moment=_moment, shown=shown_source, **content)
+        return console.page(
+            request,
+            "stop_proofs.html",
+            found=found,
+            problem=problem,
+            again=request.url.path,
+            moment=_moment,
+            shown=shown_source,
+        )
 
     async def job(request: Request) -> Response:
         return await part(request, of_job, request.path_params["job"])

@@ -145,6 +145,10 @@ def test_what_a_stop_hits_is_shown_first_and_whose_job_it_was_reads_why(
         assert HOSTILE in stops.inner_text()
         assert provider.page.locator("img[src=x], svg[onload]").count() == 0
         assert findings(provider) == []
+        # Whose agreement it was reads it too.
+        told = desk.go(f"/agreements/{name}").page.locator("section[aria-labelledby=stops]")
+        told.locator(".holds").nth(1).wait_for(timeout=60_000)
+        desk.go(f"/workbench/{job}")
     assert "succeeded" not in desk.page.inner_text("#answer")
 
 

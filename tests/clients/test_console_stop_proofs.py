@@ -95,6 +95,13 @@ def test_what_the_page_shows_otherwise_than_it_was_signed_does_not_hold(lie: Cal
     assert marks(found)[0] == "stops.fails"
 
 
+def test_jobs_of_others_that_a_node_ended_are_not_named() -> None:
+    found = record()
+    found.nodes[0].proof.CopyFrom(proof("node-1", found.digest, jobs_ended=["job-1", "job-2"]))
+    found.jobs.append("job-1")
+    assert shown(found, ENCLAVES).nodes[0].jobs == ("job-1",)
+
+
 def test_without_a_key_of_that_time_nothing_is_called_verified() -> None:
     found = record()
     found.nodes[0].proof.CopyFrom(proof("node-1", found.digest, key_epoch=EPOCH - 1))
