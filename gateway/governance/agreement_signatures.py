@@ -17,7 +17,7 @@ def check_signature(
     Args:
         terms: the serialized Agreement.
         now, starts: when it is checked, and when the term begins, in seconds since 1970. A signatory's certificate has
-            to count at both: enclaves look at the second.
+            to count at both: enclaves look when the first job is charged, which is after the second.
 
     Raises:
         Problem: NOT_ALLOWED "bad_signature"; of a certificate as `certificates.certified_key` does.
