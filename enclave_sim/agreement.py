@@ -141,10 +141,8 @@ def noted(terms: Agreement | None, now: float) -> Record:
     """What a charge under the terms notes for `check_uses`, `clock`, `check_in_force` and `signed_terms`."""
     record: Record = {"at": int(now)}
     if terms is not None:
-        record |= {"agreement": terms.agreement, "until": terms.expires.seconds}
+        record |= {"agreement": terms.agreement, "until": terms.expires.seconds, "agreed": _digest(terms)}
         record |= {"supersedes": terms.supersedes} if terms.supersedes else {}
-        # Of terms that nobody signed there is no organisation's key: having seen them says nothing of signatures.
-        record |= {"agreed": _digest(terms)} if terms.organisation_key else {}
     return record
 
 
@@ -198,7 +196,8 @@ def _first_seen(terms: Agreement, records: Iterable[Record], now: float) -> floa
 
 
 def _digest(terms: Agreement) -> str:
-    # The bytes that were signed: `_read` takes no others.
+    # Of the bytes that were signed: `_read` takes no others. Terms that nobody signed lack the organisation's key here,
+    # so that having seen them is no sight of the same ones signed.
     return digests.digest(digests.AGREEMENT, terms.SerializeToString(deterministic=True)).hex()
 
 

@@ -224,7 +224,7 @@ def test_one_counts_no_longer_than_the_certificate_of_who_gave_it(trio: Trio) ->
     giver = person(PROVIDER, "approver", until=NOW + 3600)
     plan = older_than(trio, 40)
     by = signed(terms(trio, plan, operator_key=public(giver.key)), giver.key)
-    by.certificate.CopyFrom(giver.certificate)
+    by.MergeFrom(SignedApproval(certificate=giver.certificate))
     with clock_at(NOW + 3600):
         assert refused(trio, "job-1", task(trio, plan, by)) == "certificate_expired"
     with clock_at(NOW + 3599):
