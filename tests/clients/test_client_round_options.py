@@ -32,6 +32,7 @@ from yingbi.round_learning import LogisticRegression, ModelInRounds, PoissonRegr
 from yingbi.rounds import Released, followed
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
+from enclave_sim.plan.sensitivity import width
 from enclave_sim.plan.validation import check_plan
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from gateway.planning.training import plan_training
@@ -94,7 +95,8 @@ def rounds_of(
         check_readable(plan)
         check_plan(plan, declared(), dataset_version=bytes(32))
         exact = DuckDBEngine().contribution(plan, lambda _, columns: table.select(list(columns)))
-        noise = draw.normal(0, math.sqrt(3) * plan.statistics[0].sigma, len(exact))
+        sigmas = [each.sigma for each in plan.statistics for _ in range(width(each))]
+        noise = draw.normal(0, math.sqrt(3) * np.array(sigmas))
         opened = [cell + round(each) for cell, each in zip(exact, noise.tolist(), strict=True)]
         released.append(Released.of(plan, opened))
         state = rule.after(state, released[-1])

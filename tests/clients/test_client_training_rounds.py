@@ -110,7 +110,8 @@ def test_rounds_are_asked_one_after_another_and_make_a_model(gateway: RoundsGate
     assert -constant / slope == pytest.approx(50, abs=2)
     assert model.predict({"age": [20, 80, math.nan]})[:2] == ["f", "m"]
     assert len(lines) == 6
-    assert "round 6 of 6: gradient" in lines[-1]
+    assert "round 6 of 6: objective" in lines[-1]
+    assert "gradient" in lines[-1]
     json.dumps(model.to_json(), allow_nan=False)
     assert model.card["jobs"] == [f"job-{number}" for number in range(1, 7)]
     # Offline, from the receipts alone.
@@ -150,7 +151,11 @@ def test_all_rounds_together_cost_no_more_than_was_offered(gateway: RoundsGatewa
     assert sum(each.rho_units for each in gateway.signed) == model.rho_units <= foreseen.rho_units
     assert model.rho_units > 0.999 * foreseen.rho_units
     assert "6 rounds" in foreseen.notes[-1]
-    assert [each.column for each in foreseen.forecast.average_errors[::3]] == ["(Intercept)", "age"]
+    assert [each.column for each in foreseen.forecast.average_errors[::3]] == [
+        "(Intercept)",
+        "age",
+        "(objective of each step)",
+    ]
 
 
 def test_a_budget_that_holds_some_rounds_alone_is_too_small(gateway: RoundsGateway) -> None:

@@ -5,7 +5,7 @@ A template is a plan in canonical form with these fields blanked, and no others:
 
 | Kind | Blanked |
 |---|---|
-| rounds | of `fit.round` all but how many rounds, which hidden layers, and whether steps have an objective; the vectors, their σ, prices and slot width |
+| rounds | of `fit.round` all but `rounds`, `objective`, hidden layers; the vectors, their σ, prices, slot width |
 | constants | the constants of comparisons in filters whose position is declared, each within its range |
 
 **Rounds.** A training has three phases: round 0, round 1 and the gradients. Their vectors are of different kinds, and
