@@ -191,6 +191,11 @@ def test_steps_with_an_objective_are_of_the_first_rounds_template_too() -> None:
     assert refusal(without, round_of(2, objective=True)) == "other_template"
 
 
+_NEGATED = Expression(
+    call=Call(function=Call.FUNCTION_NEGATE, operands=[Expression(column=ColumnReference(name="z1"))])
+)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -208,11 +213,6 @@ def test_beside_a_step_there_is_its_score_and_nothing_else(change: Callable[[Pla
     change(plan)
     given.rho_units_a_job = 2**62
     assert refusal(given, plan) == "other_template"
-
-
-_NEGATED = Expression(
-    call=Call(function=Call.FUNCTION_NEGATE, operands=[Expression(column=ColumnReference(name="z1"))])
-)
 
 
 def _changed_vector(change: Callable[[Plan], object]) -> Plan:
