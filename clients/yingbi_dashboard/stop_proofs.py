@@ -27,6 +27,7 @@ from yingbi_dashboard.serving import Serving
 SCOPE_NAMES = {
     "job": "stops.job",
     "agreement": "stops.agreement",
+    "suspension": "stops.suspension",
     "dataset": "stops.dataset",
     "organisation": "stops.organisation",
 }
@@ -41,6 +42,7 @@ class NodeWord:
     at: datetime | None
     jobs: tuple[str, ...]
     refusal: str
+    lifted_at: datetime | None
     mark: str
     """The key of what checking it found: that it holds, does not, or that there is no key to check it with."""
 
@@ -71,6 +73,7 @@ def shown(record: StopRecord, enclaves: Enclaves) -> ShownStop:
             # What a node signed names jobs of others too; the gateway says which ones the reader may see.
             tuple(job for job in said.jobs if job in record.jobs),
             said.refusal,
+            said.lifted_at,
             _mark(proof, digest, enclaves),
         )
         for said, proof in zip(stopped.nodes, record.nodes, strict=True)

@@ -8,9 +8,9 @@ from yingbi.api.v1.stop_pb2_grpc import StopServiceServicer
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
 from gateway.governance.callers import Caller, Role
-from gateway.governance.stops import DATASET, JOB, ORGANISATION
+from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION
 from gateway.jobs.stopping import Stopping
-from gateway.storage import stops
+from gateway.storage import agreements, stops
 from gateway.storage.database import Database
 
 
@@ -47,22 +47,17 @@ class StopService(StopServiceServicer):
         if caller.role is not Role.DEVELOPER:
             return messages.ListStopsResponse(stops=found)
         own = await self._database.run(stops.jobs_of, caller.name)
-        agreed = await self._database.run(stops.agreements_of, caller.organisation)
-        return messages.ListStopsResponse(stops=[each for each in found if _concerns(each, caller, own, agreed)])
+        named = await self._database.run(agreements.names_of, caller.organisation)
+        return messages.ListStopsResponse(stops=[each for each in found if _concerns(each, caller, own, named)])
 
 
-def _concerns(record: messages.StopRecord, caller: Caller, own: set[str], agreed: set[str]) -> bool:
-    """Whether a developer sees the stop: of what they use. Of others' jobs that it hit they see nothing.
-
-    Args:
-        own: the developer's jobs.
-        agreed: agreements of their organisation.
-    """
+def _concerns(record: messages.StopRecord, caller: Caller, own: set[str], named: set[str]) -> bool:
+    """Whether a developer sees the stop: of what they use. Of others' jobs that it hit they see nothing."""
     kept = [job for job in record.jobs if job in own]
     record.ClearField("jobs")
     record.jobs.extend(kept)
     if record.stop.scope == DATASET or bool(kept):
         return True
-    if record.stop.scope == ORGANISATION:
-        return record.stop.subject == caller.organisation
-    return record.stop.scope != JOB and record.stop.subject in agreed
+    if record.stop.scope == AGREEMENT:
+        return record.stop.subject in named
+    return record.stop.scope == ORGANISATION and record.stop.subject == caller.organisation

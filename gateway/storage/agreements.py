@@ -218,6 +218,12 @@ def list_all(
     return [describe(connection, Agreement.FromString(terms), now) for terms in found]
 
 
+def names_of(connection: Connection, organisation: str) -> set[str]:
+    """The ids of all agreements with an organisation."""
+    wanted = select(agreements.c.agreement).where(agreements.c.organisation == organisation)
+    return set(connection.execute(wanted).scalars())
+
+
 def _step(action: str) -> Step:
     try:
         return Step(action)

@@ -20,7 +20,7 @@ from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, Scop
 from gateway.jobs import states
 from gateway.storage import audit
 from gateway.storage.prepared import Prepared
-from gateway.storage.tables import agreements, jobs, stop_proofs, stops
+from gateway.storage.tables import jobs, stop_proofs, stops
 
 OPEN = (states.WAITING, states.QUEUED, states.RUNNING)
 """The states of jobs that a stop ends."""
@@ -86,12 +86,6 @@ def open_of(connection: Connection, developer: str) -> list[str]:
 def jobs_of(connection: Connection, developer: str) -> set[str]:
     """All jobs that a developer asked for."""
     return set(connection.execute(select(jobs.c.job).where(jobs.c.developer == developer)).scalars())
-
-
-def agreements_of(connection: Connection, organisation: str) -> set[str]:
-    """All agreements that an organisation asks under, or asked."""
-    wanted = select(agreements.c.agreement).where(agreements.c.organisation == organisation)
-    return set(connection.execute(wanted).scalars())
 
 
 def add(
