@@ -196,6 +196,11 @@ def test_steps_with_an_objective_are_of_the_first_rounds_template_too() -> None:
     assert refusal(without, round_of(2, objective=True)) == "other_template"
 
 
+_NEGATED = Expression(
+    call=Call(function=Call.FUNCTION_NEGATE, operands=[Expression(column=ColumnReference(name="z1"))])
+)
+
+
 @pytest.mark.parametrize(
     "change",
     [
