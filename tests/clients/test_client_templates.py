@@ -178,11 +178,6 @@ def test_all_rounds_of_a_training_are_of_one_template() -> None:
         assert plan.fit.round.number == number, "a plan is read and not changed"
 
 
-_NEGATED = Expression(
-    call=Call(function=Call.FUNCTION_NEGATE, operands=[Expression(column=ColumnReference(name="z1"))])
-)
-
-
 def test_steps_with_an_objective_are_of_the_first_rounds_template_too() -> None:
     given = standing(round_of(0, objective=True))
     given.rho_units_a_job = max(total_rho_units(round_of(number, objective=True)) for number in range(ROUNDS))
