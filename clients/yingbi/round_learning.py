@@ -24,7 +24,7 @@ from yingbi.api.training import MAX_ROUNDS, MIN_ROUNDS, SET_UP_ROUNDS, rho_units
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import Fit, Plan, TrainingRound
-from yingbi.cells import Layout, PlanError
+from yingbi.cells import PlanError
 from yingbi.display import cell_text
 from yingbi.generalized_linear import State
 from yingbi.jobs import Answer, Job, Progress
@@ -42,6 +42,7 @@ from yingbi.models.in_rounds import (
     score_of,
 )
 from yingbi.models.kinds import able
+from yingbi.models.mock_rounds import mock_release
 from yingbi.models.scores import Score, WithScore
 from yingbi.query import Preview, Query, not_what_was_asked
 from yingbi.rounds import Released, Rule, check_alike
@@ -284,7 +285,7 @@ class TrainingInRounds(Query):
         while own is not None:
             plan = self._preview(self._asked(own, epsilon, None)).plan
             units = self._mock_rows(plan, rows, seed, frame) if units is None else units
-            state = self._rule.after(state, _mock_release(plan, units, draw))
+            state = self._rule.after(state, mock_release(plan, units, draw))
             own = self._rule.next(state)
         assert state is not None
         return self._kind.model(state)
@@ -566,49 +567,3 @@ def _changed(request_id: str) -> Problem:
         f"The dataset or the question changed since the first round under the request id {request_id}.",
         hint="train anew with a fresh request id; what the rounds cost is spent",
     )
-
-
-def _mock_release(plan: Plan, units: Sequence[UnitRows], draw: random.Random) -> Released:
-    """What a round would release of made-up rows."""
-    empty = Released.of(plan, [0] * Layout.of(plan).length)
-    totals = [_mock_total(each, units) for each in _of_one_vector(plan)]
-    deviations = (empty.deviation, empty.score_deviation)
-    noised = [
-        tuple(each + draw.gauss(0, deviation) for each in total)
-        for total, deviation in zip(totals, deviations, strict=False)
-    ]
-    scores = noised[1] if len(noised) > 1 else ()
-    return Released(plan, noised[0], empty.deviation, scores, empty.score_deviation)
-
-
-def _of_one_vector(plan: Plan) -> list[Plan]:
-    """A round's plan; of a step with an objective two: its own vector's, and its score's as the last round has it."""
-    found = []
-    for place, statistic in enumerate(plan.statistics):
-        own = Plan()
-        own.CopyFrom(plan)
-        del own.statistics[:]
-        own.statistics.append(statistic)
-        if place:
-            own.fit.round.scored, own.fit.round.number = True, own.fit.round.rounds - 1
-        found.append(own)
-    return found
-
-
-def _mock_total(plan: Plan, units: Sequence[UnitRows]) -> list[float]:
-    """Of a plan with one vector, without noise."""
-    kind, vector = round_kind(plan.fit.model), plan.statistics[0].model_vector
-    bound = vector.max_norm / 2.0**plan.fraction_bits
-    total: list[float] | None = None
-    for unit in units:
-        rows = [row for row in kind.rows(plan.fit, unit.columns) if all(map(math.isfinite, row))]
-        vectors = [kind.row_vector(plan, row) for row in rows]
-        if not vectors:
-            continue
-        mean = [math.fsum(parts) / len(vectors) for parts in zip(*vectors, strict=True)]
-        factor = min(1.0, bound / (math.hypot(*mean) or 1.0))
-        total = [0.0] * len(mean) if total is None else total
-        total = [before + factor * part for before, part in zip(total, mean, strict=True)]
-    if total is None:
-        raise no_mock("no row has all variables")
-    return total

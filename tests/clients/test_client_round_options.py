@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -380,16 +381,21 @@ def test_a_plan_whose_score_is_not_what_it_says_is_not_read() -> None:
 STEPPED = {name: replace(each, score=False) for name, each in SCORED.items()}
 
 
+@cache
+def stepped(name: str) -> list[Released]:
+    """What all rounds release of 1,500 people, without noise."""
+    return rounds_of(STEPPED[name], people(1500))
+
+
 @pytest.mark.parametrize("name", ["logistic", "multinomial", "poisson", "network", "network of numbers"])
 def test_the_objective_of_a_step_is_what_the_model_before_it_says_of_the_rows(name: str) -> None:
-    spec, rows, at = STEPPED[name], people(1500), 4
-    rounds = rounds_of(spec, rows)
+    rounds, at = stepped(name), 4
     before, objective = model_of(rounds[:at]), objective_of(rounds[at])
     assert objective is not None
     limited = replace(before, state=replace(before.state, score=objective))
-    response = spec.formula.partition(" ~")[0]
+    response = STEPPED[name].formula.partition(" ~")[0]
     told = [each.value for each in objective.measures]
-    assert told == pytest.approx(measured(limited, rows, response), rel=0.01, abs=0.004)
+    assert told == pytest.approx(measured(limited, people(1500), response), rel=0.01, abs=0.004)
 
 
 @pytest.mark.parametrize("name", ["boosting", "boosting of numbers"])
@@ -408,9 +414,7 @@ def test_bins_begin_with_what_a_constant_says_and_come_to_the_score(name: str) -
 @pytest.mark.parametrize("name", STEPPED)
 @pytest.mark.parametrize("rows_each", [1, 2])
 def test_both_engines_add_up_the_same_objective(name: str, rows_each: int) -> None:
-    spec, rows = STEPPED[name], people(60)
-    plan = rounds_of(spec, rows)[3].plan
-    columns = {key: pa.array(each) for key, each in rows.items()}
+    plan, columns = stepped(name)[3].plan, {key: pa.array(each) for key, each in people(60).items()}
     table = pa.table({UNIT_COLUMN: pa.array(np.arange(60) // rows_each), **columns})
     cells = cells_of(plan, plan.statistics[1])
     one, other = (
@@ -468,7 +472,7 @@ def _of_nobody(plan: Plan) -> None:
 @pytest.mark.parametrize("change", [_without_score, _cut_shorter, _of_other_parameters, _of_another_limit, _of_nobody])
 def test_a_step_whose_score_is_not_its_models_is_not_read(change: Callable[[Plan], None]) -> None:
     plan = Plan()
-    plan.CopyFrom(rounds_of(STEPPED["logistic"], people(300))[4].plan)
+    plan.CopyFrom(stepped("logistic")[4].plan)
     check_readable(plan)
     change(plan)
     with pytest.raises(PlanError, match="its round"):
@@ -477,7 +481,7 @@ def test_a_step_whose_score_is_not_its_models_is_not_read(change: Callable[[Plan
 
 def test_a_step_that_counts_other_units_than_round_0_does_not_follow() -> None:
     """So that no receipt tells an objective of other people than there are."""
-    rounds = rounds_of(STEPPED["logistic"], people(500))
+    rounds = stepped("logistic")
     plan = Plan()
     plan.CopyFrom(rounds[4].plan)
     plan.fit.round.units *= 2
@@ -487,8 +491,7 @@ def test_a_step_that_counts_other_units_than_round_0_does_not_follow() -> None:
 
 
 def test_trainings_without_objectives_are_read_as_ever_and_not_mixed_with_others() -> None:
-    spec = STEPPED["logistic"]
-    with_them, without = (rounds_of(each, people(500)) for each in (spec, _Silent("ill ~ age + mass", rounds=8)))
+    with_them, without = stepped("logistic"), rounds_of(_Silent("ill ~ age + mass", rounds=8), people(1500))
     assert model_of(without).state.objectives == ()
     assert len(model_of(with_them).state.objectives) == 6
     with pytest.raises(PlanError, match="round 4 does not follow"):

@@ -32,6 +32,7 @@ from yingbi.round_learning import LogisticRegression, ModelInRounds, RoundsModel
 from yingbi.training_receipt import TrainingReceipt
 from yingbi_dashboard import job_pages
 from yingbi_dashboard.job_pages import objective_line
+from yingbi_dashboard.plan_picture import boxes_of
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.predicting import predict
@@ -145,6 +146,8 @@ def test_how_well_the_model_fits_before_each_step_is_in_card_receipts_and_consol
         messages = json.loads((MESSAGES / f"{language}.json").read_text())
         assert line.parts["log_loss"] in messages[line.key].format(**line.parts)
     assert objective_line(model.jobs[1].message) is None
+    drawn = [line.key for box in boxes_of(last.message.plan) for line in box.lines]
+    assert drawn.count("plan.model_vector") == drawn.count("plan.model_score") == 1
     assert objective_line(job_pb2.Job()) is None
     forged = job_pb2.Job()
     forged.receipt.body = b"\xff"
@@ -274,6 +277,7 @@ def test_a_mock_is_the_same_model_of_made_up_rows(gateway: RoundsGateway) -> Non
     table = people()
     frame = {"age": table["age"].to_pylist(), "sex": table["sex"].to_pylist()}
     own = training().mock(5.0, seed=1, frame=frame)
+    assert [len(each.measures) for each in own.state.objectives] == [2] * 4  # type: ignore[union-attr]
     assert isinstance(own, GeneralizedModel)
     assert own.coefficients[1].value == pytest.approx(0.05, abs=4 * (own.coefficients[1].std_error or 0))
     assert abs(own.coefficients[1].value - 0.05) < 0.02

@@ -224,6 +224,7 @@ def test_a_model_is_trained_in_rounds_after_one_approval(zone: Zone, tmp_path: P
     ran = Ran(training.returncode, out, err)
     assert ran.code == 0, ran
     assert len(ran.json["model"]["jobs"]) == 6
+    assert len(ran.json["model"]["objectives"]) == 4
     assert zone.fetch("approvals", "list")["approvals"] == []
     (given,) = zone.fetch("approvals", "list", "--all")["approvals"]
     assert (given["state"], given["jobs"], given["max_jobs"], given["job"]) == ("used up", 6, 6, first)
