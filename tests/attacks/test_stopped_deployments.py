@@ -4,6 +4,7 @@ and every step has its row of the audit record, or is not taken."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -111,7 +112,7 @@ class Stoppable:
             await happens()
             return result
 
-        self.zone.nodes.ask = ask  # type: ignore[method-assign]
+        self.zone.nodes.ask = ask  # type: ignore[assignment, method-assign]
 
 
 PROVIDER_ACCOUNT = Caller("hanna", Role.PROVIDER, "", public(PROVIDER).hex(), "hospital")
@@ -428,14 +429,21 @@ def test_of_a_stop_among_predictions_each_is_answered_before_it_or_not_at_all(st
     zone = stoppable.zone
     deployed(zone, limit=1000)
     given: list[tuple[Caller, PredictRequest]] = orders(zone, ["clinic-1", "clinic-2"] * 10)
-    signed = stoppable.signed(DATASET, "visits")
+    signed, late, numbers = stoppable.signed(DATASET, "visits"), asyncio.Event(), itertools.count()
+
+    async def every_second_is_late() -> None:
+        if next(numbers) % 2:
+            await late.wait()
 
     async def all_at_once() -> list[Any]:
         calls = [asyncio.create_task(zone.deployments.predict(caller, request)) for caller, request in given]
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-        await zone.database.run(stops.add, signed, PROVIDER_ACCOUNT, [], [], time.time())
+        stopping = asyncio.create_task(zone.database.run(stops.add, signed, PROVIDER_ACCOUNT, [], [], time.time()))
+        late.set()
+        await stopping
         return await asyncio.gather(*calls, return_exceptions=True)
 
+    stoppable.while_asked(every_second_is_late)
     answers = run(all_at_once())
     answered = sum(isinstance(each, messages.PredictionReply) for each in answers)
     assert {each.code for each in answers if isinstance(each, Problem)} <= {"dataset_cut_off"}
