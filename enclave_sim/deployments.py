@@ -172,7 +172,8 @@ def _under(records: Sequence[Record], terms: DeploymentTerms) -> frozenset[stops
     """
     charges = {str(record["job"]): record for record in records if record["kind"] == "charge"}
     if not charges.keys() >= set(terms.jobs):
-        raise _refused("unknown_job", "The deployment is of a job that this enclave did not take part in.")
+        # It would not know which stops the model is under.
+        raise _refused("not_started", "This enclave contributed nothing to a job that the model is of.")
     sources = (replace(stops.about_charge(charges[job]), job="") for job in terms.jobs)
     return frozenset({*sources, _asked_by(terms.developer_key)})
 

@@ -265,7 +265,7 @@ def test_no_use_is_written_after_a_stop_that_came_while_the_answer_was_computed(
 
 def test_a_model_of_a_job_that_an_enclave_does_not_know_is_not_served_by_it(stoppable: Stoppable) -> None:
     """It could not tell which stops it is under."""
-    assert refusal(deployed, stoppable.zone, node="node-1") == "unknown_job"
+    assert refusal(deployed, stoppable.zone, node="node-1") == "not_started"
 
 
 @pytest.mark.requirement("MON-01")
