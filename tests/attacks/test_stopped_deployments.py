@@ -321,6 +321,20 @@ def test_what_was_stopped_is_neither_deployed_nor_approved_and_can_be_withdrawn(
 
 
 @pytest.mark.requirement("MON-01")
+def test_of_a_model_of_before_terms_named_jobs_the_gateway_knows_them_by_its_receipts(
+    stoppable: Stoppable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = stoppable.zone
+    with monkeypatch.context() as earlier:
+        earlier.setattr("yingbi.api.deployments.jobs_of", lambda provenance: [])
+        deployed(zone)
+    assert not seen(zone, "operator").terms.jobs
+    seen(zone, "clinic-1").predict(ROWS)
+    stoppable.stop(DATASET, "visits")
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "dataset_cut_off"
+
+
+@pytest.mark.requirement("MON-01")
 def test_a_lifted_cut_off_works_again(stoppable: Stoppable) -> None:
     zone = stoppable.zone
     deployed(zone)
