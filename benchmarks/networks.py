@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.table import Table
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, TrainingRound
-from yingbi.models.in_rounds import FittedInRounds, round_kind
+from yingbi.models.in_rounds import FittedInRounds, round_kind, rule_of
 from yingbi.models.network_specs import NeuralNetwork
 from yingbi.round_learning import ModelInRounds
 from yingbi.rounds import Released
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
+from enclave_sim.plan.sensitivity import cells_of
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from gateway.planning.training import plan_training
 
@@ -63,7 +64,8 @@ def trained(spec: ModelInRounds, rows: Rows, bounds: Bounds, epsilon: float, see
     """All rounds on these rows, one a person."""
     count = len(next(iter(rows.values())))
     kind = round_kind(spec.model)
-    declaration, draw, rule = declared(bounds, 2 * count), np.random.default_rng(seed), kind.rule(spec.training)
+    rule = rule_of(spec.training, spec.model)
+    declaration, draw = declared(bounds, 2 * count), np.random.default_rng(seed)
     made = {name: column.astype(np.int64) if bounds[name] == (0, 1) else column for name, column in rows.items()}
     table = pa.table({UNIT_COLUMN: pa.array(np.arange(count)), **{name: pa.array(each) for name, each in made.items()}})
     engine, started = DuckDBEngine(), time.process_time()
@@ -74,7 +76,8 @@ def trained(spec: ModelInRounds, rows: Rows, bounds: Bounds, epsilon: float, see
             spec.message(own), declaration, dataset_version=bytes(32), parties=PARTIES, epsilon=epsilon, delta=DELTA
         ).plan
         exact = engine.contribution(plan, lambda _, names: table.select(list(names)))
-        noise = draw.normal(0, math.sqrt(PARTIES) * plan.statistics[0].sigma, len(exact))
+        sigmas = [each.sigma for each in plan.statistics for _ in range(cells_of(plan, each))]
+        noise = draw.normal(0, math.sqrt(PARTIES) * np.array(sigmas))
         opened = [cell + round(each) for cell, each in zip(exact, noise.tolist(), strict=True)]
         state = rule.after(state, Released.of(plan, opened))
         own = rule.next(state)

@@ -23,13 +23,14 @@ from rich.table import Table
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, Fit, TrainingRound
-from yingbi.generalized_linear import GeneralizedLinearRule, State
+from yingbi.generalized_linear import State
 from yingbi.generalized_model import GeneralizedModel
+from yingbi.models.in_rounds import rule_of
 from yingbi.round_learning import DEFAULT_ROUNDS
 from yingbi.rounds import Released
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
-from enclave_sim.plan.sensitivity import cells
+from enclave_sim.plan.sensitivity import cells_of
 from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from gateway.planning.training import plan_training
@@ -124,7 +125,8 @@ def in_the_clear(problem: Problem) -> Floats:
 
 def ours(problem: Problem, epsilon: float) -> Floats:
     """The model of all rounds."""
-    rule, table = GeneralizedLinearRule(), problem.table
+    training = TrainingRound(rounds=DEFAULT_ROUNDS, objective=True)
+    rule, table = rule_of(training, Fit.MODEL_LOGISTIC_REGRESSION), problem.table
     formula = f"{problem.names[-1]} ~ {' + '.join(problem.names[:-1])}"
     own: TrainingRound | None = rule.first(DEFAULT_ROUNDS)
     state: State | None = None
@@ -139,7 +141,7 @@ def ours(problem: Problem, epsilon: float) -> Floats:
         ).plan
         total = DuckDBEngine().contribution(plan, lambda _, columns: table.select(list(columns)))
         for _ in range(PARTIES):
-            share = sample_share(cells(plan), plan.statistics[0].sigma)
+            share = [noise for each in plan.statistics for noise in sample_share(cells_of(plan, each), each.sigma)]
             total = [cell + noise for cell, noise in zip(total, share, strict=True)]
         state = rule.after(state, Released.of(plan, total))
         own = rule.next(state)

@@ -25,7 +25,7 @@ from yingbi.search import part_of
 
 from benchmarks.rounds import DELTA, PARTIES, Floats, Problem, made_up, nafld
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
-from enclave_sim.plan.sensitivity import cells
+from enclave_sim.plan.sensitivity import cells_of
 from enclave_sim.privacy.sampling import sample_share
 from gateway.planning.training import plan_training
 
@@ -51,7 +51,7 @@ def trained(problem: Problem, alpha: float, epsilon: float, *, score: bool) -> t
         ).plan
         total = DuckDBEngine().contribution(plan, lambda _, columns: table.select(list(columns)))
         for _ in range(PARTIES):
-            share = sample_share(cells(plan), plan.statistics[0].sigma)
+            share = [noise for each in plan.statistics for noise in sample_share(cells_of(plan, each), each.sigma)]
             total = [cell + noise for cell, noise in zip(total, share, strict=True)]
         state = rule.after(state, Released.of(plan, total))
         own = rule.next(state)

@@ -9,6 +9,13 @@ charge on the predecessor is over.
 *Time* is the host's. It never goes back behind the latest charge, so an agreement that was over here stays over; and a
 charge is never further ahead than the developer's authorization of it lasts.
 
+*Signatories' certificates* end before agreements do. They have to count when this enclave first charges a job under
+the terms, by its own clock; the charge notes the terms' digest, and the same bytes are judged at its time from then on.
+So nobody signs terms of an earlier date after their certificate has ended: no journal has seen them. A host that sets
+its clock back wins no more than the time since the latest charge, and a release takes every node. One whose clock is
+ahead refuses, and writes nothing down. Charges of before there was such a digest are no sight: they name an agreement
+and not its bytes, which is what somebody would exchange.
+
 *What is not known here.* A node that joined later has not seen earlier uses; those that were there have, and a job
 takes every node. Of a supplement whose predecessor was never used here, what the predecessor superseded is not known.
 Neither lets anybody exceed the dataset's budget (`budget`), which agreements divide.
@@ -43,11 +50,17 @@ DAY_SECONDS = 24 * 3600
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
-def signed_terms(signed: SignedAgreement, policy: Policy, declaration: DatasetDeclaration) -> Agreement | None:
+def signed_terms(
+    signed: SignedAgreement, policy: Policy, declaration: DatasetDeclaration, records: Iterable[Record], *, now: float
+) -> Agreement | None:
     """The terms that the provider and the developers' organisation signed; raises Problem where they did not.
 
     Where the provider waived agreements: None if none is given and the dataset asks for none. Terms that nobody signed
     are the gateway's word there, kept as such: they come back without the organisation's key.
+
+    Args:
+        records: the journal, which knows the terms that this enclave has seen.
+        now: from `clock`.
     """
     if not signed.terms:
         if policy.auto_approve and not declaration.agreements_required:
@@ -61,8 +74,9 @@ def signed_terms(signed: SignedAgreement, policy: Policy, declaration: DatasetDe
         raise _refused("agreement_other_provider", f"Agreement {terms.agreement} is not with this provider.")
     if terms.organisation_key in policy.providers:
         raise _refused("agreement_one_party", f"Agreement {terms.agreement} is of a provider with itself.")
-    _check_signature(signed.provider, signed.terms, terms.provider_key, "provider", terms)
-    _check_signature(signed.organisation, signed.terms, terms.organisation_key, "developers' organisation", terms)
+    seen = _first_seen(terms, records, now)
+    _check_signature(signed.provider, signed.terms, terms.provider_key, "provider", terms, seen)
+    _check_signature(signed.organisation, signed.terms, terms.organisation_key, "developers' organisation", terms, seen)
     return terms
 
 
@@ -124,10 +138,10 @@ def check_uses(terms: Agreement, records: Sequence[Record], charge: Charge, *, n
 
 
 def noted(terms: Agreement | None, now: float) -> Record:
-    """What a charge under the terms notes for `check_uses`, `clock` and `check_in_force`."""
+    """What a charge under the terms notes for `check_uses`, `clock`, `check_in_force` and `signed_terms`."""
     record: Record = {"at": int(now)}
     if terms is not None:
-        record |= {"agreement": terms.agreement, "until": terms.expires.seconds}
+        record |= {"agreement": terms.agreement, "until": terms.expires.seconds, "agreed": _digest(terms)}
         record |= {"supersedes": terms.supersedes} if terms.supersedes else {}
     return record
 
@@ -174,14 +188,42 @@ def _read(data: bytes) -> Agreement:
     return terms
 
 
-def _check_signature(signature: AgreementSignature, data: bytes, party: bytes, who: str, terms: Agreement) -> None:
+def _first_seen(terms: Agreement, records: Iterable[Record], now: float) -> float:
+    """When this enclave first charged a job under exactly these terms, in seconds since 1970; `now` if it never did."""
+    digest = _digest(terms)
+    seen = (record for record in records if record["kind"] == "charge" and record.get("agreed") == digest)
+    return next((float(record["at"]) for record in seen), now)
+
+
+def _digest(terms: Agreement) -> str:
+    # Of the bytes that were signed: `_read` takes no others. Terms that nobody signed lack the organisation's key here,
+    # so that having seen them is no sight of the same ones signed.
+    return digests.digest(digests.AGREEMENT, terms.SerializeToString(deterministic=True)).hex()
+
+
+def _check_signature(
+    signature: AgreementSignature, data: bytes, party: bytes, who: str, terms: Agreement, seen: float
+) -> None:
     unsigned = _refused("agreement_not_signed", f"Agreement {terms.agreement} is not signed by the {who}.")
     if not digests.is_signed(signature.key, digests.AGREEMENT, data, signature.signature):
         raise unsigned
-    # A signatory's certificate counts when the term begins: agreements outlive certificates.
-    begins = float(terms.starts.seconds)
-    if organisation_of(signature.key, signature.certificate, {party}, duty="signatory", now=begins) is None:
+    try:
+        organisation = organisation_of(signature.key, signature.certificate, {party}, duty="signatory", now=seen)
+    except Problem as error:
+        if error.code != "certificate_expired":
+            raise
+        raise _signatory_expired(error, who, terms) from error
+    if organisation is None:
         raise unsigned
+
+
+def _signatory_expired(ended: Problem, who: str, terms: Agreement) -> Problem:
+    said = (
+        f"This enclave sees agreement {terms.agreement} for the first time, and who signed it for the {who} can sign "
+        f"no more: {ended.message}"
+    )
+    hint = f"sign the terms anew as a supplement (supersedes: {terms.agreement}), with certificates that count"
+    return Problem(Kind.REFUSED, "signatory_expired", said, hint=hint)
 
 
 def _check_term(terms: Agreement, now: float) -> None:

@@ -3,7 +3,9 @@
 Here the first; the other two are in `opening`. A node trusts no gateway. Before it computes it checks by itself that
 the plan is well-formed, its sensitivities and noise right, that an agreement which its provider signed covers it, the
 developer's signature on it, the approvers' where the grade asks, and its own copy of the budget. It charges before it
-unseals; it stores its contribution before it sends it, and sends those bytes again.
+unseals; it stores its contribution before it sends it, and sends those bytes again. A job that was charged goes on,
+after a crash too, for the request and the terms that it was charged for alone: for others it would be a use that nobody
+counted.
 """
 
 from __future__ import annotations
@@ -73,6 +75,8 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
         raise refused("other_plan", f"Job {job} was started with another plan.")
     if charge:
         check_begun_here(enclave.epoch, job, charge)
+        if charge.get("asked_for") != _asked_for(task):
+            raise refused("other_request", f"Job {job} was charged for another request, or under other terms.")
         check_in_force(enclave, charge)
     check_not_cancelled(enclave, job)
     if find_record(enclave, "contribution", job):
@@ -82,7 +86,7 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     admission = _admit(enclave, job, task)
     with _sandbox(enclave, admission) as run, _model_place(enclave, admission) as predict:
         if not charge:
-            _charge(enclave, job, admission, task.plan)
+            _charge(enclave, job, admission, task)
         return _contribution(enclave, job, admission, run, predict, cancelled)
 
 
@@ -150,8 +154,9 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     if plan.noise.parties != len(enclave.epoch.holders):
         raise refused("bad_plan", "The plan's noise is shared among other parties than the key's holders.")
     hash_ = plan_hash(task.plan)
-    now = agreement.clock(enclave.journal.records, time.time())
-    terms = agreement.signed_terms(task.agreement, enclave.policy, declaration)
+    records = enclave.journal.records
+    now = agreement.clock(records, time.time())
+    terms = agreement.signed_terms(task.agreement, enclave.policy, declaration, records, now=now)
     authorization, standing = _check_authority(enclave, job, task, plan, terms, declaration, now)
     developer = authorization.developer_key.hex()
     batch = (f"{developer} {authorization.batch}", authorization.batch_digest.hex()) if authorization.batch else None
@@ -162,7 +167,7 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     if plan.HasField("evaluation"):
         model = unseal_model(enclave.identity, task.program, plan.evaluation.model, hash_)
     about = stops.about_request(job, declaration.dataset, task.authorization)
-    stops.check_not_stopped(enclave.journal.records, about)
+    stops.check_not_stopped(records, about)
     return _Admission(plan, hash_, declaration, shard, request, about, batch, terms, now, standing, program, model)
 
 
@@ -202,7 +207,7 @@ def _check_authority(
     return authorization, check_approvals(approvals, enclave.policy, asked, grade=grade, now=now)
 
 
-def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> None:
+def _charge(enclave: Enclave, job: str, admission: _Admission, task: ContributeTask) -> None:
     records = enclave.journal.records
     if any(record.get("request") == admission.request for record in records):
         raise refused("request_reused", "The developer's authorization was already used for another job.")
@@ -214,7 +219,7 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
         agreement.check_uses(admission.terms, records, charge, now=admission.at)
     for each in admission.standing:
         standing_approvals.check_left(each, records, job, admission.plan)
-    enclave.files.save(job, "plan", plan)
+    enclave.files.save(job, "plan", task.plan)
     enclave.journal.append(
         {
             "kind": "charge",
@@ -226,6 +231,7 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
             "delta0_units": charge.delta0_units,
             "plan_hash": admission.plan_hash.hex(),
             "request": admission.request,
+            "asked_for": _asked_for(task),
             **agreement.noted(admission.terms, admission.at),
             **_stoppable_by(admission.about),
             **standing_approvals.noted(admission.standing, admission.plan),
@@ -234,6 +240,11 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, plan: bytes) -> N
         # It may have taken a while to come here: a sandbox was started.
         lambda records: stops.check_not_stopped(records, admission.about),
     )
+
+
+def _asked_for(task: ContributeTask) -> str:
+    """What a charge is bound to beside its plan: all that the developer signed, and the terms that it is under."""
+    return digests.digest(digests.ASKED_FOR, task.authorization.body, task.agreement.terms).hex()
 
 
 def _stoppable_by(about: stops.About) -> Record:

@@ -88,11 +88,8 @@ class State:
     """The length of the last gradient, over the units, with what the penalty adds."""
     balance: Balance = Balance()
     score: Score | None = None
-
-    @property
-    def response_unit(self) -> float:
-        """Counts are counted as they are."""
-        return 1.0
+    objectives: tuple[Score, ...] = ()
+    """Of each step's parameters, before it."""
 
     @property
     def response_spread(self) -> float:

@@ -37,6 +37,7 @@ from yingbi.api.v1.receipt_pb2 import ContributionBody, EnclaveSignature, Receip
 from yingbi.cells import width
 from yingbi.decryption import holds
 from yingbi.models.kinds import fitted_of
+from yingbi.models.scores import objective_of
 from yingbi.rounds import Released
 from yingbi.synthetic_marginals import measured_of
 from yingbi.trust import Trust
@@ -310,11 +311,13 @@ def _round_numbers_follow(dossier: Dossier) -> Check:
     """A round alone has no model; whether it follows from others, the training's receipt says."""
     own, opened = dossier.plan.fit.round, dossier.body.opened
     try:
-        Released.of(dossier.plan, opened)
+        objective = objective_of(Released.of(dossier.plan, opened))
     except PlanError as error:
         raise bad_receipt("numbers", f"The numbers cannot be read: {error}.") from error
+    told = "" if objective is None else f"; before its step {objective.objective_words}"
     return Check(
-        "numbers", f"round {own.number + 1} of {own.rounds} of a model's training, {len(opened)} opened integers"
+        "numbers",
+        f"round {own.number + 1} of {own.rounds} of a model's training, {len(opened)} opened integers{told}",
     )
 
 

@@ -24,7 +24,7 @@ from yingbi.api.training import MAX_ROUNDS, MIN_ROUNDS, SET_UP_ROUNDS, rho_units
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import Fit, Plan, TrainingRound
-from yingbi.cells import PlanError
+from yingbi.cells import Layout, PlanError
 from yingbi.display import cell_text
 from yingbi.generalized_linear import State
 from yingbi.jobs import Answer, Job, Progress
@@ -32,7 +32,15 @@ from yingbi.linear_model import Columns
 from yingbi.mock import mock_tables
 from yingbi.mock_rows import UnitRows, joined, no_mock, rows_of
 from yingbi.models.balance import ClassWeight, class_weights_message
-from yingbi.models.in_rounds import AnyState, FittedInRounds, RoundKind, round_kind, rule_of, score_of
+from yingbi.models.in_rounds import (
+    AnyState,
+    FittedInRounds,
+    RoundKind,
+    objectives_of,
+    round_kind,
+    rule_of,
+    score_of,
+)
 from yingbi.models.kinds import able
 from yingbi.models.scores import Score, WithScore
 from yingbi.query import Preview, Query, not_what_was_asked
@@ -75,8 +83,8 @@ class ModelInRounds:
 
     @property
     def training(self) -> TrainingRound:
-        """What is said of every round: how many there are."""
-        return TrainingRound(rounds=self.rounds + self.score, scored=self.score)
+        """What is said of every round: how many there are, and that steps tell how well the model fits."""
+        return TrainingRound(rounds=self.rounds + self.score, scored=self.score, objective=True)
 
     def message(self, own: TrainingRound) -> job_pb2.TrainQuery:
         """What is asked in one round."""
@@ -475,6 +483,7 @@ class RoundsModel(Answer):
         return {
             **self.fitted.to_json(),
             "score": None if self.score is None else self.score.to_json(),
+            "objectives": [each.to_json() for each in objectives_of(self.fitted.state)],
             "trained_as": self.job.message.sql,
             "dataset": plan.dataset,
             "dataset_version": plan.dataset_version.hex(),
@@ -561,6 +570,33 @@ def _changed(request_id: str) -> Problem:
 
 def _mock_release(plan: Plan, units: Sequence[UnitRows], draw: random.Random) -> Released:
     """What a round would release of made-up rows."""
+    empty = Released.of(plan, [0] * Layout.of(plan).length)
+    totals = [_mock_total(each, units) for each in _of_one_vector(plan)]
+    deviations = (empty.deviation, empty.score_deviation)
+    noised = [
+        tuple(each + draw.gauss(0, deviation) for each in total)
+        for total, deviation in zip(totals, deviations, strict=False)
+    ]
+    scores = noised[1] if len(noised) > 1 else ()
+    return Released(plan, noised[0], empty.deviation, scores, empty.score_deviation)
+
+
+def _of_one_vector(plan: Plan) -> list[Plan]:
+    """A round's plan; of a step with an objective two: its own vector's, and its score's as the last round has it."""
+    found = []
+    for place, statistic in enumerate(plan.statistics):
+        own = Plan()
+        own.CopyFrom(plan)
+        del own.statistics[:]
+        own.statistics.append(statistic)
+        if place:
+            own.fit.round.scored, own.fit.round.number = True, own.fit.round.rounds - 1
+        found.append(own)
+    return found
+
+
+def _mock_total(plan: Plan, units: Sequence[UnitRows]) -> list[float]:
+    """Of a plan with one vector, without noise."""
     kind, vector = round_kind(plan.fit.model), plan.statistics[0].model_vector
     bound = vector.max_norm / 2.0**plan.fraction_bits
     total: list[float] | None = None
@@ -575,5 +611,4 @@ def _mock_release(plan: Plan, units: Sequence[UnitRows], draw: random.Random) ->
         total = [before + factor * part for before, part in zip(total, mean, strict=True)]
     if total is None:
         raise no_mock("no row has all variables")
-    empty = Released.of(plan, [0] * len(total))
-    return Released(plan, tuple(each + draw.gauss(0, empty.deviation) for each in total), empty.deviation)
+    return total

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from yingbi.api.class_weights import counted_classes
-from yingbi.api.model_vectors import step_width
-from yingbi.api.training import MAX_ROUNDS, MIN_ROUNDS, SET_UP_ROUNDS, is_score_round
+from yingbi.api.model_vectors import scored, step_width
+from yingbi.api.training import MAX_ROUNDS, MIN_ROUNDS, SET_UP_ROUNDS, is_score_round, measures_objective
 from yingbi.api.v1.plan_pb2 import BinnedGradient, Fit, GeneralizedLinear, Plan, TrainingRound
 from yingbi.cells import Layout, PlanError
 
@@ -23,7 +23,7 @@ MAX_CLUSTERS = 1000
 MAX_LAYERS = 2
 MAX_HIDDEN = 512
 
-_NUMBERS = ("max_residual", "max_gradient", "score_limit")
+_NUMBERS = ("max_residual", "max_gradient", "score_limit", "units", "units_error")
 _LISTS = ("centres", "scales", "transform", "parameters", "class_weights")
 
 NEAR_STEPS = 2
@@ -57,6 +57,10 @@ class Released:
     """Of the vector's coordinates, sums over units."""
     deviation: float
     """Of the normal noise in each of them."""
+    score_values: tuple[float, ...] = ()
+    """Of a step with an objective: the score's cells, sums over units of numbers within 1/2 of 0."""
+    score_deviation: float = 0.0
+    """Of the noise in each of these."""
 
     @classmethod
     def of(cls, plan: Plan, opened: Sequence[int]) -> Released:
@@ -65,7 +69,9 @@ class Released:
         layout = Layout.of(plan)
         if len(opened) != layout.length:
             raise PlanError(f"the opened vector has {len(opened)} cells; the plan has {layout.length}")
-        return cls(plan, tuple(cell * layout.step for cell in opened), layout.deviation(0))
+        values, own = tuple(cell * layout.step for cell in opened), layout.length_of(0)
+        others = layout.deviation(1) if len(plan.statistics) > 1 else 0.0
+        return cls(plan, values[:own], layout.deviation(0), values[own:], others)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ def _after(rule: Rule[S], state: S, found: TrainingRound) -> TrainingRound | Non
 
 def is_round(found: TrainingRound, expected: TrainingRound) -> bool:
     """Whether two rounds are the same, but for the last digits, which machines round differently."""
-    if (found.number, found.rounds, found.scored) != (expected.number, expected.rounds, expected.scored):
+    said = ("number", "rounds", "scored", "objective")
+    if any(getattr(found, name) != getattr(expected, name) for name in said):
         return False
     if not _is_alike(found, expected):
         return False
@@ -155,8 +162,10 @@ def check_round(plan: Plan) -> None:
     least = 1 if fit.model == Fit.MODEL_K_MEANS else 2
     if not least <= len(fit.columns) <= MAX_COLUMNS or plan.group_by or plan.grouping_sets or not fit.intercept:
         raise PlanError("the plan's model has no columns, too many, or groups")
-    if [each.WhichOneof("kind") for each in plan.statistics] != ["model_vector"] or plan.outputs:
-        raise PlanError("the plan's model is not made of one vector")
+    has_objective = measures_objective(own, fit.model)
+    kinds = [each.WhichOneof("kind") for each in plan.statistics]
+    if kinds != ["model_vector"] * (1 + has_objective) or plan.outputs:
+        raise PlanError("the plan's model is not made of its round's vectors")
     if not MIN_ROUNDS <= own.rounds <= MAX_ROUNDS or own.number >= own.rounds:
         raise PlanError("the plan is no round of its model")
     numbers = [number for each in fit.columns for number in (each.centre, each.half_range, each.lower, each.upper)]
@@ -168,11 +177,16 @@ def check_round(plan: Plan) -> None:
 
 
 def _check_options(plan: Plan) -> None:
-    """Whether a penalty, weights of classes and a score are those that the round says."""
+    """Whether a penalty, weights of classes, a score and an objective are those that the round says."""
     fit, own, vector = plan.fit, plan.fit.round, plan.statistics[0].model_vector
-    is_score = is_score_round(own)
-    fits = (is_score, own.score_limit) == (vector.HasField("score"), vector.score.limit)
-    fits = fits and not (own.scored and fit.model == Fit.MODEL_K_MEANS)
+    is_score, has_objective = is_score_round(own), measures_objective(own, fit.model)
+    fits = (is_score, own.score_limit if is_score else 0.0) == (vector.HasField("score"), vector.score.limit)
+    fits = fits and (is_score or has_objective) == (own.score_limit > 0)
+    fits = fits and has_objective == (own.units > 0) == (own.units_error > 0)
+    if has_objective:
+        fits = fits and all(map(math.isfinite, (own.score_limit, own.units, own.units_error)))
+        fits = fits and plan.statistics[1].model_vector == scored(vector, own.score_limit, plan.fraction_bits)
+    fits = fits and not ((own.scored or own.objective) and fit.model == Fit.MODEL_K_MEANS)
     fits = fits and list(own.class_weights) == list(vector.class_weights)
     fits = fits and not (is_score and own.class_weights)
     fits = fits and len(own.class_weights) in (0, len(fit.classes)) and 0 <= fit.alpha < math.inf

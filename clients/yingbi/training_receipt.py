@@ -13,7 +13,7 @@ from yingbi.api import zcdp
 from yingbi.api.v1 import receipt_pb2
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.cells import PlanError
-from yingbi.models.in_rounds import FittedInRounds, round_kind, rule_of, score_of
+from yingbi.models.in_rounds import FittedInRounds, objectives_of, round_kind, rule_of, score_of
 from yingbi.receipt import STANDARD, Check, CheckFunction, Receipt, bad_receipt, document_of, parse
 from yingbi.rounds import Released, followed
 from yingbi.trust import Trust
@@ -72,12 +72,14 @@ class TrainingReceipt(Receipt):
         implied = stages.implied_epsilon(plan.delta, *(each.dossier.plan for each in self.rounds))
         if not zcdp.covers(plan.epsilon, implied):
             raise bad_receipt("guarantee", f"The rounds claim ε = {plan.epsilon:g}; their charges imply {implied:g}.")
-        score = score_of(model.state)
+        score, objectives = score_of(model.state), objectives_of(model.state)
+        told = [f"before the last step {each.objective_words}" for each in objectives[-1:]]
+        told += [] if score is None else [score.words]
         return Check(
             "rounds",
             f"{len(self.rounds)} of {plan.fit.round.rounds}, each worked out again from those before; together ρ = "
             f"{self.rho_units / zcdp.RHO_UNITS:.6g}, within ε = {plan.epsilon:g}; the model's fingerprint is "
-            f"{model.fingerprint}{'' if score is None else '; ' + score.words}",
+            f"{'; '.join([model.fingerprint, *told])}",
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlencode
 
+from google.protobuf.message import DecodeError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -14,13 +15,19 @@ from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2 as messages
 from yingbi.api.v1.people_pb2 import Me
+from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.receipt_pb2 import ReceiptBody
+from yingbi.cells import PlanError
+from yingbi.display import cell_text
+from yingbi.models.scores import objective_of
 from yingbi.receipt import document_of
+from yingbi.rounds import Released
 from yingbi.transport import Gateway
 
 from yingbi_dashboard.decision_page import STATE_NAMES
 from yingbi_dashboard.forms import read_form
 from yingbi_dashboard.highlight import Piece, pieces
-from yingbi_dashboard.plan_picture import Box, boxes_of, picture
+from yingbi_dashboard.plan_picture import Box, Line, boxes_of, picture
 from yingbi_dashboard.receipt_checks import Checked, checked
 from yingbi_dashboard.serving import Serving
 from yingbi_dashboard.sign_in import who_is
@@ -134,14 +141,25 @@ class JobPages:
         plan = bytes(job.plan)
         page = JobPage(pieces(job.sql), digests.digest(digests.PLAN, plan).hex(), boxes_of(plan))
         return self._console.page(
-            request, "job.html", job=job, history=history, page=page, me=me, names=_NAMES, picture=picture
+            request,
+            "job.html",
+            job=job,
+            history=history,
+            objective=objective_line(job),
+            page=page,
+            me=me,
+            names=_NAMES,
+            picture=picture,
         )
 
     async def _now(self, request: Request) -> Response:
         """The parts of a job's page that change."""
         name = request.path_params["job"]
-        found = await self._console.ask(request, lambda gateway: (gateway.get_job(name), gateway.get_job_history(name)))
-        return self._console.page(request, "job_now.html", job=found[0], history=found[1], names=_NAMES)
+        job, history = await self._console.ask(
+            request, lambda gateway: (gateway.get_job(name), gateway.get_job_history(name))
+        )
+        objective = objective_line(job)
+        return self._console.page(request, "job_now.html", job=job, history=history, objective=objective, names=_NAMES)
 
     async def _checks(self, request: Request) -> Response:
         """The receipt, checked here and now, by what the SDK checks, against the zone's CA."""
@@ -166,6 +184,24 @@ class JobPages:
 def stop_job(gateway: Gateway, job: str, reason: str) -> messages.Job:
     """End a job. The one place where the console stops one."""
     return gateway.cancel_job(job, reason)
+
+
+def objective_line(job: messages.Job) -> Line | None:
+    """Of a step of a training that is done, as its receipt has it, how well the model fitted before it; else None."""
+    if not job.HasField("receipt"):
+        return None
+    try:
+        body = ReceiptBody.FromString(job.receipt.body)
+        plan = Plan.FromString(body.plan)
+        found = objective_of(Released.of(plan, body.opened)) if plan.fit.HasField("round") else None
+    except (DecodeError, PlanError):
+        return None
+    if found is None:
+        return None
+    return Line(
+        f"job.objective_{found.loss.name}",
+        {each.name: cell_text(each.value, each.error) for each in found.measures},
+    )
 
 
 _NAMES = {

@@ -204,7 +204,7 @@ def _noise(plan: Plan, layout: Layout) -> Iterator[Line]:
         yield Line("plan.curious", {"curious": plan.noise.curious})
     for index, statistic in enumerate(plan.statistics):
         yield Line(
-            STATISTIC_NAMES.get(statistic.WhichOneof("kind") or "", "plan.other_statistic"),
+            _name(statistic),
             {
                 "term": _term(statistic),
                 "cells": f"{layout.length_of(index):,}",
@@ -212,6 +212,12 @@ def _noise(plan: Plan, layout: Layout) -> Iterator[Line]:
                 "sigma": f"{layout.deviation(index):.4g}",
             },
         )
+
+
+def _name(statistic: Statistic) -> str:
+    if statistic.model_vector.HasField("score"):
+        return "plan.model_score"
+    return STATISTIC_NAMES.get(statistic.WhichOneof("kind") or "", "plan.other_statistic")
 
 
 def _term(statistic: Statistic) -> str:

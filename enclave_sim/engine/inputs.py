@@ -48,14 +48,20 @@ class Inputs:
         self._columns = columns
         self._rows = rows
         self._arrays: dict[int, NDArray[Any]] = {}
+        self._of_vectors: dict[tuple[int, ...], TermsInput] = {}
 
     def of(self, statistic: Statistic, places: Sequence[int]) -> Input:
         """The input of a statistic whose columns are at these places."""
         if statistic.HasField("unit_norms"):
             return self._norm_input(statistic, places)
         if statistic.HasField("model_vector"):
-            return TermsInput(tuple(floats(self._columns[place]) for place in places))
+            return self._terms(tuple(places))
         return self._plain(places)
+
+    def _terms(self, places: tuple[int, ...]) -> TermsInput:
+        if places not in self._of_vectors:
+            self._of_vectors[places] = TermsInput(tuple(floats(self._columns[place]) for place in places))
+        return self._of_vectors[places]
 
     def _plain(self, places: Sequence[int]) -> RowInput:
         if not places:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from yingbi.api.training import MAX_ROUNDS
+from yingbi.api.training import MAX_ROUNDS, measures_objective
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn, Plan
 
 from enclave_sim.plan.errors import require
@@ -96,8 +96,10 @@ def _check_classes(plan: Plan) -> None:
 
 def _check_round(plan: Plan) -> None:
     fit = plan.fit
+    # Each is a release of its own, with its own sensitivity and price, whatever it measures.
     vectors = [each.HasField("model_vector") for each in plan.statistics]
-    require(vectors == [True], "fit.round", "goes with one statistic, a model_vector")
+    expected = 1 + measures_objective(fit.round, fit.model)
+    require(vectors == [True] * expected, "fit.round", f"goes with {expected} of model_vector, and no other statistic")
     require(fit.intercept and not fit.moments, "fit", "is no model in rounds")
     require(math.isfinite(fit.alpha) and fit.alpha >= 0, "fit.alpha", "must be 0 or above")
     given = fit.class_weights.weights
@@ -108,7 +110,7 @@ def _check_round(plan: Plan) -> None:
     numbers = (own.centres, own.scales, own.transform, own.parameters)
     require(all(len(each) <= MAX_ROUND_NUMBERS for each in numbers), "fit.round", "has too many numbers")
     sound = all(math.isfinite(each) for part in numbers for each in part) and math.isfinite(own.max_residual)
-    sound = sound and math.isfinite(own.max_gradient) and math.isfinite(own.score_limit)
+    sound = sound and all(map(math.isfinite, (own.max_gradient, own.score_limit, own.units, own.units_error)))
     sound = sound and len(own.class_weights) <= MAX_FIT_COLUMNS and all(map(math.isfinite, own.class_weights))
     require(sound, "fit.round", "must have finite numbers")
     require(len(fit.classes) <= MAX_FIT_COLUMNS and all(map(is_valid, fit.classes)), "fit.classes", "must be values")

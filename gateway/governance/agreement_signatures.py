@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.agreement_pb2 import AgreementSignature
+from yingbi.api.v1.agreement_pb2 import AgreementSignature, SignedAgreement
+from yingbi.api.v1.people_pb2 import Invitation
 
 from gateway.governance.callers import Duty
 
@@ -17,7 +18,7 @@ def check_signature(
     Args:
         terms: the serialized Agreement.
         now, starts: when it is checked, and when the term begins, in seconds since 1970. A signatory's certificate has
-            to count at both: enclaves look at the second.
+            to count at both: enclaves look when the first job is charged, which is after the second.
 
     Raises:
         Problem: NOT_ALLOWED "bad_signature"; of a certificate as `certificates.certified_key` does.
@@ -30,6 +31,18 @@ def check_signature(
         raise _bad("its key is not the organisation's, nor one of a signatory that the organisation certified")
     if not digests.is_signed(key, digests.AGREEMENT, terms, signed.signature):
         raise _bad("it is not over the agreement's terms as the gateway has them")
+
+
+def ended_signatory(signed: SignedAgreement, now: float) -> str | None:
+    """Who signed by a certificate that has ended at `now`, as "ada of college"; None: nobody did.
+
+    Enclaves that have charged a job under its terms before take it all the same.
+    """
+    for each in (signed.organisation, signed.provider):
+        if each.HasField("certificate") and certificates.certified_until(each.certificate) <= now:
+            invitation = Invitation.FromString(each.certificate.invitation.body)
+            return f"{invitation.person} of {invitation.organisation}"
+    return None
 
 
 def _bad(why: str) -> Problem:

@@ -1,6 +1,7 @@
 """Who lets whom into a zone, and out: rules about organisations, people, invitations and tokens. Pure.
 
-- An organisation is filed by the coordinator, with its key and a first account, which has all duties of its kind.
+- An organisation is filed by the coordinator, with its key and a first account, which has all duties of its kind. No
+  further provider or supervisor: enclaves were made with theirs, and take no other's word.
 - An administrator invites people to the own organisation: what counts is the organisation's signature of the
   invitation, which names the person and the duties. It is accepted once, in time, or never. Nobody can call any more
   when their certificate has ended; they can be invited again before and after.
@@ -43,6 +44,9 @@ SESSION_SECONDS = 8 * 3600
 MAX_INVITATION_DAYS = 30
 MAX_CERTIFICATE_DAYS = 5 * 366
 MAX_TEXT = 127
+# Whose signatures about data count is in each enclave's policy, which is written when a zone is made: so is the file of
+# the gateway's first accounts.
+KNOWN_TO_ENCLAVES = frozenset({Role.PROVIDER, Role.SUPERVISOR})
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DAY = 86_400
@@ -61,6 +65,14 @@ def check_filing(request: FileOrganisationRequest, filed: Sequence[Organisation]
     if kind is None:
         kinds = ", ".join(Role)
         raise _malformed("kind", f"There is no kind of organisation {request.kind!r}.", f"one of {kinds}")
+    if kind in KNOWN_TO_ENCLAVES:
+        raise _refused(
+            "unknown_to_enclaves",
+            f"The zone's enclaves take the word of the {kind} that they were made with: what {request.organisation} "
+            "signed would count at none of them, and a job that it approved would be charged and refused.",
+            f"invite people to the {kind} that is there, or make a zone with another",
+            "kind",
+        )
     if len(request.key) != KEY_BYTES:
         raise _malformed("key", f"An organisation's key has {KEY_BYTES} bytes, not {len(request.key)}.")
     if any(request.organisation == other.organisation for other in filed):

@@ -14,8 +14,10 @@ from yingbi.api.v1.job_pb2 import Authorization
 from yingbi.api.v1.plan_pb2 import Plan
 
 from gateway.governance import agreements as rules
+from gateway.governance.agreement_signatures import ended_signatory
 from gateway.jobs.kinds import kind_of_plan
 from gateway.jobs.records import JobRecord
+from gateway.ledger import ledger
 from gateway.storage import agreements, catalogue
 
 
@@ -40,3 +42,21 @@ def check(connection: Connection, record: JobRecord, now: float, *, governed: bo
     request = rules.Request(record.organisation, record.dataset, kind_of_plan(plan), plan, purpose)
     declaration = catalogue.find(connection, record.dataset).declaration
     rules.check_request(agreements.life(connection, record.agreement), request, declaration, now)
+    _check_enclaves_take_it(connection, record.agreement, now)
+
+
+def _check_enclaves_take_it(connection: Connection, agreement: str, now: float) -> None:
+    """Raise Problem for the first job under terms that every enclave would refuse, after it was charged.
+
+    Of a node that joined since others were begun, the gateway cannot tell: its enclave does.
+    """
+    signed = agreements.signed(connection, agreement)
+    ended = ended_signatory(signed, now) if signed else None
+    if ended is not None and not ledger.begun_under(connection, agreement):
+        raise Problem(
+            Kind.REFUSED,
+            "signatory_expired",
+            f"The certificate of {ended}, who signed agreement {agreement}, ended before any job under it began.",
+            field="agreement",
+            hint=f"sign the terms anew as a supplement (supersedes: {agreement}), with certificates that count",
+        )

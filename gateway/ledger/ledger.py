@@ -45,6 +45,7 @@ _USE_DAY = _statement("use_day")
 _CARRY_OVER = (_statement("carry_over"), _statement("carry_over_uses"), _statement("carry_over_days"))
 _DAY_SECONDS = 86_400
 _FIND_AGREEMENT = _statement("find_agreement")
+_BEGUN_UNDER = _statement("begun_under")
 
 
 def set_limits(connection: Connection, declaration: DatasetDeclaration) -> None:
@@ -174,6 +175,11 @@ def use_of_day(connection: Connection, agreement: Agreement | None, now: float) 
 def spend(connection: Connection, job: str) -> None:
     """Make the job's charge final: from now on a node may unseal data for it."""
     _SPEND.execute(connection, {"job": job})
+
+
+def begun_under(connection: Connection, agreement: str) -> bool:
+    """Whether any job under the agreement was begun, so that nodes have seen its terms."""
+    return bool(_BEGUN_UNDER.execute(connection, {"agreement": agreement}).first())
 
 
 def refund(connection: Connection, job: str) -> None:

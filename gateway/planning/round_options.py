@@ -12,6 +12,12 @@ square. A row is in one of them at most: so the squared norm grows by 2.
 
 **A score** is a round like others: each row makes one or two numbers within 1/2 of 0, so that a unit's mean is no
 longer than the root of a half.
+
+**An objective** is the same of the parameters that a step starts from, in the step's own plan: a second statistic, with
+its own norm, σ and price. zCDP adds both prices, so the proof is that of two vectors, and a step costs what it did: the
+score has 4 % of it, and the gradient the rest, with 2 % more noise. One vector of both, with the same norm, would have
+the same noise in either; but a row that is cut would then weigh less by how badly the model fits it, which the weights
+of a regression avoid.
 """
 
 from __future__ import annotations
@@ -20,11 +26,19 @@ import math
 from collections.abc import Sequence
 
 from yingbi.api.class_weights import UnknownClass, declared_weights
-from yingbi.api.model_vectors import predicts_classes, score_width
+from yingbi.api.model_vectors import predicts_classes, scored
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.training import MAX_ROUNDS, MIN_ROUNDS, is_score_round, step_rounds
+from yingbi.api.training import (
+    MAX_ROUNDS,
+    MIN_ROUNDS,
+    is_score_round,
+    measures_objective,
+    rho_units_of_gradient,
+    rho_units_of_objective,
+    step_rounds,
+)
 from yingbi.api.v1.job_pb2 import TrainQuery
-from yingbi.api.v1.plan_pb2 import Conditional, Expression, Fit, ModelVector, Score, Value
+from yingbi.api.v1.plan_pb2 import Conditional, Expression, Fit, ModelVector, Value
 
 from enclave_sim.plan.validation import FRACTION_BITS
 from gateway.planning.float_expressions import float_literal
@@ -45,7 +59,13 @@ def check_number(asked: TrainQuery) -> None:
     if own.scored and asked.model == Fit.MODEL_K_MEANS:
         message = "KMeans has no score: its rounds say how far rows are from their centres."
         raise Problem(Kind.REFUSED, "not_supported", message, field="score", hint="leave score out")
-    if (own.score_limit > 0) != is_score_round(own) or not math.isfinite(own.score_limit):
+    if own.objective and asked.model == Fit.MODEL_K_MEANS:
+        message = "KMeans has no objective of its own: its steps say how far rows are from their centres."
+        raise Problem(Kind.REFUSED, "not_supported", message, field="round", hint="leave objective out")
+    has_objective = measures_objective(own, asked.model)
+    fits = (own.score_limit > 0) == (is_score_round(own) or has_objective)
+    fits = fits and (own.units > 0) == (own.units_error > 0) == has_objective
+    if not fits or not all(map(math.isfinite, (own.score_limit, own.units, own.units_error))):
         raise does_not_fit(asked)
 
 
@@ -113,14 +133,31 @@ def with_options(asked: TrainQuery, vector: ModelVector, classes: Sequence[Value
     """
     own = asked.round
     if is_score_round(own):
-        vector.score.CopyFrom(Score(limit=own.score_limit))
-        vector.max_norm = math.ceil(math.sqrt(score_width(vector)) / 2 * (1 << FRACTION_BITS))
-        return vector
+        return scored(vector, own.score_limit, FRACTION_BITS)
     is_weighed = asked.HasField("class_weights") and vector.WhichOneof("kind") in _WEIGHED and predicts_classes(vector)
     if len(own.class_weights) != (len(classes) if is_weighed else 0) or not all(0 < w <= 1 for w in own.class_weights):
         raise does_not_fit(asked)
     vector.class_weights.extend(own.class_weights)
     return vector
+
+
+def round_vectors(asked: TrainQuery, vector: ModelVector, classes: Sequence[Value]) -> list[ModelVector]:
+    """What a round measures: its vector with its options and, of a step with an objective, the score beside it.
+
+    Raises:
+        Problem: as `with_options`.
+    """
+    own, found = asked.round, with_options(asked, vector, classes)
+    if not measures_objective(own, asked.model):
+        return [found]
+    return [found, scored(found, own.score_limit, FRACTION_BITS)]
+
+
+def round_shares(asked: TrainQuery, rho_units: int) -> list[int]:
+    """What each of `round_vectors` has of the round's ρ."""
+    if not measures_objective(asked.round, asked.model):
+        return [rho_units]
+    return [rho_units_of_gradient(rho_units, asked.round), rho_units_of_objective(rho_units)]
 
 
 def option_words(asked: TrainQuery) -> list[str]:

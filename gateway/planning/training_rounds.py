@@ -37,9 +37,10 @@ from gateway.planning.model_columns import Column, Shape, Variable, column_name,
 from gateway.planning.model_formulas import Factor, ModelFormula, read_formula, refused
 from gateway.planning.model_rows import ModelText, read_rows, text_of
 from gateway.planning.notes import join_notes
-from gateway.planning.query import Question, Setting, bought_rho_units, checked, priced
-from gateway.planning.round_options import check_class_weights, check_penalty, with_options
+from gateway.planning.query import Question, Setting, bought_rho_units, checked, sized
+from gateway.planning.round_options import check_class_weights, check_penalty, round_shares, round_vectors
 from gateway.planning.scope import Scope, Term
+from gateway.planning.statistics import set_prices
 from gateway.planning.text_lengths import refuse_much_text
 from gateway.planning.wording import number
 
@@ -109,13 +110,13 @@ def round_question(
     declaration, parties = setting.declaration, setting.parties
     check_penalty(asked)
     check_class_weights(asked, read.formula, classes)
-    vector = with_options(asked, vector, classes)
+    vectors = round_vectors(asked, vector, classes)
     draft = Plan(
         language_version=LANGUAGE_VERSION,
         dataset=declaration.dataset,
         dataset_version=setting.dataset_version,
         relation=design_rows(read.scope, list(read.variables.values()), columns),
-        statistics=[Statistic(model_vector=vector)],
+        statistics=[Statistic(model_vector=each) for each in vectors],
         clipping=Clipping(max_rows=1, max_groups=1),
         fraction_bits=FRACTION_BITS,
         noise=Noise(
@@ -140,7 +141,8 @@ def round_question(
     read.text.read(lambda: refuse_much_text(read.scope, read.select, draft))
     rho_units, rounds, own = bought_rho_units(setting.epsilon, setting.delta), asked.round.rounds, asked.round.number
     costs = [rho_units_of_round(rho_units, each, rounds, scored=asked.round.scored) for each in range(own, rounds)]
-    plan = checked(priced(draft, costs[0], setting), setting)
+    set_prices(draft, round_shares(asked, costs[0]))
+    plan = checked(sized(draft, setting), setting)
     return Question(plan, later_rho_units=sum(costs[1:]), later_plans=rounds - own - 1)
 
 
@@ -174,6 +176,11 @@ def round_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
         notes.append(
             f"Any {unit} of a class with a smaller weight counts for less, beside the same noise: models with weights "
             "that are far apart are less exact."
+        )
+    if fit.round.objective:
+        notes.append(
+            "Each step also tells how well the model fits before it, on the very rows it is trained on, for 4 % of the "
+            "step's price. Class weights and the penalty are not in it."
         )
     if fit.round.scored:
         notes.append(

@@ -25,6 +25,7 @@ from enclave_sim.engine.protocol import never
 from enclave_sim.plan.releases import releases, unknown_shares
 from enclave_sim.plan.sensitivity import slot_bits_needed, total_rho_units
 from gateway.planning.training import plan_training
+from tests.attacks.agreed_requests import clock_at, person
 from tests.attacks.three_enclaves import (
     DELTA,
     PROVIDER,
@@ -216,6 +217,18 @@ def test_a_standing_approval_is_not_stretched(trio: Trio, name: str) -> None:
     stretch, code = STRETCHES[name]
     plan, by = stretch(trio)
     assert refused(trio, "job-1", task(trio, plan, by)) == code
+
+
+def test_one_counts_no_longer_than_the_certificate_of_who_gave_it(trio: Trio) -> None:
+    """So nobody whose certificate has ended gives one of an earlier date."""
+    giver = person(PROVIDER, "approver", until=NOW + 3600)
+    plan = older_than(trio, 40)
+    by = signed(terms(trio, plan, operator_key=public(giver.key)), giver.key)
+    by.MergeFrom(SignedApproval(certificate=giver.certificate))
+    with clock_at(NOW + 3600):
+        assert refused(trio, "job-1", task(trio, plan, by)) == "certificate_expired"
+    with clock_at(NOW + 3599):
+        jobs.contribute(trio.enclaves[0], "job-1", task(trio, plan, by), never)
 
 
 def test_a_limit_that_an_enclave_does_not_know_is_not_passed_over(trio: Trio) -> None:

@@ -88,6 +88,8 @@ MAX_ROWS = 4
 # Of the organisations beside the developers' and the operator's.
 PROVIDER, SUPERVISOR = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 PURPOSE = "to see what a test sees"
+# Until when authorizations are valid: longer than a run of all tests.
+SOON = int(time.time()) + 24 * 3600
 QUERY = "SELECT clinic, COUNT(*), AVG(pain), COUNT(DISTINCT person) FROM visits GROUP BY clinic"
 WIDE_QUERY = (
     "SELECT clinic, night, COUNT(*), COUNT(DISTINCT person), AVG(pain), AVG(age) FROM visits GROUP BY clinic, night"
@@ -264,13 +266,13 @@ class Trio:
         )
 
     def authorization(self, plan: Plan, request_id: str) -> Authorization:
-        """What the developer signs for a plan; valid for ten minutes."""
+        """What the developer signs for a plan, the same each time: a charge is bound to it."""
         return Authorization(
             plan_hash=plan_hash(encode(plan)),
             rho_units=total_rho_units(plan),
             delta=plan.delta,
             request_id=request_id,
-            expires=Timestamp(seconds=int(time.time()) + 600),
+            expires=Timestamp(seconds=SOON),
             developer_key=public(self.developer),
             agreement=agreement_about(plan.dataset),
             purpose=PURPOSE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+from yingbi_dashboard.app import LANGUAGE_COOKIE, THEME_COOKIE
 
 from tests.zones import Zone, add_visits, agree, new_zone
 
@@ -70,6 +72,15 @@ class Desk:
         return self
 
     def look(self, *, theme: str = "light", language: str = "en") -> Desk:
+        """Show the page in a theme and a language, as if they had been chosen before."""
+        chosen = {THEME_COOKIE: theme, LANGUAGE_COOKIE: language}
+        self.page.context.add_cookies(
+            [{"name": name, "value": value, "url": self.url} for name, value in chosen.items()]
+        )
+        self.page.reload()
+        return self
+
+    def choose(self, *, theme: str, language: str) -> Desk:
         """Choose a theme and a language by their buttons."""
         self.page.click(f'button[name="theme"][value="{theme}"]')
         self.page.click(f'button[name="language"][value="{language}"]')
@@ -79,7 +90,7 @@ class Desk:
 def desk_in(context: BrowserContext, zone: Zone) -> Desk:
     """A new page; what the browser reports of it is kept as complaints."""
     page = context.new_page()
-    desk = Desk(page, zone.json("status", zone.root)["console"], zone)
+    desk = Desk(page, json.loads((zone.root / "run" / "console.ready.json").read_text())["console"], zone)
 
     def complain(dialog: Dialog) -> None:
         desk.complaints.append(f"dialog: {dialog.message}")

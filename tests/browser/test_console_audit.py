@@ -39,7 +39,7 @@ class EditedGateway(Gateway):
 
 
 class EditedConsole(Console):
-    def _gateway(self, credential: str) -> Gateway:
+    def gateway(self, credential: str) -> Gateway:
         return EditedGateway(self.profile, credential=credential, channel=self._channel)
 
 

@@ -210,7 +210,7 @@ LOOKS = [("light", "en"), ("dark", "zh")]
 
 
 def test_new_pages_are_accessible_in_every_theme_and_language(desk: Desk, answered: str, purse: str) -> None:
-    desk.sign_in("provider").go("/catalogue/purse").look(theme="dark", language="zh")
+    desk.sign_in("provider").go("/catalogue/purse").choose(theme="dark", language="zh")
     assert desk.page.url == desk.url + "/catalogue/purse", "choosing a theme leaves one where one is"
     for theme, language in LOOKS:
         chosen = {"yingbi-theme": theme, "yingbi-language": language}

@@ -269,7 +269,7 @@ def test_a_link_signs_in_once_and_only_who_wants_it(desk: Desk) -> None:
 def test_who_signs_in_comes_back_to_a_page_of_the_console_and_to_no_other(desk: Desk) -> None:
     token = desk.zone.profile("provider")["token"]
     for following, goes_to in (("/people", "/people"), ("//evil.example/people", "/inbox")):
-        desk.go(f"/sign-in?next={following}").look(theme="dark", language="zh")
+        desk.go(f"/sign-in?next={following}").choose(theme="dark", language="zh")
         desk.page.fill("#token", token)
         desk.page.click("#sign-in button")
         desk.page.wait_for_url(desk.url + goes_to)

@@ -68,10 +68,18 @@ def filtered(age: int, pain: str = "3.5", epsilon: float = 1.0) -> Plan:
 
 
 def round_of(
-    number: int, *, residual: float = 1.0, shift: float = 0.1, epsilon: float = 1.0, formula: str = ""
+    number: int,
+    *,
+    residual: float = 1.0,
+    shift: float = 0.1,
+    epsilon: float = 1.0,
+    formula: str = "",
+    objective: bool = False,
 ) -> Plan:
     """Of a logistic regression with one regressor."""
-    own = TrainingRound(number=number, rounds=ROUNDS)
+    own = TrainingRound(number=number, rounds=ROUNDS, objective=objective)
+    if objective and number > 1:
+        own.score_limit, own.units, own.units_error = 4.0, 100.0, 2.0
     if number == 1:
         own.centres[:], own.scales[:] = [shift], [0.5]
     if number > 1:
@@ -170,9 +178,41 @@ def test_all_rounds_of_a_training_are_of_one_template() -> None:
         assert plan.fit.round.number == number, "a plan is read and not changed"
 
 
+def test_steps_with_an_objective_are_of_the_first_rounds_template_too() -> None:
+    given = standing(round_of(0, objective=True))
+    given.rho_units_a_job = max(total_rho_units(round_of(number, objective=True)) for number in range(ROUNDS))
+    for number in range(ROUNDS):
+        plan = round_of(number, shift=number / 7, objective=True)
+        check_fits(given, plan, rho_units=total_rho_units(plan))
+    assert phase_of(round_of(3, objective=True)) == phase_of(round_of(5, shift=0.4, objective=True))
+    # A training that was approved without one has none.
+    without = standing(round_of(2))
+    without.rho_units_a_job = 2**62
+    assert refusal(without, round_of(2, objective=True)) == "other_template"
+
+
 _NEGATED = Expression(
     call=Call(function=Call.FUNCTION_NEGATE, operands=[Expression(column=ColumnReference(name="z1"))])
 )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: plan.statistics[1].model_vector.ClearField("score"),
+        lambda plan: plan.statistics[1].model_vector.second_moments.SetInParent(),
+        lambda plan: plan.statistics[1].model_vector.terms[0].CopyFrom(_NEGATED),
+        lambda plan: plan.statistics[1].row_count.SetInParent(),
+        lambda plan: plan.statistics.add().CopyFrom(plan.statistics[1]),
+        lambda plan: plan.statistics.pop(),
+    ],
+)
+def test_beside_a_step_there_is_its_score_and_nothing_else(change: Callable[[Plan], object]) -> None:
+    plan = round_of(2, objective=True)
+    given = standing(plan)
+    change(plan)
+    given.rho_units_a_job = 2**62
+    assert refusal(given, plan) == "other_template"
 
 
 def _changed_vector(change: Callable[[Plan], object]) -> Plan:

@@ -30,6 +30,8 @@ from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
 from yingbi.receipt import Receipt
 from yingbi.round_learning import LogisticRegression, ModelInRounds, RoundsModel, TrainingInRounds
 from yingbi.training_receipt import TrainingReceipt
+from yingbi_dashboard import job_pages
+from yingbi_dashboard.job_pages import objective_line
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.predicting import predict
@@ -37,6 +39,7 @@ from enclave_sim.sealed.schema import UNIT_COLUMN
 from gateway.planning.training import plan_training
 
 SPEC = LogisticRegression("sex ~ age", rounds=6)
+MESSAGES = Path(job_pages.__file__).parent / "messages"
 
 
 def people() -> pa.Table:
@@ -110,7 +113,9 @@ def test_rounds_are_asked_one_after_another_and_make_a_model(gateway: RoundsGate
     assert -constant / slope == pytest.approx(50, abs=2)
     assert model.predict({"age": [20, 80, math.nan]})[:2] == ["f", "m"]
     assert len(lines) == 6
-    assert "round 6 of 6: gradient" in lines[-1]
+    assert "round 6 of 6: objective" in lines[-1]
+    assert "gradient" in lines[-1]
+    assert "objective" not in lines[1]
     json.dumps(model.to_json(), allow_nan=False)
     assert model.card["jobs"] == [f"job-{number}" for number in range(1, 7)]
     # Offline, from the receipts alone.
@@ -119,6 +124,31 @@ def test_rounds_are_asked_one_after_another_and_make_a_model(gateway: RoundsGate
     assert isinstance(read, TrainingReceipt)
     assert read.table() == model.table
     assert model.fingerprint in str(model.receipt.verify()[-1])
+
+
+def test_how_well_the_model_fits_before_each_step_is_in_card_receipts_and_console(gateway: RoundsGateway) -> None:
+    """Of the last step's objective, all say the same; each step's own receipt is enough to tell it."""
+    model = trained()
+    told = model.fitted.state.objectives  # type: ignore[union-attr]
+    losses = [each.loss.value for each in told]
+    assert len(losses) == 4
+    assert losses[0] == pytest.approx(math.log(2), abs=0.01)
+    assert 0.55 < losses[-1] < losses[0] - 0.05
+    assert model.card["objectives"] == [each.to_json() for each in told]
+    assert told[-1].objective_words in str(model.receipt.verify()[-1])
+    last = model.jobs[-1]
+    assert any(told[-1].objective_words in str(check) for check in last.receipt.verify())
+    line = objective_line(last.message)
+    assert line is not None
+    assert line.parts["log_loss"] in told[-1].objective_words
+    for language in ("en", "zh"):
+        messages = json.loads((MESSAGES / f"{language}.json").read_text())
+        assert line.parts["log_loss"] in messages[line.key].format(**line.parts)
+    assert objective_line(model.jobs[1].message) is None
+    assert objective_line(job_pb2.Job()) is None
+    forged = job_pb2.Job()
+    forged.receipt.body = b"\xff"
+    assert objective_line(forged) is None
 
 
 def test_a_model_in_rounds_is_deployed_from_the_receipts_of_all_of_them(gateway: RoundsGateway) -> None:
@@ -150,7 +180,11 @@ def test_all_rounds_together_cost_no_more_than_was_offered(gateway: RoundsGatewa
     assert sum(each.rho_units for each in gateway.signed) == model.rho_units <= foreseen.rho_units
     assert model.rho_units > 0.999 * foreseen.rho_units
     assert "6 rounds" in foreseen.notes[-1]
-    assert [each.column for each in foreseen.forecast.average_errors[::3]] == ["(Intercept)", "age"]
+    assert [each.column for each in foreseen.forecast.average_errors[::3]] == [
+        "(Intercept)",
+        "age",
+        "(objective of each step)",
+    ]
 
 
 def test_a_budget_that_holds_some_rounds_alone_is_too_small(gateway: RoundsGateway) -> None:

@@ -6,6 +6,7 @@ A kind of model is a function here, one that checks it in `enclave_sim.plan.mode
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from yingbi.api.v1.plan_pb2 import BinnedGradient, GeneralizedLinear, ModelVector, Network
@@ -27,6 +28,16 @@ def width(vector: ModelVector) -> int:
 def score_width(vector: ModelVector) -> int:
     """Cells of a score: see Score in plan.proto."""
     return 2 if predicts_classes(vector) else 1
+
+
+def scored(vector: ModelVector, limit: float, fraction_bits: int) -> ModelVector:
+    """The score of a step's model in place of the step. Its cells are within 1/2 of 0, so nobody's are cut."""
+    found = ModelVector()
+    found.CopyFrom(vector)
+    del found.class_weights[:]
+    found.score.limit = limit
+    found.max_norm = math.ceil(math.sqrt(score_width(vector)) / 2 * (1 << fraction_bits))
+    return found
 
 
 def predicts_classes(vector: ModelVector) -> bool:

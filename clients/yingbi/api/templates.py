@@ -5,12 +5,13 @@ A template is a plan in canonical form with these fields blanked, and no others:
 
 | Kind | Blanked |
 |---|---|
-| rounds | of `fit.round` all but how many rounds and which hidden layers; the vector, its σ, price and slot width |
+| rounds | of `fit.round` all but `rounds`, `objective`, hidden layers; the vectors, their σ, prices, slot width |
 | constants | the constants of comparisons in filters whose position is declared, each within its range |
 
 **Rounds.** A training has three phases: round 0, round 1 and the gradients. Their vectors are of different kinds, and
 what they are cut to follows from releases that are not there when the first round is approved. So the template leaves
-the vector out, and three rules take its place. Its kind is the phase's (`_KINDS`). Its terms are the columns of the
+the vector out, and three rules take its place. Its kind is the phase's (`_KINDS`), and so is that of the score that a
+step with an objective has beside it. Its terms are the columns of the
 relation, which the template holds, each shifted and scaled by a constant at most (`_is_column`). And a phase has one
 clipping bound, σ, price and shape: `phase_of` is the same for all rounds in it, which whoever counts uses compares.
 
@@ -37,7 +38,7 @@ from google.protobuf.message import Message
 
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.training import SET_UP_ROUNDS
+from yingbi.api.training import SET_UP_ROUNDS, measures_objective
 from yingbi.api.v1.job_pb2 import ConstantRange, StandingApproval
 from yingbi.api.v1.plan_pb2 import (
     BinnedGradient,
@@ -182,12 +183,15 @@ def _blank(value: Value) -> None:
 
 
 def _blank_round(plan: Plan) -> None:
-    said = plan.fit.round
-    kept = TrainingRound(rounds=said.rounds)
+    said, is_round = plan.fit.round, _is_round(plan)
+    kept = TrainingRound(rounds=said.rounds, objective=said.objective)
     if said.HasField("network"):
         kept.network.CopyFrom(Network(hidden=said.network.hidden))
     plan.fit.round.CopyFrom(kept)
     plan.slot_bits = 0
+    if is_round:
+        # Whether steps have another one is said by the round.
+        del plan.statistics[1:]
     for each in plan.statistics:
         if each.HasField("model_vector"):
             each.model_vector.Clear()
@@ -221,13 +225,18 @@ def _without_constants(term: Expression) -> Expression:
 
 def _is_round(plan: Plan) -> bool:
     own = plan.fit.round
-    if plan.fit.model not in _KINDS or len(plan.statistics) != 1 or own.number >= own.rounds:
+    if plan.fit.model not in _KINDS or own.number >= own.rounds:
         return False
-    (statistic,) = plan.statistics
-    vector = statistic.model_vector
-    fits = statistic.HasField("model_vector") and _vector_kind(vector) == _KINDS[plan.fit.model][_phase(plan)]
-    # The columns are the template's, since its rows have these and no others; the vector's terms are blanked.
-    return fits and plan.relation.HasField("projection") and all(map(_is_column, vector.terms))
+    if len(plan.statistics) != 1 + measures_objective(own, plan.fit.model):
+        return False
+    for statistic in plan.statistics:
+        vector = statistic.model_vector
+        fits = statistic.HasField("model_vector") and _vector_kind(vector) == _KINDS[plan.fit.model][_phase(plan)]
+        # The columns are the template's, since its rows have these and no others; the vector's terms are blanked.
+        if not fits or not all(map(_is_column, vector.terms)):
+            return False
+    are_scores = all(each.model_vector.HasField("score") for each in plan.statistics[1:])
+    return are_scores and plan.relation.HasField("projection")
 
 
 def _phase(plan: Plan) -> int:

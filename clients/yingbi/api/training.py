@@ -11,6 +11,8 @@ MIN_ROUNDS = SET_UP_ROUNDS + 4
 MAX_ROUNDS = 60
 _SET_UP_PERCENT = (5, 10)
 _SCORE_PERCENT = 5
+_OBJECTIVE_PERCENT = 4
+"""Of a step's ρ: the noise of its gradient is 2 % larger for it."""
 
 
 def rho_units_of_round(rho_units: int, number: int, rounds: int, *, scored: bool = False) -> int:
@@ -31,7 +33,18 @@ def rho_units_of_round(rho_units: int, number: int, rounds: int, *, scored: bool
 
 def rho_units_of_step(rho_units: int, own: TrainingRound) -> int:
     """The part that each gradient of a training has, of which `own` is any round."""
-    return rho_units_of_round(rho_units, SET_UP_ROUNDS, own.rounds, scored=own.scored)
+    whole = rho_units_of_round(rho_units, SET_UP_ROUNDS, own.rounds, scored=own.scored)
+    return rho_units_of_gradient(whole, own)
+
+
+def rho_units_of_gradient(rho_units: int, own: TrainingRound) -> int:
+    """The part of a step's ρ that its gradient has, `own` being any round of the training."""
+    return rho_units - rho_units_of_objective(rho_units) if own.objective else rho_units
+
+
+def rho_units_of_objective(rho_units: int) -> int:
+    """The part of a step's ρ that its objective has, where it measures one."""
+    return max(rho_units * _OBJECTIVE_PERCENT // 100, 1)
 
 
 def step_rounds(own: TrainingRound) -> int:
@@ -42,6 +55,16 @@ def step_rounds(own: TrainingRound) -> int:
 def is_score_round(own: TrainingRound) -> bool:
     """Whether this is the round that measures how well the model fits."""
     return own.scored and own.number == own.rounds - 1
+
+
+def measures_objective(own: TrainingRound, model: Fit.Model.ValueType) -> bool:
+    """Whether this is a step that measures how well the parameters fit that it starts from."""
+    return own.objective and own.number >= first_step(model) and not is_score_round(own)
+
+
+def first_step(model: Fit.Model.ValueType) -> int:
+    """The first round that takes a step; those before say how numbers are scaled."""
+    return SET_UP_ROUNDS if model in (Fit.MODEL_LOGISTIC_REGRESSION, Fit.MODEL_POISSON_REGRESSION) else 1
 
 
 def parameters_of_model(model: Fit.Model.ValueType, columns: int, classes: int) -> int:

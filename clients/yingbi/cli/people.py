@@ -77,7 +77,10 @@ def list_organisations(context: typer.Context) -> None:
 def add_organisation(
     context: typer.Context,
     name: Name,
-    kind: Annotated[str, typer.Option(help="coordinator, supervisor, provider, operator, developer or auditor.")],
+    kind: Annotated[
+        str,
+        typer.Option(help="developer, operator, auditor or coordinator; providers and supervisors come with the zone."),
+    ],
     title: Annotated[str, typer.Option(metavar="TEXT", help="Its name, for people to read.")] = "",
     person: Annotated[str, typer.Option(metavar="NAME", help="Its first account; by default called as it is.")] = "",
     real_name: RealName = "",

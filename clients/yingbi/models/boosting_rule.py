@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from yingbi.api import zcdp
-from yingbi.api.training import rho_units_of_round, step_rounds
+from yingbi.api.training import rho_units_of_gradient, rho_units_of_round, step_rounds
 from yingbi.api.v1.plan_pb2 import BinnedGradient, Bins, Fit, Plan, TrainingRound
 from yingbi.cells import PlanError
 from yingbi.matrices import SingularError, inverse, multiplied
@@ -90,11 +90,8 @@ class BoostingState:
     precision: float = 0.0
     """Of the sums of residuals: 1 / variance, added up over rounds."""
     score: Score | None = None
-
-    @property
-    def response_unit(self) -> float:
-        """What 1 of the response is in the data, as the model sees it."""
-        return 1.0 if self.fit.classes else self.fit.columns[-1].half_range / self.scale
+    objectives: tuple[Score, ...] = ()
+    """Of each step's parameters, before it."""
 
     @property
     def response_spread(self) -> float:
@@ -186,7 +183,8 @@ def noise_of_all(plan: Plan, features: int) -> float:
     """Deviation of the noise in the mean of all rounds' sums of residuals."""
     own, bought = plan.fit.round, zcdp.bought(plan.epsilon, plan.delta)[0]
     steps = range(1, step_rounds(own))
-    rho = sum(rho_units_of_round(bought, each, own.rounds, scored=own.scored) for each in steps) / zcdp.RHO_UNITS
+    whole = (rho_units_of_round(bought, each, own.rounds, scored=own.scored) for each in steps)
+    rho = sum(rho_units_of_gradient(each, own) for each in whole) / zcdp.RHO_UNITS
     shares = math.sqrt(plan.noise.parties / max(plan.noise.parties - plan.noise.curious, 1))
     return plan.noise.parties_per_unit * shares * math.sqrt(features / (2 * rho))
 

@@ -86,6 +86,8 @@ class ClusterState:
     """R of the next round."""
     moved: float = 0.0
     """Root mean square of what the centres moved by in the last round, by persons."""
+    inertia_error: float = 0.0
+    """Of `inertia`, of noise."""
 
     @property
     def is_told(self) -> bool:
@@ -165,7 +167,11 @@ def _stepped(state: ClusterState, released: Released) -> ClusterState:
         _seat(fit, clusters)
     error = 2 * noise * math.sqrt(len(clusters))
     moved = math.sqrt(squares / max(units, 1.0))
-    return ClusterState(fit, units, error, tuple(clusters), min(reach, further), moved)
+    # As of each cluster's sum of squares: one cell, and the number of units that all are divided by.
+    square = 4 * reach * reach * noise * math.sqrt(len(clusters))
+    mean = math.fsum(each.inertia for each in clusters) / max(units, 1.0)
+    told = math.hypot(square, mean * error) / max(units, 1.0)
+    return ClusterState(fit, units, error, tuple(clusters), min(reach, further), moved, told)
 
 
 def _moved(fit: Fit, own: Cluster, part: Sequence[float], reach: float, noise: float) -> Cluster:
@@ -339,6 +345,7 @@ class KMeansModel:
                 for size, centre in zip(self.sizes, self.centres, strict=True)
             ],
             "inertia": self.state.inertia,
+            "inertia_noise_error": self.state.inertia_error,
             "units": self.units,
             "units_error": self.state.units_error,
             "rounds": self.fit.round.number + 1,
@@ -415,5 +422,5 @@ def said(state: ClusterState) -> str:
     line = f"round {own.number + 1} of {own.rounds}"
     if not own.number:
         return f"{line}: means and spreads"
-    distance = error_text(math.sqrt(state.inertia))
-    return f"{line}: {distance} from the nearest centre, centres moved by {error_text(state.moved)}"
+    inertia = cell_text(state.inertia, state.inertia_error)
+    return f"{line}: objective {inertia} (inertia), centres moved by {error_text(state.moved)}"

@@ -20,7 +20,7 @@ from yingbi.models.clusters import ClusterState, KMeansModel, KMeansRule
 from yingbi.models.lines import FitLine
 from yingbi.models.network_rule import NetworkRule, NetworkState
 from yingbi.models.networks import NetworkModel
-from yingbi.models.scores import Score, StepRule, WithScore, score_error
+from yingbi.models.scores import Score, StepRule, WithObjective, WithScore, largest_loss, objective_error, score_error
 from yingbi.rounds import Rule
 
 FittedInRounds = GeneralizedModel | KMeansModel | NetworkModel | BoostedModel
@@ -60,7 +60,9 @@ def _said(state: State | NetworkState | BoostingState) -> str:
     line = f"round {own.number + 1} of {own.rounds}"
     if not state.gradients:
         return f"{line}: scales"
-    return f"{line}: gradient {error_text(state.gradient)}, of which noise is {error_text(state.noise_length)}"
+    objective = f"{state.objectives[-1].objective_words}; " if state.objectives else ""
+    noise = error_text(state.noise_length)
+    return f"{line}: {objective}gradient {error_text(state.gradient)}, of which noise is {noise}"
 
 
 def _coefficients(model: GeneralizedModel | NetworkModel | BoostedModel) -> list[FitLine]:
@@ -132,6 +134,8 @@ _KINDS: Mapping[Fit.Model.ValueType, RoundKind] = {
 def rule_of(own: TrainingRound, model: Fit.Model.ValueType) -> Rule[Any]:
     """The rule of a training, any of whose rounds is this one; raises PlanError as `round_kind`."""
     steps = round_kind(model).rule(own)
+    if own.objective:
+        steps = WithObjective(cast(StepRule[Any], steps))
     return WithScore(cast(StepRule[Any], steps)) if own.scored else steps
 
 
@@ -140,17 +144,26 @@ def score_of(state: AnyState) -> Score | None:
     return None if isinstance(state, ClusterState) else state.score
 
 
+def objectives_of(state: AnyState) -> tuple[Score, ...]:
+    """Of each step how well its parameters fitted before it, where that was measured."""
+    return () if isinstance(state, ClusterState) else state.objectives
+
+
 def foretold_of(plan: Plan, units: int) -> list[tuple[str, float]]:
-    """Of so many units: numbers by their names, and the error of noise alone, the score's among them.
+    """Of so many units: numbers by their names, and the error of noise alone, those of score and objective among them.
 
     Raises:
         PlanError: the plan's price means nothing, or its model is not known.
     """
     found = round_kind(plan.fit.model).foretold(plan, units)
-    if not plan.fit.round.scored:
-        return found
-    name = "(accuracy)" if plan.fit.classes else "(squared error, over its limit)"
-    return [*found, (name, score_error(plan, units))]
+    if plan.fit.round.objective:
+        name = "(objective of each step)" if plan.fit.classes else "(objective of each step, over its limit)"
+        limit = largest_loss(plan.fit) if plan.fit.classes else 1.0
+        found = [*found, (name, limit * objective_error(plan, units))]
+    if plan.fit.round.scored:
+        name = "(accuracy)" if plan.fit.classes else "(squared error, over its limit)"
+        found = [*found, (name, score_error(plan, units))]
+    return found
 
 
 def round_kind(model: Fit.Model.ValueType) -> RoundKind:

@@ -43,6 +43,11 @@ class KMeans(ModelInRounds):
     def model(self) -> Fit.Model.ValueType:
         return Fit.MODEL_K_MEANS
 
+    @property
+    def training(self) -> TrainingRound:
+        """Without an objective of its own: its steps say how far units are from their centres."""
+        return TrainingRound(rounds=self.rounds)
+
     def message(self, own: TrainingRound) -> job_pb2.TrainQuery:
         message = super().message(own)
         message.components = self.clusters

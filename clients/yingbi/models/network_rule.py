@@ -83,6 +83,8 @@ class NetworkState:
     """The length of the last gradient, over the units."""
     balance: Balance = Balance()
     score: Score | None = None
+    objectives: tuple[Score, ...] = ()
+    """Of each step's parameters, before it."""
 
     @property
     def shape(self) -> Network:
@@ -108,11 +110,6 @@ class NetworkState:
     def counting(self) -> float:
         """What all units count together, with their weights."""
         return max(self.units, self.units_error) * self.balance.mean
-
-    @property
-    def response_unit(self) -> float:
-        """What 1 of the response is in the data, as the network sees it."""
-        return 1.0 if self.fit.classes else self.fit.columns[-1].half_range / self.scales[-1]
 
     @property
     def response_spread(self) -> float:

@@ -123,13 +123,14 @@ def test_an_administrator_invites_with_the_organisations_key(shell: Shell) -> No
 
 
 def test_an_organisation_is_filed_and_removed(shell: Shell, folder: Path) -> None:
-    filed = shell("organisation", "add", "clinic", "--kind", "provider", "--person", "director")
+    filed = shell("organisation", "add", "clinic", "--kind", "developer", "--person", "director")
     assert Path(filed["profile"]).name == "director.json"
     assert shell("whoami", "--as", "director")["organisation"] == "clinic"
     assert shell("person", "invite", "eve", "--duty", "signatory", "--as", "director")["organisation"] == "clinic"
-    assert shell("organisation", "add", "other", "--kind", "provider", "--as", "operator", code=3)["code"] == (
+    assert shell("organisation", "add", "other", "--kind", "developer", "--as", "operator", code=3)["code"] == (
         "not_allowed"
     )
+    assert shell("organisation", "add", "other", "--kind", "provider", code=3)["code"] == "unknown_to_enclaves"
     assert shell("organisation", "remove", "clinic", "--reason", "over")["left"] is True
     assert shell("whoami", "--as", "director", code=3)["code"] == "not_authenticated"
     assert "clinic" in shell.text("organisation", "list")

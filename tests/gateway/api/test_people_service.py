@@ -26,7 +26,7 @@ def refused(call: Callable[..., object], *arguments: object, **named: object) ->
     return code
 
 
-def filing(name: str = "clinic", kind: str = "provider", **changes: Any) -> messages.FileOrganisationRequest:
+def filing(name: str = "clinic", kind: str = "developer", **changes: Any) -> messages.FileOrganisationRequest:
     terms: dict[str, Any] = {
         "organisation": name,
         "kind": kind,
@@ -237,11 +237,21 @@ class TestLeaving:
 class TestOrganisations:
     def test_the_coordinator_files_one_whose_first_account_invites(self, zone: Any) -> None:
         filed = zone.call("FileOrganisation", "coordinator", filing())
-        assert (filed.kind, filed.left) == ("provider", False)
-        signed, _ = zone.invitation("clinic", "ada", "approver")
+        assert (filed.kind, filed.left) == ("developer", False)
+        signed, _ = zone.invitation("clinic", "ada", "analyst")
         zone.call("InvitePerson", "clinic", messages.InvitePersonRequest(invitation=signed))
         assert zone.names("clinic") == ["ada", "clinic-first"]
         assert refused(zone.call, "FileOrganisation", "operator", filing("other")) == "not_allowed"
+
+    @pytest.mark.requirement("ROL-01")
+    @pytest.mark.parametrize("kind", ["provider", "supervisor"])
+    def test_none_is_filed_whose_signatures_no_enclave_knows(self, zone: Any, kind: str) -> None:
+        """Else it would approve, the gateway would charge, and every enclave refuse."""
+        with pytest.raises(people_scene.Refused) as caught:
+            zone.call("FileOrganisation", "coordinator", filing(kind=kind))
+        assert caught.value.code == "unknown_to_enclaves"
+        assert f"take the word of the {kind} that they were made with" in str(caught.value)
+        assert len(zone.names("coordinator")) == 6
 
     @pytest.mark.parametrize(
         ("changes", "code"),

@@ -291,6 +291,24 @@ class TestLater:
         scene.step(SUE, "resume")
         assert _run(scene, scene.ask("m"), tmp_path).state == states.SUCCEEDED
 
+    @pytest.mark.requirement("AGR-02")
+    def test_the_first_job_begins_while_the_signatories_certificates_count(
+        self, scene: Governed, tmp_path: Path
+    ) -> None:
+        """Later every enclave would refuse it, after it was charged; those that have seen the terms refuse no other."""
+        for name in ("early", "late"):
+            _agreed_by_somebody_until(scene, name, end=2_000)
+        assert _run(scene, scene.ask("a", agreement="early"), tmp_path).state == states.SUCCEEDED
+        queued = scene.ask("b", agreement="late")
+        scene.now = 2_000.0
+        assert _run(scene, scene.ask("c", agreement="early"), tmp_path).state == states.SUCCEEDED
+        failure = _run(scene, queued, tmp_path).message.failure
+        assert failure.code == "signatory_expired"
+        assert "The certificate of amy of college, who signed agreement late" in failure.message
+        assert "supersedes: late" in failure.hint
+        assert "agreement late" not in scene.spent()
+        assert scene.show("late").budget.uses == 0
+
     def test_no_job_of_before_begins_without_an_agreement(self, scene: Governed, tmp_path: Path) -> None:
         """A zone that was upgraded while a job waited."""
         scene.admission._governed = False
@@ -434,6 +452,20 @@ def _with_ward(grade: int = 1) -> RegisteredDataset:
     ward.CopyFrom(next(column for column in declaration.tables[0].columns if column.name == "pain"))
     ward.name = "ward"
     return replace(DATASET, declaration=declaration)
+
+
+def _agreed_by_somebody_until(scene: Governed, name: str, *, end: float) -> None:
+    """An agreement that the college signs by a person whose certificate ends then."""
+    scene.draft(document(name, budget_epsilon=0.4))
+    for by, action in ((ADA, "apply"), (SUE, "assess"), (HANNA, "consent"), (HANNA, "sign")):
+        scene.step(by, action, name)
+    amy = Account("amy", "college")
+    invitation, secret = certificates.invite(
+        ADA.key, organisation="college", person="amy", duties=["signatory"], now=scene.now, certificate_expires=end
+    )
+    given = scene.signature(amy, name)
+    given.certificate.CopyFrom(certificates.accept(invitation, secret, amy.caller.key))
+    scene.move(amy, AgreementStep(agreement=name, action="sign", signature=given))
 
 
 def _run(scene: Governed, job: Job, folder: Path) -> JobRecord:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
-from yingbi.api import digests
+from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyHolder
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
@@ -169,6 +171,22 @@ def test_an_approval_of_something_else_counts_for_nothing(scene: Deciding, terms
     job = scene.submit(ADA, "n", 0.5)
     assert refusal(lambda: scene.say_yes(PROVIDER, job, **terms)).code == code
     assert asyncio.run(scene.database.run(approvals.given, job.job)) == []
+
+
+def test_a_yes_counts_no_longer_than_the_certificate_of_who_said_it(scene: Deciding) -> None:
+    """Every enclave would refuse it, after the job was charged."""
+    hospital, now = Ed25519PrivateKey.generate(), time.time()
+    signed, secret = certificates.invite(
+        hospital, organisation="hospital", person="pia", duties=["approver"], now=now, certificate_expires=now + 60
+    )
+    job = scene.submit(ADA, "n", 0.5)
+    yes = scene.sign(PROVIDER, job)
+    yes.certificate.CopyFrom(certificates.accept(signed, secret, PROVIDER.caller.key))
+    asyncio.run(scene.approvals.approve(PROVIDER.caller, yes))
+    scene.approvals._clock = lambda: now + 60
+    late = scene.say_yes(SUPERVISOR, job)
+    assert (late.state, late.failure.code, scene.spent()) == (states.REFUSED, "certificate_expired", {})
+    assert "The certificate of pia of hospital" in late.failure.message
 
 
 def test_an_approval_is_not_replayed_for_another_job_with_the_same_plan(scene: Deciding) -> None:

@@ -103,6 +103,35 @@ def test_round_0_counts_classes_where_the_response_does_not_say_how_many_there_a
     assert len(question(network).plan.statistics[0].model_vector.terms) == len(three[1].terms)
 
 
+def with_objective(query: TrainQuery) -> TrainQuery:
+    query.round.objective = True
+    if 1 < query.round.number < ROUNDS - 1:
+        query.round.score_limit, query.round.units, query.round.units_error = 4.0, 200.0, 3.0
+    return query
+
+
+def test_objectives_are_paid_from_the_price_of_their_steps() -> None:
+    """A twenty-fifth of each: so that the noise of a gradient is 2 % larger, and the training costs what it did."""
+    plain, told = ([question(each(asked(n))).plan for n in range(ROUNDS)] for each in (lambda q: q, with_objective))
+    for number, (one, other) in enumerate(zip(plain, told, strict=True)):
+        check_plan(other, clinic(), dataset_version=VERSION)
+        assert total_rho_units(other) == pytest.approx(total_rho_units(one), rel=1e-3)
+        assert len(other.statistics) == 1 + (1 < number < ROUNDS - 1)
+    gradient, score = told[4].statistics
+    assert score.rho_units == pytest.approx(0.04 * total_rho_units(told[4]), rel=1e-3)
+    assert 1.0 < gradient.sigma / plain[4].statistics[0].sigma < 1.03
+    assert gradient.model_vector == plain[4].statistics[0].model_vector
+    assert delta2_squared(told[4], score) == math.ceil(math.sqrt(0.5) * 2**16) ** 2
+    whole = zcdp.bought(1.0, 1e-7)[0]
+    assert 0.999 * whole <= sum(map(total_rho_units, told)) <= whole
+    assert any("Each step also tells" in note for note in training_notes(told[0], clinic()))
+
+
+def test_an_objective_is_without_weights() -> None:
+    _, score = question(with_objective(weighed(asked(4), BALANCED, 1.0, 0.25))).plan.statistics
+    assert not score.model_vector.class_weights
+
+
 def test_a_value_may_be_said_as_text() -> None:
     for value in (Value(bool_value=True), Value(string_value="true")):
         assert question(weighed(asked(4), weights(value), 0.5, 1.0)).plan.fit.class_weights == weights(value)
@@ -113,9 +142,16 @@ def test_a_job_says_its_options() -> None:
     assert said == "TRAIN LogisticRegression urgent ~ pain WITH alpha = 2, class weights True 3 (round 5 of 9)"
 
 
-def _of_clusters() -> TrainQuery:
+def _of_clusters(*, scored: bool = True) -> TrainQuery:
     query = asked(0, "~ pain", Fit.MODEL_K_MEANS)
+    query.round.scored = scored
     query.components = 2
+    return query
+
+
+def _with_units(number: int, units: float) -> TrainQuery:
+    query = with_objective(asked(number))
+    query.round.units = units
     return query
 
 
@@ -149,6 +185,10 @@ REFUSED: dict[str, tuple[TrainQuery, str, str]] = {
     "a step with weights above 1": (weighed(asked(4), BALANCED, 1, 2), "round", ""),
     "weights that nobody asked for": (_with_weights := asked(4), "round", ""),
     "a score of clusters": (_of_clusters(), "not_supported", ""),
+    "an objective of clusters": (with_objective(_of_clusters(scored=False)), "not_supported", ""),
+    "an objective of nobody": (_with_units(4, 0.0), "round", ""),
+    "an objective of no number": (_with_units(4, math.nan), "round", ""),
+    "units before the first step": (_with_units(1, 5.0), "round", ""),
     "a limit before the last round": (_with_limit(4, 1.0), "round", ""),
     "a score without a limit": (_with_limit(ROUNDS - 1, 0.0), "round", ""),
     "a limit without end": (_with_limit(ROUNDS - 1, math.inf), "round", ""),

@@ -2884,6 +2884,9 @@ class TrainingRound(_message.Message):
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     SCORED_FIELD_NUMBER: _builtins.int
     SCORE_LIMIT_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    UNITS_ERROR_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 0."""
     rounds: _builtins.int
@@ -2894,7 +2897,14 @@ class TrainingRound(_message.Message):
     scored: _builtins.bool
     """Whether the last of the rounds is no step, but measures how well the model fits."""
     score_limit: _builtins.float
-    """Of that round: see Score."""
+    """Of that round, and of steps with an objective: see Score."""
+    objective: _builtins.bool
+    """Whether each step measures, too, how well the parameters fit that it starts from: the plan has a second statistic,
+    the step's ModelVector with a score in place of the step.
+    """
+    units: _builtins.float
+    """Of such steps: the number of units as round 0 released it, no less than the deviation of its noise; and that."""
+    units_error: _builtins.float
     @_builtins.property
     def centres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Of round 1: what is taken from each regressor, and what the rest is divided by."""
@@ -2935,10 +2945,13 @@ class TrainingRound(_message.Message):
         class_weights: _abc.Iterable[_builtins.float] | None = ...,
         scored: _builtins.bool = ...,
         score_limit: _builtins.float = ...,
+        objective: _builtins.bool = ...,
+        units: _builtins.float = ...,
+        units_error: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binned_gradient", b"binned_gradient", "network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binned_gradient", b"binned_gradient", "centres", b"centres", "class_weights", b"class_weights", "max_gradient", b"max_gradient", "max_residual", b"max_residual", "network", b"network", "number", b"number", "parameters", b"parameters", "rounds", b"rounds", "scales", b"scales", "score_limit", b"score_limit", "scored", b"scored", "transform", b"transform"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binned_gradient", b"binned_gradient", "centres", b"centres", "class_weights", b"class_weights", "max_gradient", b"max_gradient", "max_residual", b"max_residual", "network", b"network", "number", b"number", "objective", b"objective", "parameters", b"parameters", "rounds", b"rounds", "scales", b"scales", "score_limit", b"score_limit", "scored", b"scored", "transform", b"transform", "units", b"units", "units_error", b"units_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
