@@ -9,6 +9,13 @@ is returned only after `Uses.count` (`enclave_sim.uses`), which knows all that t
 the journal is on disk and hash-chained; a deployment is named by the digest of its signed terms, which name this one
 enclave, so that no other counts for it. An order is answered once: its digest is in the record.
 
+Claim: for what was stopped nothing is computed, and no use follows a stop of it in the journal, whatever the gateway
+says. Argument: the terms name the jobs that the parameters follow from, the operator compared them with the receipts,
+and what they were about is read from this enclave's own charges (`_under`); `predict` looks before it computes, and
+again with the record of the use, between which and the check no other record comes.
+
+Keeps: AGR-05, MON-01
+
 What this takes for granted: the journal was not put back to an earlier state (`enclave_sim.heads` notices that at the
 next job that all nodes take part in, and until then who restores a node and has the gateway's help predicts the rows of
 the time between again); and the machine's clock says no later time than it is, for the limit of a day alone.
@@ -17,7 +24,8 @@ the time between again); and the machine's clock says no later time than it is, 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
 from google.protobuf.message import DecodeError
@@ -46,8 +54,10 @@ from yingbi.api.v1.deployment_pb2 import (
 from yingbi.api.v1.node_pb2 import Task, TaskResult
 from yingbi.api.v1.receipt_pb2 import EnclaveSignature
 
+from enclave_sim import stops
 from enclave_sim.bodies import read_body
 from enclave_sim.enclave import Enclave
+from enclave_sim.journal import Record
 from enclave_sim.predicting import predict as predicted
 
 TASKS = ("check_deployment", "predict", "withdraw")
@@ -62,6 +72,8 @@ class _Served:
     model: DeployedModel
     # Organisations by their callers' keys.
     callers: dict[bytes, str]
+    # What a stop can name of it.
+    under: frozenset[stops.About]
 
 
 @dataclass(frozen=True)
@@ -102,9 +114,19 @@ def predict(enclave: Enclave, task: PredictTask, now: float | None = None) -> Pr
     now = time.time() if now is None else now
     served = _served(enclave, task.deployment)
     ordered = _ordered(enclave, served, task, now)
-    ciphertext = _sealed_answer(served, ordered)
     terms, order = served.terms, ordered.order
-    used = enclave.uses.count(terms, served.terms_digest, ordered.organisation, order.rows, ordered.digest, now)
+    under = served.under | {_asked_by(order.caller_key)}
+    _check_not_stopped(enclave.journal.records, terms, under)
+    ciphertext = _sealed_answer(served, ordered)
+    used = enclave.uses.count(
+        terms,
+        served.terms_digest,
+        ordered.organisation,
+        order.rows,
+        ordered.digest,
+        now,
+        lambda records: _check_not_stopped(records, terms, under),
+    )
     body = rules.canonical(_usage(enclave, served, ordered, used, ciphertext, now))
     return PredictionReply(ciphertext=ciphertext, usage=_signed(enclave, body))
 
@@ -126,6 +148,8 @@ def _served(enclave: Enclave, task: CheckDeploymentTask) -> _Served:
     terms, digest = _terms(enclave, task.terms), rules.terms_digest(task.terms.body)
     callers = _approved_callers(enclave, terms, digest, task)
     enclave.uses.check_not_withdrawn(terms.deployment, digest)
+    under = _under(enclave.journal.records, terms)
+    _check_not_stopped(enclave.journal.records, terms, under)
     try:
         bound = rules.sealed_model_info(terms.model_digest, terms.developer_key)
         opened = enclave.identity.unseal(task.sealed_model, bound)
@@ -138,7 +162,30 @@ def _served(enclave: Enclave, task: CheckDeploymentTask) -> _Served:
     except DecodeError as error:
         raise _refused("bad_model", "What is sealed is no model.") from error
     rules.check_model(model, terms.form)
-    return _Served(terms, digest, model, callers)
+    return _Served(terms, digest, model, callers, under)
+
+
+def _under(records: Sequence[Record], terms: DeploymentTerms) -> frozenset[stops.About]:
+    """What the named jobs were charged for here, and who deployed the model.
+
+    A stop of one of the jobs itself is none of the model: what was released before stays released.
+    """
+    charges = {str(record["job"]): record for record in records if record["kind"] == "charge"}
+    if not charges.keys() >= set(terms.jobs):
+        # It would not know which stops the model is under.
+        raise _refused("not_started", "This enclave contributed nothing to a job that the model is of.")
+    sources = (replace(stops.about_charge(charges[job]), job="") for job in terms.jobs)
+    return frozenset({*sources, _asked_by(terms.developer_key)})
+
+
+def _asked_by(key: bytes) -> stops.About:
+    return stops.About(job="", dataset="", agreement="", keys=frozenset({key.hex()}))
+
+
+def _check_not_stopped(records: Sequence[Record], terms: DeploymentTerms, under: Iterable[stops.About]) -> None:
+    if any(stops.stop_of(records, each) is not None for each in under):
+        said = f"What {terms.deployment} was made from, who deployed it, or who asks, was stopped."
+        raise _refused("stopped", f"{said} Nothing was counted.")
 
 
 def _terms(enclave: Enclave, signed: SignedDeploymentTerms) -> DeploymentTerms:

@@ -18,7 +18,7 @@ from yingbi.api.metering import DAY_SECONDS, Used
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.deployment_pb2 import DeploymentTerms
 
-from enclave_sim.journal import Journal, Record
+from enclave_sim.journal import Check, Journal, Record
 
 USE = "prediction"
 WITHDRAWN = "deployment_withdrawn"
@@ -55,11 +55,20 @@ class Uses:
             self._check_not_withdrawn(name, terms_digest)
 
     def count(
-        self, terms: DeploymentTerms, terms_digest: bytes, organisation: str, rows: int, order: bytes, now: float
+        self,
+        terms: DeploymentTerms,
+        terms_digest: bytes,
+        organisation: str,
+        rows: int,
+        order: bytes,
+        now: float,
+        check: Check | None = None,
     ) -> Used:
         """Write an order down, and say what is used with it; raises Problem, or JournalError, having counted nothing.
 
-        `now`: seconds since 1970, by this machine's clock.
+        Args:
+            now: seconds since 1970, by this machine's clock.
+            check: raises Problem for what the journal has that forbids it, as `Journal.append` asks it.
         """
         with self._lock:
             self._check_not_withdrawn(terms.deployment, terms_digest)
@@ -77,7 +86,8 @@ class Uses:
                     "rows": rows,
                     "at": at,
                     "order": order.hex(),
-                }
+                },
+                check,
             )
         return used
 

@@ -172,6 +172,7 @@ def deploy(
         price_micros=_micros(price),
         developer_key=public,
         made=_now(),
+        jobs=rules.jobs_of(provenance),
     )
     rules.check_terms(terms)
     body = rules.canonical(terms)
@@ -267,7 +268,8 @@ class Deployment:
         """Whether the parameters follow from the release that is shown with them; a sentence that says so.
 
         Raises:
-            Problem: REFUSED "no_provenance", where no release is shown; BAD_EVIDENCE, where they do not follow.
+            Problem: REFUSED "no_provenance", where no release is shown; BAD_EVIDENCE, where they do not follow, or the
+                terms name other jobs, and so escape the stops that the model is under.
         """
         receipt = self.receipt
         if receipt is None:
@@ -278,6 +280,13 @@ class Deployment:
                 hint="its developer deploys it from its training receipt, or approve it with --without-receipt",
             )
         receipt.verify()
+        if list(self.terms.jobs) != rules.jobs_of(self.message.provenance):
+            raise Problem(
+                Kind.BAD_EVIDENCE,
+                "other_jobs",
+                f"The terms of {self.name} name other jobs than the release that is shown with it.",
+                hint="do not approve it; its developer deploys it again, under another name",
+            )
         parameters = _fitted(receipt)
         found = rules.model_digest(parameters.sealable(self.message.provenance.salt))
         if found != self.terms.model_digest:
@@ -334,6 +343,7 @@ class Deployment:
             "developer": self.message.developer,
             "organisation": self.message.organisation,
             "node": terms.node,
+            "jobs": list(terms.jobs),
             "callers": list(terms.organisations),
             "rows_per_day": terms.rows_per_day,
             "rows_total": terms.rows_total if terms.HasField("rows_total") else None,

@@ -46,6 +46,7 @@ State: TypeAlias = AgreementState.ValueType
 ENDED = frozenset({TERMINATED, EXPIRED, REFUSED, WITHDRAWN, SUPERSEDED})
 BEFORE = frozenset({DRAFT, APPLIED, ASSESSED, CONSENTED})
 """What has not been active yet."""
+NEVER_ACTIVE = BEFORE | {REFUSED, WITHDRAWN}
 WITHHOLDING = frozenset({SUSPENDED, TERMINATED})
 """In these no release is handed out. One that expired or has a successor withholds nothing of its time."""
 

@@ -49,6 +49,9 @@ def check_deploy(caller: Caller, request: DeployRequest) -> DeploymentTerms:
     signed = digests.is_signed(caller.key, rules.TERMS, request.terms.body, request.terms.signature)
     if terms.developer_key != caller.key or not signed:
         raise _not_signed("The deployment")
+    if list(terms.jobs) != rules.jobs_of(request.provenance if request.HasField("provenance") else None):
+        said = "The deployment's terms name other jobs than the receipts that come with it."
+        raise Problem(Kind.MALFORMED, "deployment", said, field="jobs", hint="a newer SDK names them")
     if len(request.sealed_model) > rules.MAX_SEALED:
         raise Problem(Kind.MALFORMED, "deployment", "The sealed model is too large.", field="model")
     return terms

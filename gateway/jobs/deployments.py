@@ -1,10 +1,18 @@
-"""Deployed models in the gateway: kept sealed, approved, counted, and their one enclave asked. It reads no row."""
+"""Deployed models in the gateway: kept sealed, approved, counted, and their one enclave asked. It reads no row.
+
+Each step is one transaction, in which the door (`gateway.jobs.deployment_door`) is asked and a row of the audit record
+written. So is the last one before an answer leaves, which a stop comes before or after: none is given after a stop that
+covers it, and what the enclave counted stays counted.
+
+Keeps: AUD-01, AUD-03
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection
@@ -29,7 +37,9 @@ from yingbi.api.v1.node_pb2 import Task, TaskResult
 
 from gateway.governance import deployments as governance
 from gateway.governance.callers import Caller, Role
+from gateway.jobs import deployment_door as door
 from gateway.jobs.nodes import Nodes, unavailable
+from gateway.storage import audit
 from gateway.storage import deployments as store
 from gateway.storage.database import Database
 from gateway.storage.deployments import StoredDeployment
@@ -68,7 +78,7 @@ class Deployments:
             enclave_told=False,
             created=self._clock(),
         )
-        await self._database.run(store.add, new)
+        await self._database.run(_keep, caller, new)
         return await self.show(caller, new.name)
 
     async def show(self, caller: Caller, name: str) -> Deployment:
@@ -86,8 +96,7 @@ class Deployments:
         """
         found = await self._find(caller, name)
         governance.check_approval(caller, signed, found.terms, found.terms_digest, found.developer)
-        if found.state != DEPLOYMENT_STATE_APPROVED:
-            await self._database.run(store.approve, name, signed)
+        await self._database.run(_approve, caller, name, signed, self._clock())
         await self._activate(await self._find(caller, name))
         return await self.show(caller, name)
 
@@ -99,7 +108,7 @@ class Deployments:
         """
         found = await self._find(caller, name)
         governance.check_withdrawal(caller, signed, found.terms, found.terms_digest)
-        await self._database.run(store.withdraw, name, signed)
+        await self._database.run(_withdraw, caller, name, signed)
         found = await self._find(caller, name)
         task = WithdrawTask(terms=found.signed_terms, withdrawal=found.withdrawal)
         if not found.enclave_told and self._nodes.states().get(found.terms.node):
@@ -121,15 +130,16 @@ class Deployments:
         if found.state == DEPLOYMENT_STATE_APPROVED:
             await self._activate(found)
         self._check_there(found)
-        digest = rules.order_digest(request.order.body)
-        await self._database.run(store.count, found.name, caller, digest, order.rows, self._clock())
+        asked = _Asked(caller, found.name, rules.order_digest(request.order.body), order.rows)
+        await self._database.run(_count, asked, self._clock())
         task = PredictTask(deployment=found.task, order=request.order, input=request.input)
         try:
             result = await self._ask(found, Task(predict=task))
         except Problem as problem:
             if problem.kind is Kind.FAILED and problem.code not in _MAYBE_COUNTED:
-                await self._database.run(store.take_back, digest)
+                await self._database.run(_take_back, asked)
             raise
+        await self._database.run(_release, asked, self._clock())
         return result.prediction
 
     async def _activate(self, found: StoredDeployment) -> None:
@@ -187,3 +197,64 @@ class Deployments:
             for each in self._callers
             if each.role is Role.DEVELOPER and each.organisation in found.terms.organisations
         ]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An order, as far as it is recorded: nothing of what is in its rows, nor of the answer."""
+
+    caller: Caller
+    deployment: str
+    digest: bytes
+    rows: int
+
+
+def _keep(connection: Connection, caller: Caller, new: StoredDeployment) -> None:
+    door.check(connection, new, caller, new.created)
+    store.add(connection, new)
+    details = {"terms": new.terms_digest.hex(), "jobs": new.jobs, "callers": list(new.terms.organisations)}
+    _record(connection, "deploy", caller, new.name, {**details, "fingerprint": new.terms.model_digest.hex()})
+
+
+def _approve(connection: Connection, caller: Caller, name: str, signed: SignedDeploymentApproval, now: float) -> None:
+    """Nothing is written of one that is approved already."""
+    found = store.find(connection, name, caller)
+    door.check(connection, found, caller, now)
+    if found.state != DEPLOYMENT_STATE_APPROVED:
+        store.approve(connection, name, signed)
+        _record(connection, "approve", caller, name, {"terms": found.terms_digest.hex()})
+
+
+def _withdraw(connection: Connection, caller: Caller, name: str, signed: SignedDeploymentWithdrawal) -> None:
+    found = store.find(connection, name, caller)
+    if store.withdraw(connection, name, signed):
+        _record(connection, "withdraw", caller, name, {"terms": found.terms_digest.hex()})
+
+
+def _count(connection: Connection, asked: _Asked, now: float) -> None:
+    door.check(connection, store.find(connection, asked.deployment, asked.caller), asked.caller, now)
+    store.count(connection, asked.deployment, asked.caller, asked.digest, asked.rows, now)
+    _record_order(connection, "predict", asked)
+
+
+def _take_back(connection: Connection, asked: _Asked) -> None:
+    store.take_back(connection, asked.digest)
+    _record_order(connection, "take_back", asked)
+
+
+def _release(connection: Connection, asked: _Asked, now: float) -> None:
+    """The last word before an answer leaves: it does not, where this raises Problem."""
+    found = store.find(connection, asked.deployment, asked.caller)
+    governance.check_active(found.name, found.state)
+    door.check(connection, found, asked.caller, now)
+    _record_order(connection, "answer", asked)
+
+
+def _record_order(connection: Connection, step: str, asked: _Asked) -> None:
+    details = {"rows": asked.rows, "order": asked.digest.hex()}
+    _record(connection, step, asked.caller, asked.deployment, details)
+
+
+def _record(connection: Connection, step: str, caller: Caller, name: str, details: Mapping[str, object]) -> None:
+    who = {"person": caller.name, "organisation": caller.organisation}
+    audit.append(connection, f"deployment.{step}", name, **who, details=details)

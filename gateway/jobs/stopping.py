@@ -33,7 +33,7 @@ from yingbi.api.v1.stop_pb2 import (
 from gateway.governance import stops as rules
 from gateway.governance.callers import Caller, Role
 from gateway.governance.stops import AGREEMENT, JOB, ORGANISATION, Scope
-from gateway.jobs import records, states
+from gateway.jobs import deployment_door, records, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
@@ -113,7 +113,8 @@ class Stopping:
         rules.check_may_stop(caller, scope)
         key = self._key_of(scope, subject)
         jobs = await self._database.run(_checked_hit, caller, scope, subject)
-        return StopPreview(jobs=jobs, organisation_key=key)
+        deployed = await self._database.run(deployment_door.hit, scope, subject)
+        return StopPreview(jobs=jobs, organisation_key=key, deployments=deployed)
 
     async def stop(self, caller: Caller, signed: SignedStop) -> StopRecord:
         """Stop what the caller signed; the record, with the proofs of nodes that answer at once. Raises Problem.

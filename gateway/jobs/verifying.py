@@ -18,7 +18,7 @@ from yingbi.api.suites import SUITES
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
 from yingbi.api.v1.node_pb2 import BeginVerificationTask, Task, TaskResult, VerifyTask, WitnessTask
-from yingbi.api.v1.verification_pb2 import VerificationOrder, VerifyRequest, VerifyResponse
+from yingbi.api.v1.verification_pb2 import VerificationOrder, VerificationUse, VerifyRequest, VerifyResponse
 from yingbi.api.verification import REQUEST_BYTES, Refusal, request_digest
 
 from gateway.governance.callers import Caller
@@ -35,7 +35,7 @@ _LENGTHS = frozenset(REQUEST_BYTES + suite.overhead for suite in SUITES.values()
 async def verify(database: Database, nodes: Nodes, caller: Caller, request: VerifyRequest) -> VerifyResponse:
     """The enclave's sealed answer, counted as a use; raises Problem, and then no use is owed.
 
-    A use that an enclave may have begun when its answer did not come stays counted.
+    A use that an enclave may have begun when its answer did not come, or was withheld after a stop, stays counted.
     """
     order = _read_order(request, caller)
     dataset = await database.run(catalogue.find, order.dataset)
@@ -52,7 +52,7 @@ async def verify(database: Database, nodes: Nodes, caller: Caller, request: Veri
         raise _told(problem) from problem
     except TimeoutError as error:
         raise _too_late(order.node) from error
-    return VerifyResponse(sealed_answer=answer, use=await database.run(uses.used, order.dataset, caller, time.time()))
+    return VerifyResponse(sealed_answer=answer, use=await database.run(_release, use, caller, time.time()))
 
 
 def _count(connection: Connection, use: uses.Use, dataset: RegisteredDataset, caller: Caller, now: float) -> None:
@@ -61,6 +61,12 @@ def _count(connection: Connection, use: uses.Use, dataset: RegisteredDataset, ca
     uses.count(connection, use, dataset.declaration, caller, now)
     who = {"person": caller.name, "organisation": caller.organisation}
     audit.append(connection, "verification.ask", use.dataset, **who, details={"node": use.node})
+
+
+def _release(connection: Connection, use: uses.Use, caller: Caller, now: float) -> VerificationUse:
+    """What the caller used with it; the answer is withheld where the dataset or whoever asks was stopped meanwhile."""
+    stops.check_not_stopped(connection, dataset=use.dataset, organisation=caller.organisation, agreement="")
+    return uses.used(connection, use.dataset, caller, now)
 
 
 async def _answer(

@@ -152,6 +152,17 @@ def check_still_in_force(connection: Connection, name: str, now: float) -> None:
         rules.check_active(life(connection, name), now)
 
 
+def successors(connection: Connection, name: str) -> list[str]:
+    """The agreement `name` and those that came in its place, the present one last; none for the empty name."""
+    chain = [name] if name else []
+    while chain and (present := life(connection, chain[-1])).state == states.SUPERSEDED:
+        asked = {"wanted_dataset": present.terms.dataset, "wanted_organisation": present.terms.organisation}
+        begun = [row for row in _OWN.execute(connection, asked).all() if row.state not in states.NEVER_ACTIVE]
+        terms = [Agreement.FromString(row.terms) for row in begun]
+        chain.append(next(each.agreement for each in terms if each.supersedes == chain[-1]))
+    return chain
+
+
 def withheld(connection: Connection, name: str) -> Problem | None:
     """Why no release under the agreement `name` is handed out, whatever its job's state; None where nothing forbids it.
 

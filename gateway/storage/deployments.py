@@ -28,7 +28,8 @@ from yingbi.api.v1.deployment_pb2 import (
 
 from gateway.governance import deployments as governance
 from gateway.governance.callers import Caller
-from gateway.storage.tables import deployments, predictions
+from gateway.jobs.records import unknown as unknown_job
+from gateway.storage.tables import deployments, jobs, predictions
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,23 @@ class StoredDeployment:
         return rules.terms_digest(self.signed_terms.body)
 
     @property
+    def jobs(self) -> list[str]:
+        """Whose releases the parameters follow from: as signed, or, of terms of before they were named, as shown."""
+        return list(self.terms.jobs) or rules.jobs_of(self.provenance)
+
+    @property
     def task(self) -> CheckDeploymentTask:
         """What its enclave checks, whatever it is asked to do with it."""
         return CheckDeploymentTask(terms=self.signed_terms, approval=self.approval, sealed_model=self.sealed_model)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a job was about that the parameters follow from; the agreement is empty where it was under none."""
+
+    dataset: str
+    organisation: str
+    agreement: str
 
 
 def add(connection: Connection, new: StoredDeployment) -> StoredDeployment:
@@ -106,6 +121,25 @@ def list_all(connection: Connection, caller: Caller) -> list[StoredDeployment]:
     return [each for each in found if governance.may_see(caller, each.terms, each.organisation)]
 
 
+def list_live(connection: Connection) -> list[StoredDeployment]:
+    """Everybody's that are not withdrawn, by their names."""
+    wanted = select(deployments).where(deployments.c.state != DEPLOYMENT_STATE_WITHDRAWN)
+    return [_stored(row) for row in connection.execute(wanted.order_by(deployments.c.deployment))]
+
+
+def sources(connection: Connection, found: StoredDeployment) -> set[Source]:
+    """What the parameters follow from; empty for a model from elsewhere. Raises Problem where a job is not known."""
+    named = found.jobs
+    if not named:
+        return set()
+    columns = (jobs.c.job, jobs.c.dataset, jobs.c.organisation, jobs.c.agreement)
+    rows = {row.job: row for row in connection.execute(select(*columns).where(jobs.c.job.in_(named)))}
+    for job in named:
+        if job not in rows:
+            raise unknown_job(job)
+    return {Source(row.dataset, row.organisation, row.agreement) for row in rows.values()}
+
+
 def approve(connection: Connection, name: str, approval: SignedDeploymentApproval) -> None:
     """Keep an operator's approval of a pending deployment; raises Problem for one in another state."""
     values = {"state": DEPLOYMENT_STATE_APPROVED, "approval": approval.SerializeToString()}
@@ -118,14 +152,12 @@ def activate(connection: Connection, name: str) -> None:
     _move(connection, name, DEPLOYMENT_STATE_APPROVED, {"state": DEPLOYMENT_STATE_ACTIVE})
 
 
-def withdraw(connection: Connection, name: str, withdrawal: SignedDeploymentWithdrawal) -> None:
-    """From now on nothing is predicted with it. The first withdrawal is the one that is kept."""
-    kept = update(deployments).where(deployments.c.deployment == name)
-    connection.execute(
-        kept.where(deployments.c.state != DEPLOYMENT_STATE_WITHDRAWN).values(
-            state=DEPLOYMENT_STATE_WITHDRAWN, withdrawal=withdrawal.SerializeToString()
-        )
-    )
+def withdraw(connection: Connection, name: str, withdrawal: SignedDeploymentWithdrawal) -> bool:
+    """From now on nothing is predicted with it. Whether this is the withdrawal that is kept: the first one is."""
+    values = {"state": DEPLOYMENT_STATE_WITHDRAWN, "withdrawal": withdrawal.SerializeToString()}
+    live = deployments.c.state != DEPLOYMENT_STATE_WITHDRAWN
+    wanted = update(deployments).where(deployments.c.deployment == name, live)
+    return connection.execute(wanted.values(**values)).rowcount == 1
 
 
 def enclave_told(connection: Connection, name: str) -> None:

@@ -270,6 +270,14 @@ def find_organisation(connection: Connection, name: str) -> Organisation:
     return found
 
 
+def check_not_removed(connection: Connection, name: str) -> None:
+    """Raise Problem for an organisation that was removed."""
+    removed = select(organisations.c.left).where(organisations.c.organisation == name)
+    if connection.execute(removed).scalar() is not None:
+        said = f"The organisation {name} was removed from the zone."
+        raise Problem(Kind.REFUSED, "organisation_removed", said, field="organisation")
+
+
 def all_organisations(connection: Connection) -> list[Organisation]:
     """All that ever were, by their names."""
     found = connection.execute(select(organisations).order_by(organisations.c.organisation))

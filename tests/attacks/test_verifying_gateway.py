@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi import verification as sdk
 from yingbi.api import credentials
 from yingbi.api.problem import Kind, Problem
@@ -27,14 +28,16 @@ from enclave_sim import verification
 from gateway.governance.callers import Caller as Account
 from gateway.governance.callers import Role
 from gateway.governance.registration import check_registration
+from gateway.governance.stops import DATASET as DATASET_SCOPE
 from gateway.jobs import verifying
 from gateway.jobs.nodes import Nodes
 from gateway.ledger import uses
-from gateway.storage import catalogue
+from gateway.storage import catalogue, stops
 from gateway.storage.database import Database
 from gateway.storage.tables import verifications
 from tests.attacks.three_enclaves import Trio
 from tests.attacks.verifying import DATASET, PURPOSE, Caller
+from tests.enclave_sim.test_enclave_stops import public, stop
 
 TOKEN = "token-of-a-developer"
 SUBJECT = 1004
@@ -259,6 +262,24 @@ def test_what_no_enclave_answered_costs_nothing_and_can_be_asked_again(scene: Sc
     assert scene.counted() == (0, 0, 0)
     scene.desk.spoils = _as_it_is
     assert scene.verify(token).match is True
+    assert scene.counted() == (1, 1, 7)
+
+
+@pytest.mark.requirement("MON-01")
+def test_an_answer_that_was_under_way_when_the_stop_came_is_withheld_and_counted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Ed25519PrivateKey.generate()
+    account = Account("hanna", Role.PROVIDER, "", public(provider).hex(), "hospital")
+    cut_off, answered = stop(DATASET_SCOPE, DATASET, provider), verifying._answer
+
+    async def then_it_is_stopped(*given: Any) -> bytes:
+        answer = await answered(*given)
+        await scene.desk.database.run(stops.add, cut_off, account, [], [], time.time())
+        return answer
+
+    monkeypatch.setattr(verifying, "_answer", then_it_is_stopped)
+    assert scene.refusal(scene.consent()).code == "dataset_cut_off"
     assert scene.counted() == (1, 1, 7)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,10 +90,12 @@ def trained() -> tuple[Receipt, Parameters, Trust]:
     return receipt, parameters_of(fitted_of(plan, opened)), trust
 
 
-def shown(parameters: Parameters, receipt: Receipt, trust: Trust, salt: bytes = SALT) -> Deployment:
+def shown(
+    parameters: Parameters, receipt: Receipt, trust: Trust, salt: bytes = SALT, jobs: Sequence[str] = ("job-1",)
+) -> Deployment:
     """A deployment of these parameters that says it is of this receipt."""
     terms = DeploymentTerms(
-        deployment="age-1", form=parameters.form, model_digest=rules.model_digest(parameters.sealable(SALT))
+        deployment="age-1", form=parameters.form, model_digest=rules.model_digest(parameters.sealable(SALT)), jobs=jobs
     )
     message = Message(provenance=Provenance(receipt=receipt.message, salt=salt))
     message.terms.body = rules.canonical(terms)
@@ -119,6 +122,17 @@ def test_other_parameters_than_the_release_has_are_not_approved() -> None:
             lie.approve(without_receipt=True)
         assert refused.value.code == "other_parameters"
         assert lie.gateway.approved == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("jobs", [[], ["job-2"], ["job-1", "job-2"]])
+def test_terms_that_name_other_jobs_than_the_release_are_not_approved(jobs: list[str]) -> None:
+    """By the jobs that they name, enclaves know which stops a model is under."""
+    receipt, parameters, trust = trained()
+    lie = shown(parameters, receipt, trust, jobs=jobs)
+    with pytest.raises(Problem) as refused:
+        lie.approve()
+    assert refused.value.code == "other_jobs"
+    assert lie.gateway.approved == []  # type: ignore[attr-defined]
 
 
 def test_a_receipt_that_does_not_verify_proves_nothing() -> None:

@@ -1,4 +1,4 @@
-"""A trained model through real processes: deployed, approved, used on a file of rows, and withdrawn."""
+"""A trained model through real processes: deployed, approved, used on a file of rows, cut off, and withdrawn."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def test_a_trained_model_is_deployed_and_used_by_its_callers(zone: Zone, tmp_pat
     assert [line[:2] for line in found] == [["ann", "north"], ["ben", "south"], ["cem", ""]]
     assert [line[2] for line in found] == [repr(round(constant, 3)), repr(round(constant + slopes[0], 3)), ""]
     assert document["usage"][0]["fingerprint"] == made["fingerprint"]
+    assert zone.problem(3, *predict)["code"] == "uses_exhausted"
+    cut_off = zone.call("stop", "dataset", "deployed", "--reason", "a complaint", "--yes")
+    assert (cut_off.code, "answer nobody then: pain-1" in cut_off.stderr) == (0, True), cut_off
+    assert zone.problem(3, *predict)["code"] == "dataset_cut_off"
+    assert zone.call("lift", "dataset", "deployed").code == 0
     assert zone.problem(3, *predict)["code"] == "uses_exhausted"
     (said,) = zone.fetch("deployments", "verify", usage)["usage"]
     assert (said["rows"], said["deployment"], said["organisation"]) == (3, "pain-1", "developer")

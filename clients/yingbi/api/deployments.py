@@ -12,11 +12,12 @@ import re
 import struct
 from collections.abc import Sequence
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.suites import DEFAULT
+from yingbi.api.training import MAX_ROUNDS
 from yingbi.api.v1.deployment_pb2 import (
     MODEL_KIND_LINEAR,
     MODEL_KIND_LOGISTIC,
@@ -25,7 +26,9 @@ from yingbi.api.v1.deployment_pb2 import (
     DeployedModel,
     DeploymentTerms,
     ModelForm,
+    Provenance,
 )
+from yingbi.api.v1.receipt_pb2 import ReceiptBody
 
 # Domains of digests and signatures.
 TERMS = "deployment-terms"
@@ -46,6 +49,8 @@ MAX_CLASSES = 100
 MAX_DECIMALS = 12
 MAX_ORGANISATIONS = 50
 MAX_LIMIT = 10**12
+MAX_JOBS = MAX_ROUNDS
+"""Whose releases one model follows from."""
 ORDER_SECONDS = 600
 """How far the clocks of a caller and of the enclave may be apart."""
 SALT_BYTES = 32
@@ -55,6 +60,7 @@ SEAL_BYTES = DEFAULT.overhead
 MAX_SEALED = 1 << 24
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_JOB = re.compile(r"[a-z0-9-]{1,64}")
 _KINDS = (MODEL_KIND_LINEAR, MODEL_KIND_LOGISTIC, MODEL_KIND_POISSON, MODEL_KIND_MULTINOMIAL)
 _LENGTH = struct.Struct(">Q")
 
@@ -77,6 +83,18 @@ def model_digest(model: bytes) -> bytes:
 def order_digest(body: bytes) -> bytes:
     """What an answer and its receipt are about: of the serialized order."""
     return digests.digest(ORDER, body)
+
+
+def jobs_of(provenance: Provenance | None) -> list[str]:
+    """The jobs that released what the parameters follow from, as the receipts name them; raises Problem (MALFORMED)."""
+    if provenance is None:
+        return []
+    receipts = [*provenance.rounds, *([provenance.receipt] if provenance.HasField("receipt") else [])]
+    try:
+        return list(dict.fromkeys(ReceiptBody.FromString(each.body).manifest.job for each in receipts))
+    except DecodeError as error:
+        said = "The deployment's provenance holds no receipt."
+        raise Problem(Kind.MALFORMED, "deployment", said, field="provenance") from error
 
 
 def sealed_model_info(model: bytes, developer_key: bytes) -> bytes:
@@ -160,6 +178,9 @@ def check_terms(terms: DeploymentTerms) -> None:
     _require(1 <= total <= MAX_LIMIT, "total", "must be a number of rows, 1 or more")
     _require(terms.decimals <= MAX_DECIMALS, "decimals", f"must be 0 to {MAX_DECIMALS}")
     _require(terms.price_micros <= MAX_LIMIT, "price", "is too high")
+    jobs = list(terms.jobs)
+    named = len(set(jobs)) == len(jobs) <= MAX_JOBS and all(map(_JOB.fullmatch, jobs))
+    _require(named, "jobs", f"must be at most {MAX_JOBS} different ids of jobs")
 
 
 def numbers_to_bytes(numbers: Sequence[float]) -> bytes:

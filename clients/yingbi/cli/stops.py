@@ -80,6 +80,8 @@ def _stop(context: typer.Context, scope: Scope, name: str, reason: str, role: Ro
     with session.zone(role) as zone:
         hit = zone.preview_stop(scope, name)
         session.terminal.say(f"Jobs that this ends: {', '.join(hit.jobs) or 'none is under way'}.")
+        if hit.deployments:
+            session.terminal.say(f"Deployed models that answer nobody then: {', '.join(hit.deployments)}.")
         if not yes:
             _confirm(session, scope, name)
         stopped = zone.stop(scope, name, reason, organisation_key=hit.organisation_key)

@@ -190,6 +190,7 @@ class DeploymentTerms(_message.Message):
     PRICE_MICROS_FIELD_NUMBER: _builtins.int
     DEVELOPER_KEY_FIELD_NUMBER: _builtins.int
     MADE_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Its name, unique in the zone's gateway."""
     model_digest: _builtins.bytes
@@ -213,6 +214,12 @@ class DeploymentTerms(_message.Message):
 
     @_builtins.property
     def made(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The jobs whose releases the parameters follow from: by them the gateway and the enclave know which stops it is
+        under. None: they come from elsewhere.
+        """
+
     def __init__(
         self,
         *,
@@ -228,10 +235,11 @@ class DeploymentTerms(_message.Message):
         price_micros: _builtins.int = ...,
         developer_key: _builtins.bytes = ...,
         made: _timestamp_pb2.Timestamp | None = ...,
+        jobs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_decimals", b"_decimals", "_rows_total", b"_rows_total", "decimals", b"decimals", "form", b"form", "made", b"made", "rows_total", b"rows_total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decimals", b"_decimals", "_rows_total", b"_rows_total", "decimals", b"decimals", "deployment", b"deployment", "developer_key", b"developer_key", "form", b"form", "made", b"made", "model_digest", b"model_digest", "node", b"node", "node_key", b"node_key", "organisations", b"organisations", "price_micros", b"price_micros", "rows_per_day", b"rows_per_day", "rows_total", b"rows_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decimals", b"_decimals", "_rows_total", b"_rows_total", "decimals", b"decimals", "deployment", b"deployment", "developer_key", b"developer_key", "form", b"form", "jobs", b"jobs", "made", b"made", "model_digest", b"model_digest", "node", b"node", "node_key", b"node_key", "organisations", b"organisations", "price_micros", b"price_micros", "rows_per_day", b"rows_per_day", "rows_total", b"rows_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__decimals: _TypeAlias = _typing.Literal["decimals"]  # noqa: Y015
     _WhichOneofArgType__decimals: _TypeAlias = _typing.Literal["_decimals", b"_decimals"]  # noqa: Y015

@@ -413,19 +413,25 @@ class StopPreview(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     ORGANISATION_KEY_FIELD_NUMBER: _builtins.int
+    DEPLOYMENTS_FIELD_NUMBER: _builtins.int
     organisation_key: _builtins.bytes
     """Of an organisation: its key, which is signed."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def deployments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Deployed models that would answer nobody any more."""
+
     def __init__(
         self,
         *,
         jobs: _abc.Iterable[_builtins.str] | None = ...,
         organisation_key: _builtins.bytes = ...,
+        deployments: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "organisation_key", b"organisation_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "jobs", b"jobs", "organisation_key", b"organisation_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

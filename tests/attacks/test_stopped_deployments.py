@@ -1,0 +1,536 @@
+"""Deployed models under stops: what was cut off is neither deployed, approved nor used, whatever a gateway says of it,
+and every step has its row of the audit record, or is not taken."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import Connection, text, update
+from yingbi.api import credentials
+from yingbi.api.audit import check_chain
+from yingbi.api.problem import Problem
+from yingbi.api.v1 import deployment_pb2 as messages
+from yingbi.api.v1.agreement_pb2 import Agreement
+from yingbi.api.v1.audit_pb2 import AuditRow
+from yingbi.api.v1.deployment_pb2 import PredictRequest, Provenance
+from yingbi.api.v1.job_pb2 import SignedAuthorization
+from yingbi.api.v1.node_pb2 import LiftTask, StopTask, TaskResult
+from yingbi.api.v1.receipt_pb2 import Manifest, Receipt, ReceiptBody
+from yingbi.api.v1.stop_pb2 import SignedStop
+from yingbi.deployments import Deployment, deploy
+
+from enclave_sim import deployments, jobs, stop_tasks
+from enclave_sim.authority import Policy
+from enclave_sim.engine.protocol import never
+from gateway.governance import agreement_states
+from gateway.governance.callers import Caller, Role
+from gateway.governance.registration import RegisteredDataset
+from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, Scope
+from gateway.jobs import deployment_door, records, states
+from gateway.jobs.records import NewJob
+from gateway.jobs.stopping import Stopping
+from gateway.storage import agreements, audit, catalogue, stops, tables
+from gateway.storage import deployments as store
+from gateway.storage.database import Database
+from tests.attacks.deployed_models import public
+from tests.attacks.test_deployment_gateway import (
+    PEOPLE,
+    ROWS,
+    InProcess,
+    deployed,
+    orders,
+    parameters,
+    recorded,
+    refusal,
+    run,
+    seen,
+    uses,
+)
+from tests.attacks.three_enclaves import DELTA, NODES, PROVIDER, Trio, agreement_about
+from tests.enclave_sim.test_enclave_stops import lift, stop
+
+COORDINATOR = Ed25519PrivateKey.generate()
+JOB_ID, TRAINER = "job-1", "college"
+AGREED = agreement_about("visits")
+
+
+@dataclass
+class Stoppable:
+    """A zone in which `bmi-1` follows from a job on `visits`, under an agreement of its trainer's organisation."""
+
+    zone: InProcess
+
+    def signed(self, scope: Scope, subject: str) -> SignedStop:
+        """By whoever may stop it."""
+        keys = {
+            TRAINER: public(self.zone.trio.developer),
+            **{org: public(credentials.signing_key(name)) for name, org in reversed(PEOPLE.items())},
+        }
+        by, more = (COORDINATOR, {"organisation_key": keys[subject]}) if scope == ORGANISATION else (PROVIDER, {})
+        return stop(scope, subject, by, **more)
+
+    def stop(self, scope: Scope, subject: str) -> SignedStop:
+        """At the gateway, whose nodes do not hear of it."""
+        signed = self.signed(scope, subject)
+        self.do(stops.add, signed, PROVIDER_ACCOUNT, [], [], time.time())
+        return signed
+
+    def tell(self, scope: Scope, subject: str) -> SignedStop:
+        """The enclave that serves it, and nobody else."""
+        signed = self.signed(scope, subject)
+        stop_tasks.stop(self.zone.trio.enclaves[1], StopTask(stop=signed), lambda ended: None)
+        return signed
+
+    def do(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        return run(self.zone.database.run(step, *arguments))
+
+    def rows(self) -> list[AuditRow]:
+        found: list[AuditRow] = self.do(audit.page, 0, 10_000)
+        check_chain(found)
+        return found
+
+    def steps(self) -> list[str]:
+        """What the record tells of deployments."""
+        return [row.action for row in self.rows() if row.action.startswith("deployment.")]
+
+    def while_asked(self, happens: Callable[[], Awaitable[object]]) -> None:
+        """When the enclave has answered, and before the gateway has heard it."""
+        asked = self.zone.nodes.ask
+
+        async def ask(*given: Any) -> TaskResult:
+            result = await asked(*given)
+            await happens()
+            return result
+
+        self.zone.nodes.ask = ask  # type: ignore[assignment, method-assign]
+
+
+PROVIDER_ACCOUNT = Caller("hanna", Role.PROVIDER, "", public(PROVIDER).hex(), "hospital")
+
+COVERING: dict[str, tuple[Scope, str]] = {
+    "its dataset": (DATASET, "visits"),
+    "its agreement": (AGREEMENT, AGREED),
+    "its trainer's organisation": (ORGANISATION, TRAINER),
+    "its developer's organisation": (ORGANISATION, "institute"),
+    "its caller's organisation": (ORGANISATION, "clinic"),
+}
+CODES = {DATASET: "dataset_cut_off", AGREEMENT: "agreement_stopped", ORGANISATION: "organisation_stopped"}
+covering = pytest.mark.parametrize(("scope", "subject"), list(COVERING.values()), ids=list(COVERING))
+
+
+def terms_of(name: str, organisation: str = TRAINER, **more: Any) -> Agreement:
+    now = int(time.time())
+    return Agreement(
+        agreement=name,
+        dataset="visits",
+        organisation=organisation,
+        purpose="a test",
+        starts=Timestamp(seconds=now - 60),
+        expires=Timestamp(seconds=now + 3600),
+        budget_epsilon=10.0,
+        budget_delta=DELTA,
+        **more,
+    )
+
+
+def known_to_the_gateway(connection: Connection, trio: Trio) -> None:
+    """The dataset, the agreement, and the job that was trained under it."""
+    catalogue.register(connection, RegisteredDataset(trio.declaration(), trio.version(), b""))
+    agreements.register(connection, terms_of(AGREED), time.time())
+    job = NewJob(
+        job=JOB_ID,
+        developer="trainer",
+        organisation=TRAINER,
+        request_id="request-1",
+        request_digest=bytes(32),
+        dataset="visits",
+        sql="",
+        plan=b"",
+        plan_hash=bytes(32),
+        authorization=SignedAuthorization(),
+        registration=b"",
+        agreement=AGREED,
+    )
+    records.create(connection, job, states.SUCCEEDED)
+
+
+def from_jobs(*names: str) -> Provenance:
+    """What says which jobs released the parameters; its receipts are checked by who approves, and here by nobody."""
+    bodies = (ReceiptBody(manifest=Manifest(job=name)).SerializeToString() for name in names)
+    return Provenance(rounds=[Receipt(body=body) for body in bodies], salt=bytes(32))
+
+
+@pytest.fixture(scope="module")
+def trained(trio_template: Trio, tmp_path_factory: pytest.TempPathFactory) -> Trio:
+    """Enclaves that know everybody; that of node-2 has done its part of the job. The gateway knows it too."""
+    trio = trio_template.copy(tmp_path_factory.mktemp("trained"))
+    callers = {public(credentials.signing_key(name)) for name in PEOPLE}
+    policy = Policy(
+        frozenset(callers | {public(trio.developer)}),
+        frozenset({public(credentials.signing_key("operator"))}),
+        auto_approve=True,
+        providers=frozenset({public(PROVIDER)}),
+        coordinators=frozenset({public(COORDINATOR)}),
+    )
+    for name in NODES:
+        (trio.folder / name / "policy.json").write_text(policy.to_json())
+    trio.load()
+    jobs.contribute(trio.enclaves[1], JOB_ID, trio.task(trio.plan()), never)
+    database = Database(trio.folder / "gateway.db")
+    run(database.run(known_to_the_gateway, trio))
+    database.close()
+    trio.close()
+    return trio
+
+
+@pytest.fixture
+def stoppable(trained: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stoppable]:
+    monkeypatch.setattr("yingbi.deployments._deployable", lambda *given: (parameters(), from_jobs(JOB_ID)))
+    monkeypatch.setattr(Deployment, "check", lambda self: "")
+    trio = trained.copy(tmp_path / "trio")
+    made = Stoppable(InProcess(trio, trio.folder))
+    yield made
+    made.zone.database.close()
+    trio.close()
+
+
+# The enclave.
+
+
+@pytest.mark.requirement("AGR-05", "MON-01")
+@covering
+def test_an_enclave_that_was_told_predicts_nothing_through_a_gateway_that_says_nothing_of_it(
+    stoppable: Stoppable, scope: Scope, subject: str
+) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    seen(zone, "clinic-1").predict(ROWS)
+    stopped = stoppable.tell(scope, subject)
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "stopped"
+    # The use that the gateway counted is taken back: the enclave wrote none.
+    assert (recorded(zone), uses(zone)[0][2]) == (2, 2)
+    if scope == DATASET:
+        task = LiftTask(stop=stopped, lift=lift(stopped, PROVIDER))
+        stop_tasks.lift(zone.trio.enclaves[1], task)
+        seen(zone, "clinic-1").predict(ROWS)
+        assert recorded(zone) == 4
+
+
+@pytest.mark.requirement("MON-01")
+def test_a_stop_of_something_else_leaves_a_model_as_it_is(stoppable: Stoppable) -> None:
+    deployed(stoppable.zone)
+    for scope, subject in ((DATASET, "others"), (AGREEMENT, "another"), (ORGANISATION, "stranger"), (JOB, JOB_ID)):
+        stoppable.tell(scope, subject)
+    # What was released before its job is stopped stays released.
+    seen(stoppable.zone, "clinic-1").predict(ROWS)
+
+
+@pytest.mark.requirement("MON-01")
+def test_a_stopped_model_is_not_taken_by_its_enclave_either(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    stoppable.tell(DATASET, "visits")
+    assert refusal(deployed, zone) == "stopped"
+    assert seen(zone, "operator").state == "approved"
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "stopped"
+    assert recorded(zone) == 0
+
+
+@pytest.mark.requirement("MON-01")
+def test_no_use_is_written_after_a_stop_that_came_while_the_answer_was_computed(
+    stoppable: Stoppable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    whole = deployments._sealed_answer
+
+    def slow(*given: Any) -> bytes:
+        computed = whole(*given)
+        stoppable.tell(DATASET, "visits")
+        return computed
+
+    monkeypatch.setattr(deployments, "_sealed_answer", slow)
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "stopped"
+    assert recorded(zone) == 0
+
+
+def test_a_model_of_a_job_that_an_enclave_does_not_know_is_not_served_by_it(stoppable: Stoppable) -> None:
+    """It could not tell which stops it is under."""
+    assert refusal(deployed, stoppable.zone, node="node-1") == "not_started"
+
+
+@pytest.mark.requirement("MON-01")
+@pytest.mark.parametrize("named", [(), ("job-2",), (JOB_ID, "job-2")], ids=["none", "another", "one more"])
+def test_terms_that_name_other_jobs_than_their_receipts_are_not_kept(
+    stoppable: Stoppable, named: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway: Any = stoppable.zone.as_("developer")
+    monkeypatch.setattr("yingbi.api.deployments.jobs_of", _first_says(list(named)))
+    assert refusal(deploy, gateway, parameters(), "bmi-1", callers=["clinic"]) == "deployment"
+    assert not gateway.list_deployments().deployments
+    assert stoppable.steps() == []
+
+
+def _first_says(named: list[str]) -> Callable[[Provenance | None], list[str]]:
+    """The SDK of who deploys lies, and the gateway asks the receipts."""
+    said = [named]
+    return lambda provenance: said.pop() if said else [JOB_ID]
+
+
+# The gateway.
+
+
+@pytest.mark.requirement("AGR-05", "MON-01")
+@covering
+def test_what_was_stopped_is_not_used_and_nothing_is_counted(stoppable: Stoppable, scope: Scope, subject: str) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    stoppable.stop(scope, subject)
+    before, asked = stoppable.rows(), len(zone.nodes.asked)
+    with pytest.raises(Problem) as refused:
+        seen(zone, "clinic-1").predict(ROWS)
+    assert refused.value.code == CODES[scope]
+    assert "hanna of hospital" in refused.value.message
+    assert (stoppable.rows(), len(zone.nodes.asked)) == (before, asked)
+    assert uses(zone) == [("clinic", 0, 0, 0)]
+
+
+@pytest.mark.requirement("AGR-05", "MON-01")
+@pytest.mark.parametrize(("scope", "subject"), list(COVERING.values())[:-1], ids=list(COVERING)[:-1])
+def test_what_was_stopped_is_neither_deployed_nor_approved_and_can_be_withdrawn(
+    stoppable: Stoppable, scope: Scope, subject: str
+) -> None:
+    zone = stoppable.zone
+    gateway: Any = zone.as_("developer")
+    deploy(gateway, parameters(), "bmi-1", callers=["clinic"], node="node-2")
+    stoppable.stop(scope, subject)
+    assert refusal(deploy, gateway, parameters(), "bmi-2", callers=["clinic"]) == CODES[scope]
+    assert refusal(seen(zone, "operator").approve) == CODES[scope]
+    assert (seen(zone, "operator").state, zone.nodes.asked) == ("pending", [])
+    assert seen(zone, "developer").withdraw().state == "withdrawn"
+    assert stoppable.steps() == ["deployment.deploy", "deployment.withdraw"]
+
+
+@pytest.mark.requirement("MON-01")
+def test_of_a_model_of_before_terms_named_jobs_the_gateway_knows_them_by_its_receipts(
+    stoppable: Stoppable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = stoppable.zone
+    with monkeypatch.context() as earlier:
+        earlier.setattr("yingbi.api.deployments.jobs_of", lambda provenance: [])
+        deployed(zone)
+    assert not seen(zone, "operator").terms.jobs
+    seen(zone, "clinic-1").predict(ROWS)
+    stoppable.stop(DATASET, "visits")
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "dataset_cut_off"
+
+
+@pytest.mark.requirement("MON-01")
+def test_a_lifted_cut_off_works_again(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    stopped = stoppable.stop(DATASET, "visits")
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "dataset_cut_off"
+    number = stoppable.do(stops.lift, lift(stopped, PROVIDER), PROVIDER_ACCOUNT)
+    # Not before every node lets it be used.
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "dataset_cut_off"
+    stoppable.do(stops.open_again, number, time.time())
+    seen(zone, "clinic-1").predict(ROWS)
+    assert recorded(zone) == 2
+
+
+@pytest.mark.requirement("AGR-05")
+@pytest.mark.parametrize("state", ["SUSPENDED", "TERMINATED"])
+def test_when_its_agreement_ends_a_model_answers_nobody(stoppable: Stoppable, state: str) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    moved = update(tables.agreements).values(state=getattr(agreement_states, state))
+    stoppable.do(lambda connection: connection.execute(moved))
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == f"agreement_{state.lower()}"
+    assert recorded(zone) == 0
+
+
+@pytest.mark.requirement("AGR-05")
+def test_after_the_term_of_its_agreement_a_model_answers_nobody(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    later = time.time() + 7200
+    stoppable.zone.deployments._clock = lambda: later
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "agreement_expired"
+    assert recorded(zone) == 0
+
+
+@pytest.mark.requirement("AGR-05")
+def test_a_model_goes_on_under_the_supplement_of_its_agreement_and_ends_with_it(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    one = tables.agreements.c.agreement
+
+    def supplement(connection: Connection) -> None:
+        agreements.register(connection, terms_of("more", supersedes=AGREED), time.time())
+        agreements.register(connection, terms_of("never", supersedes=AGREED), time.time())
+        for name, state in ((AGREED, "SUPERSEDED"), ("never", "WITHDRAWN")):
+            moved = update(tables.agreements).where(one == name)
+            connection.execute(moved.values(state=getattr(agreement_states, state)))
+
+    stoppable.do(supplement)
+    seen(zone, "clinic-1").predict(ROWS)
+    assert stoppable.do(deployment_door.hit, AGREEMENT, "more") == ["bmi-1"]
+    stoppable.stop(AGREEMENT, "more")
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "agreement_stopped"
+
+
+@pytest.mark.requirement("MON-01")
+def test_a_removed_partners_model_answers_nobody(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    gone = {"organisation": "institute", "kind": "developer", "title": "", "key": bytes(32), "filed": 1.0, "left": 2.0}
+    stoppable.do(lambda connection: connection.execute(tables.organisations.insert().values(gone)))
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "organisation_removed"
+    assert recorded(zone) == 0
+
+
+def test_a_stop_first_shows_which_models_it_ends(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    nodes: Any = zone.nodes
+    nothing: Any = None
+    stopping = Stopping(zone.database, nodes, nothing, nothing)
+    found = run(stopping.preview(PROVIDER_ACCOUNT, DATASET, "visits"))
+    assert (list(found.jobs), list(found.deployments)) == ([], ["bmi-1"])
+    covered = [*COVERING.values()][:-1]
+    assert [stoppable.do(deployment_door.hit, *each) for each in covered] == [["bmi-1"]] * len(covered)
+    for scope, subject in ((DATASET, "others"), (ORGANISATION, "clinic"), (JOB, JOB_ID)):
+        assert stoppable.do(deployment_door.hit, scope, subject) == []
+    seen(zone, "operator").withdraw()
+    assert stoppable.do(deployment_door.hit, DATASET, "visits") == []
+
+
+# What was under way.
+
+
+@pytest.mark.requirement("AGR-05", "MON-01")
+def test_an_answer_that_was_under_way_when_the_stop_came_is_withheld(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    signed = stoppable.signed(DATASET, "visits")
+    stoppable.while_asked(lambda: zone.database.run(stops.add, signed, PROVIDER_ACCOUNT, [], [], time.time()))
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "dataset_cut_off"
+    # It was counted, as the enclave did.
+    assert (recorded(zone), uses(zone)) == (2, [("clinic", 2, 2, 0)])
+    assert "deployment.answer" not in stoppable.steps()
+
+
+def test_an_answer_that_was_under_way_when_its_model_was_withdrawn_is_withheld(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    withdrawn = messages.SignedDeploymentWithdrawal()
+    stoppable.while_asked(lambda: zone.database.run(store.withdraw, "bmi-1", withdrawn))
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "deployment_withdrawn"
+
+
+@pytest.mark.requirement("AGR-05", "MON-01")
+def test_of_a_stop_among_predictions_each_is_answered_before_it_or_not_at_all(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone, limit=1000)
+    given: list[tuple[Caller, PredictRequest]] = orders(zone, ["clinic-1", "clinic-2"] * 10)
+    signed, late, numbers = stoppable.signed(DATASET, "visits"), asyncio.Event(), itertools.count()
+
+    async def every_second_is_late() -> None:
+        if next(numbers) % 2:
+            await late.wait()
+
+    async def all_at_once() -> list[Any]:
+        calls = [asyncio.create_task(zone.deployments.predict(caller, request)) for caller, request in given]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        stopping = asyncio.create_task(zone.database.run(stops.add, signed, PROVIDER_ACCOUNT, [], [], time.time()))
+        late.set()
+        await stopping
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    stoppable.while_asked(every_second_is_late)
+    answers = run(all_at_once())
+    answered = sum(isinstance(each, messages.PredictionReply) for each in answers)
+    assert {each.code for each in answers if isinstance(each, Problem)} <= {"dataset_cut_off"}
+    actions = [row.action for row in stoppable.rows()]
+    stopped = actions.index("stop.dataset")
+    assert actions[:stopped].count("deployment.answer") == answered >= 1
+    assert not [each for each in actions[stopped:] if each.startswith("deployment.")]
+
+
+# The record.
+
+
+@pytest.mark.requirement("AUD-01")
+def test_every_step_says_who_did_what_and_a_prediction_how_many_rows(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    found = seen(zone, "clinic-2").predict(ROWS)
+    seen(zone, "operator").withdraw()
+    seen(zone, "developer").withdraw()
+    rows = [row for row in stoppable.rows() if row.action.startswith("deployment.")]
+    assert [(row.action.partition(".")[2], row.person, row.organisation, row.subject) for row in rows] == [
+        ("deploy", "developer", "institute", "bmi-1"),
+        ("approve", "operator", "operator", "bmi-1"),
+        ("predict", "clinic-2", "clinic", "bmi-1"),
+        ("answer", "clinic-2", "clinic", "bmi-1"),
+        ("withdraw", "operator", "operator", "bmi-1"),
+    ]
+    deploys, _, predicts, answer, _ = (json.loads(row.details) for row in rows)
+    assert (deploys["jobs"], deploys["callers"]) == ([JOB_ID], ["clinic"])
+    order = found.receipts[0].body.order_digest.hex()
+    assert predicts == answer == {"rows": 2, "order": order}
+
+
+def test_what_the_enclave_refuses_is_recorded_as_not_counted(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    stoppable.tell(DATASET, "visits")
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "stopped"
+    assert stoppable.steps()[-2:] == ["deployment.predict", "deployment.take_back"]
+
+
+@pytest.mark.requirement("AUD-03")
+def test_without_an_audit_row_nothing_is_deployed_approved_used_or_withdrawn(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    gateway: Any = zone.as_("developer")
+    steps: dict[str, Callable[[], object]] = {
+        "pending": lambda: deploy(gateway, parameters(), "bmi-1", callers=["clinic"], node="node-2"),
+        "active": lambda: seen(zone, "operator").approve(),
+        "active still": lambda: seen(zone, "clinic-1").predict(ROWS),
+        "withdrawn": lambda: seen(zone, "operator").withdraw(),
+    }
+    before = ""
+    for state, step in steps.items():
+        asked = len(zone.nodes.asked)
+        stoppable.do(_rename, "audit", "gone")
+        assert refusal(step) == "storage"
+        stoppable.do(_rename, "gone", "audit")
+        assert not before or seen(zone, "operator").state == before
+        assert len(zone.nodes.asked) == asked
+        step()
+        before = state.split()[0]
+    assert (recorded(zone), uses(zone)) == (2, [("clinic", 2, 2, 0)])
+
+
+@pytest.mark.requirement("AUD-03")
+def test_an_answer_that_cannot_be_recorded_is_withheld(stoppable: Stoppable) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    stoppable.while_asked(lambda: zone.database.run(_rename, "audit", "gone"))
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "storage"
+    stoppable.do(_rename, "gone", "audit")
+    assert stoppable.steps()[-1] == "deployment.predict"
+
+
+def _rename(connection: Connection, present: str, new: str) -> None:
+    connection.execute(text(f"ALTER TABLE {present} RENAME TO {new}"))
