@@ -50,6 +50,7 @@ CHARGE_NAMES = {
     "spent": "jobs.spent",
     "refunded": "jobs.refunded",
 }
+OBJECTIVE_NAMES = {"log_loss": "job.objective_log_loss", "squared_error": "job.objective_squared_error"}
 EVENT_NAMES = {"job.submit": "job.submitted", "job.state": "job.moved"}
 
 
@@ -199,7 +200,7 @@ def objective_line(job: messages.Job) -> Line | None:
     if found is None:
         return None
     return Line(
-        f"job.objective_{found.loss.name}",
+        OBJECTIVE_NAMES[found.loss.name],
         {each.name: cell_text(each.value, each.error) for each in found.measures},
     )
 
