@@ -8,9 +8,9 @@ from yingbi.api.v1.stop_pb2_grpc import StopServiceServicer
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
 from gateway.governance.callers import Caller, Role
-from gateway.governance.stops import DATASET, ORGANISATION
+from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION, SUSPENSION
 from gateway.jobs.stopping import Stopping
-from gateway.storage import stops
+from gateway.storage import agreements, stops
 from gateway.storage.database import Database
 
 
@@ -47,14 +47,17 @@ class StopService(StopServiceServicer):
         if caller.role is not Role.DEVELOPER:
             return messages.ListStopsResponse(stops=found)
         own = await self._database.run(stops.jobs_of, caller.name)
-        return messages.ListStopsResponse(stops=[each for each in found if _concerns(each, caller, own)])
+        named = await self._database.run(agreements.names_of, caller.organisation)
+        return messages.ListStopsResponse(stops=[each for each in found if _concerns(each, caller, own, named)])
 
 
-def _concerns(record: messages.StopRecord, caller: Caller, own: set[str]) -> bool:
+def _concerns(record: messages.StopRecord, caller: Caller, own: set[str], named: set[str]) -> bool:
     """Whether a developer sees the stop: of what they use. Of others' jobs that it hit they see nothing."""
     kept = [job for job in record.jobs if job in own]
     record.ClearField("jobs")
     record.jobs.extend(kept)
     if record.stop.scope == DATASET or bool(kept):
         return True
+    if record.stop.scope in (AGREEMENT, SUSPENSION):
+        return record.stop.subject in named
     return record.stop.scope == ORGANISATION and record.stop.subject == caller.organisation

@@ -152,6 +152,12 @@ def check_still_in_force(connection: Connection, name: str, now: float) -> None:
         rules.check_active(life(connection, name), now)
 
 
+def check_goes_on(connection: Connection, name: str, now: float) -> None:
+    """As `check_still_in_force`, for a job that had begun: a supplement in the agreement's place does not end it."""
+    if name and (present := life(connection, name)).state != states.SUPERSEDED:
+        rules.check_active(present, now)
+
+
 def withheld(connection: Connection, name: str) -> Problem | None:
     """Why no release under the agreement `name` is handed out, whatever its job's state; None where nothing forbids it.
 
@@ -216,6 +222,12 @@ def list_all(
         wanted = wanted.where(agreements.c.organisation == organisation)
     found = connection.execute(wanted).scalars().all()
     return [describe(connection, Agreement.FromString(terms), now) for terms in found]
+
+
+def names_of(connection: Connection, organisation: str) -> set[str]:
+    """The ids of all agreements with an organisation."""
+    wanted = select(agreements.c.agreement).where(agreements.c.organisation == organisation)
+    return set(connection.execute(wanted).scalars())
 
 
 def _step(action: str) -> Step:
