@@ -239,8 +239,11 @@ class LivingZone:
         return await self.stopping.lift(who.caller, self.signed_lift(who, cut_off))
 
     def signed_lift(self, who: Person, cut_off: StopRecord) -> SignedLift:
-        of = "agreement" if cut_off.stop.scope == SUSPENSION else "dataset"
-        said = Lift(stop=cut_off.digest, signer_key=who.caller.key, **{of: cut_off.stop.subject})
+        said = Lift(stop=cut_off.digest, signer_key=who.caller.key)
+        if cut_off.stop.scope == SUSPENSION:
+            said.agreement = cut_off.stop.subject
+        else:
+            said.dataset = cut_off.stop.subject
         body = said.SerializeToString(deterministic=True)
         return SignedLift(body=body, signature=digests.sign(who.key, digests.LIFT, body))
 

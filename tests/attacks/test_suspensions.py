@@ -41,7 +41,7 @@ def run(trio: Trio, scenario: Scenario) -> None:
     asyncio.run(all_of_it())
 
 
-async def ended(zone: LivingZone, agreement: str) -> tuple[AgreementState.ValueType, Failure]:
+async def ended(zone: LivingZone, agreement: str) -> tuple[states.State, Failure]:
     """How a new job under the agreement ends."""
     job = (await zone.submit(zone.developers[0], "visits", agreement)).job
     await zone.ended([job], states.ENDED)
