@@ -265,18 +265,24 @@ class Stopping:
         except Problem as problem:
             log.warning("%s did not confirm stop %d: %s", name, told.number, problem.message)
             await self._database.run(stops.keep_refusal, told.number, name, problem.message)
+            if telling.of_lift and name not in told.stopped:
+                # It never stopped: nothing of this is closed there.
+                await self._proven(telling, name)
             return
         kept = (told.number, name, result.stopped)
         await self._database.run(
             lambda connection: stops.keep_proof(connection, *kept, of_lift=telling.of_lift, at=body.at_millis)
         )
+        await self._proven(telling, name)
+        if told.scope == JOB and told.members <= told.stopped:
+            self._told.pop(told.number, None)
+
+    async def _proven(self, telling: _Telling, name: str) -> None:
         if telling.of_lift:
-            await self._open_again(told, told.lifted | {name})
+            await self._open_again(telling.told, telling.told.lifted | {name})
         async with self._changed:
             telling.proven().add(name)
             self._changed.notify_all()
-        if told.scope == JOB and told.members <= told.stopped:
-            self._told.pop(told.number, None)
 
     def _proof(self, telling: _Telling, name: str, result: TaskResult) -> StopProofBody:
         if result.WhichOneof("kind") == "failure":

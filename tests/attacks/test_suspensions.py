@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, update
@@ -179,6 +180,27 @@ def test_a_resumed_agreement_is_closed_until_every_node_opens_it(trio: Trio) -> 
         assert (problem.code, problem.field) == ("agreement_suspended", "agreement")
         zone.connect("node-3")
         await zone._until(lambda: "node-3" in zone.stopping._told[held.number].lifted)
+        assert (await ended(zone, agreement))[0] == states.SUCCEEDED
+
+    run(trio, scenario)
+
+
+def test_a_node_that_never_stopped_keeps_no_agreement_closed(trio: Trio) -> None:
+    """Its policy knows no supervisor: it refuses the suspension, says so, and has nothing to lift."""
+
+    async def scenario(zone: LivingZone, agreement: str) -> None:
+        supervisor, enclave = zone.people[Role.SUPERVISOR], zone.links["node-3"].enclave
+        await zone.disconnect("node-3")
+        policy = replace(enclave.policy, supervisors=frozenset())
+        zone.links["node-3"].enclave = replace(enclave, policy=policy)
+        zone.connect("node-3")
+        zone.stopping._patience = 0.3
+        await zone.step(supervisor, "suspend", agreement)
+        (held,) = await zone.stops_of(agreement)
+        await zone._until(lambda: len(zone.stopping._told[held.number].stopped) == 2)
+        await zone.step(supervisor, "resume", agreement)
+        await zone._until(lambda: len(zone.stopping._told[held.number].lifted) == 3)
+        assert await zone.stops_of(agreement) == []
         assert (await ended(zone, agreement))[0] == states.SUCCEEDED
 
     run(trio, scenario)
