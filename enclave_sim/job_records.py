@@ -58,17 +58,17 @@ def find_record(enclave: Enclave, kind: str, job: str) -> Record | None:
 def check_not_cancelled(enclave: Enclave, job: str) -> None:
     """Raise Problem for a job that was cancelled here, or that a stop covers."""
     if find_record(enclave, "cancel", job):
-        raise was_cancelled(job)
+        raise stops.was_cancelled(job)
     check_not_stopped(enclave, job)
 
 
 def check_not_stopped(enclave: Enclave, job: str) -> None:
-    """Raise Problem for a job charged here that a stop covers: also where its total is bound already."""
+    """Raise Problem for a job charged here that was cancelled, or that a stop ends, its total bound already or not."""
     unstopped(enclave, job)(enclave.journal.records)
 
 
 def unstopped(enclave: Enclave, job: str) -> Check:
-    """What has to hold of the journal for a record about a job that was charged here."""
+    """What has to hold of the journal for a record about a job that was charged here: neither cancelled nor stopped."""
     charge = find_record(enclave, "charge", job)
     return lambda records: None if charge is None else stops.check_not_stopped(records, stops.about_charge(charge))
 
@@ -85,11 +85,6 @@ def job_file(enclave: Enclave, job: str, name: str) -> bytes:
     if data is None:
         raise Problem(Kind.FAILED, "lost_file", f"The file {name!r} of job {job} is gone from this node.")
     return data
-
-
-def was_cancelled(job: str) -> Problem:
-    """What is answered about a cancelled job."""
-    return refused("cancelled", f"Job {job} was cancelled.")
 
 
 def check_job_id(job: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,6 @@ from enclave_sim.job_records import (
     own_contribution,
     refused,
     unstopped,
-    was_cancelled,
 )
 from enclave_sim.journal import Record
 from enclave_sim.key_epochs import check_begun_here
@@ -82,7 +81,7 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
     if find_record(enclave, "contribution", job):
         return own_contribution(enclave, job)
     if cancelled():
-        raise was_cancelled(job)
+        raise stops.was_cancelled(job)
     admission = _admit(enclave, job, task)
     with _sandbox(enclave, admission) as run, _model_place(enclave, admission) as predict:
         if not charge:
@@ -102,7 +101,7 @@ def _contribution(
         vector = _noised_sum(enclave, admission, run, predict, cancelled)
         keys = _selected_keys(enclave, admission, cancelled)
     except Cancelled as error:
-        raise was_cancelled(job) from error
+        raise stops.was_cancelled(job) from error
     check_not_cancelled(enclave, job)
     contribution = _encrypt(enclave, job, admission, vector, keys)
     _store_contribution(enclave, job, contribution)
@@ -110,10 +109,23 @@ def _contribution(
 
 
 def cancel(enclave: Enclave, job: str) -> None:
-    """Never contribute to this job nor open it from now on, unless its total is already bound. Durable."""
+    """Never contribute to this job nor open it from now on, unless its total is already bound. Durable.
+
+    Of a cancellation and a bound total the journal has one: each is written where the other is not there (`unstopped`).
+    """
     check_job_id(job)
-    if not find_record(enclave, "cancel", job) and not find_record(enclave, "open", job):
-        enclave.journal.append({"kind": "cancel", "job": job})
+    if not find_record(enclave, "cancel", job):
+        with suppress(_BoundError):
+            enclave.journal.append({"kind": "cancel", "job": job}, partial(_check_unbound, job))
+
+
+class _BoundError(Exception):
+    """The job's total is bound: it comes too late to be cancelled."""
+
+
+def _check_unbound(job: str, records: Sequence[Record]) -> None:
+    if any(record["kind"] == "open" and record["job"] == job for record in records):
+        raise _BoundError
 
 
 @dataclass(frozen=True)

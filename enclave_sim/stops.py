@@ -1,9 +1,10 @@
 """What was stopped, as this enclave's own journal has it, and who may stop what. Pure.
 
 A stop is for good: it is a record of the journal, written before anybody is told that it holds, and every step of a job
-looks for one. Only a dataset's cut-off can end, by the word of the organisation that cut it off, which names that one
-cut-off: the same word again says nothing of a later one. To stop reveals nothing and costs nothing but answers, so
-whoever answers for the data or the zone may do it alone; to lift takes who stopped.
+looks for one. Only a dataset's cut-off and an agreement's suspension can end, by the word of the organisation that
+ordered it, which names that one stop: the same word again says nothing of a later one. A job that had been charged when
+it was stopped stays ended, as the proof said. To stop reveals nothing and costs nothing but answers, so whoever answers
+for the data or the zone may do it alone; to lift takes who stopped.
 
 Keeps: AGR-05, MON-01
 """
@@ -32,11 +33,12 @@ JOB = StopScope.STOP_SCOPE_JOB
 AGREEMENT = StopScope.STOP_SCOPE_AGREEMENT
 DATASET = StopScope.STOP_SCOPE_DATASET
 ORGANISATION = StopScope.STOP_SCOPE_ORGANISATION
+SUSPENSION = StopScope.STOP_SCOPE_SUSPENSION
 
 NAMES: Mapping[Scope, str] = MappingProxyType(
-    {JOB: "job", AGREEMENT: "agreement", DATASET: "dataset", ORGANISATION: "organisation"}
+    {JOB: "job", AGREEMENT: "agreement", DATASET: "dataset", ORGANISATION: "organisation", SUSPENSION: "suspension"}
 )
-"""As records and people call them."""
+"""As records call them: the key under which one has what it stops."""
 
 # Of each scope: whose organisations may stop, by the fields of `Policy`, and with which duty.
 _WHO: Mapping[Scope, Mapping[str, str]] = MappingProxyType(
@@ -45,8 +47,11 @@ _WHO: Mapping[Scope, Mapping[str, str]] = MappingProxyType(
         AGREEMENT: {"providers": "signatory", "supervisors": "assessor", "coordinators": "coordinator"},
         DATASET: {"operators": "operator", "providers": "approver", "supervisors": "assessor"},
         ORGANISATION: {"coordinators": "coordinator"},
+        SUSPENSION: {"providers": "signatory", "supervisors": "assessor"},
     }
 )
+_NOUNS: Mapping[str, str] = MappingProxyType({NAMES[SUSPENSION]: "agreement"})
+"""What is stopped, where its name says how."""
 LONGEST_SUBJECT = 127
 
 
@@ -84,18 +89,35 @@ def asking_keys(signed: SignedAuthorization) -> frozenset[str]:
 
 
 def check_not_stopped(records: Iterable[Record], about: About) -> None:
-    """Raise Problem REFUSED "stopped" for a job that a stop in force covers."""
+    """Raise Problem REFUSED for a job that was cancelled here ("cancelled"), or that a stop ends ("stopped")."""
+    records = list(records)
+    if any(record["kind"] == "cancel" and record.get("job") == about.job for record in records):
+        raise was_cancelled(about.job)
     if (found := stop_of(records, about)) is not None:
         what = next(name for name in NAMES.values() if name in found)
-        subject = f"Job {about.job}" if what == "job" else f"The {what} of job {about.job}"
-        raise refused("stopped", f"{subject} was stopped; this enclave does nothing for it.")
+        subject = f"Job {about.job}" if what == "job" else f"The {_NOUNS.get(what, what)} of job {about.job}"
+        said = "suspended" if what == NAMES[SUSPENSION] else "stopped"
+        raise refused("stopped", f"{subject} was {said}; this enclave does nothing for it.")
+
+
+def was_cancelled(job: str) -> Problem:
+    """What is answered about a cancelled job."""
+    return refused("cancelled", f"Job {job} was cancelled.")
 
 
 def stop_of(records: Iterable[Record], about: About) -> Record | None:
-    """The record of a stop that covers the job and was not lifted, or None."""
-    found = [record for record in records if record["kind"] in ("stop", "lift")]
-    in_force = (record for record in found if record["kind"] == "stop" and not is_lifted(found, record))
-    return next((record for record in in_force if covers(record, about)), None)
+    """The record of a stop that ends the job, or None: one in force, or one that came when the job was charged."""
+    found = [record for record in records if record["kind"] in ("stop", "lift") or _charges(record, about)]
+    charged = False
+    for record in found:
+        charged = charged or _charges(record, about)
+        if record["kind"] == "stop" and covers(record, about) and (charged or not is_lifted(found, record)):
+            return record
+    return None
+
+
+def _charges(record: Record, about: About) -> bool:
+    return record["kind"] == "charge" and record.get("job") == about.job
 
 
 def is_lifted(records: Iterable[Record], stop: Record) -> bool:
@@ -107,7 +129,8 @@ def covers(record: Record, about: About) -> bool:
     """Whether the record of a stop is about this job."""
     if "only" in record and record["only"] not in about.keys:
         return False
-    named = (("job", about.job), ("agreement", about.agreement), ("dataset", about.dataset))
+    agreement = about.agreement
+    named = (("job", about.job), ("agreement", agreement), ("suspension", agreement), ("dataset", about.dataset))
     return any(value and record.get(name) == value for name, value in named) or record.get("organisation") in about.keys
 
 
@@ -135,15 +158,16 @@ def record_of(signed: SignedStop, policy: Policy, *, now: float) -> Record:
 
 
 def lift_of(signed: SignedLift, records: Sequence[Record], policy: Policy, *, now: float) -> Record:
-    """The record that ends a cut-off which this enclave keeps, ordered by who cut off; raises Problem."""
+    """The record that ends a cut-off or suspension which this enclave keeps, by who ordered it; raises Problem."""
     lift = read_body(Lift, signed.body)
     _check_signature(lift.signer_key, digests.LIFT, signed.body, signed.signature)
     stopped = next((r for r in records if r["kind"] == "stop" and r["stop"] == lift.stop.hex()), None)
-    if stopped is None or stopped.get("dataset") != lift.dataset or not lift.dataset:
-        raise refused("no_such_cut_off", "What is to be lifted is no cut-off of that dataset.")
-    who = _speaks_for(lift.signer_key, signed.certificate, DATASET, policy, now)
+    scope, subject = (SUSPENSION, lift.agreement) if lift.agreement else (DATASET, lift.dataset)
+    if stopped is None or not subject or stopped.get(NAMES[scope]) != subject:
+        raise refused("no_such_cut_off", "What is to be lifted is no cut-off of that dataset or agreement.")
+    who = _speaks_for(lift.signer_key, signed.certificate, scope, policy, now)
     if who is None or who.hex() != stopped["by"]:
-        raise refused("may_not_lift", "Only the organisation that cut the dataset off can let it be used again.")
+        raise refused("may_not_lift", "Only the organisation that ordered this stop can lift it.")
     return {"kind": "lift", "stop": lift.stop.hex()}
 
 

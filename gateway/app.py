@@ -59,9 +59,10 @@ from gateway.api.sign_in import SignInService
 from gateway.api.stops import StopService
 from gateway.api.verification import VerificationService
 from gateway.governance.callers import load_callers
-from gateway.governance.parties import key_of, parties_of
+from gateway.governance.parties import parties_of
 from gateway.governance.sign_in import Site
 from gateway.jobs.admission import Admission
+from gateway.jobs.agreement_steps import AgreementSteps
 from gateway.jobs.approval import Approvals
 from gateway.jobs.deployments import Deployments
 from gateway.jobs.feed import Feed
@@ -106,16 +107,16 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     callers_server = grpc.aio.server(options=OPTIONS, interceptors=[ReadableRequests()])
     datasets = DatasetService(database, nodes, authentication, governed=not settings["auto_approve"])
     add_DatasetServiceServicer_to_server(datasets, callers_server)
-    stopping = Stopping(database, nodes, runner, feed, organisation_key=lambda name: key_of(authentication, name))
+    stopping = Stopping(database, nodes, runner, feed)
     await stopping.load()
     jobs = JobService(database, admission, approvals, stopping, feed, authentication, stage=runner.stage)
     add_JobServiceServicer_to_server(jobs, callers_server)
     agreed = AgreementService(
         database,
         authentication,
+        AgreementSteps(database, stopping),
         governed=governed,
         parties=lambda: parties_of(authentication),
-        cancel_under=stopping.cancel_under,
     )
     add_AgreementServiceServicer_to_server(agreed, callers_server)
     add_AttestationServiceServicer_to_server(AttestationService(nodes, authentication), callers_server)

@@ -16,7 +16,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api import certificates, credentials
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import people_pb2 as messages
+from yingbi.api.v1.stop_pb2 import StopScope
 from yingbi.profile import Profile
+from yingbi.stops import signed_stop
 from yingbi.transport import Gateway
 
 DAY = 86_400
@@ -77,8 +79,16 @@ class People:
         return filed, replace(self.gateway.profile, token=token, role=kind, name=person or name, path=None)
 
     def remove_organisation(self, name: str, reason: str) -> messages.Organisation:
-        """Remove an organisation with all its people, as the coordinator: at once, and for good."""
-        return self.gateway.remove_organisation(name, reason)
+        """Remove an organisation with all its people, as the coordinator: at once, and for good.
+
+        Where it is a developers', enclaves are told by a signed stop to do nothing more of what it asks.
+        """
+        asked = messages.RemoveOrganisationRequest(organisation=name, reason=reason)
+        for each in self.gateway.list_organisations().organisations:
+            if each.organisation == name and each.kind == "developer":
+                scope = StopScope.STOP_SCOPE_ORGANISATION
+                asked.signed_stop = signed_stop(self.gateway, scope, name, reason, each.key).SerializeToString()
+        return self.gateway.remove_organisation(asked)
 
     def list_people(self, organisation: str = "") -> list[messages.Person]:
         """An organisation's people, also those who left; by default all whom the caller may see."""

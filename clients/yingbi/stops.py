@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from yingbi.api import credentials, digests
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.agreement_pb2 import AgreementStep
 from yingbi.api.v1.stop_pb2 import (
     Lift,
     NodeProof,
@@ -25,6 +27,8 @@ from yingbi.transport import Gateway
 
 Scope = Literal["job", "agreement", "dataset", "organisation"]
 SCOPES: tuple[Scope, ...] = ("job", "agreement", "dataset", "organisation")
+OF_STEP = {"suspend": StopScope.STOP_SCOPE_SUSPENSION, "terminate": StopScope.STOP_SCOPE_AGREEMENT}
+"""The stop that a step of an agreement's life comes with."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class NodeStop:
 
     def __str__(self) -> str:
         if self.lifted_at is not None:
-            return f"{self.node} signed that it lifted the cut-off at {_moment(self.lifted_at)}"
+            return f"{self.node} signed that it lifted the stop at {_moment(self.lifted_at)}"
         if self.at is None:
             return f"{self.node} has not confirmed yet" + (f": {self.refusal}" if self.refusal else "")
         ended = f"; it ended {', '.join(self.jobs)}" if self.jobs else ""
@@ -65,12 +69,17 @@ class Stopped:
 
     @property
     def scope(self) -> str:
-        """job, agreement, dataset or organisation."""
+        """job, agreement, dataset or organisation; suspension, of an agreement until it is resumed."""
         return StopScope.Name(self.message.stop.scope).removeprefix("STOP_SCOPE_").lower()
 
     @property
     def subject(self) -> str:
         return self.message.stop.subject
+
+    @property
+    def name(self) -> str:
+        """What it stops: "dataset visits"."""
+        return f"{self.scope} {self.subject}"
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -111,9 +120,8 @@ class Stopped:
         message = self.message
         because = f": {message.stop.reason}" if message.stop.reason else ""
         at = _moment(self.at)
-        lines = [
-            f"{self.scope} {self.subject} was stopped by {message.person} of {message.organisation} at {at}{because}"
-        ]
+        what = f"agreement {self.subject} was suspended" if self.scope == "suspension" else f"{self.name} was stopped"
+        lines = [f"{what} by {message.person} of {message.organisation} at {at}{because}"]
         if self.is_lifted:
             lines.append(f"lifted by {message.lifted_by} at {_moment(message.lifted.ToDatetime(UTC))}")
         elif message.lifted_by:
@@ -132,9 +140,16 @@ def stop(gateway: Gateway, scope: Scope, subject: str, reason: str = "", *, orga
     Args:
         organisation_key: of an organisation, as `preview` said it.
     """
+    return Stopped(gateway.stop(signed_stop(gateway, _number(scope), subject, reason, organisation_key)))
+
+
+def signed_stop(
+    gateway: Gateway, scope: StopScope.ValueType, subject: str, reason: str, organisation_key: bytes = b""
+) -> SignedStop:
+    """A stop, signed with the profile's key; nothing is sent."""
     key = credentials.signing_key(gateway.profile.token)
     asked = Stop(
-        scope=_number(scope),
+        scope=scope,
         subject=subject,
         reason=reason,
         signer_key=key.public_key().public_bytes_raw(),
@@ -142,7 +157,31 @@ def stop(gateway: Gateway, scope: Scope, subject: str, reason: str = "", *, orga
     )
     asked.issued.FromNanoseconds(time.time_ns())
     body = asked.SerializeToString(deterministic=True)
-    return Stopped(gateway.stop(SignedStop(body=body, signature=digests.sign(key, digests.STOP, body))))
+    return SignedStop(body=body, signature=digests.sign(key, digests.STOP, body))
+
+
+def sign_step(gateway: Gateway, step: AgreementStep) -> None:
+    """Add to a step that suspends, resumes or terminates what enclaves check of it, signed with the profile's key."""
+    if step.action in OF_STEP:
+        step.stop.CopyFrom(signed_stop(gateway, OF_STEP[step.action], step.agreement, step.reason))
+    if step.action == "resume":
+        own = gateway.who_am_i().organisation.organisation
+        held = suspension_by(gateway.list_stops(step.agreement, in_force=True), own)
+        if held is not None:
+            lift = Lift(stop=held.digest, agreement=step.agreement, reason=step.reason)
+            step.lift.CopyFrom(_signed_lift(gateway, lift))
+
+
+def suspension_by(records: Iterable[StopRecord], organisation: str) -> StopRecord | None:
+    """Of an agreement's stops in force, the suspension by this organisation whose end nobody asked for."""
+    own = (each for each in records if each.organisation == organisation and not each.lifted_by)
+    return next((each for each in own if each.stop.scope == StopScope.STOP_SCOPE_SUSPENSION), None)
+
+
+def of_agreement(gateway: Gateway, name: str) -> list[Stopped]:
+    """The suspensions and ends of an agreement that the caller may see, newest first."""
+    found = list_all(gateway, name)
+    return [each for each in found if each.message.stop.scope in OF_STEP.values()]
 
 
 def lift(gateway: Gateway, dataset: str, reason: str = "") -> list[Stopped]:
@@ -182,16 +221,16 @@ def verify_proof(proof: StopProof, digest: bytes, enclave_key: bytes) -> StopPro
 
 
 def _lift(gateway: Gateway, cut_off: Stopped, reason: str) -> Stopped:
+    asked = Lift(stop=cut_off.message.digest, dataset=cut_off.subject, reason=reason)
+    return Stopped(gateway.lift(_signed_lift(gateway, asked)))
+
+
+def _signed_lift(gateway: Gateway, asked: Lift) -> SignedLift:
     key = credentials.signing_key(gateway.profile.token)
-    asked = Lift(
-        stop=cut_off.message.digest,
-        dataset=cut_off.subject,
-        reason=reason,
-        signer_key=key.public_key().public_bytes_raw(),
-    )
+    asked.signer_key = key.public_key().public_bytes_raw()
     asked.issued.FromNanoseconds(time.time_ns())
     body = asked.SerializeToString(deterministic=True)
-    return Stopped(gateway.lift(SignedLift(body=body, signature=digests.sign(key, digests.LIFT, body))))
+    return SignedLift(body=body, signature=digests.sign(key, digests.LIFT, body))
 
 
 def _number(scope: Scope) -> StopScope.ValueType:

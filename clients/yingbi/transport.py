@@ -242,8 +242,7 @@ class Gateway:
     def file_organisation(self, request: people_pb2.FileOrganisationRequest) -> people_pb2.Organisation:
         return self._call(self._people.FileOrganisation, request)
 
-    def remove_organisation(self, name: str, reason: str) -> people_pb2.Organisation:
-        request = people_pb2.RemoveOrganisationRequest(organisation=name, reason=reason)
+    def remove_organisation(self, request: people_pb2.RemoveOrganisationRequest) -> people_pb2.Organisation:
         return self._call(self._people.RemoveOrganisation, request)
 
     def list_people(self, organisation: str) -> people_pb2.ListPeopleResponse:

@@ -129,9 +129,11 @@ class Zone:
     def move_agreement(self, name: str, step: str, reason: str = "") -> Agreement:
         """Take the next step of an agreement's life: "apply", "assess", "consent", "suspend" and so on.
 
-        To refuse, withdraw, suspend and terminate take a reason. To sign is `sign_agreement`.
+        To refuse, withdraw, suspend and terminate take a reason. To sign is `sign_agreement`. What suspends, resumes or
+        terminates is signed for the enclaves too; `agreement_stops` shows what they signed of it.
         """
         asked = agreement_pb2.AgreementStep(agreement=name, action=step, reason=reason)
+        stops.sign_step(self._gateway, asked)
         return Agreement(self._gateway.move_agreement(asked))
 
     def sign_agreement(self, name: str) -> Agreement:
@@ -155,6 +157,10 @@ class Zone:
     ) -> stops.Stopped:
         """Stop a job, all under an agreement, on a dataset or of an organisation; see `yingbi.stops.stop`."""
         return stops.stop(self._gateway, scope, subject, reason, organisation_key=organisation_key)
+
+    def agreement_stops(self, name: str) -> list[stops.Stopped]:
+        """Suspensions and the end of an agreement, newest first, with what each node signed."""
+        return stops.of_agreement(self._gateway, name)
 
     def lift(self, dataset: str, reason: str = "") -> list[stops.Stopped]:
         """Let a dataset be used again that the caller's organisation cut off."""

@@ -24,6 +24,7 @@ from yingbi.api.v1 import agreement_pb2 as messages
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.people_pb2 import Me
 from yingbi.display import shown_source
+from yingbi.stops import Stopped, of_agreement, suspension_by
 from yingbi.transport import Gateway
 
 from yingbi_dashboard.decision_page import STATE_NAMES, percent
@@ -303,12 +304,15 @@ class _Pages:
 
     async def one(self, request: Request) -> Response:
         name = _named(request)
-        me, found = await self._console.ask(request, lambda gateway: (who_is(gateway), gateway.get_agreement(name)))
+        me, found, ended = await self._console.ask(
+            request, lambda gateway: (who_is(gateway), gateway.get_agreement(name), of_agreement(gateway, name))
+        )
         return self._console.page(
             request,
             "agreement.html",
             me=me,
             page=page_of(found, me),
+            suspension=_own_suspension(ended, me),
             steps=STEPS,
             sure=SURE,
             reasoned=REASONED,
@@ -342,6 +346,10 @@ class _Pages:
         if "signature" in form:
             step.signature.signature = from_base64(form["signature"], "signature")
             step.signature.key = from_base64(form.get("key", ""), "key")
+        for kind, signed in (("stop", step.stop), ("lift", step.lift)):
+            if kind in form:
+                signed.body = from_base64(form[kind], kind)
+                signed.signature = from_base64(form.get(f"{kind}_signature", ""), f"{kind}_signature")
         await self._console.ask(request, partial(_moved, step=step))
         return JSONResponse({"next": f"/agreements/{name}"})
 
@@ -360,6 +368,13 @@ def _moved(gateway: Gateway, *, step: messages.AgreementStep) -> object:
         if person.HasField("certificate"):
             step.signature.certificate.CopyFrom(person.certificate)
     return gateway.move_agreement(step)
+
+
+def _own_suspension(ended: Sequence[Stopped], me: Me) -> str:
+    """The digest of the reader's own suspension, which is what to resume ends; empty where there is none."""
+    in_force = (each.message for each in ended if not each.is_lifted)
+    held = suspension_by(in_force, me.organisation.organisation)
+    return "" if held is None else to_base64(held.digest)
 
 
 def _under_way(gateway: Gateway, name: str) -> list[job_pb2.Job]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import agreement_pb2 as messages
@@ -13,16 +13,12 @@ from yingbi.api.v1.agreement_pb2_grpc import AgreementServiceServicer
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
 from gateway.governance.agreement_documents import read_agreement
-from gateway.governance.agreement_states import WITHHOLDING
 from gateway.governance.agreements import STEPS
-from gateway.governance.callers import Caller
 from gateway.governance.parties import Party
 from gateway.governance.policy import Action, check
+from gateway.jobs.agreement_steps import AgreementSteps
 from gateway.storage import agreements
 from gateway.storage.database import Database
-
-CancelUnder = Callable[[Caller, str, str], Awaitable[None]]
-"""By whom, under which agreement, and why."""
 
 
 class AgreementService(AgreementServiceServicer):
@@ -32,16 +28,13 @@ class AgreementService(AgreementServiceServicer):
         self,
         database: Database,
         authentication: Authentication,
+        steps: AgreementSteps,
         *,
         governed: bool = False,
         parties: Callable[[], Sequence[Party]] = list,
-        cancel_under: CancelUnder,
     ) -> None:
-        """`governed`: nobody registers an agreement alone. `parties` are the zone's organisations, as they are now.
-
-        `cancel_under` ends the jobs under an agreement that was suspended or terminated.
-        """
-        self._cancel_under = cancel_under
+        """`governed`: nobody registers an agreement alone. `parties` are the zone's organisations, as they are now."""
+        self._steps = steps
         self._database = database
         self._authentication = authentication
         self._governed = governed
@@ -76,16 +69,10 @@ class AgreementService(AgreementServiceServicer):
     @answers
     async def MoveAgreement(self, request: messages.AgreementStep, context: Context) -> messages.RegisteredAgreement:
         caller = self._authentication.caller(context)
-        if request.HasField("signature"):
-            caller.certify(request.signature)
-        # Who goes away leaves no agreement that ended with jobs that go on.
-        return await asyncio.shield(self._moved(caller, request))
-
-    async def _moved(self, caller: Caller, request: messages.AgreementStep) -> messages.RegisteredAgreement:
-        moved = await self._database.run(agreements.move, request, caller, time.time())
-        if moved.state in WITHHOLDING:
-            await self._cancel_under(caller, request.agreement, request.reason)
-        return moved
+        for name in ("signature", "stop", "lift"):
+            if request.HasField(name):
+                caller.certify(getattr(request, name))
+        return await self._steps.take(caller, request)
 
     @answers
     async def ListAgreements(

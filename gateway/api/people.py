@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import people_pb2 as messages
 from yingbi.api.v1.people_pb2_grpc import PeopleServiceServicer
+from yingbi.api.v1.stop_pb2 import SignedStop
 
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
@@ -20,6 +21,7 @@ from gateway.governance import decisions
 from gateway.governance.callers import Caller
 from gateway.governance.people import SESSION_SECONDS
 from gateway.governance.policy import TABLE, Action, check, may
+from gateway.jobs import removals
 from gateway.jobs.stopping import Stopping
 from gateway.storage import people
 from gateway.storage.database import Database
@@ -74,9 +76,17 @@ class PeopleService(PeopleServiceServicer):
     ) -> messages.Organisation:
         caller = self._allowed(context, Action.FILE_ORGANISATION)
         said = _said("organisation removed", caller, request.organisation, _reason(request.reason))
-        removed = await self._change(said, people.remove_organisation, caller, request.organisation, self._clock())
-        if self._stopping:
-            await asyncio.shield(self._stopping.cancel_of(caller, said.reason, organisation=request.organisation))
+        signed = removals.signed_stop(caller, request)
+        # Who goes away leaves no stop that nodes are not told of.
+        return await asyncio.shield(self._removed(caller, said, signed))
+
+    async def _removed(self, caller: Caller, said: Said, signed: SignedStop | None) -> messages.Organisation:
+        record = self._stopping.recording(caller, signed) if self._stopping and signed else None
+        removed, stopped = await self._change(said, removals.remove, caller, said.subject, record, self._clock())
+        if self._stopping and stopped:
+            await self._stopping.announce(stopped)
+        elif self._stopping:
+            await self._stopping.cancel_of(caller, said.reason, organisation=said.subject)
         return removed
 
     @answers

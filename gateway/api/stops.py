@@ -8,7 +8,7 @@ from yingbi.api.v1.stop_pb2_grpc import StopServiceServicer
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
 from gateway.governance.callers import Caller, Role
-from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION
+from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION, SUSPENSION
 from gateway.jobs.stopping import Stopping
 from gateway.storage import agreements, stops
 from gateway.storage.database import Database
@@ -58,6 +58,6 @@ def _concerns(record: messages.StopRecord, caller: Caller, own: set[str], named:
     record.jobs.extend(kept)
     if record.stop.scope == DATASET or bool(kept):
         return True
-    if record.stop.scope == AGREEMENT:
+    if record.stop.scope in (AGREEMENT, SUSPENSION):
         return record.stop.subject in named
     return record.stop.scope == ORGANISATION and record.stop.subject == caller.organisation

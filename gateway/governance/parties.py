@@ -25,12 +25,6 @@ def parties_of(callers: Iterable[Caller]) -> list[Party]:
     return list(dict.fromkeys(Party(each.organisation, each.role, each.organisation_key) for each in callers))
 
 
-def key_of(callers: Iterable[Caller], organisation: str) -> bytes | None:
-    """The 32-byte key of a developers' organisation; None where there is none of that name."""
-    named = (each for each in parties_of(callers) if each.kind is Role.DEVELOPER and each.organisation == organisation)
-    return next((each.key for each in named), None)
-
-
 def completed(terms: Agreement, parties: Sequence[Party]) -> Agreement:
     """The terms, with the zone's only provider and supervisor where they name none, and everybody's keys.
 

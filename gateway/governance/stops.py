@@ -13,8 +13,10 @@ from typing import TypeAlias, TypeVar
 from google.protobuf.message import DecodeError
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.v1.agreement_pb2 import AgreementStep
 from yingbi.api.v1.stop_pb2 import Lift, SignedLift, SignedStop, Stop, StopScope
 
+from gateway.governance.agreement_states import MAX_REASON, Step
 from gateway.governance.callers import Caller, Role
 from gateway.governance.policy import Action, check, may
 
@@ -25,6 +27,7 @@ JOB = StopScope.STOP_SCOPE_JOB
 AGREEMENT = StopScope.STOP_SCOPE_AGREEMENT
 DATASET = StopScope.STOP_SCOPE_DATASET
 ORGANISATION = StopScope.STOP_SCOPE_ORGANISATION
+SUSPENSION = StopScope.STOP_SCOPE_SUSPENSION
 
 ACTIONS: Mapping[Scope, tuple[Action, ...]] = MappingProxyType(
     {
@@ -32,16 +35,20 @@ ACTIONS: Mapping[Scope, tuple[Action, ...]] = MappingProxyType(
         AGREEMENT: (Action.SUSPEND, Action.END),
         DATASET: (Action.CUT_OFF,),
         ORGANISATION: (Action.FILE_ORGANISATION,),
+        SUSPENSION: (Action.SUSPEND,),
     }
 )
 """What the policy asks of whoever stops this: any one of these. A developer's own job is theirs to cancel."""
+OF_STEP: Mapping[str, Scope] = MappingProxyType({Step.SUSPEND: SUSPENSION, Step.TERMINATE: AGREEMENT})
+"""The stop that a step of an agreement's life comes with."""
 
-LONGEST_REASON = 1000
+# A step and the stop that it comes with have the same one.
+LONGEST_REASON = MAX_REASON
 LONGEST_SUBJECT = 127
 
 
 def name_of(scope: Scope) -> str:
-    """ "job", "agreement", "dataset" or "organisation"."""
+    """ "job", "agreement", "dataset", "organisation" or "suspension"."""
     return StopScope.Name(scope).removeprefix("STOP_SCOPE_").lower()
 
 
@@ -79,36 +86,108 @@ def read_stop(caller: Caller, signed: SignedStop) -> Stop:
     return stop
 
 
+def read_stop_alone(caller: Caller, signed: SignedStop) -> Stop:
+    """As `read_stop`, of one that is no part of an agreement's step; raises Problem."""
+    stop = read_stop(caller, signed)
+    if stop.scope == SUSPENSION:
+        raise _step_alone("suspended by a step of its life")
+    return stop
+
+
+def read_stop_of_step(caller: Caller, asked: AgreementStep) -> Stop:
+    """The stop that a step of an agreement's life comes with: of that agreement, for that reason; raises Problem."""
+    if not asked.HasField("stop"):
+        raise Problem(
+            Kind.MALFORMED,
+            "stop_needed",
+            f"To {asked.action} an agreement takes the signed stop that enclaves check.",
+            field="stop",
+            hint="`yingbi agreement`, the SDK and the console of this release sign it",
+        )
+    stop = read_stop(caller, asked.stop)
+    said = (stop.scope, stop.subject, stop.reason.strip())
+    if said != (OF_STEP[asked.action], asked.agreement, asked.reason.strip()):
+        raise Problem(Kind.MALFORMED, "other_stop", "The stop that is signed is not that of this step.", field="stop")
+    return stop
+
+
+def read_lift_of_step(caller: Caller, asked: AgreementStep) -> Lift:
+    """The word that ends the suspension of an agreement, if the caller signed it; raises Problem."""
+    if not asked.HasField("lift"):
+        raise Problem(
+            Kind.MALFORMED,
+            "lift_needed",
+            "To resume an agreement takes the signed end of its suspension, which enclaves check.",
+            field="lift",
+            hint="`yingbi agreement`, the SDK and the console of this release sign it",
+        )
+    lift = read_lift(caller, asked.lift)
+    if lift.agreement != asked.agreement:
+        raise Problem(Kind.MALFORMED, "other_lift", "What is signed ends another suspension.", field="lift")
+    return lift
+
+
+def read_lift_alone(caller: Caller, signed: SignedLift) -> Lift:
+    """As `read_lift`, of a dataset's cut-off; raises Problem."""
+    lift = read_lift(caller, signed)
+    if lift.agreement:
+        raise _step_alone("resumed by a step of its life")
+    return lift
+
+
 def read_lift(caller: Caller, signed: SignedLift) -> Lift:
-    """The word that lifts a cut-off, if the caller signed it; whether it is theirs is `check_may_lift`'s."""
+    """The word that ends a stop, if the caller signed it; whether it is theirs is `check_may_lift`'s."""
     lift = _body(Lift, signed.body)
-    check(caller, Action.CUT_OFF)
+    check(caller, Action.SUSPEND if lift.agreement else Action.CUT_OFF)
     _check_signed(caller, lift.signer_key, digests.LIFT, signed.body, signed.signature)
     _check_reason(lift.reason, needed=False)
     return lift
 
 
-def check_may_lift(caller: Caller, dataset: str, by: str) -> None:
-    """Raise Problem unless the caller is of the organisation that cut the dataset off."""
+def ended_by(lift: Lift) -> tuple[Scope, str]:
+    """What is let be used again: its scope, and its name."""
+    return (SUSPENSION, lift.agreement) if lift.agreement else (DATASET, lift.dataset)
+
+
+def check_may_lift(caller: Caller, scope: Scope, subject: str, by: str) -> None:
+    """Raise Problem unless the caller is of the organisation that ordered this stop."""
     if caller.organisation != by:
         raise Problem(
             Kind.NOT_ALLOWED,
             "may_not_lift",
-            f"{dataset} was cut off by {by}, which alone can let it be used again.",
+            f"{subject} {_said(scope)} by {by}, which alone can let it be used again.",
         )
 
 
 def cut_off(scope: Scope, subject: str, *, person: str, organisation: str, reason: str, since: float) -> Problem:
     """What is said at every door to a job that a stop covers."""
     when = f"{datetime.datetime.fromtimestamp(since, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
-    what = "was cut off" if scope == DATASET else "was stopped"
-    hint = "they can let it be used again with `yingbi lift dataset`" if scope == DATASET else "a stop is for good"
+    what = name_of(AGREEMENT if scope == SUSPENSION else scope)
+    codes = {DATASET: "dataset_cut_off", SUSPENSION: "agreement_suspended"}
+    hints = {
+        DATASET: "they can let it be used again with `yingbi lift dataset`",
+        SUSPENSION: "they can end it with `yingbi agreement resume`, as soon as every node has confirmed",
+    }
     return Problem(
         Kind.REFUSED,
-        "dataset_cut_off" if scope == DATASET else f"{name_of(scope)}_stopped",
-        f"The {name_of(scope)} {subject} {what} by {person} of {organisation} on {when}: {reason}",
-        hint=hint,
-        field=name_of(scope),
+        codes.get(scope, f"{what}_stopped"),
+        f"The {what} {subject} {_said(scope)} by {person} of {organisation} on {when}: {reason}",
+        hint=hints.get(scope, "a stop is for good"),
+        field=what,
+    )
+
+
+def _said(scope: Scope) -> str:
+    return {DATASET: "was cut off", SUSPENSION: "was suspended"}.get(scope, "was stopped")
+
+
+def _step_alone(said: str) -> Problem:
+    return Problem(
+        Kind.REFUSED,
+        "step_needed",
+        f"An agreement is {said}, and not without it.",
+        field="scope",
+        hint="`yingbi agreement suspend` and `resume`",
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gateway.governance.callers import Caller
-from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION, Scope
+from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION, SUSPENSION, Scope
 from gateway.storage import agreements, people, stops
 from gateway.storage import deployments as store
 from gateway.storage.deployments import StoredDeployment
@@ -33,7 +33,12 @@ class Under:
     def is_hit(self, scope: Scope, subject: str) -> bool:
         """Whether a stop of this covers it. One of a job never does: what was released stays released."""
         agreements = {each for chain in self.agreements for each in chain}
-        named = {DATASET: self.datasets, ORGANISATION: self.organisations, AGREEMENT: agreements}
+        named = {
+            DATASET: self.datasets,
+            ORGANISATION: self.organisations,
+            AGREEMENT: agreements,
+            SUSPENSION: agreements,
+        }
         return subject in named.get(scope, ())
 
 

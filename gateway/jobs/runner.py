@@ -116,6 +116,8 @@ class Runner:
     async def _run(self, record: JobRecord, patience: float) -> None:
         started = time.monotonic()
         try:
+            if record.state == states.RUNNING:
+                await self._database.run(_check_goes_on, record, self._wall_clock())
             epoch = await self._connected(record, patience)
             _check_same_nodes(record, epoch)
             if record.state == states.QUEUED:
@@ -324,6 +326,15 @@ def _begin(connection: Connection, record: JobRecord, now: float, governed: bool
     check_not_stopped(connection, record)
     ledger.spend(connection, record.job)
     return records.move(connection, record.job, states.RUNNING)
+
+
+def _check_goes_on(connection: Connection, record: JobRecord, now: float) -> None:
+    """Raise Problem for a job, taken up after a restart, that was stopped or whose agreement has ended since.
+
+    What superseded its agreement takes nothing from a job that had begun.
+    """
+    check_not_stopped(connection, record)
+    agreements.check_goes_on(connection, record.agreement, now)
 
 
 def _succeed(connection: Connection, record: JobRecord, receipt: Receipt) -> None:

@@ -32,14 +32,14 @@ from yingbi.api.v1.stop_pb2 import (
 
 from gateway.governance import stops as rules
 from gateway.governance.callers import Caller, Role
-from gateway.governance.stops import AGREEMENT, JOB, ORGANISATION, Scope
+from gateway.governance.stops import AGREEMENT, JOB, ORGANISATION, SUSPENSION, Scope
 from gateway.jobs import deployment_door, records, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner
 from gateway.ledger import ledger
-from gateway.storage import agreements, catalogue, stops
+from gateway.storage import agreements, catalogue, people, stops
 from gateway.storage.database import Database
 from gateway.storage.stops import Told
 
@@ -72,6 +72,15 @@ class _Telling:
         return self.told.lifted if self.of_lift else self.told.stopped
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A stop that a transaction recorded, and the jobs that it ended; `told` is None where it was recorded before."""
+
+    number: int
+    told: Told | None = None
+    ended: tuple[str, ...] = ()
+
+
 class Stopping:
     """Stops and lifts; what nodes still have to be told of them."""
 
@@ -82,11 +91,11 @@ class Stopping:
         runner: Runner,
         feed: Feed,
         *,
-        organisation_key: Callable[[str], bytes | None] = lambda name: None,
+        organisation_key: Callable[[Connection, str], bytes | None] = people.developers_key,
         clock: Callable[[], float] = time.time,
         patience: float = PROOF_SECONDS,
     ) -> None:
-        """`organisation_key`: of a developers' organisation, by its name; None where there is none of that name."""
+        """`organisation_key`: of a developers' organisation by its name, also of one that was removed."""
         self._database = database
         self._nodes = nodes
         self._runner = runner
@@ -111,20 +120,37 @@ class Stopping:
         if scope not in rules.ACTIONS:
             raise Problem(Kind.MALFORMED, "bad_stop", "A job, an agreement, a dataset or an organisation is stopped.")
         rules.check_may_stop(caller, scope)
-        key = self._key_of(scope, subject)
-        jobs = await self._database.run(_checked_hit, caller, scope, subject)
-        deployed = await self._database.run(deployment_door.hit, scope, subject)
-        return StopPreview(jobs=jobs, organisation_key=key, deployments=deployed)
+        return await self._database.run(self._preview, caller, scope, subject)
 
     async def stop(self, caller: Caller, signed: SignedStop) -> StopRecord:
         """Stop what the caller signed; the record, with the proofs of nodes that answer at once. Raises Problem.
 
         The same stop again is the same record.
         """
-        stop = rules.read_stop(caller, signed)
-        if stop.organisation_key != self._key_of(stop.scope, stop.subject):
-            raise Problem(Kind.CONFLICT, "other_organisation", f"The key signed for is not that of {stop.subject}.")
-        return await self._carry_out(caller, signed, stop)
+        rules.read_stop_alone(caller, signed)
+        return await self._carry_out(caller, signed)
+
+    def recording(self, caller: Caller, signed: SignedStop) -> Callable[[Connection], Recorded]:
+        """The step of a transaction that records a stop, once it was read, and ends all that it covers.
+
+        `announce` what it returns. It raises Problem where this is not for the caller to stop.
+        """
+        nodes, at = list(self._nodes.states()), self._clock()
+        return lambda connection: self._record(connection, caller, signed, nodes, at)
+
+    async def announce(self, done: Recorded, patience: float | None = None) -> StopRecord:
+        """Tell the nodes of a stop that was recorded; the record, with the proofs of nodes that answer at once."""
+        told = done.told
+        if told is None:
+            return await self._database.run(stops.describe, done.number)
+        if told.members or told.scope != JOB:
+            self._told[told.number] = told
+        for job in done.ended:
+            self._runner.end(job)
+        record = await self._tell(_Telling(told, of_lift=False), self._patience if patience is None else patience)
+        for job in done.ended:
+            self._feed.changed(job)
+        return record
 
     async def cancel(self, caller: Caller, job: str, reason: str = "") -> JobRecord:
         """End a job by a call that nobody signed: the same way. Raises Problem where it has ended already."""
@@ -132,12 +158,8 @@ class Stopping:
         stop.issued.FromNanoseconds(time.time_ns())
         body = stop.SerializeToString(deterministic=True)
         # Whoever calls does not wait for nodes.
-        await self._carry_out(caller, SignedStop(body=body), stop, patience=0.0)
+        await self._carry_out(caller, SignedStop(body=body), patience=0.0)
         return await self._database.run(records.get, job)
-
-    async def cancel_under(self, caller: Caller, agreement: str, reason: str) -> None:
-        """End all jobs that wait or run under an agreement which was suspended or terminated."""
-        await self._cancel_all(caller, await self._database.run(stops.hit, AGREEMENT, agreement), reason)
 
     async def cancel_of(self, caller: Caller, reason: str, *, organisation: str = "", developer: str = "") -> None:
         """End all jobs of an organisation, or of a developer, that was removed."""
@@ -156,8 +178,11 @@ class Stopping:
 
     async def lift(self, caller: Caller, signed: SignedLift) -> StopRecord:
         """Let a dataset be used again, as soon as every node does; raises Problem."""
-        rules.read_lift(caller, signed)
-        number = await self._database.run(stops.lift, signed, caller)
+        rules.read_lift_alone(caller, signed)
+        return await self.announce_lift(await self._database.run(stops.lift, signed, caller), signed)
+
+    async def announce_lift(self, number: int, signed: SignedLift) -> StopRecord:
+        """Tell the nodes of the end of a stop, which `stops.lift` recorded."""
         told = self._told.get(number) or await self._known(number)
         told.lift = signed
         self._told[number] = told
@@ -168,10 +193,23 @@ class Stopping:
         """See what was heard to its end."""
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
-    def _key_of(self, scope: Scope, subject: str) -> bytes:
+    def _preview(self, connection: Connection, caller: Caller, scope: Scope, subject: str) -> StopPreview:
+        key = self._key_of(connection, scope, subject)
+        jobs = _checked_hit(connection, caller, scope, subject)
+        return StopPreview(jobs=jobs, organisation_key=key, deployments=deployment_door.hit(connection, scope, subject))
+
+    def _record(
+        self, connection: Connection, caller: Caller, signed: SignedStop, nodes: list[str], at: float
+    ) -> Recorded:
+        stop = Stop.FromString(signed.body)
+        if stop.organisation_key != self._key_of(connection, stop.scope, stop.subject):
+            raise Problem(Kind.CONFLICT, "other_organisation", f"The key signed for is not that of {stop.subject}.")
+        return _stop(connection, signed, stop, caller, nodes, at)
+
+    def _key_of(self, connection: Connection, scope: Scope, subject: str) -> bytes:
         if scope != ORGANISATION:
             return b""
-        key = self._organisation_key(subject)
+        key = self._organisation_key(connection, subject)
         if key is None:
             said = f"There is no developers' organisation {subject!r}."
             raise Problem(Kind.UNKNOWN, "unknown_organisation", said, field="subject")
@@ -184,27 +222,12 @@ class Stopping:
     async def _known(self, number: int) -> Told:
         return next(each for each in await self._database.run(stops.told) if each.number == number)
 
-    async def _carry_out(
-        self, caller: Caller, signed: SignedStop, stop: Stop, patience: float | None = None
-    ) -> StopRecord:
+    async def _carry_out(self, caller: Caller, signed: SignedStop, patience: float | None = None) -> StopRecord:
         # A caller who goes away leaves no stop that nodes are not told of.
-        return await asyncio.shield(self._recorded_and_told(caller, signed, stop, patience))
+        return await asyncio.shield(self._recorded_and_told(caller, signed, patience))
 
-    async def _recorded_and_told(
-        self, caller: Caller, signed: SignedStop, stop: Stop, patience: float | None
-    ) -> StopRecord:
-        members = list(self._nodes.states())
-        told, ended = await self._database.run(_stop, signed, stop, caller, members, self._clock())
-        if isinstance(told, int):
-            return await self._database.run(stops.describe, told)
-        if told.members or told.scope != JOB:
-            self._told[told.number] = told
-        for job in ended:
-            self._runner.end(job)
-        record = await self._tell(_Telling(told, of_lift=False), self._patience if patience is None else patience)
-        for job in ended:
-            self._feed.changed(job)
-        return record
+    async def _recorded_and_told(self, caller: Caller, signed: SignedStop, patience: float | None) -> StopRecord:
+        return await self.announce(await self._database.run(self.recording(caller, signed)), patience)
 
     async def _tell(self, telling: _Telling, patience: float) -> StopRecord:
         for name in self._nodes.states():
@@ -243,18 +266,24 @@ class Stopping:
         except Problem as problem:
             log.warning("%s did not confirm stop %d: %s", name, told.number, problem.message)
             await self._database.run(stops.keep_refusal, told.number, name, problem.message)
+            if telling.of_lift and name not in told.stopped:
+                # It never stopped: nothing of this is closed there.
+                await self._proven(telling, name)
             return
         kept = (told.number, name, result.stopped)
         await self._database.run(
             lambda connection: stops.keep_proof(connection, *kept, of_lift=telling.of_lift, at=body.at_millis)
         )
+        await self._proven(telling, name)
+        if told.scope == JOB and told.members <= told.stopped:
+            self._told.pop(told.number, None)
+
+    async def _proven(self, telling: _Telling, name: str) -> None:
         if telling.of_lift:
-            await self._open_again(told, told.lifted | {name})
+            await self._open_again(telling.told, telling.told.lifted | {name})
         async with self._changed:
             telling.proven().add(name)
             self._changed.notify_all()
-        if told.scope == JOB and told.members <= told.stopped:
-            self._told.pop(told.number, None)
 
     def _proof(self, telling: _Telling, name: str, result: TaskResult) -> StopProofBody:
         if result.WhichOneof("kind") == "failure":
@@ -279,7 +308,7 @@ def _checked_hit(connection: Connection, caller: Caller, scope: Scope, subject: 
         _own(connection, caller, subject)
     if scope == rules.DATASET:
         catalogue.find(connection, subject)
-    if scope == AGREEMENT:
+    if scope in (AGREEMENT, SUSPENSION):
         terms = agreements.life(connection, subject).terms
         rules.check_is_party(caller, subject, provider=terms.provider, supervisor=terms.supervisor)
     return stops.hit(connection, scope, subject)
@@ -295,11 +324,11 @@ def _own(connection: Connection, caller: Caller, job: str) -> JobRecord:
 
 def _stop(
     connection: Connection, signed: SignedStop, stop: Stop, caller: Caller, nodes: list[str], at: float
-) -> tuple[Told | int, list[str]]:
-    """Record the stop and end all that it covers, or nothing: the number of the same stop, where it was recorded."""
+) -> Recorded:
+    """Record the stop and end all that it covers, or nothing where the same stop was recorded before."""
     digest = digests.digest(digests.STOP, signed.body)
     if (earlier := stops.find(connection, digest)) is not None:
-        return earlier, []
+        return Recorded(earlier)
     if stop.scope == JOB:
         record = _own(connection, caller, stop.subject)
         if record.state in states.ENDED:
@@ -310,7 +339,7 @@ def _stop(
     for job in ended:
         ledger.refund(connection, job)
         records.set_state(connection, job, states.CANCELLED, failure)
-    return told, ended
+    return Recorded(told.number, told, tuple(ended))
 
 
 def _failure(connection: Connection, told: Told, caller: Caller, stop: Stop) -> Failure:

@@ -163,6 +163,12 @@ def successors(connection: Connection, name: str) -> list[str]:
     return chain
 
 
+def check_goes_on(connection: Connection, name: str, now: float) -> None:
+    """As `check_still_in_force`, for a job that had begun: a supplement in the agreement's place does not end it."""
+    if name and (present := life(connection, name)).state != states.SUPERSEDED:
+        rules.check_active(present, now)
+
+
 def withheld(connection: Connection, name: str) -> Problem | None:
     """Why no release under the agreement `name` is handed out, whatever its job's state; None where nothing forbids it.
 

@@ -294,6 +294,13 @@ def all_organisations(connection: Connection) -> list[Organisation]:
     ]
 
 
+def developers_key(connection: Connection, name: str) -> bytes | None:
+    """The 32-byte key of a developers' organisation, also of one that was removed; None where there never was any."""
+    wanted = (organisations.c.organisation == name) & (organisations.c.kind == Role.DEVELOPER)
+    key: bytes | None = connection.execute(select(organisations.c.key).where(wanted)).scalar_one_or_none()
+    return key
+
+
 def find_person(connection: Connection, name: str) -> Person | None:
     """The person of this name, also one who left; None where there never was any."""
     row = connection.execute(select(people).where(people.c.person == name)).one_or_none()

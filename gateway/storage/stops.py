@@ -16,7 +16,7 @@ from yingbi.api.v1.stop_pb2 import Lift, NodeProof, SignedLift, SignedStop, Stop
 
 from gateway.governance import stops as rules
 from gateway.governance.callers import Caller
-from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, Scope
+from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, SUSPENSION, Scope
 from gateway.jobs import states
 from gateway.storage import audit
 from gateway.storage.prepared import Prepared
@@ -29,11 +29,25 @@ OPEN = (states.WAITING, states.QUEUED, states.RUNNING)
 _IN_FORCE = Prepared(
     text(
         "SELECT * FROM stops WHERE lifted IS NULL AND (scope, subject) IN"
-        " (VALUES (:dataset_scope, :dataset), (:organisation_scope, :organisation), (:agreement_scope, :agreement))"
+        " (VALUES (:dataset_scope, :dataset), (:organisation_scope, :organisation), (:agreement_scope, :agreement),"
+        " (:suspension_scope, :agreement))"
         " ORDER BY number LIMIT 1"
     )
 )
-_SCOPES = {"dataset_scope": DATASET, "organisation_scope": ORGANISATION, "agreement_scope": AGREEMENT}
+_SCOPES = {
+    "dataset_scope": DATASET,
+    "organisation_scope": ORGANISATION,
+    "agreement_scope": AGREEMENT,
+    "suspension_scope": SUSPENSION,
+}
+_COLUMNS = {
+    JOB: jobs.c.job,
+    AGREEMENT: jobs.c.agreement,
+    SUSPENSION: jobs.c.agreement,
+    DATASET: jobs.c.dataset,
+    ORGANISATION: jobs.c.organisation,
+}
+"""Where jobs have what a stop names."""
 
 
 @dataclass
@@ -72,8 +86,7 @@ def problem_of(connection: Connection, number: int) -> Problem:
 
 def hit(connection: Connection, scope: Scope, subject: str) -> list[str]:
     """The jobs that a stop of this would end now, in the order of their admission."""
-    column = {JOB: jobs.c.job, AGREEMENT: jobs.c.agreement, DATASET: jobs.c.dataset, ORGANISATION: jobs.c.organisation}
-    wanted = select(jobs.c.job).where(column[scope] == subject, jobs.c.state.in_(OPEN)).order_by(jobs.c.number)
+    wanted = select(jobs.c.job).where(_COLUMNS[scope] == subject, jobs.c.state.in_(OPEN)).order_by(jobs.c.number)
     return list(connection.execute(wanted).scalars())
 
 
@@ -126,16 +139,17 @@ def find(connection: Connection, digest: bytes) -> int | None:
 
 
 def lift(connection: Connection, signed: SignedLift, caller: Caller) -> int:
-    """Record that a dataset's cut-off is to end, which it does with `open_again`; its number.
+    """Record that a cut-off or a suspension is to end, which it does with `open_again`; its number.
 
     Raises Problem where it is none, is over, or is another's.
     """
     said = Lift.FromString(signed.body)
+    scope, subject = rules.ended_by(said)
     row = connection.execute(select(stops).where(stops.c.digest == said.stop)).one_or_none()
-    if row is None or row.scope != DATASET or row.subject != said.dataset:
-        message = f"There is no such cut-off of {said.dataset!r}."
-        raise Problem(Kind.UNKNOWN, "no_such_cut_off", message, field="dataset")
-    rules.check_may_lift(caller, row.subject, row.organisation)
+    if row is None or (row.scope, row.subject) != (scope, subject):
+        field = "agreement" if scope == SUSPENSION else "dataset"
+        raise Problem(Kind.UNKNOWN, "no_such_cut_off", f"There is no such cut-off of {subject!r}.", field=field)
+    rules.check_may_lift(caller, scope, row.subject, row.organisation)
     if row.lift is not None:
         raise Problem(Kind.CONFLICT, "lifted_already", f"That cut-off of {row.subject} was lifted before.")
     values = {"lift": signed.SerializeToString(), "lifted_by": caller.name}
@@ -152,8 +166,14 @@ def lift(connection: Connection, signed: SignedLift, caller: Caller) -> int:
     return int(row.number)
 
 
+def is_suspended(connection: Connection, agreement: str, organisation: str) -> bool:
+    """Whether the organisation's signed suspension of an agreement is there, and nobody asked for its end."""
+    own = (stops.c.scope == SUSPENSION) & (stops.c.subject == agreement) & (stops.c.organisation == organisation)
+    return connection.execute(select(stops.c.number).where(own, stops.c.lift.is_(None))).first() is not None
+
+
 def open_again(connection: Connection, number: int, at: float) -> None:
-    """End a cut-off: every node lets the dataset be used, so no job is charged for what one of them refuses."""
+    """End a stop that is lifted: every node has done so, and no job is charged for what one of them refuses."""
     found = (stops.c.number == number) & stops.c.lift.is_not(None)
     connection.execute(update(stops).where(found, stops.c.lifted.is_(None)).values(lifted=at))
 

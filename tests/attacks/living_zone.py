@@ -17,12 +17,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api import digests
-from yingbi.api.v1.agreement_pb2 import Agreement
+from yingbi.api.v1.agreement_pb2 import Agreement, AgreementStep, RegisteredAgreement
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
 from yingbi.api.v1.job_pb2 import Authorization, Job, Query, SubmitQueryRequest
 from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest, Task, TaskResult
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.stop_pb2 import Lift, SignedLift, SignedStop, Stop, StopRecord
+from yingbi.stops import suspension_by
 
 from enclave_sim.authority import Policy
 from enclave_sim.enclave import Enclave
@@ -32,15 +33,16 @@ from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.aggregation.vectors import Vectors
 from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
-from gateway.governance.stops import Scope
+from gateway.governance.stops import OF_STEP, SUSPENSION, Scope
 from gateway.jobs import records
 from gateway.jobs.admission import Admission
+from gateway.jobs.agreement_steps import AgreementSteps
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner
 from gateway.jobs.stopping import Stopping
-from gateway.storage import agreements, catalogue
+from gateway.storage import agreements, catalogue, stops
 from gateway.storage.database import Database
 from tests.attacks.three_enclaves import DELTA, Trio, visits_declaration, visits_of
 
@@ -128,7 +130,15 @@ class LivingZone:
         self.runner = Runner(self.database, self.nodes, feed, Vectors(self._folder / "vectors"))
         self.admission = Admission(self.database, self.nodes, self.runner, auto_approve=False)
         keys = {each.caller.organisation: each.caller.key for each in self.developers}
-        self.stopping = Stopping(self.database, self.nodes, self.runner, feed, organisation_key=keys.get, patience=20.0)
+        self.stopping = Stopping(
+            self.database,
+            self.nodes,
+            self.runner,
+            feed,
+            organisation_key=lambda _, name: keys.get(name),
+            patience=20.0,
+        )
+        self.steps = AgreementSteps(self.database, self.stopping)
         await self.stopping.load()
         for name in self.links:
             self.connect(name)
@@ -147,6 +157,8 @@ class LivingZone:
             agreement=name,
             dataset="visits",
             organisation=who.caller.organisation,
+            provider="provider",
+            supervisor="supervisor",
             purpose="a test",
             starts=Timestamp(seconds=int(time.time()) - 60),
             expires=Timestamp(seconds=int(time.time()) + 3600),
@@ -207,11 +219,31 @@ class LivingZone:
         body = stop.SerializeToString(deterministic=True)
         return SignedStop(body=body, signature=digests.sign(who.key, digests.STOP, body))
 
+    async def step(self, who: Person, action: str, agreement: str) -> RegisteredAgreement:
+        """Suspend, resume or terminate an agreement: signed for the enclaves as clients do."""
+        return await self.steps.take(who.caller, await self.signed_step(who, action, agreement))
+
+    async def signed_step(self, who: Person, action: str, agreement: str) -> AgreementStep:
+        asked = AgreementStep(agreement=agreement, action=action, reason="a test")
+        if action in OF_STEP:
+            asked.stop.CopyFrom(self.signed_stop(who, OF_STEP[action], agreement))
+        elif (held := suspension_by(await self.stops_of(agreement), who.caller.organisation)) is not None:
+            asked.lift.CopyFrom(self.signed_lift(who, held))
+        return asked
+
+    async def stops_of(self, agreement: str) -> list[StopRecord]:
+        """The stops of an agreement that are in force, with what nodes signed."""
+        return await self.database.run(lambda connection: stops.list_all(connection, agreement, in_force=True))
+
     async def lift(self, who: Person, cut_off: StopRecord) -> StopRecord:
         return await self.stopping.lift(who.caller, self.signed_lift(who, cut_off))
 
     def signed_lift(self, who: Person, cut_off: StopRecord) -> SignedLift:
-        said = Lift(stop=cut_off.digest, dataset=cut_off.stop.subject, signer_key=who.caller.key)
+        said = Lift(stop=cut_off.digest, signer_key=who.caller.key)
+        if cut_off.stop.scope == SUSPENSION:
+            said.agreement = cut_off.stop.subject
+        else:
+            said.dataset = cut_off.stop.subject
         body = said.SerializeToString(deterministic=True)
         return SignedLift(body=body, signature=digests.sign(who.key, digests.LIFT, body))
 

@@ -19,7 +19,7 @@ from yingbi.api.v1.stop_pb2 import SignedStop, StopRecord
 
 from enclave_sim.stops import about_charge, stop_of
 from gateway.governance.callers import Role
-from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, Scope
+from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, SUSPENSION, Scope
 from gateway.jobs import states
 from gateway.storage import audit, stops
 from gateway.storage.tables import releases
@@ -65,10 +65,11 @@ def test_random_stops_in_every_state_leave_nothing_to_be_released(trio: Trio, co
 
         async def lane(who: Person) -> None:
             for _ in left:
-                scope = drawn.choices([JOB, DATASET, AGREEMENT, ORGANISATION], [6, 2, 1, 1])[0]
+                scope = drawn.choices([JOB, DATASET, AGREEMENT, SUSPENSION, ORGANISATION], [6, 2, 1, 1, 1])[0]
                 asking = next(organisations) if scope == ORGANISATION else who
-                dataset = drawn.choice(["visits", "visits", GUARDED]) if scope != AGREEMENT else "visits"
-                agreement = await zone.agree(asking) if scope == AGREEMENT else ""
+                is_agreed = scope in (AGREEMENT, SUSPENSION)
+                dataset = "visits" if is_agreed else drawn.choice(["visits", "visits", GUARDED])
+                agreement = await zone.agree(asking) if is_agreed else ""
                 try:
                     job = (await zone.submit(asking, dataset, agreement)).job
                 except Problem as problem:
@@ -80,7 +81,8 @@ def test_random_stops_in_every_state_leave_nothing_to_be_released(trio: Trio, co
                 if drawn.random() < 0.1:
                     await zone.ended([job], states.ENDED | {states.WAITING})
                 await asyncio.sleep(drawn.uniform(0, LONGEST_WAIT))
-                subject = {JOB: job, DATASET: dataset, AGREEMENT: agreement}.get(scope, asking.caller.organisation)
+                named = {JOB: job, DATASET: dataset, AGREEMENT: agreement, SUSPENSION: agreement}
+                subject = named.get(scope, asking.caller.organisation)
                 at_stop[states.name_of((await zone.record(job)).state)] += 1
                 await _stop(zone, scope, subject, asking)
 
@@ -89,10 +91,11 @@ def test_random_stops_in_every_state_leave_nothing_to_be_released(trio: Trio, co
                 JOB: drawn.choice([asking, zone.people[Role.OPERATOR], zone.people[Role.PROVIDER]]),
                 DATASET: zone.people[drawn.choice([Role.PROVIDER, Role.SUPERVISOR, Role.OPERATOR])],
                 AGREEMENT: zone.people[Role.SUPERVISOR],
+                SUSPENSION: zone.people[drawn.choice([Role.PROVIDER, Role.SUPERVISOR])],
                 ORGANISATION: zone.people[Role.COORDINATOR],
             }[scope]
             try:
-                record = await zone.stop(by, scope, subject)
+                record = await _stopped(zone, by, scope, subject)
             except Problem as problem:
                 if (problem.code, scope) != ("wrong_state", JOB):
                     raise
@@ -102,6 +105,8 @@ def test_random_stops_in_every_state_leave_nothing_to_be_released(trio: Trio, co
                 assert (await zone.record(job)).state == states.CANCELLED
             if scope == DATASET:
                 await zone.lift(by, record)
+            if scope == SUSPENSION:
+                await zone.step(by, "resume", subject)
 
         await asyncio.gather(*map(lane, zone.developers[:LANES]))
         await zone.database.run(_check_record, count)
@@ -111,6 +116,14 @@ def test_random_stops_in_every_state_leave_nothing_to_be_released(trio: Trio, co
     # Stops met jobs in every state, and no job failed by one.
     assert {"waiting for approval", "running", "succeeded"} <= set(at_stop), at_stop
     assert "failed" not in at_stop
+
+
+async def _stopped(zone: LivingZone, by: Person, scope: Scope, subject: str) -> StopRecord:
+    if scope != SUSPENSION:
+        return await zone.stop(by, scope, subject)
+    await zone.step(by, "suspend", subject)
+    (record,) = await zone.stops_of(subject)
+    return record
 
 
 def _check_proofs(zone: LivingZone, record: StopRecord) -> None:

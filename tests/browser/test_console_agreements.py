@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from yingbi import connect
 
 from tests.browser.conftest import Desk, desk_in, findings
-from tests.zones import AGREEMENT, Zone, add_visits, agree
+from tests.zones import AGREEMENT, Zone, add_visits, agree, wait_until
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
@@ -135,19 +135,27 @@ def test_what_a_stop_hits_is_shown_first_and_whose_job_it_was_reads_why(
         # The developer's page is open, and says what happened.
         desk.page.locator("#answer").get_by_text("an incident is looked into").first.wait_for()
         assert "suspended" in desk.page.inner_text("#answer")
+        # Every node is named, with what it signed or that it has not yet.
+        supervisor.page.locator("section[aria-labelledby=stops]").get_by_text("node-1").wait_for(timeout=60_000)
+        assert findings(supervisor) == []
         take(supervisor, name, "resume")
-        take(provider, name, "terminate", "no more")
+        with connect(folder=desk.zone.root) as zone:
+            (suspension,) = zone.agreement_stops(name)
+            wait_until(lambda: zone.agreement_stops(name)[0].is_lifted, seconds=60)
+        assert (suspension.scope, suspension.message.organisation) == ("suspension", "supervisor")
+        take(provider, name, "terminate", HOSTILE)
         assert state(provider, name) == "terminated"
-        with connect(folder=desk.zone.root, role="provider") as connected:
-            connected.stop("agreement", name, HOSTILE)
         stops = provider.go(f"/agreements/{name}").page.locator("section[aria-labelledby=stops]")
-        stops.locator(".holds").nth(1).wait_for(timeout=60_000)
+        # Two nodes, two stops.
+        stops.locator(".holds").nth(3).wait_for(timeout=60_000)
         assert HOSTILE in stops.inner_text()
         assert provider.page.locator("img[src=x], svg[onload]").count() == 0
         assert findings(provider) == []
         # Whose agreement it was reads it too.
         told = desk.go(f"/agreements/{name}").page.locator("section[aria-labelledby=stops]")
-        told.locator(".holds").nth(1).wait_for(timeout=60_000)
+        told.locator(".holds").nth(3).wait_for(timeout=60_000)
+        with connect(folder=desk.zone.root) as zone:
+            assert [each.scope for each in zone.agreement_stops(name)] == ["agreement", "suspension"]
         desk.go(f"/workbench/{job}")
     assert "succeeded" not in desk.page.inner_text("#answer")
 

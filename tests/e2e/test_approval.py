@@ -273,6 +273,12 @@ def test_the_profile_that_init_made_current_is_used_where_nothing_else_is_said(z
 
 
 @pytest.mark.requirement("AGR-05", "APP-01")
+def stop_of(zone: Zone, name: str) -> dict[str, Any]:
+    """The latest stop of this subject."""
+    found: dict[str, Any] = zone.fetch("stops", "--subject", name)["stops"][0]
+    return found
+
+
 def test_an_agreement_lives_by_the_command_line_and_everything_stops_with_it(zone: Zone, tmp_path: Path) -> None:
     add_visits(zone, tmp_path, "lived", epsilon=10.0)
     asked = ["sql", "lived", question(), "--epsilon", "1"]
@@ -299,11 +305,14 @@ def test_an_agreement_lives_by_the_command_line_and_everything_stops_with_it(zon
     assert (beyond["code"], beyond["clause"]) == ("agreement_other_column", "columns")
     assert zone.problem(2, "agreement", "suspend", "lived", "--yes")["field"] == "reason"
     assert zone.problem(2, "agreement", "suspend", "lived", "--reason", "why?")["code"] == "not_confirmed"
-    zone.fetch("agreement", "suspend", "lived", "--reason", "a complaint", "--yes")
+    suspended = zone.fetch("agreement", "suspend", "lived", "--reason", "a complaint", "--yes")
+    assert [(each["scope"], len(each["nodes"])) for each in suspended["stops"]] == [("suspension", 1)]
+    wait_until(lambda: all(each["stopped_at"] for each in stop_of(zone, "lived")["nodes"]), seconds=60)
     for stopped in (asked, ["result", job["job"]]):
         assert zone.problem(3, *stopped)["code"] == "agreement_suspended"
     assert zone.problem(3, "agreement", "resume", "lived", "--as", "provider")["code"] == "agreement_state"
     zone.fetch("agreement", "resume", "lived")
+    wait_until(lambda: all(each["lifted_at"] for each in stop_of(zone, "lived")["nodes"]), seconds=60)
     assert zone.fetch("result", job["job"])["rows"] == job["rows"]
 
     ended = zone.fetch("agreement", "terminate", "lived", "--reason", "breach", "--yes", "--as", "coordinator")

@@ -35,9 +35,10 @@ def stop(scope: stops.Scope, subject: str, key: Ed25519PrivateKey, **more: objec
     return SignedStop(body=body, signature=digests.sign(key, digests.STOP, body))
 
 
-def lift(stopped: SignedStop, key: Ed25519PrivateKey, dataset: str = "visits") -> SignedLift:
+def lift(stopped: SignedStop, key: Ed25519PrivateKey, dataset: str = "visits", agreement: str = "") -> SignedLift:
     digest = digests.digest(digests.STOP, stopped.body)
-    body = Lift(stop=digest, dataset=dataset, signer_key=public(key)).SerializeToString(deterministic=True)
+    said = Lift(stop=digest, dataset="" if agreement else dataset, agreement=agreement, signer_key=public(key))
+    body = said.SerializeToString(deterministic=True)
     return SignedLift(body=body, signature=digests.sign(key, digests.LIFT, body))
 
 
@@ -131,6 +132,55 @@ def test_an_agreement_that_is_stopped_ends_what_is_asked_under_it(governed: Trio
         assert refusal(opening.open_total, enclave, "job-1", OpenTask(contributions=contributions)) == "stopped"
 
 
+@pytest.mark.requirement("AGR-05")
+def test_a_suspension_holds_until_who_suspended_lifts_that_one(governed: Trio) -> None:
+    enclave, agreement = governed.enclaves[0], governed.agreement("visits").agreement
+    task = governed.task(governed.plan())
+    first, second, dataset = (
+        stop(stops.SUSPENSION, agreement, SUPERVISOR),
+        stop(stops.SUSPENSION, agreement, PROVIDER),
+        stop(stops.DATASET, agreement, SUPERVISOR),
+    )
+
+    def lifted(suspension: SignedStop, by: SignedLift) -> StopProofBody:
+        return checked(enclave, stop_tasks.lift(enclave, LiftTask(stop=suspension, lift=by)))
+
+    for signed in (first, second, dataset):
+        told(enclave, signed)
+    for ends, by, code in (
+        (first, lift(first, PROVIDER, agreement=agreement), "may_not_lift"),
+        (first, lift(first, STRANGER, agreement=agreement), "may_not_lift"),
+        (first, lift(first, SUPERVISOR, agreement="other"), "no_such_cut_off"),
+        (first, lift(first, SUPERVISOR, dataset=agreement), "no_such_cut_off"),
+        (first, lift(first, SUPERVISOR, dataset=""), "no_such_cut_off"),
+        (dataset, lift(dataset, SUPERVISOR, agreement=agreement), "no_such_cut_off"),
+    ):
+        assert refusal(lifted, ends, by) == code
+    lifted(first, lift(first, SUPERVISOR, agreement=agreement))
+    assert refusal(jobs.contribute, enclave, "job-1", task, lambda: False) == "stopped"
+    lifted(second, lift(second, PROVIDER, agreement=agreement))
+    assert refusal(told, enclave, first) == "lifted"
+    jobs.contribute(enclave, "job-1", task, lambda: False)
+
+
+@pytest.mark.requirement("AGR-05")
+@pytest.mark.parametrize("scope", ["dataset", "suspension"])
+def test_a_lift_does_not_bring_back_a_job_that_the_stop_ended(governed: Trio, scope: str) -> None:
+    """The proof says that the job ended: it does not begin again for a gateway that asks after the lift."""
+    enclave, agreement = governed.enclaves[0], governed.agreement("visits").agreement
+    contributions = governed.contribute("job-1", governed.task(governed.plan()))
+    if scope == "dataset":
+        signed = stop(stops.DATASET, "visits", SUPERVISOR)
+        by = lift(signed, SUPERVISOR)
+    else:
+        signed = stop(stops.SUSPENSION, agreement, SUPERVISOR)
+        by = lift(signed, SUPERVISOR, agreement=agreement)
+    assert list(told(enclave, signed).jobs_ended) == ["job-1"]
+    stop_tasks.lift(enclave, LiftTask(stop=signed, lift=by))
+    assert refusal(opening.open_total, enclave, "job-1", OpenTask(contributions=contributions)) == "stopped"
+    jobs.contribute(enclave, "job-2", governed.task(governed.plan(), request_id="request-2"), lambda: False)
+
+
 def test_whoever_may_not_stop_changes_nothing(governed: Trio) -> None:
     enclave = governed.enclaves[0]
     before = len(enclave.journal.records)
@@ -144,6 +194,8 @@ def test_whoever_may_not_stop_changes_nothing(governed: Trio) -> None:
             stop(stops.DATASET, "visits", STRANGER),
             stop(stops.DATASET, "visits", governed.developer),
             stop(stops.AGREEMENT, "pilot", governed.operator),
+            stop(stops.SUSPENSION, "pilot", governed.operator),
+            stop(stops.SUSPENSION, "pilot", STRANGER),
             stop(stops.ORGANISATION, "developer", SUPERVISOR, organisation_key=public(governed.developer)),
         ],
         "bad_stop": [stop(stops.JOB, "", SUPERVISOR), stop(stops.ORGANISATION, "developer", COORDINATOR)],
@@ -255,6 +307,54 @@ def test_a_result_that_is_ready_when_a_stop_comes_is_withheld(governed: Trio, mo
         assert result().HasField("stopped")
         stopped.set()
         assert result().failure.code == "stopped"
+
+
+@pytest.mark.requirement("MON-01")
+@pytest.mark.parametrize("is_signed", [False, True], ids=["cancelled", "stopped"])
+@pytest.mark.parametrize("late", ["_encrypt", "_store_contribution"], ids=["while it encrypts", "when it is stored"])
+def test_after_the_proof_no_contribution_leaves_though_it_is_being_made(
+    governed: Trio, monkeypatch: pytest.MonkeyPatch, late: str, is_signed: bool
+) -> None:
+    """Nobody may have signed the stop: what is proven is true all the same."""
+    enclave, made = governed.enclaves[0], getattr(jobs, late)
+    reached, answered = threading.Event(), threading.Event()
+
+    def slowly(*given: object) -> object:
+        result = made(*given)
+        reached.set()
+        assert answered.wait(30)
+        return result
+
+    monkeypatch.setattr(jobs, late, slowly)
+    body = Stop(scope=stops.JOB, subject="job-1").SerializeToString(deterministic=True)
+    signed = stop(stops.JOB, "job-1", SUPERVISOR) if is_signed else SignedStop(body=body)
+    with working(enclave) as (worker, result):
+        worker.accept(Task(id="1", job="job-1", contribute=governed.task(governed.plan())))
+        assert reached.wait(30)
+        worker.accept(Task(id="2", job="job-1", stop=StopTask(stop=signed)))
+        proof = checked(enclave, result().stopped)
+        stored = governed.records("contribution")[0]
+        assert (list(proof.jobs_ended), proof.contributions_withheld) == (["job-1"], 1 - stored)
+        answered.set()
+        answer = result()
+        assert (answer.id, answer.failure.code) == ("1", "stopped" if is_signed else "cancelled")
+    assert governed.records("contribution")[0] == stored == (late == "_store_contribution")
+
+
+def test_of_a_cancellation_and_a_bound_total_there_is_one(governed: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever is on disk first: a total is not bound after the proof that its job ended."""
+    contributions = governed.contribute("job-1", governed.task(governed.plan()))
+    enclave, looked = governed.enclaves[0], governed.enclaves[0].heads.check_peers
+
+    def cancelled_meanwhile(*given: object) -> object:
+        heads = looked(*given)  # type: ignore[arg-type]
+        said = Stop(scope=stops.JOB, subject="job-1").SerializeToString(deterministic=True)
+        assert list(told(enclave, SignedStop(body=said)).jobs_ended) == ["job-1"]
+        return heads
+
+    monkeypatch.setattr(enclave.heads, "check_peers", cancelled_meanwhile)
+    assert refusal(opening.open_total, enclave, "job-1", OpenTask(contributions=contributions)) == "cancelled"
+    assert governed.records("open")[0] == 0
 
 
 def test_a_job_that_nobody_signed_to_stop_is_cancelled_as_before(governed: Trio) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from yingbi.agreements import Agreement
     from yingbi.jobs import Job
     from yingbi.profile import Role
+    from yingbi.stops import Stopped
     from yingbi.zone import Zone
 
 AgreementId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
@@ -90,13 +92,15 @@ def suspend(context: typer.Context, name: AgreementId, reason: Reason = "", yes:
 
 
 def resume(context: typer.Context, name: AgreementId, reason: Reason = "") -> None:
-    """End a suspension, as who suspended."""
+    """End a suspension, as who suspended: here, and at the nodes."""
     session = session_of(context)
     with session.zone("supervisor") as zone:
         shown = zone.agreement(name)
         suspenders = [event.organisation for event in shown.events if event.action == "suspend"]
         role: Role = "provider" if suspenders[-1:] == [shown.terms.provider] else "supervisor"
-    _step(context, name, "resume", role, reason)
+    with session.zone(role) as zone:
+        resumed = zone.move_agreement(name, "resume", reason)
+        _show(session, resumed, zone.agreement_stops(name)[:1])
 
 
 def terminate(context: typer.Context, name: AgreementId, reason: Reason = "", yes: Yes = False) -> None:
@@ -111,10 +115,7 @@ def _step(context: typer.Context, name: str, step: str, role: Role, reason: str 
 
 
 def _stop(context: typer.Context, name: str, step: str, role: Role, reason: str, *, yes: bool) -> None:
-    """Say what the step hits, have it confirmed, take it, and have every node stop what runs under the agreement.
-
-    The gateway ends the jobs of either. What is terminated is also stopped for good, by a signed stop.
-    """
+    """Say what the step hits, have it confirmed, take it, and show what each node signed of it."""
     session = session_of(context)
     with session.zone(role) as zone:
         zone.agreement(name)  # an unknown one is said before anything is asked
@@ -124,9 +125,7 @@ def _stop(context: typer.Context, name: str, step: str, role: Role, reason: str,
         if not yes:
             _confirm(session, name, step)
         ended = zone.move_agreement(name, step, reason)
-        if step == "terminate":
-            zone.stop("agreement", name, reason)
-        _show(session, ended)
+        _show(session, ended, zone.agreement_stops(name)[:1])
 
 
 def _hit(zone: Zone, name: str) -> list[Job]:
@@ -147,6 +146,8 @@ def _confirm(session: Session, name: str, step: str) -> None:
         raise Problem(Kind.REFUSED, "not_confirmed", f"{name} stays as it was.")
 
 
-def _show(session: Session, agreement: Agreement) -> None:
+def _show(session: Session, agreement: Agreement, stops: Sequence[Stopped] = ()) -> None:
     waiting = f"; it waits for {agreement.waits_for}" if agreement.waits_for else ""
-    session.terminal.show(agreement.to_json(), f"{agreement.id} is {agreement.state.value}{waiting}.")
+    said = [f"{agreement.id} is {agreement.state.value}{waiting}.", *map(str, stops)]
+    more = {"stops": [each.to_json() for each in stops]} if stops else {}
+    session.terminal.show({**agreement.to_json(), **more}, "\n".join(said))

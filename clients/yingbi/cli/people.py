@@ -103,7 +103,12 @@ def remove_organisation(context: typer.Context, name: Name, reason: Reason) -> N
     session = session_of(context)
     with session.zone("coordinator") as zone:
         removed = zone.people.remove_organisation(name, reason)
-    session.terminal.show(_organisation_json(removed), f"{name} is removed, with all its people.")
+        # Others ask for nothing that nodes would be told to stop.
+        found = zone.stops(name) if removed.kind == "developer" else []
+        stopped = [each for each in found if each.scope == "organisation"][:1]
+    document = {**_organisation_json(removed), **({"stops": [each.to_json() for each in stopped]} if stopped else {})}
+    said = [f"{name} is removed, with all its people.", *map(str, stopped)]
+    session.terminal.show(document, "\n".join(said))
 
 
 def list_people(

@@ -85,6 +85,24 @@
     return { signature: yingbi.toBase64(signed), key: yingbi.toBase64(keys.publicKey) };
   }
 
+  // What enclaves check of a step, signed in the same act: a stop (stop.proto), or the end of the reader's suspension.
+  const SCOPES = { suspend: 5, terminate: 2 };
+  async function stopped(action, reason) {
+    const { agreement, suspension, nokey } = steps.dataset, scope = SCOPES[action];
+    if (!scope && !(action === "resume" && suspension)) return {};
+    const keys = await yingbi.kept();
+    if (!keys) throw new Error(nokey);
+    const { bytes, whole, words, time, message } = yingbi.writing;
+    // No two are the same, however soon one follows the other.
+    const nanos = crypto.getRandomValues(new Uint32Array(1))[0] % 1e9;
+    const signer = bytes(4, keys.publicKey), issued = time(5, Math.floor(Date.now() / 1000), nanos);
+    const body = scope
+      ? message(whole(1, scope), words(2, agreement), words(3, reason), signer, issued)
+      : message(bytes(1, yingbi.fromBase64(suspension)), words(3, reason), signer, issued, words(6, agreement));
+    const domain = scope ? "stop" : "lift", signature = await yingbi.sign(domain, body, keys.privateKey);
+    return { [domain]: yingbi.toBase64(body), [`${domain}_signature`]: yingbi.toBase64(signature) };
+  }
+
   for (const form of document.querySelectorAll("form[data-step]"))
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -93,8 +111,9 @@
       tell(error, "");
       buttons.forEach((button) => { button.disabled = true; });
       try {
-        const signed = action === "sign" ? await signature(path) : {};
-        const said = { action, reason: new FormData(form).get("reason") ?? "", ...signed };
+        const reason = (new FormData(form).get("reason") ?? "").replaceAll("\r\n", "\n");
+        const signed = action === "sign" ? await signature(path) : await stopped(action, reason);
+        const said = { action, reason, ...signed };
         location.assign((await post(`${path}/step`, said)).next);
       } catch (problem) {
         tell(error, problem.message);

@@ -1,22 +1,7 @@
 // Letting people in, in the browser alone: invitations, certificates (as yingbi/api/certificates.py) and passkeys.
 "use strict";
 yingbi.joining = (() => {
-  const text = new TextEncoder();
-
-  // Protobuf, for the few messages that are made here: fields in the order of their numbers, empty ones left out.
-  function varint(value) {
-    const found = [];
-    for (let left = BigInt(value); ; left >>= 7n) {
-      if (left < 128n) return [...found, Number(left)];
-      found.push(Number(left & 127n) | 128);
-    }
-  }
-  function bytes(number, value) {
-    return value.length ? [...varint((number << 3) | 2), ...varint(value.length), ...value] : [];
-  }
-  const words = (number, value) => bytes(number, text.encode(value));
-  const time = (number, seconds) => bytes(number, [8, ...varint(seconds)]);
-  const message = (...fields) => Uint8Array.from(fields.flat());
+  const { bytes, words, time, message } = yingbi.writing;
 
   const only = (found, number) => found.find(([each]) => each === number)?.[1];
   const said = (found, number) => new TextDecoder().decode(only(found, number) ?? new Uint8Array());

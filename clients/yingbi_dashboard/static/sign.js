@@ -75,6 +75,26 @@ window.yingbi = (() => {
     return found;
   }
 
+  // Protobuf, for the few messages that are made here: fields in the order of their numbers, empty ones left out.
+  function varint(value) {
+    const found = [];
+    for (let left = BigInt(value); ; left >>= 7n) {
+      if (left < 128n) return [...found, Number(left)];
+      found.push(Number(left & 127n) | 128);
+    }
+  }
+  function bytes(number, value) {
+    return value.length ? [...varint((number << 3) | 2), ...varint(value.length), ...value] : [];
+  }
+  const writing = {
+    bytes,
+    whole: (number, value) => [...varint(number << 3), ...varint(value)],
+    words: (number, value) => bytes(number, text.encode(value)),
+    time: (number, seconds, nanos = 0) =>
+      bytes(number, [8, ...varint(seconds), ...(nanos ? [16, ...varint(nanos)] : [])]),
+    message: (...fields) => Uint8Array.from(fields.flat()),
+  };
+
   // By their numbers, where none is there twice: an Approval has no other.
   function fields(bytes) {
     const all = entries(bytes), found = new Map(all);
@@ -122,7 +142,7 @@ window.yingbi = (() => {
   }
 
   return {
-    toBase64, fromBase64, toText, fromText, toHex, joined, digest, credentialOf, keysOf, keysFrom, entries, fields,
+    toBase64, fromBase64, toText, fromText, toHex, joined, digest, credentialOf, keysOf, keysFrom, entries, fields, writing,
     isAsShown, sign, keep, kept, forget, keepOwn, ownKeys, forgetOwn, adopt,
   };
 })();

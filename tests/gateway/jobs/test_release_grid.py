@@ -79,6 +79,8 @@ class Recorded:
     async def run(self, step: Callable[..., Any], *given: object) -> JobRecord | None:
         if step.__name__ == "_begin":
             return job(states.RUNNING)
+        if step.__name__ == "_check_goes_on":
+            return None
         self.ended.append((step.__name__, self._clock()))
         self.failures += [each for each in given if isinstance(each, Failure)]
         return None

@@ -25,37 +25,38 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from yingbi.api.v1 import dataset_pb2 as yingbi_dot_api_dot_v1_dot_dataset__pb2
 from yingbi.api.v1 import people_pb2 as yingbi_dot_api_dot_v1_dot_people__pb2
+from yingbi.api.v1 import stop_pb2 as yingbi_dot_api_dot_v1_dot_stop__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dyingbi/api/v1/agreement.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x1ayingbi/api/v1/people.proto\"\xe1\x04\n\tAgreement\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0corganisation\x18\x03 \x01(\t\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12*\n\x06starts\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x62udget_epsilon\x18\x07 \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x08 \x01(\x01\x12\x15\n\x08max_uses\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04jobs\x18\n \x03(\t\x12\x0f\n\x07\x63olumns\x18\x0b \x03(\t\x12\x10\n\x08scenario\x18\x0c \x01(\t\x12\x10\n\x08provider\x18\r \x01(\t\x12\x12\n\nsupervisor\x18\x0e \x01(\t\x12\x16\n\x0eresponsibility\x18\x0f \x01(\t\x12\x13\n\x0bsupervision\x18\x10 \x01(\t\x12\x12\n\nrevocation\x18\x11 \x01(\t\x12\x1b\n\x0emax_uses_a_day\x18\x12 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x10organisation_key\x18\x13 \x01(\x0c\x12\x14\n\x0cprovider_key\x18\x14 \x01(\x0c\x12\x16\n\x0esupervisor_key\x18\x15 \x01(\x0c\x12\x12\n\nsupersedes\x18\x16 \x01(\t\x12!\n\x14parameters_may_leave\x18\x1e \x01(\x08H\x02\x88\x01\x01\x42\x0b\n\t_max_usesB\x11\n\x0f_max_uses_a_dayB\x17\n\x15_parameters_may_leave\"\x8e\x01\n\x0fSignedAgreement\x12\r\n\x05terms\x18\x01 \x01(\x0c\x12\x37\n\x0corganisation\x18\x02 \x01(\x0b\x32!.yingbi.api.v1.AgreementSignature\x12\x33\n\x08provider\x18\x03 \x01(\x0b\x32!.yingbi.api.v1.AgreementSignature\"k\n\x12\x41greementSignature\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x35\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32 .yingbi.api.v1.SignedCertificate\"\xbc\x01\n\x0e\x41greementEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06person\x18\x03 \x01(\t\x12\x14\n\x0corganisation\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12&\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05state\x18\x07 \x01(\x0e\x32\x1d.yingbi.api.v1.AgreementState\"\x92\x02\n\x13RegisteredAgreement\x12+\n\tagreement\x18\x01 \x01(\x0b\x32\x18.yingbi.api.v1.Agreement\x12.\n\x06\x62udget\x18\x02 \x01(\x0b\x32\x1e.yingbi.api.v1.AgreementBudget\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.yingbi.api.v1.AgreementState\x12-\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x1d.yingbi.api.v1.AgreementEvent\x12.\n\x06signed\x18\x05 \x01(\x0b\x32\x1e.yingbi.api.v1.SignedAgreement\x12\x11\n\twaits_for\x18\x06 \x01(\t\"x\n\rAgreementStep\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x34\n\tsignature\x18\x04 \x01(\x0b\x32!.yingbi.api.v1.AgreementSignature\":\n\x18RegisterAgreementRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\"(\n\x15ListAgreementsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"P\n\x16ListAgreementsResponse\x12\x36\n\nagreements\x18\x01 \x03(\x0b\x32\".yingbi.api.v1.RegisteredAgreement\"(\n\x13GetAgreementRequest\x12\x11\n\tagreement\x18\x01 \x01(\t*\xfa\x02\n\x0e\x41greementState\x12\x1f\n\x1b\x41GREEMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41GREEMENT_STATE_DRAFT\x10\x01\x12\x1b\n\x17\x41GREEMENT_STATE_APPLIED\x10\x02\x12\x1c\n\x18\x41GREEMENT_STATE_ASSESSED\x10\x03\x12\x1d\n\x19\x41GREEMENT_STATE_CONSENTED\x10\x04\x12\x1a\n\x16\x41GREEMENT_STATE_ACTIVE\x10\x05\x12\x1d\n\x19\x41GREEMENT_STATE_SUSPENDED\x10\x06\x12\x1e\n\x1a\x41GREEMENT_STATE_TERMINATED\x10\x07\x12\x1b\n\x17\x41GREEMENT_STATE_EXPIRED\x10\x08\x12\x1b\n\x17\x41GREEMENT_STATE_REFUSED\x10\t\x12\x1d\n\x19\x41GREEMENT_STATE_WITHDRAWN\x10\n\x12\x1e\n\x1a\x41GREEMENT_STATE_SUPERSEDED\x10\x0b\x32\xdd\x03\n\x10\x41greementService\x12`\n\x11RegisterAgreement\x12\'.yingbi.api.v1.RegisterAgreementRequest\x1a\".yingbi.api.v1.RegisteredAgreement\x12]\n\x0eListAgreements\x12$.yingbi.api.v1.ListAgreementsRequest\x1a%.yingbi.api.v1.ListAgreementsResponse\x12V\n\x0cGetAgreement\x12\".yingbi.api.v1.GetAgreementRequest\x1a\".yingbi.api.v1.RegisteredAgreement\x12]\n\x0e\x44raftAgreement\x12\'.yingbi.api.v1.RegisterAgreementRequest\x1a\".yingbi.api.v1.RegisteredAgreement\x12Q\n\rMoveAgreement\x12\x1c.yingbi.api.v1.AgreementStep\x1a\".yingbi.api.v1.RegisteredAgreementb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dyingbi/api/v1/agreement.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1byingbi/api/v1/dataset.proto\x1a\x1ayingbi/api/v1/people.proto\x1a\x18yingbi/api/v1/stop.proto\"\xe1\x04\n\tAgreement\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0corganisation\x18\x03 \x01(\t\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12*\n\x06starts\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x62udget_epsilon\x18\x07 \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x08 \x01(\x01\x12\x15\n\x08max_uses\x18\t \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04jobs\x18\n \x03(\t\x12\x0f\n\x07\x63olumns\x18\x0b \x03(\t\x12\x10\n\x08scenario\x18\x0c \x01(\t\x12\x10\n\x08provider\x18\r \x01(\t\x12\x12\n\nsupervisor\x18\x0e \x01(\t\x12\x16\n\x0eresponsibility\x18\x0f \x01(\t\x12\x13\n\x0bsupervision\x18\x10 \x01(\t\x12\x12\n\nrevocation\x18\x11 \x01(\t\x12\x1b\n\x0emax_uses_a_day\x18\x12 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x10organisation_key\x18\x13 \x01(\x0c\x12\x14\n\x0cprovider_key\x18\x14 \x01(\x0c\x12\x16\n\x0esupervisor_key\x18\x15 \x01(\x0c\x12\x12\n\nsupersedes\x18\x16 \x01(\t\x12!\n\x14parameters_may_leave\x18\x1e \x01(\x08H\x02\x88\x01\x01\x42\x0b\n\t_max_usesB\x11\n\x0f_max_uses_a_dayB\x17\n\x15_parameters_may_leave\"\x8e\x01\n\x0fSignedAgreement\x12\r\n\x05terms\x18\x01 \x01(\x0c\x12\x37\n\x0corganisation\x18\x02 \x01(\x0b\x32!.yingbi.api.v1.AgreementSignature\x12\x33\n\x08provider\x18\x03 \x01(\x0b\x32!.yingbi.api.v1.AgreementSignature\"k\n\x12\x41greementSignature\x12\x11\n\tsignature\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x35\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32 .yingbi.api.v1.SignedCertificate\"\xbc\x01\n\x0e\x41greementEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06person\x18\x03 \x01(\t\x12\x14\n\x0corganisation\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12&\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05state\x18\x07 \x01(\x0e\x32\x1d.yingbi.api.v1.AgreementState\"\x92\x02\n\x13RegisteredAgreement\x12+\n\tagreement\x18\x01 \x01(\x0b\x32\x18.yingbi.api.v1.Agreement\x12.\n\x06\x62udget\x18\x02 \x01(\x0b\x32\x1e.yingbi.api.v1.AgreementBudget\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.yingbi.api.v1.AgreementState\x12-\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x1d.yingbi.api.v1.AgreementEvent\x12.\n\x06signed\x18\x05 \x01(\x0b\x32\x1e.yingbi.api.v1.SignedAgreement\x12\x11\n\twaits_for\x18\x06 \x01(\t\"\xca\x01\n\rAgreementStep\x12\x11\n\tagreement\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x34\n\tsignature\x18\x04 \x01(\x0b\x32!.yingbi.api.v1.AgreementSignature\x12\'\n\x04stop\x18\x05 \x01(\x0b\x32\x19.yingbi.api.v1.SignedStop\x12\'\n\x04lift\x18\x06 \x01(\x0b\x32\x19.yingbi.api.v1.SignedLift\":\n\x18RegisterAgreementRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\"(\n\x15ListAgreementsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"P\n\x16ListAgreementsResponse\x12\x36\n\nagreements\x18\x01 \x03(\x0b\x32\".yingbi.api.v1.RegisteredAgreement\"(\n\x13GetAgreementRequest\x12\x11\n\tagreement\x18\x01 \x01(\t*\xfa\x02\n\x0e\x41greementState\x12\x1f\n\x1b\x41GREEMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41GREEMENT_STATE_DRAFT\x10\x01\x12\x1b\n\x17\x41GREEMENT_STATE_APPLIED\x10\x02\x12\x1c\n\x18\x41GREEMENT_STATE_ASSESSED\x10\x03\x12\x1d\n\x19\x41GREEMENT_STATE_CONSENTED\x10\x04\x12\x1a\n\x16\x41GREEMENT_STATE_ACTIVE\x10\x05\x12\x1d\n\x19\x41GREEMENT_STATE_SUSPENDED\x10\x06\x12\x1e\n\x1a\x41GREEMENT_STATE_TERMINATED\x10\x07\x12\x1b\n\x17\x41GREEMENT_STATE_EXPIRED\x10\x08\x12\x1b\n\x17\x41GREEMENT_STATE_REFUSED\x10\t\x12\x1d\n\x19\x41GREEMENT_STATE_WITHDRAWN\x10\n\x12\x1e\n\x1a\x41GREEMENT_STATE_SUPERSEDED\x10\x0b\x32\xdd\x03\n\x10\x41greementService\x12`\n\x11RegisterAgreement\x12\'.yingbi.api.v1.RegisterAgreementRequest\x1a\".yingbi.api.v1.RegisteredAgreement\x12]\n\x0eListAgreements\x12$.yingbi.api.v1.ListAgreementsRequest\x1a%.yingbi.api.v1.ListAgreementsResponse\x12V\n\x0cGetAgreement\x12\".yingbi.api.v1.GetAgreementRequest\x1a\".yingbi.api.v1.RegisteredAgreement\x12]\n\x0e\x44raftAgreement\x12\'.yingbi.api.v1.RegisterAgreementRequest\x1a\".yingbi.api.v1.RegisteredAgreement\x12Q\n\rMoveAgreement\x12\x1c.yingbi.api.v1.AgreementStep\x1a\".yingbi.api.v1.RegisteredAgreementb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yingbi.api.v1.agreement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AGREEMENTSTATE']._serialized_start=1821
-  _globals['_AGREEMENTSTATE']._serialized_end=2199
-  _globals['_AGREEMENT']._serialized_start=139
-  _globals['_AGREEMENT']._serialized_end=748
-  _globals['_SIGNEDAGREEMENT']._serialized_start=751
-  _globals['_SIGNEDAGREEMENT']._serialized_end=893
-  _globals['_AGREEMENTSIGNATURE']._serialized_start=895
-  _globals['_AGREEMENTSIGNATURE']._serialized_end=1002
-  _globals['_AGREEMENTEVENT']._serialized_start=1005
-  _globals['_AGREEMENTEVENT']._serialized_end=1193
-  _globals['_REGISTEREDAGREEMENT']._serialized_start=1196
-  _globals['_REGISTEREDAGREEMENT']._serialized_end=1470
-  _globals['_AGREEMENTSTEP']._serialized_start=1472
-  _globals['_AGREEMENTSTEP']._serialized_end=1592
-  _globals['_REGISTERAGREEMENTREQUEST']._serialized_start=1594
-  _globals['_REGISTERAGREEMENTREQUEST']._serialized_end=1652
-  _globals['_LISTAGREEMENTSREQUEST']._serialized_start=1654
-  _globals['_LISTAGREEMENTSREQUEST']._serialized_end=1694
-  _globals['_LISTAGREEMENTSRESPONSE']._serialized_start=1696
-  _globals['_LISTAGREEMENTSRESPONSE']._serialized_end=1776
-  _globals['_GETAGREEMENTREQUEST']._serialized_start=1778
-  _globals['_GETAGREEMENTREQUEST']._serialized_end=1818
-  _globals['_AGREEMENTSERVICE']._serialized_start=2202
-  _globals['_AGREEMENTSERVICE']._serialized_end=2679
+  _globals['_AGREEMENTSTATE']._serialized_start=1930
+  _globals['_AGREEMENTSTATE']._serialized_end=2308
+  _globals['_AGREEMENT']._serialized_start=165
+  _globals['_AGREEMENT']._serialized_end=774
+  _globals['_SIGNEDAGREEMENT']._serialized_start=777
+  _globals['_SIGNEDAGREEMENT']._serialized_end=919
+  _globals['_AGREEMENTSIGNATURE']._serialized_start=921
+  _globals['_AGREEMENTSIGNATURE']._serialized_end=1028
+  _globals['_AGREEMENTEVENT']._serialized_start=1031
+  _globals['_AGREEMENTEVENT']._serialized_end=1219
+  _globals['_REGISTEREDAGREEMENT']._serialized_start=1222
+  _globals['_REGISTEREDAGREEMENT']._serialized_end=1496
+  _globals['_AGREEMENTSTEP']._serialized_start=1499
+  _globals['_AGREEMENTSTEP']._serialized_end=1701
+  _globals['_REGISTERAGREEMENTREQUEST']._serialized_start=1703
+  _globals['_REGISTERAGREEMENTREQUEST']._serialized_end=1761
+  _globals['_LISTAGREEMENTSREQUEST']._serialized_start=1763
+  _globals['_LISTAGREEMENTSREQUEST']._serialized_end=1803
+  _globals['_LISTAGREEMENTSRESPONSE']._serialized_start=1805
+  _globals['_LISTAGREEMENTSRESPONSE']._serialized_end=1885
+  _globals['_GETAGREEMENTREQUEST']._serialized_start=1887
+  _globals['_GETAGREEMENTREQUEST']._serialized_end=1927
+  _globals['_AGREEMENTSERVICE']._serialized_start=2311
+  _globals['_AGREEMENTSERVICE']._serialized_end=2788
 # @@protoc_insertion_point(module_scope)

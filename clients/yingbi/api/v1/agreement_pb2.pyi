@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from yingbi.api.v1 import dataset_pb2 as _dataset_pb2
 from yingbi.api.v1 import people_pb2 as _people_pb2
+from yingbi.api.v1 import stop_pb2 as _stop_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -329,6 +330,8 @@ class AgreementStep(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
     agreement: _builtins.str
     action: _builtins.str
     """As in AgreementEvent."""
@@ -337,6 +340,14 @@ class AgreementStep(_message.Message):
     def signature(self) -> Global___AgreementSignature:
         """Of "consent" and "sign": over the terms."""
 
+    @_builtins.property
+    def stop(self) -> _stop_pb2.SignedStop:
+        """Of "suspend" (STOP_SCOPE_SUSPENSION) and "terminate" (STOP_SCOPE_AGREEMENT), for the same reason: what enclaves check."""
+
+    @_builtins.property
+    def lift(self) -> _stop_pb2.SignedLift:
+        """Of "resume": ends the suspension by the same organisation."""
+
     def __init__(
         self,
         *,
@@ -344,10 +355,12 @@ class AgreementStep(_message.Message):
         action: _builtins.str = ...,
         reason: _builtins.str = ...,
         signature: Global___AgreementSignature | None = ...,
+        stop: _stop_pb2.SignedStop | None = ...,
+        lift: _stop_pb2.SignedLift | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lift", b"lift", "signature", b"signature", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agreement", b"agreement", "reason", b"reason", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "agreement", b"agreement", "lift", b"lift", "reason", b"reason", "signature", b"signature", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

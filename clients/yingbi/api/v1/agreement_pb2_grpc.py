@@ -94,7 +94,8 @@ class AgreementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def MoveAgreement(self, request, context):
-        """The next step of its life, by whoever it is for.
+        """The next step of its life, by whoever it is for. One that stops or lifts answers when the connected nodes have
+        confirmed, or have had two seconds for it; ListStops shows what they signed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

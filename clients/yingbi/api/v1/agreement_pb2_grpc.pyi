@@ -42,7 +42,9 @@ class AgreementServiceStub:
     provider and supervisor, and everybody's keys.
     """
     MoveAgreement: _grpc.UnaryUnaryMultiCallable[_agreement_pb2.AgreementStep, _agreement_pb2.RegisteredAgreement]
-    """The next step of its life, by whoever it is for."""
+    """The next step of its life, by whoever it is for. One that stops or lifts answers when the connected nodes have
+    confirmed, or have had two seconds for it; ListStops shows what they signed.
+    """
 
 @_typing.type_check_only
 class AgreementServiceAsyncStub(AgreementServiceStub):
@@ -58,7 +60,9 @@ class AgreementServiceAsyncStub(AgreementServiceStub):
     provider and supervisor, and everybody's keys.
     """
     MoveAgreement: _aio.UnaryUnaryMultiCallable[_agreement_pb2.AgreementStep, _agreement_pb2.RegisteredAgreement]  # type: ignore[assignment]
-    """The next step of its life, by whoever it is for."""
+    """The next step of its life, by whoever it is for. One that stops or lifts answers when the connected nodes have
+    confirmed, or have had two seconds for it; ListStops shows what they signed.
+    """
 
 class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
     """Developers see the agreements of their own organisation, all others in the zone all."""
@@ -101,6 +105,8 @@ class AgreementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agreement_pb2.AgreementStep,
         context: _ServicerContext,
     ) -> _typing.Union[_agreement_pb2.RegisteredAgreement, _abc.Awaitable[_agreement_pb2.RegisteredAgreement]]:
-        """The next step of its life, by whoever it is for."""
+        """The next step of its life, by whoever it is for. One that stops or lifts answers when the connected nodes have
+        confirmed, or have had two seconds for it; ListStops shows what they signed.
+        """
 
 def add_AgreementServiceServicer_to_server(servicer: AgreementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

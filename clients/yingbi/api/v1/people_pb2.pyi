@@ -401,17 +401,23 @@ class RemoveOrganisationRequest(_message.Message):
 
     ORGANISATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SIGNED_STOP_FIELD_NUMBER: _builtins.int
     organisation: _builtins.str
     reason: _builtins.str
+    signed_stop: _builtins.bytes
+    """Of a developers' organisation: a serialized SignedStop, STOP_SCOPE_ORGANISATION for the same reason, by which enclaves
+    refuse it too.
+    """
     def __init__(
         self,
         *,
         organisation: _builtins.str = ...,
         reason: _builtins.str = ...,
+        signed_stop: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["organisation", b"organisation", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organisation", b"organisation", "reason", b"reason", "signed_stop", b"signed_stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,6 +35,8 @@ class _StopScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopScope.V
     STOP_SCOPE_DATASET: _StopScope.ValueType  # 3
     STOP_SCOPE_ORGANISATION: _StopScope.ValueType  # 4
     """A developers' organisation: everything that its people asked for."""
+    STOP_SCOPE_SUSPENSION: _StopScope.ValueType  # 5
+    """An agreement, until its suspension is lifted. STOP_SCOPE_AGREEMENT is for good."""
 
 class StopScope(_StopScope, metaclass=_StopScopeEnumTypeWrapper): ...
 
@@ -44,11 +46,13 @@ STOP_SCOPE_AGREEMENT: StopScope.ValueType  # 2
 STOP_SCOPE_DATASET: StopScope.ValueType  # 3
 STOP_SCOPE_ORGANISATION: StopScope.ValueType  # 4
 """A developers' organisation: everything that its people asked for."""
+STOP_SCOPE_SUSPENSION: StopScope.ValueType  # 5
+"""An agreement, until its suspension is lifted. STOP_SCOPE_AGREEMENT is for good."""
 Global___StopScope: _TypeAlias = StopScope  # noqa: Y015
 
 @_typing.final
 class Stop(_message.Message):
-    """What is stopped, for good, unless it is a dataset and its cut-off is lifted."""
+    """What is stopped, for good, unless a Lift ends it: a dataset's cut-off, or an agreement's suspension."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -118,7 +122,7 @@ Global___SignedStop: _TypeAlias = SignedStop  # noqa: Y015
 
 @_typing.final
 class Lift(_message.Message):
-    """A dataset's cut-off ends. By the organisation that cut it off, for that one cut-off."""
+    """A dataset's cut-off or an agreement's suspension ends. By the organisation that ordered it, for that one stop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -127,11 +131,15 @@ class Lift(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SIGNER_KEY_FIELD_NUMBER: _builtins.int
     ISSUED_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     stop: _builtins.bytes
     """The digest of the Stop in the domain "stop"."""
     dataset: _builtins.str
+    """Of a cut-off."""
     reason: _builtins.str
     signer_key: _builtins.bytes
+    agreement: _builtins.str
+    """Of a suspension."""
     @_builtins.property
     def issued(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -142,10 +150,11 @@ class Lift(_message.Message):
         reason: _builtins.str = ...,
         signer_key: _builtins.bytes = ...,
         issued: _timestamp_pb2.Timestamp | None = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "issued", b"issued", "reason", b"reason", "signer_key", b"signer_key", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "dataset", b"dataset", "issued", b"issued", "reason", b"reason", "signer_key", b"signer_key", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,7 +66,8 @@ class StopServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Stop(self, request, context):
-        """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it.
+        """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it. Suspensions, and
+        their end, are steps of an agreement: see MoveAgreement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

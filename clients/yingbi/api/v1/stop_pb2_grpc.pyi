@@ -35,7 +35,9 @@ class StopServiceStub:
     def __new__(cls, channel: _aio.Channel) -> StopServiceAsyncStub: ...
     PreviewStop: _grpc.UnaryUnaryMultiCallable[_stop_pb2.PreviewStopRequest, _stop_pb2.StopPreview]
     Stop: _grpc.UnaryUnaryMultiCallable[_stop_pb2.StopRequest, _stop_pb2.StopRecord]
-    """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it."""
+    """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it. Suspensions, and
+    their end, are steps of an agreement: see MoveAgreement.
+    """
     Lift: _grpc.UnaryUnaryMultiCallable[_stop_pb2.LiftRequest, _stop_pb2.StopRecord]
     ListStops: _grpc.UnaryUnaryMultiCallable[_stop_pb2.ListStopsRequest, _stop_pb2.ListStopsResponse]
 
@@ -44,7 +46,9 @@ class StopServiceAsyncStub(StopServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PreviewStop: _aio.UnaryUnaryMultiCallable[_stop_pb2.PreviewStopRequest, _stop_pb2.StopPreview]  # type: ignore[assignment]
     Stop: _aio.UnaryUnaryMultiCallable[_stop_pb2.StopRequest, _stop_pb2.StopRecord]  # type: ignore[assignment]
-    """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it."""
+    """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it. Suspensions, and
+    their end, are steps of an agreement: see MoveAgreement.
+    """
     Lift: _aio.UnaryUnaryMultiCallable[_stop_pb2.LiftRequest, _stop_pb2.StopRecord]  # type: ignore[assignment]
     ListStops: _aio.UnaryUnaryMultiCallable[_stop_pb2.ListStopsRequest, _stop_pb2.ListStopsResponse]  # type: ignore[assignment]
 
@@ -62,7 +66,9 @@ class StopServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _stop_pb2.StopRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_stop_pb2.StopRecord, _abc.Awaitable[_stop_pb2.StopRecord]]:
-        """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it."""
+        """Answers once it is recorded and the connected nodes have confirmed, or have had two seconds for it. Suspensions, and
+        their end, are steps of an agreement: see MoveAgreement.
+        """
 
     @_abc_1.abstractmethod
     def Lift(

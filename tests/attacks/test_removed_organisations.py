@@ -1,0 +1,107 @@
+"""An organisation that was removed gets nothing more at any node, whatever the gateway says of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import update
+from yingbi.api.problem import Problem
+from yingbi.api.v1.people_pb2 import RemoveOrganisationRequest
+from yingbi.api.v1.stop_pb2 import SignedStop
+
+from gateway.governance.callers import Role
+from gateway.governance.stops import JOB, ORGANISATION
+from gateway.jobs import removals, states
+from gateway.storage import people
+from gateway.storage.tables import stops as stop_rows
+from tests.attacks.living_zone import GUARDED, LivingZone, live
+from tests.attacks.test_stops import _check_proofs, refused
+from tests.attacks.three_enclaves import Trio
+
+
+def run(trio: Trio, scenario: Callable[[LivingZone], Awaitable[None]]) -> None:
+    """A scenario in a zone of its own, in which the organisations are filed."""
+
+    async def all_of_it() -> None:
+        zone = await live(trio)
+        try:
+            filed = [zone.people[Role.COORDINATOR], zone.developers[0]]
+            callers = [replace(each.caller, bearer_hash=each.caller.name) for each in filed]
+            await zone.database.run(people.seed, callers, time.time())
+            zone.stopping._organisation_key = people.developers_key
+            await asyncio.wait_for(scenario(zone), 300)
+        finally:
+            await zone.stopping.close()
+            await zone.kill()
+
+    asyncio.run(all_of_it())
+
+
+def request(zone: LivingZone, signed: SignedStop | None = None) -> RemoveOrganisationRequest:
+    name = zone.developers[0].caller.organisation
+    given = signed or zone.signed_stop(zone.people[Role.COORDINATOR], ORGANISATION, name)
+    return RemoveOrganisationRequest(organisation=name, reason="over", signed_stop=given.SerializeToString())
+
+
+async def remove(zone: LivingZone, asked: RemoveOrganisationRequest) -> None:
+    caller = zone.people[Role.COORDINATOR].caller
+    signed = removals.signed_stop(caller, asked)
+    assert signed is not None
+    record = zone.stopping.recording(caller, signed)
+    removed, stopped = await zone.database.run(removals.remove, caller, asked.organisation, record, time.time())
+    assert removed.left
+    assert stopped is not None
+    _check_proofs(zone, await zone.stopping.announce(stopped))
+
+
+@pytest.mark.requirement("AGR-05", "MON-01")
+def test_enclaves_refuse_who_was_removed(trio: Trio) -> None:
+    async def scenario(zone: LivingZone) -> None:
+        who = zone.developers[0]
+        waiting = (await zone.submit(who, GUARDED)).job
+        await remove(zone, request(zone))
+        assert (await zone.record(waiting)).state == states.CANCELLED
+        assert (await refused(zone.submit(who))).code == "organisation_stopped"
+        await zone.database.run(lambda connection: connection.execute(update(stop_rows).values(lifted=time.time())))
+        job = (await zone.submit(who)).job
+        await zone.ended([job], states.ENDED)
+        assert (await zone.record(job)).message.failure.code == "stopped"
+
+    run(trio, scenario)
+
+
+def test_who_was_removed_without_a_stop_can_be_stopped_afterwards(trio: Trio) -> None:
+    """As by a release that signed none: the organisation's key is known of all that ever were."""
+
+    async def scenario(zone: LivingZone) -> None:
+        coordinator, who = zone.people[Role.COORDINATOR], zone.developers[0].caller
+        await zone.database.run(people.remove_organisation, coordinator.caller, who.organisation, time.time())
+        hit = await zone.stopping.preview(coordinator.caller, ORGANISATION, who.organisation)
+        assert hit.organisation_key == who.key
+        _check_proofs(zone, await zone.stop(coordinator, ORGANISATION, who.organisation))
+        with pytest.raises(Problem, match="no developers' organisation"):
+            await zone.stopping.preview(coordinator.caller, ORGANISATION, "nobody")
+
+    run(trio, scenario)
+
+
+def test_a_removal_comes_with_its_own_stop_or_with_none(trio: Trio) -> None:
+    async def scenario(zone: LivingZone) -> None:
+        coordinator, supervisor = zone.people[Role.COORDINATOR], zone.people[Role.SUPERVISOR]
+        name = zone.developers[0].caller.organisation
+        attempts = (
+            (zone.signed_stop(coordinator, ORGANISATION, "other"), "other_stop"),
+            (zone.signed_stop(supervisor, ORGANISATION, name), "bad_signature"),
+            (zone.signed_stop(coordinator, JOB, name), "not_allowed"),
+        )
+        for signed, code in attempts:
+            with pytest.raises(Problem) as raised:
+                removals.signed_stop(coordinator.caller, request(zone, signed))
+            assert raised.value.code == code
+        assert removals.signed_stop(coordinator.caller, RemoveOrganisationRequest(organisation=name)) is None
+
+    run(trio, scenario)
