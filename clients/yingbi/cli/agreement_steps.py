@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yingbi.api.problem import Kind, Problem
 from yingbi.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -123,7 +121,8 @@ def _stop(context: typer.Context, name: str, step: str, role: Role, reason: str,
         said = ", ".join(f"{job.id} ({job.state})" for job in hit)
         session.terminal.say(f"Jobs under {name} that this stops: {said or 'none is under way'}.")
         if not yes:
-            _confirm(session, name, step)
+            question = f"{step.capitalize()} {name}?"
+            session.terminal.confirm(question, to_do=f"{step} {name}", otherwise=f"{name} stays as it was.")
         ended = zone.move_agreement(name, step, reason)
         _show(session, ended, zone.agreement_stops(name)[:1])
 
@@ -131,19 +130,6 @@ def _stop(context: typer.Context, name: str, step: str, role: Role, reason: str,
 def _hit(zone: Zone, name: str) -> list[Job]:
     """The jobs under an agreement that wait or run."""
     return [job for job in zone.jobs() if job.message.agreement == name and job.state in _UNDER_WAY]
-
-
-def _confirm(session: Session, name: str, step: str) -> None:
-    if session.terminal.json or not sys.stdin.isatty():
-        raise Problem(
-            Kind.MALFORMED,
-            "not_confirmed",
-            f"To {step} {name} has to be confirmed, and nobody can be asked here. Nothing was changed.",
-            field="yes",
-            hint="give --yes",
-        )
-    if not typer.confirm(f"{step.capitalize()} {name}?", err=True):
-        raise Problem(Kind.REFUSED, "not_confirmed", f"{name} stays as it was.")
 
 
 def _show(session: Session, agreement: Agreement, stops: Sequence[Stopped] = ()) -> None:

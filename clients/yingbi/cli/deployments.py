@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,12 +115,9 @@ def withdraw(
 ) -> None:
     """End a deployment for good, as the operator."""
     session = session_of(context)
-    if not yes and (session.terminal.json or not sys.stdin.isatty()):
-        said = f"{name} would be withdrawn for good."
-        raise Problem(Kind.MALFORMED, "usage", said, field="yes", hint="say --yes where nobody can be asked")
-    if not yes and not _is_sure(name):
-        session.terminal.say("Nothing was changed.")
-        raise typer.Exit(Kind.REFUSED.exit_code)
+    if not yes:
+        question = f"Withdraw {name} for good? Its name cannot be used again."
+        session.terminal.confirm(question, to_do=f"withdraw {name} for good", otherwise=f"{name} stays as it was.")
     with session.zone("operator") as zone:
         ended = zone.deployment(name).withdraw()
     away = f"; {ended.terms.node} is away and does not know it yet: withdraw it again when it is back"
@@ -170,13 +166,6 @@ def predict(
     if out is not None:
         out.write_text(text, encoding="utf-8", newline="")
     session.terminal.show(found.to_json(), text if out is None else f"{len(found):,} rows are in {out}")
-
-
-def _is_sure(name: str) -> bool:
-    try:
-        return typer.confirm(f"Withdraw {name} for good? Its name cannot be used again.", err=True)
-    except typer.Abort:
-        return False
 
 
 def _lines(path: Path) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept.")]
 RealName = Annotated[str, typer.Option(metavar="TEXT", help="The person's name, for people to read.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Ask nothing.")]
 Out = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Where the new profile goes; by default beside your own.")
 ]
@@ -98,10 +99,13 @@ def add_organisation(
     )
 
 
-def remove_organisation(context: typer.Context, name: Name, reason: Reason) -> None:
+def remove_organisation(context: typer.Context, name: Name, reason: Reason, yes: Yes = False) -> None:
     """Remove an organisation with all its people, as the coordinator: at once, and for good."""
     session = session_of(context)
     with session.zone("coordinator") as zone:
+        if not yes:
+            question = f"Remove {name} with all its people, for good?"
+            session.terminal.confirm(question, to_do=f"remove {name} for good", otherwise=f"{name} stays as it was.")
         removed = zone.people.remove_organisation(name, reason)
         # Others ask for nothing that nodes would be told to stop.
         found = zone.stops(name) if removed.kind == "developer" else []

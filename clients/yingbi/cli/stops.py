@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from yingbi.api.problem import Kind, Problem
 from yingbi.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -83,22 +81,10 @@ def _stop(context: typer.Context, scope: Scope, name: str, reason: str, role: Ro
         if hit.deployments:
             session.terminal.say(f"Deployed models that answer nobody then: {', '.join(hit.deployments)}.")
         if not yes:
-            _confirm(session, scope, name)
+            what = f"the {scope} {name}"
+            session.terminal.confirm(f"Stop {what}?", to_do=f"stop {what}", otherwise=f"T{what[1:]} goes on.")
         stopped = zone.stop(scope, name, reason, organisation_key=hit.organisation_key)
     session.terminal.show(stopped.to_json(), str(stopped))
-
-
-def _confirm(session: Session, scope: str, name: str) -> None:
-    if session.terminal.json or not sys.stdin.isatty():
-        raise Problem(
-            Kind.MALFORMED,
-            "not_confirmed",
-            f"To stop the {scope} {name} has to be confirmed, and nobody can be asked here. Nothing was changed.",
-            field="yes",
-            hint="give --yes",
-        )
-    if not typer.confirm(f"Stop the {scope} {name}?", err=True):
-        raise Problem(Kind.REFUSED, "not_confirmed", f"The {scope} {name} goes on.")
 
 
 def _show_all(session: Session, found: list[Stopped]) -> None:

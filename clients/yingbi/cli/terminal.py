@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from yingbi.api.problem import Problem
+from yingbi.api.problem import Kind, Problem
 
 if TYPE_CHECKING:
     from yingbi.jobs import Job, Progress
@@ -53,6 +53,20 @@ class Terminal:
         if problem.hint:
             self.say(f"hint: {problem.hint}")
 
+    def confirm(self, question: str, *, to_do: str, otherwise: str) -> None:
+        """Have somebody say yes to what cannot be taken back; raises Problem "not_confirmed".
+
+        Args:
+            question: "Stop the job job-1?"
+            to_do: what has to be confirmed: "stop the job job-1".
+            otherwise: how things are after a no: "The job job-1 goes on."
+        """
+        if self.json or not sys.stdin.isatty():
+            said = f"To {to_do} has to be confirmed, and nobody can be asked here. Nothing was changed."
+            raise Problem(Kind.MALFORMED, "not_confirmed", said, field="yes", hint="give --yes")
+        if not _is_agreed(question):
+            raise Problem(Kind.REFUSED, "not_confirmed", otherwise)
+
     @contextmanager
     def following(self) -> Iterator[Progress]:
         """A reporter of a job's changes: a spinner on a terminal, lines elsewhere."""
@@ -63,6 +77,15 @@ class Terminal:
 
         with Console(stderr=True).status("asking") as status:
             yield lambda job: status.update(job.words)
+
+
+def _is_agreed(question: str) -> bool:
+    import typer
+
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
 
 
 class _Lines:

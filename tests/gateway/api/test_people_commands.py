@@ -131,8 +131,12 @@ def test_an_organisation_is_filed_and_removed(shell: Shell, folder: Path) -> Non
         "not_allowed"
     )
     assert shell("organisation", "add", "other", "--kind", "provider", code=3)["code"] == "unknown_to_enclaves"
-    assert shell("organisation", "remove", "clinic", "--reason", "over")["left"] is True
-    assert shell("whoami", "--as", "director", code=3)["code"] == "not_authenticated"
+    # That of a developers' organisation is stopped at the nodes too: tests/e2e/test_approval.py.
+    remove = ("organisation", "remove", "provider", "--reason", "over")
+    assert shell(*remove, code=2)["code"] == "not_confirmed"
+    assert shell("whoami", "--as", "provider")["organisation"] == "provider"
+    assert shell(*remove, "--yes")["left"] is True
+    assert shell("whoami", "--as", "provider", code=3)["code"] == "not_authenticated"
     assert "clinic" in shell.text("organisation", "list")
 
 
