@@ -29,7 +29,7 @@ from yingbi.api.v1.job_pb2 import GetJobRequest
 
 from gateway.zone.authority import Authority
 from gateway.zone.folder import ROLES
-from tests.attacks.gateway_in_process import Answer, Metadata, Zone, path_of, running_zone, waits
+from tests.attacks.gateway_in_process import Answer, Metadata, path_of, running_zone, waits
 from tests.attacks.governed_talk import among_organisations
 from tests.attacks.honest_talk import METHODS, NODE, Talk, among_operators
 from tests.attacks.invented_messages import Known, extremes, invented, signed
