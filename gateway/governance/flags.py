@@ -27,15 +27,16 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
     {
         "budget_over": "The dataset's budget does not hold this: approving it would end in a refusal.",
         "budget_after": "After this {share} of everybody's budget is spent for good.",
-        "similar_near": "Earlier jobs that asked the same with one condition more, less or changed: {count}, of {organisations}."
-        " The difference of two such answers is about the people between them.",
-        "similar_same": "Earlier jobs that asked the same: {count}, of {organisations}. Answers of one question, averaged,"
-        " have less noise than each.",
+        "similar_near": "Earlier jobs that asked the same with one condition more, less or changed: {count}, of"
+        " {organisations}. The difference of two such answers is about the people between them.",
+        "similar_same": "Earlier jobs that asked the same: {count}, of {organisations}. Answers of one question,"
+        " averaged, have less noise than each.",
         "columns_together": "{count} columns together make the groups: {columns}. Few people share all of them.",
         "first_of_dataset": "{organisation} asks this dataset for the first time.",
         "first_of_kind": "{organisation} has not asked a question of this kind yet.",
         "volume": "{organisation} asked {today} times within a day; usual is {usual}.",
-        "simulated": "The enclaves are simulated: no hardware keeps these {nodes} nodes' operators from the rows in use.",
+        "simulated": "The enclaves are simulated: no hardware keeps these {nodes} nodes' operators from the rows in"
+        " use.",
     }
 )
 """What flags say, each with its parts; who shows them in another language has the parts too."""

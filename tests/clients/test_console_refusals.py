@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import gateway
 import pytest
 import yingbi_dashboard
 from yingbi.api import certificates
@@ -13,6 +12,7 @@ from yingbi.api.v1.agreement_pb2 import AgreementState
 from yingbi.api.v1.job_pb2 import Flag
 from yingbi_dashboard import catalogue, decision_page
 
+import gateway
 from gateway.governance import agreement_states, flags
 from gateway.governance.stops import ACTIONS, DATASET, name_of
 from tests.clients.raised_codes import raised_codes
