@@ -143,7 +143,7 @@ def budget_of(dataset: str, history: BudgetHistory, agreements: Sequence[Agreeme
 
 
 def _course(history: BudgetHistory) -> tuple[list[Step], str]:
-    """The last steps, newest first; and all as the points of a line in the picture: rho that is left, all of it above."""
+    """The last steps, newest first; and all of them as the points of a line: rho that is left, from all of it above."""
     limit, delta = max(history.budget.limit_rho_units, 1), history.budget.delta
     if not history.points:
         return [], ""

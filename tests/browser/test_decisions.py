@@ -16,7 +16,7 @@ from yingbi import connect
 from yingbi.api import digests
 from yingbi.api.v1.job_pb2 import Approval
 
-from tests.browser.conftest import Desk, desk_in, findings
+from tests.browser.conftest import LOOKS, Desk, desk_in, findings
 from tests.zones import Zone, add_visits, agree, wait_until
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
@@ -91,6 +91,21 @@ def test_who_may_not_decide_sees_why_and_has_no_buttons(desk: Desk) -> None:
     assert "supervisor" in desk.page.locator(".verdict").inner_text()
 
 
+def test_flags_and_refusals_are_said_in_the_language_of_the_reader(desk: Desk) -> None:
+    """What is refused also in the gateway's own words: names and numbers are in them."""
+    job = submit(desk.zone)
+    desk.sign_in("supervisor").go("/inbox").look(language="zh")
+    for path in ("/inbox", f"/decisions/{job}"):
+        shown = desk.go(path).page.inner_text("main")
+        assert "这项请求等待的不是您这类机构的决定。" in shown, path
+        assert "This waits for a provider; supervisor is a supervisor." in shown, path
+    flags = desk.page.locator("ul.flags").inner_text()
+    assert "飞地是模拟的" in flags
+    assert desk.page.locator("ul.flags [lang=en]").count() == 0
+    assert "没有您可以查看的这个任务。" in desk.go("/jobs/job-0").page.inner_text("main")
+    desk.complaints.clear()  # of the 404 that was asked for
+
+
 def test_a_signature_is_not_made_of_what_the_page_does_not_show(desk: Desk) -> None:
     """A console that gives another plan, job or price to sign is caught in the browser, before anything is signed."""
     job, other = submit(desk.zone), submit(desk.zone)
@@ -145,9 +160,6 @@ def test_text_of_others_is_shown_and_never_run(desk: Desk) -> None:
     assert HOSTILE in desk.page.inner_text(".verdict")
     assert desk.page.locator("img[src=x], svg[onload], b[onclick]").count() == 0
     # `desk` fails where anything was run or reported.
-
-
-LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
 
 
 def test_every_page_is_accessible_in_every_theme_and_language(desk: Desk) -> None:
