@@ -101,6 +101,13 @@ def among_organisations(zone: Zone) -> Talk:
         _agree(talk, name, dataset, LIFE[:steps])
     suspend = AgreementStep(agreement="suspended", action="suspend", reason="until the audit is over")
     talk.say("MoveAgreement", suspend, "supervisor")
+    # Not sent: whoever may take these steps could take them now.
+    talk.requests["MoveAgreement"] += [
+        AgreementStep(agreement=IN_FORCE, action="suspend", reason="until the audit is over"),
+        AgreementStep(agreement="suspended", action="resume"),
+        AgreementStep(agreement="suspended", action="terminate", reason="it is over"),
+        AgreementStep(agreement="half-way", action="withdraw", reason="another one is drafted"),
+    ]
     _decide(talk)
     talk.ask_batch(DATASET)
     _stop(talk)

@@ -164,13 +164,14 @@ def test_each_field_of_a_request_with_each_odd_value(fuzzed: Fuzzed) -> None:
     for method in fuzzed.served:
         if waits(method):
             continue
-        (who, *_) = fuzzed.let_in[method.full_name] or WHO
-        valid = fuzzed.requests.get(method.name, [GetMessageClass(method.input_type)()])[0]
+        earlier = fuzzed.requests.get(method.name, [GetMessageClass(method.input_type)()])
+        turns = itertools.cycle(itertools.product(earlier, fuzzed.let_in[method.full_name] or WHO))
         for one in method.input_type.fields:
             if one.message_type is not None:
                 continue
             values = extremes(one)
             for value in values if LONG else values[next(numbers) % 8 :: 8]:
+                valid, who = next(turns)
                 request = type(valid)()
                 request.CopyFrom(valid)
                 request.ClearField(one.name)
