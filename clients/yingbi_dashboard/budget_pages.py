@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -150,12 +151,13 @@ def _course(history: BudgetHistory) -> tuple[list[Step], str]:
     first = history.points[0].at.seconds
     length = max(history.points[-1].at.seconds + history.span_seconds - first, 1)
     left, after, line = limit, list[int](), ["0,0"]
-    for point in history.points:
-        across = (point.at.seconds - first) / length * WIDTH
+    for seconds, at_once in groupby(history.points, lambda point: point.at.seconds):
+        across = (seconds - first) / length * WIDTH
         line.append(f"{across:.1f},{_down(left, limit):.1f}")
-        left -= point.rho_units
+        for point in at_once:
+            left -= point.rho_units
+            after.append(left)
         line.append(f"{across:.1f},{_down(left, limit):.1f}")
-        after.append(left)
     line.append(f"{WIDTH},{_down(left, limit):.1f}")
     shown = list(zip(history.points, after, strict=True))[: -MOST_ROWS - 1 : -1]
     return [_step(point, then, delta) for point, then in shown], " ".join(line)
