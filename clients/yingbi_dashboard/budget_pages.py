@@ -130,7 +130,7 @@ def budget_of(dataset: str, history: BudgetHistory, agreements: Sequence[Agreeme
         for each in history.organisations
     ]
     steps, curve = _course(history)
-    times = [each.at.ToDatetime(tzinfo=UTC) for each in history.points]
+    times = [history.points[at].at.ToDatetime(tzinfo=UTC) for at in (0, -1) if history.points]
     return DatasetBudget(
         dataset,
         budget,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, func, select
 from yingbi.api.v1.dataset_pb2 import BudgetHistory, BudgetPoint, DatasetDeclaration, OrganisationBudget
 
@@ -18,7 +19,8 @@ MOST_POINTS = 400
 _MOVED = select(func.max(audit.c.at_millis)).where(
     audit.c.subject == charges.c.job, audit.c.action.in_(["job.submit", "job.state"])
 )
-_AT = func.coalesce(_MOVED.scalar_subquery() / 1000.0, jobs.c.created)
+_ASKED = select(jobs.c.created).where(jobs.c.job == charges.c.job)
+_AT = func.coalesce(_MOVED.scalar_subquery() / 1000.0, _ASKED.scalar_subquery())
 _OTHERS = ""
 
 
@@ -30,10 +32,8 @@ def of_dataset(connection: Connection, declaration: DatasetDeclaration, organisa
     """
     prefix = names.organisations_of(declaration)
     shown = [charges.c.kind == "organisation", charges.c.name.startswith(prefix, autoescape=True)]
-    of_charges = (
-        select(charges.c.name, _AT.label("at"), charges.c.rho_units)
-        .join_from(charges, jobs, charges.c.job == jobs.c.job)
-        .where(*shown, charges.c.state != "refunded")
+    of_charges = select(charges.c.name, _AT.label("at"), charges.c.rho_units).where(
+        *shown, charges.c.state != "refunded"
     )
     rows = connection.execute(of_charges).all()
     times = [row.at for row in rows] or [0.0]
@@ -73,6 +73,4 @@ def _told(organisation: str, only: str | None) -> str:
 
 
 def _point(at: int, organisation: str, rho_units: int) -> BudgetPoint:
-    message = BudgetPoint(organisation=organisation, rho_units=rho_units)
-    message.at.FromSeconds(at)
-    return message
+    return BudgetPoint(organisation=organisation, rho_units=rho_units, at=Timestamp(seconds=at))
