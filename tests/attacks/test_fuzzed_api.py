@@ -146,6 +146,18 @@ def caller_of(data: st.DataObject, fuzzed: Fuzzed, method: MethodDescriptor) -> 
     return data.draw(st.sampled_from(among))
 
 
+def test_whoever_decides_may_give_odd_reasons(by_organisations: Fuzzed) -> None:
+    """Of every step and decision that could be taken now, by everybody; the longest first, which no step takes."""
+    for reason in ("a" * 20_000, "", "\0", "<script>\u202e"):
+        for name in ("MoveAgreement", "RefuseJob", "CancelJob"):
+            for valid, who in itertools.product(by_organisations.requests[name], ROLES):
+                request = GetMessageClass(METHODS[name].input_type)()
+                request.CopyFrom(valid)
+                request.reason = reason  # type: ignore[attr-defined]
+                by_organisations.send(METHODS[name], request, who)
+    by_organisations.works()
+
+
 def test_requests_made_from_descriptors_and_altered_ones(fuzzed: Fuzzed) -> None:
     """Whatever the fields hold, and whoever signs what is signed."""
 
