@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -76,8 +75,8 @@ MOVES = ("apply", "assess", "consent", "sign")
 """Steps that an agreement waits for, to go on."""
 REASONED = ("refuse", "withdraw", "suspend", "terminate")
 STOPS = ("suspend", "terminate")
-MOST_JOBS = 1_000
-"""Of the latest jobs, how many are looked at for what a stop would hit."""
+PAGE = 200
+"""Jobs that are asked for at once."""
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _UNDER_WAY = (
     job_pb2.JOB_STATE_WAITING_FOR_APPROVAL,
@@ -377,7 +376,13 @@ def _own_suspension(ended: Sequence[Stopped], me: Me) -> str:
     return "" if held is None else to_base64(held.digest)
 
 
-def _under_way(gateway: Gateway, name: str) -> list[job_pb2.Job]:
-    """Of the latest jobs, those under the agreement that wait or run."""
-    latest = islice(gateway.list_jobs(), MOST_JOBS)
-    return [job for job in latest if job.agreement == name and job.state in _UNDER_WAY]
+def _under_way(gateway: Gateway, name: str) -> list[job_pb2.JobSummary]:
+    """The jobs under the agreement that wait or run."""
+    wanted = job_pb2.ListJobSummariesRequest(agreement=name, states=_UNDER_WAY, page_size=PAGE)
+    found = list[job_pb2.JobSummary]()
+    while True:
+        page = gateway.list_job_summaries(wanted)
+        found += page.jobs
+        wanted.page_token = page.next_page_token
+        if not wanted.page_token:
+            return found

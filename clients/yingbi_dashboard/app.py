@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -235,10 +236,11 @@ class Console:
 
     def page(self, request: Request, template: str, status: int = 200, **content: object) -> HTMLResponse:
         """A page or a part of one, in the reader's language."""
-        language = catalogue.chosen(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
+        language = _language_of(request)
         theme = request.cookies.get(THEME_COOKIE, "auto")
         context: dict[str, object] = {
             "t": partial(catalogue.say, language),
+            "refusal": partial(catalogue.refusal, language),
             "language": language,
             "languages": catalogue.LANGUAGES,
             "theme": theme if theme in THEMES else "auto",
@@ -265,7 +267,7 @@ class Console:
         status = _STATUS.get(problem.kind, 409)
         is_part = "hx-request" in request.headers
         if request.method == "POST" and not is_part:
-            return JSONResponse(problem.to_json(), status)
+            return JSONResponse(_in_language_of(request, problem).to_json(), status)
         if is_signed_out(problem):
             if is_part:
                 # A redirect would put the page into the page.
@@ -279,6 +281,16 @@ class Console:
     def _nothing(self, request: Request, error: Exception) -> Response:
         problem = Problem(Kind.UNKNOWN, "unknown_page", "There is no such page.")
         return self.page(request, "problem.html", 404, problem=problem)
+
+
+def _language_of(request: Request) -> str:
+    return catalogue.chosen(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
+
+
+def _in_language_of(request: Request, problem: Problem) -> Problem:
+    """What it means first, where that is known in the reader's language; then the gateway's own words."""
+    own = catalogue.refusal(_language_of(request), problem.code)
+    return replace(problem, message=f"{own} {problem.message}") if own else problem
 
 
 def _waiting(gateway: Gateway) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from yingbi_dashboard.sign_in import who_is
 KINDS = ("auditor", "supervisor")
 MOST_ROWS = 200
 """On a page."""
-MOST_READ = 5_000
+MOST_READ = 3_000
 """How many rows a page with a filter looks through, before it says that there are older ones."""
 _WINDOW = 500
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from yingbi.agreements import Agreement
 from yingbi.api import zcdp
-from yingbi.api.v1.dataset_pb2 import BudgetHistory
+from yingbi.api.v1.dataset_pb2 import BudgetHistory, BudgetPoint
 from yingbi.api.v1.people_pb2 import Me
 from yingbi.budget import Budget
 from yingbi.transport import Gateway
@@ -129,12 +130,12 @@ def budget_of(dataset: str, history: BudgetHistory, agreements: Sequence[Agreeme
         for each in history.organisations
     ]
     steps, curve = _course(history)
-    times = [each.at.ToDatetime(tzinfo=UTC) for each in history.points]
+    times = [history.points[at].at.ToDatetime(tzinfo=UTC) for at in (0, -1) if history.points]
     return DatasetBudget(
         dataset,
         budget,
         owners,
-        steps[: -MOST_ROWS - 1 : -1],
+        steps,
         curve,
         moment(times[0]) if times else "",
         moment(times[-1]) if times else "",
@@ -143,23 +144,32 @@ def budget_of(dataset: str, history: BudgetHistory, agreements: Sequence[Agreeme
 
 
 def _course(history: BudgetHistory) -> tuple[list[Step], str]:
-    """Step by step, and as the points of a line in the picture: rho that is left, from all above to nothing below."""
+    """The last steps, newest first; and all of them as the points of a line: rho that is left, from all of it above."""
     limit, delta = max(history.budget.limit_rho_units, 1), history.budget.delta
     if not history.points:
         return [], ""
     first = history.points[0].at.seconds
     length = max(history.points[-1].at.seconds + history.span_seconds - first, 1)
-    left, steps, line = limit, [], ["0,0"]
-    for point in history.points:
-        across = (point.at.seconds - first) / length * WIDTH
+    left, after, line = limit, list[int](), ["0,0"]
+    for seconds, at_once in groupby(history.points, lambda point: point.at.seconds):
+        across = (seconds - first) / length * WIDTH
         line.append(f"{across:.1f},{_down(left, limit):.1f}")
-        left -= point.rho_units
+        for point in at_once:
+            left -= point.rho_units
+            after.append(left)
         line.append(f"{across:.1f},{_down(left, limit):.1f}")
-        at = moment(datetime.fromtimestamp(point.at.seconds, UTC))
-        charged = zcdp.asked_epsilon(point.rho_units, delta)
-        steps.append(Step(at, point.organisation, charged, zcdp.asked_epsilon(max(left, 0), delta)))
     line.append(f"{WIDTH},{_down(left, limit):.1f}")
-    return steps, " ".join(line)
+    shown = list(zip(history.points, after, strict=True))[: -MOST_ROWS - 1 : -1]
+    return [_step(point, then, delta) for point, then in shown], " ".join(line)
+
+
+def _step(point: BudgetPoint, left: int, delta: float) -> Step:
+    return Step(
+        moment(datetime.fromtimestamp(point.at.seconds, UTC)),
+        point.organisation,
+        zcdp.asked_epsilon(point.rho_units, delta),
+        zcdp.asked_epsilon(max(left, 0), delta),
+    )
 
 
 def _down(left: int, limit: int) -> float:

@@ -14,6 +14,7 @@ from yingbi.attest import Attestation
 from yingbi.display import shown_source
 from yingbi.jobs import Job
 
+from yingbi_dashboard import catalogue
 from yingbi_dashboard.highlight import Piece, pieces
 from yingbi_dashboard.mock_answer import Expected, expected
 from yingbi_dashboard.program_diff import Comparison, comparison_of
@@ -26,6 +27,18 @@ FLAG_TITLES = {
     "volume": "flag.volume",
     "simulated": "flag.simulated",
 }
+FLAG_SENTENCES = {
+    "budget_over": "flagged.budget_over",
+    "budget_after": "flagged.budget_after",
+    "similar_near": "flagged.similar_near",
+    "similar_same": "flagged.similar_same",
+    "columns_together": "flagged.columns_together",
+    "first_of_dataset": "flagged.first_of_dataset",
+    "first_of_kind": "flagged.first_of_kind",
+    "volume": "flagged.volume",
+    "simulated": "flagged.simulated",
+}
+"""What flags say, by the gateway's names of the sentences."""
 KIND_NAMES = {
     "query": "kind.query",
     "train": "kind.train",
@@ -97,6 +110,17 @@ class Enclaves:
 
 
 @dataclass(frozen=True)
+class ShownFlag:
+    """A flag by the keys of its title and its sentence; without the latter it is in the gateway's own words alone."""
+
+    title: str
+    is_warning: bool
+    sentence: str
+    parts: Mapping[str, str]
+    text: str
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything on the page."""
 
@@ -106,10 +130,10 @@ class Page:
     source: list[Piece]
     source_problem: str
     comparison: Comparison | None
-    flags: list[tuple[str, Flag]]
+    flags: list[ShownFlag]
     warnings: int
     terms: Terms | None
-    terms_problem: str
+    terms_problem: Problem | None
     bars: list[Bar]
     organisations: list[tuple[str, float]]
     expected: Expected | None
@@ -141,10 +165,10 @@ def page_of(decision: Decision, agreement: RegisteredAgreement | None, problem: 
         source=source,
         source_problem=source_problem,
         comparison=comparison_of(decision),
-        flags=[(FLAG_TITLES.get(flag.code, "flag.other"), flag) for flag in decision.flags],
+        flags=[shown_flag(flag) for flag in decision.flags],
         warnings=sum(flag.level == "warning" for flag in decision.flags),
         terms=None if agreement is None else _terms(agreement),
-        terms_problem="" if problem is None else problem.message,
+        terms_problem=problem,
         bars=_bars(decision),
         organisations=[
             (each.organisation, zcdp.asked_epsilon(each.spent_rho_units, job.budget.delta))
@@ -154,6 +178,19 @@ def page_of(decision: Decision, agreement: RegisteredAgreement | None, problem: 
         similar=list(dict.fromkeys(similar)),
         since=moment(decision.since.ToDatetime(tzinfo=UTC)),
         waits=job.state == JOB_STATE_WAITING_FOR_APPROVAL,
+    )
+
+
+def shown_flag(flag: Flag) -> ShownFlag:
+    """A flag, to be said in any language where its sentence is known and all parts of it are there."""
+    sentence = FLAG_SENTENCES.get(flag.sentence, "")
+    known = sentence and catalogue.parts_of(sentence) == set(flag.parts)
+    return ShownFlag(
+        title=FLAG_TITLES.get(flag.code, "flag.other"),
+        is_warning=flag.level == "warning",
+        sentence=sentence if known else "",
+        parts=dict(flag.parts),
+        text=flag.text,
     )
 
 

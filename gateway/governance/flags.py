@@ -10,8 +10,9 @@ Keeps: APP-04
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from google.protobuf.message import Message
 from yingbi.api import digests
@@ -22,6 +23,23 @@ from enclave_sim.plan.relations import scans
 from gateway.planning.declared import columns_in
 
 NOTICE, WARNING = "notice", "warning"
+SENTENCES: Mapping[str, str] = MappingProxyType(
+    {
+        "budget_over": "The dataset's budget does not hold this: approving it would end in a refusal.",
+        "budget_after": "After this {share} of everybody's budget is spent for good.",
+        "similar_near": "Earlier jobs that asked the same with one condition more, less or changed: {count}, of"
+        " {organisations}. The difference of two such answers is about the people between them.",
+        "similar_same": "Earlier jobs that asked the same: {count}, of {organisations}. Answers of one question,"
+        " averaged, have less noise than each.",
+        "columns_together": "{count} columns together make the groups: {columns}. Few people share all of them.",
+        "first_of_dataset": "{organisation} asks this dataset for the first time.",
+        "first_of_kind": "{organisation} has not asked a question of this kind yet.",
+        "volume": "{organisation} asked {today} times within a day; usual is {usual}.",
+        "simulated": "The enclaves are simulated: no hardware keeps these {nodes} nodes' operators from the rows in"
+        " use.",
+    }
+)
+"""What flags say, each with its parts; who shows them in another language has the parts too."""
 MANY_COLUMNS = 4
 """Columns that group or select rows, from which on together they may single people out."""
 MOST_SHOWN = 10
@@ -109,25 +127,23 @@ def flags_of(
         *_volume(asked, earlier),
     ]
     if simulated:
-        said = f"The enclaves are simulated: no hardware keeps these {nodes} nodes' operators from the rows in use."
-        found.append(Flag(code="simulated", level=WARNING, text=said))
+        found.append(_flag("simulated", WARNING, "simulated", nodes=nodes))
     return sorted(found, key=lambda flag: flag.level != WARNING)
+
+
+def _flag(code: str, level: str, sentence: str, jobs: Sequence[str] = (), **parts: object) -> Flag:
+    said = {name: str(part) for name, part in parts.items()}
+    text = SENTENCES[sentence].format(**said)
+    return Flag(code=code, level=level, text=text, jobs=jobs[:MOST_SHOWN], sentence=sentence, parts=said)
 
 
 def _budget(dataset: Spending) -> Iterator[Flag]:
     after = dataset.spent + dataset.price
     share = after / dataset.limit if dataset.limit else 1.0
     if after > dataset.limit:
-        text = "The dataset's budget does not hold this: approving it would end in a refusal."
-        yield Flag(code="budget", level=WARNING, text=text)
-    elif share >= 0.8:
-        yield Flag(code="budget", level=WARNING, text=_spent_after(share))
+        yield _flag("budget", WARNING, "budget_over")
     else:
-        yield Flag(code="budget", level=NOTICE, text=_spent_after(share))
-
-
-def _spent_after(share: float) -> str:
-    return f"After this {share:.1%} of everybody's budget is spent for good."
+        yield _flag("budget", WARNING if share >= 0.8 else NOTICE, "budget_after", share=f"{share:.1%}")
 
 
 def _alike(asked: Earlier, earlier: Sequence[Earlier]) -> Iterator[Flag]:
@@ -135,31 +151,28 @@ def _alike(asked: Earlier, earlier: Sequence[Earlier]) -> Iterator[Flag]:
     same = [each for difference, each in by_difference if difference == 0]
     near = [each for difference, each in by_difference if difference in (1, 2)]
     if near:
-        text = (
-            f"{_jobs(near)} asked the same with one condition more, less or changed. The difference of two such answers"
-            " is about the people between them."
-        )
-        yield Flag(code="similar", level=WARNING, text=text, jobs=[each.job for each in near[:MOST_SHOWN]])
+        yield _similar(WARNING, "similar_near", near)
     if same:
-        text = f"{_jobs(same)} asked the same. Answers of one question, averaged, have less noise than each."
-        yield Flag(code="similar", level=NOTICE, text=text, jobs=[each.job for each in same[:MOST_SHOWN]])
+        yield _similar(NOTICE, "similar_same", same)
+
+
+def _similar(level: str, sentence: str, found: Sequence[Earlier]) -> Flag:
+    who = ", ".join(sorted({each.organisation for each in found}))
+    return _flag("similar", level, sentence, [each.job for each in found], count=len(found), organisations=who)
 
 
 def _columns_together(likeness: Likeness) -> Iterator[Flag]:
     if len(likeness.selecting) >= MANY_COLUMNS:
         names = ", ".join(sorted(likeness.selecting))
-        text = f"{len(likeness.selecting)} columns together make the groups: {names}. Few people share all of them."
-        yield Flag(code="sensitive_columns", level=WARNING, text=text)
+        yield _flag("sensitive_columns", WARNING, "columns_together", count=len(likeness.selecting), columns=names)
 
 
 def _first_use(asked: Earlier, earlier: Sequence[Earlier]) -> Iterator[Flag]:
     own = [each for each in earlier if each.organisation == asked.organisation]
     if not own:
-        yield Flag(code="first_use", level=NOTICE, text=f"{asked.organisation} asks this dataset for the first time.")
+        yield _flag("first_use", NOTICE, "first_of_dataset", organisation=asked.organisation)
     elif all(each.likeness.shape != asked.likeness.shape for each in own):
-        yield Flag(
-            code="first_use", level=NOTICE, text=f"{asked.organisation} has not asked a question of this kind yet."
-        )
+        yield _flag("first_use", NOTICE, "first_of_kind", organisation=asked.organisation)
 
 
 def _volume(asked: Earlier, earlier: Sequence[Earlier]) -> Iterator[Flag]:
@@ -167,13 +180,7 @@ def _volume(asked: Earlier, earlier: Sequence[Earlier]) -> Iterator[Flag]:
     today = sum(age < A_DAY for age in own) + 1
     usual = sum(A_DAY <= age < (USUAL_DAYS + 1) * A_DAY for age in own) / USUAL_DAYS
     if today >= max(LEAST_UNUSUAL, UNUSUAL * usual):
-        text = f"{asked.organisation} asked {today} times within a day; usual is {usual:.1f}."
-        yield Flag(code="volume", level=WARNING, text=text)
-
-
-def _jobs(found: Sequence[Earlier]) -> str:
-    who = ", ".join(sorted({each.organisation for each in found}))
-    return f"One job of {who}" if len(found) == 1 else f"{len(found)} jobs of {who}"
+        yield _flag("volume", WARNING, "volume", organisation=asked.organisation, today=today, usual=f"{usual:.1f}")
 
 
 def _conditions(message: Message) -> Iterator[Expression]:

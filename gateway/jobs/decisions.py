@@ -79,6 +79,7 @@ def _decision(connection: Connection, caller: Caller, record: JobRecord) -> Deci
     plan = Plan.FromString(record.plan)
     given = approvals.given(connection, record.job)
     charge = charge_of(plan)
+    refusal = _may_not(caller, record, declaration.grade, given)
     return Decision(
         job=Job(
             job=record.job,
@@ -98,7 +99,8 @@ def _decision(connection: Connection, caller: Caller, record: JobRecord) -> Deci
         access_mode="model" if plan.HasField("evaluation") else "query",
         kind=kind_of_plan(plan),
         organisation=record.organisation,
-        may_not=_may_not(caller, record, declaration.grade, given),
+        may_not=refusal.message if refusal else "",
+        may_not_code=refusal.code if refusal else "",
     )
 
 
@@ -113,15 +115,15 @@ def kind_of_plan(plan: Plan) -> JobKind:
     return next((kind for kind, is_it in named.items() if is_it), "query")
 
 
-def _may_not(caller: Caller, record: JobRecord, grade: int, given: Sequence[Given]) -> str:
+def _may_not(caller: Caller, record: JobRecord, grade: int, given: Sequence[Given]) -> Problem | None:
     try:
         check(caller, Action.DECIDE)
         if record.state != states.WAITING:
             states.check_transition(record.job, record.state, states.QUEUED)
         decisions.check_may_decide(caller, record.organisation, grade, given)
     except Problem as problem:
-        return problem.message
-    return ""
+        return problem
+    return None
 
 
 def _columns(plan: Plan, declaration: DatasetDeclaration) -> list[str]:

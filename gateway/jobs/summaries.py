@@ -65,6 +65,8 @@ def page(
         wanted = wanted.where(jobs.c.state.in_(list(request.states)))
     if request.dataset:
         wanted = wanted.where(jobs.c.dataset == request.dataset)
+    if request.agreement:
+        wanted = wanted.where(jobs.c.agreement == request.agreement)
     if before is not None:
         wanted = wanted.where(jobs.c.number < before)
     rows = connection.execute(wanted).all()

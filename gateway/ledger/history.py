@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Integer, cast, func, select
+from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import Connection, func, select
 from yingbi.api.v1.dataset_pb2 import BudgetHistory, BudgetPoint, DatasetDeclaration, OrganisationBudget
 
 from gateway.ledger import accounts as names
 from gateway.ledger import ledger
-from gateway.storage.tables import accounts, charges, jobs, releases
+from gateway.storage.tables import accounts, audit, charges, jobs
 
 SPANS = (60, 3_600, 86_400)
 MOST_POINTS = 400
 """Spans of time that are told apart: the shortest of `SPANS` in which all charges are within so many, else the last."""
 
-# When it was released, if it was: a job may have waited for long before it was charged.
-_AT = func.coalesce(releases.c.released, jobs.c.created)
+# When the job went on last: it may have waited for long before it was charged. By the record, whose rows are short; of
+# a job from before there was one, when it was asked for.
+_MOVED = select(func.max(audit.c.at_millis)).where(
+    audit.c.subject == charges.c.job, audit.c.action.in_(["job.submit", "job.state"])
+)
+_ASKED = select(jobs.c.created).where(jobs.c.job == charges.c.job)
+_AT = func.coalesce(_MOVED.scalar_subquery() / 1000.0, _ASKED.scalar_subquery())
 _OTHERS = ""
 
 
@@ -26,29 +32,20 @@ def of_dataset(connection: Connection, declaration: DatasetDeclaration, organisa
     """
     prefix = names.organisations_of(declaration)
     shown = [charges.c.kind == "organisation", charges.c.name.startswith(prefix, autoescape=True)]
-    of_charges = (
-        select(charges.c.name, _AT.label("at"), charges.c.rho_units)
-        .join_from(charges, jobs, charges.c.job == jobs.c.job)
-        .join(releases, releases.c.job == jobs.c.job, isouter=True)
-        .where(*shown, charges.c.state != "refunded")
-        .subquery()
+    of_charges = select(charges.c.name, _AT.label("at"), charges.c.rho_units).where(
+        *shown, charges.c.state != "refunded"
     )
-    first, last = connection.execute(select(func.min(of_charges.c.at), func.max(of_charges.c.at))).one()
-    span = next((each for each in SPANS if first is None or (last - first) / each <= MOST_POINTS), SPANS[-1])
-    number = cast(of_charges.c.at / span, Integer).label("number")
-    grouped = (
-        select(number, of_charges.c.name, func.sum(of_charges.c.rho_units).label("rho_units"))
-        .group_by(number, of_charges.c.name)
-        .order_by(number, of_charges.c.name)
-    )
+    rows = connection.execute(of_charges).all()
+    times = [row.at for row in rows] or [0.0]
+    span = next((each for each in SPANS if (max(times) - min(times)) / each <= MOST_POINTS), SPANS[-1])
     points: dict[tuple[int, str], int] = {}
-    for row in connection.execute(grouped):
-        key = (row.number, _told(row.name.removeprefix(prefix), organisation))
-        points[key] = points.get(key, 0) + row.rho_units
+    for name, at, rho_units in rows:
+        key = (int(at / span), _told(name.removeprefix(prefix), organisation))
+        points[key] = points.get(key, 0) + rho_units
     return BudgetHistory(
         budget=ledger.budget(connection, declaration, organisation),
         organisations=_organisations(connection, declaration, organisation),
-        points=[_point(number * span, whose, amount) for (number, whose), amount in points.items()],
+        points=[_point(number * span, whose, amount) for (number, whose), amount in sorted(points.items())],
         span_seconds=span,
     )
 
@@ -76,6 +73,4 @@ def _told(organisation: str, only: str | None) -> str:
 
 
 def _point(at: int, organisation: str, rho_units: int) -> BudgetPoint:
-    message = BudgetPoint(organisation=organisation, rho_units=rho_units)
-    message.at.FromSeconds(at)
-    return message
+    return BudgetPoint(organisation=organisation, rho_units=rho_units, at=Timestamp(seconds=at))

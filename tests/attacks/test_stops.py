@@ -30,13 +30,15 @@ LANES = 5
 LONGEST_WAIT = 0.5
 
 
-def run(trio: Trio, scenario: Callable[[LivingZone], Awaitable[None]], developers: int = 1) -> None:
-    """A scenario in a zone of its own, which ends with it."""
+def run(
+    trio: Trio, scenario: Callable[[LivingZone], Awaitable[None]], developers: int = 1, seconds: float = 300
+) -> None:
+    """A scenario in a zone of its own, which ends with it. `seconds` are for the slowest machine."""
 
     async def all_of_it() -> None:
         zone = await live(trio, developers)
         try:
-            await asyncio.wait_for(scenario(zone), 300)
+            await asyncio.wait_for(scenario(zone), seconds)
         finally:
             await zone.stopping.close()
             await zone.kill()
@@ -112,7 +114,7 @@ def test_random_stops_in_every_state_leave_nothing_to_be_released(trio: Trio, co
         await zone.database.run(_check_record, count)
         _check_journals(zone)
 
-    run(trio, scenario, developers=LANES + count)
+    run(trio, scenario, developers=LANES + count, seconds=3 * count)
     # Stops met jobs in every state, and no job failed by one.
     assert {"waiting for approval", "running", "succeeded"} <= set(at_stop), at_stop
     assert "failed" not in at_stop

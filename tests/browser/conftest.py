@@ -23,6 +23,8 @@ FLAGS = [
     "--no-first-run",
     "--disable-gpu",
 ]
+LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
+"""In which every page is looked at."""
 
 
 @pytest.fixture(scope="package")

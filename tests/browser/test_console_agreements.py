@@ -11,14 +11,13 @@ import pytest
 from playwright.sync_api import Browser
 from yingbi import connect
 
-from tests.browser.conftest import Desk, desk_in, findings
+from tests.browser.conftest import LOOKS, Desk, desk_in, findings
 from tests.zones import AGREEMENT, Zone, add_visits, agree, wait_until
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 numbers = itertools.count(1)
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'\"><svg onload=alert(3)>{{7*7}}"
-LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
 
 
 @contextmanager

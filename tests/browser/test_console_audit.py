@@ -18,13 +18,12 @@ from yingbi.transport import Gateway
 from yingbi_dashboard.app import Console
 from yingbi_dashboard.settings import read_settings
 
-from tests.browser.conftest import Desk, desk_in, findings
+from tests.browser.conftest import LOOKS, Desk, desk_in, findings
 from tests.zones import Zone
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
 
 
 class EditedGateway(Gateway):

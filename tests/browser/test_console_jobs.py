@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import Desk, desk_in, findings
+from tests.browser.conftest import LOOKS, Desk, desk_in, findings
 from tests.zones import Zone, add_visits, agree
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
@@ -211,9 +211,6 @@ PAGES: tuple[Callable[[str], str], ...] = (
     lambda _: "/catalogue",
     lambda _: "/catalogue/purse",
 )
-
-
-LOOKS = [("light", "en"), ("dark", "zh")]
 
 
 def test_new_pages_are_accessible_in_every_theme_and_language(desk: Desk, answered: str, purse: str) -> None:

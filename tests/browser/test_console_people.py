@@ -19,7 +19,7 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1.people_pb2 import Invitation, SignedCertificate, SignedInvitation
 from yingbi.transport import Gateway
 
-from tests.browser.conftest import Desk, desk_in, findings
+from tests.browser.conftest import LOOKS, Desk, desk_in, findings
 from tests.browser.test_decisions import HOSTILE, approve, shown, submit
 from tests.zones import Zone, wait_until
 
@@ -381,14 +381,14 @@ def test_the_page_of_people_weighs_little_and_asks_no_other_host(desk: Desk) -> 
 def test_every_page_about_people_is_accessible(desk: Desk) -> None:
     """In both themes and both languages; the checker takes seconds, and finds nothing in one pair that is of both."""
     _, link = invited(desk.zone, "approver")
-    for theme, language in (("light", "en"), ("dark", "zh")):
+    for theme, language in LOOKS:
         desk.page.goto("about:blank")
         desk.page.goto(link)
         desk.look(theme=theme, language=language)
         desk.page.locator("#join").wait_for()
         assert findings(desk) == [], (theme, language, "join")
     desk.sign_in("provider")
-    for theme, language in (("light", "en"), ("dark", "zh")):
+    for theme, language in LOOKS:
         desk.go("/people").look(theme=theme, language=language)
         desk.page.locator("#invite").wait_for()
         desk.page.click("#begin-totp button")

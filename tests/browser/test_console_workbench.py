@@ -14,13 +14,12 @@ from yingbi import connect
 from yingbi.api import credentials
 from yingbi.transport import Gateway
 
-from tests.browser.conftest import Desk, findings
+from tests.browser.conftest import LOOKS, Desk, findings
 from tests.zones import Zone, add_visits, agree
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'\"><svg onload=alert(3)>{{7*7}}</textarea>"
-LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
 
 
 @pytest.fixture(scope="module")

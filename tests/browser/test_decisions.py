@@ -18,7 +18,7 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1.job_pb2 import Approval
 from yingbi.standing import approve_like
 
-from tests.browser.conftest import Desk, desk_in, findings
+from tests.browser.conftest import LOOKS, Desk, desk_in, findings
 from tests.zones import Zone, add_visits, agree, wait_until
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
@@ -91,6 +91,21 @@ def test_who_may_not_decide_sees_why_and_has_no_buttons(desk: Desk) -> None:
     desk.decision(job)
     assert desk.page.locator("#decide").count() == 0
     assert "supervisor" in desk.page.locator(".verdict").inner_text()
+
+
+def test_flags_and_refusals_are_said_in_the_language_of_the_reader(desk: Desk) -> None:
+    """What is refused also in the gateway's own words: names and numbers are in them."""
+    job = submit(desk.zone)
+    desk.sign_in("supervisor").go("/inbox").look(language="zh")
+    for path in ("/inbox", f"/decisions/{job}"):
+        shown = desk.go(path).page.inner_text("main")
+        assert "这项请求等待的不是您这类机构的决定。" in shown, path
+        assert "This waits for a provider; supervisor is a supervisor." in shown, path
+    flags = desk.page.locator("ul.flags").inner_text()
+    assert "飞地是模拟的" in flags
+    assert desk.page.locator("ul.flags [lang=en]").count() == 0
+    assert "没有您可以查看的这个任务。" in desk.go("/jobs/job-0").page.inner_text("main")
+    desk.complaints.clear()  # of the 404 that was asked for
 
 
 def test_a_signature_is_not_made_of_what_the_page_does_not_show(desk: Desk) -> None:
@@ -215,9 +230,6 @@ def test_a_standing_approval_is_seen_and_withdrawn(desk: Desk) -> None:
     assert card.locator("button").count() == 0
     with connect(folder=desk.zone.root, role="provider") as provider:
         assert [each.state for each in provider.standing_approvals(over=True) if each.message.job == job] == ["revoked"]
-
-
-LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
 
 
 def test_every_page_is_accessible_in_every_theme_and_language(desk: Desk) -> None:

@@ -177,6 +177,8 @@ def bought(epsilon: float, delta: float) -> tuple[int, int]:
     return rho_units_for(epsilon, delta, kept), kept
 
 
+# What is spent is shown again and again, and a conversion takes longer than to draw the page around it.
+@lru_cache(maxsize=4096)
 def asked_epsilon(rho_units: int, delta: float) -> float:
     """The ε that `bought` that much ρ at δ, rounded up; 0.0 for nothing.
 

@@ -58,7 +58,7 @@ def test_a_mean_is_compared_by_its_conditions_too() -> None:
 
 def test_an_earlier_question_with_one_condition_more_is_a_warning_and_the_same_one_a_note() -> None:
     found = flags(COUNT, asked(f"{COUNT} WHERE pain > 3"), asked(COUNT, "job-2", "institute"))
-    assert "One job of college asked the same with one condition" in found["warning similar"]
+    assert "one condition more, less or changed: 1, of college" in found["warning similar"]
     assert "institute" in found["notice similar"]
     assert "warning similar" not in flags(COUNT, asked("SELECT SUM(pain) FROM visits"))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from yingbi.api.problem import Problem
@@ -17,6 +18,7 @@ from gateway.governance.callers import Role
 from gateway.jobs import records, states, summaries
 from gateway.jobs.feed import Feed
 from gateway.ledger import history, ledger
+from gateway.storage import audit
 from tests.gateway.jobs.test_admission import DATASET, Account, Scene
 
 ADA = Account("ada", "college", Role.DEVELOPER)
@@ -169,17 +171,23 @@ def test_a_budget_s_history_adds_up_and_names_to_a_developer_no_other_organisati
     assert not scene.budget("nobody-yet").budget.organisation.spent_rho_units
 
 
-def test_a_long_history_is_told_in_longer_spans(scene: Shown) -> None:
-    from sqlalchemy import update
-
-    from gateway.storage.tables import jobs
-
-    old, new = scene.submit(ADA, "n", 0.1).job, scene.submit(ADA, "m", 0.1).job
-    for years, span in ((0, 60), (0.02, 3_600), (3, 86_400), (30, 86_400)):
-        change = update(jobs).where(jobs.c.job == old).values(created=2e9 - years * 365 * 86_400)
-        asyncio.run(scene.database.run(lambda connection, change=change: connection.execute(change)))
-        change = update(jobs).where(jobs.c.job == new).values(created=2e9)
-        asyncio.run(scene.database.run(lambda connection, change=change: connection.execute(change)))
+def test_a_long_history_is_told_in_longer_spans(scene: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 2e9
+    for number, (years, span) in enumerate(((0, 60), (0.02, 3_600), (3, 86_400), (30, 86_400))):
+        monkeypatch.setattr(audit, "time", SimpleNamespace(time=lambda years=years: now - years * 365 * 86_400))
+        scene.submit(ADA, f"n{number}", 0.1)
         found = scene.budget(None)
         assert found.span_seconds == span
         assert sum(each.rho_units for each in found.points) == found.budget.spent_rho_units
+        times = [each.at.seconds for each in found.points]
+        assert times == sorted(times)
+        assert now - span <= times[-1] <= now
+
+
+def test_what_was_charged_is_told_when_its_job_went_on_last(scene: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have waited for long: what is charged then, is charged then."""
+    job = scene.submit(ADA, "n", 0.1).job
+    monkeypatch.setattr(audit, "time", SimpleNamespace(time=lambda: 3e9))
+    scene.move(job, states.RUNNING)
+    (point,) = scene.budget(None).points
+    assert point.at.seconds == 3e9

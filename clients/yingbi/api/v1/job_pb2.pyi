@@ -1027,19 +1027,45 @@ class Flag(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PartsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CODE_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """"budget", "similar", "sensitive_columns", "first_use", "volume", "simulated"."""
     level: _builtins.str
     """"notice" or "warning"."""
     text: _builtins.str
+    sentence: _builtins.str
+    """Which sentence `text` is, and what is filled into it: for whoever shows it in another language."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other jobs that it is about."""
 
+    @_builtins.property
+    def parts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -1047,10 +1073,12 @@ class Flag(_message.Message):
         level: _builtins.str = ...,
         text: _builtins.str = ...,
         jobs: _abc.Iterable[_builtins.str] | None = ...,
+        sentence: _builtins.str = ...,
+        parts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "jobs", b"jobs", "level", b"level", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "jobs", b"jobs", "level", b"level", "parts", b"parts", "sentence", b"sentence", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1076,6 +1104,7 @@ class Decision(_message.Message):
     ORGANISATION_FIELD_NUMBER: _builtins.int
     ORGANISATIONS_FIELD_NUMBER: _builtins.int
     MAY_NOT_FIELD_NUMBER: _builtins.int
+    MAY_NOT_CODE_FIELD_NUMBER: _builtins.int
     APPROVED_PROGRAM_FIELD_NUMBER: _builtins.int
     rho_units: _builtins.int
     delta: _builtins.float
@@ -1086,7 +1115,8 @@ class Decision(_message.Message):
     """"query", "train", "program", "evaluate", "synthesize"."""
     organisation: _builtins.str
     may_not: _builtins.str
-    """Why the caller may not decide; empty where they may."""
+    """Why the caller may not decide, in words and by its code; empty where they may."""
+    may_not_code: _builtins.str
     @_builtins.property
     def job(self) -> Global___Job: ...
     @_builtins.property
@@ -1126,11 +1156,12 @@ class Decision(_message.Message):
         organisation: _builtins.str = ...,
         organisations: _abc.Iterable[_dataset_pb2.OrganisationBudget] | None = ...,
         may_not: _builtins.str = ...,
+        may_not_code: _builtins.str = ...,
         approved_program: Global___ApprovedProgram | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approved_program", b"approved_program", "job", b"job", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_mode", b"access_mode", "approved_program", b"approved_program", "columns", b"columns", "delta", b"delta", "epsilon", b"epsilon", "flags", b"flags", "grade", b"grade", "job", b"job", "kind", b"kind", "may_not", b"may_not", "needed", b"needed", "organisation", b"organisation", "organisations", b"organisations", "rho_units", b"rho_units", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_mode", b"access_mode", "approved_program", b"approved_program", "columns", b"columns", "delta", b"delta", "epsilon", b"epsilon", "flags", b"flags", "grade", b"grade", "job", b"job", "kind", b"kind", "may_not", b"may_not", "may_not_code", b"may_not_code", "needed", b"needed", "organisation", b"organisation", "organisations", b"organisations", "rho_units", b"rho_units", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1849,11 +1880,14 @@ class ListJobSummariesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 200; 0: 50."""
     page_token: _builtins.str
     dataset: _builtins.str
     """Only jobs on this dataset; empty: all."""
+    agreement: _builtins.str
+    """Only jobs under this agreement; empty: all."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
         """Only jobs in these states; empty: all."""
@@ -1865,10 +1899,11 @@ class ListJobSummariesRequest(_message.Message):
         page_token: _builtins.str = ...,
         states: _abc.Iterable[Global___JobState.ValueType] | None = ...,
         dataset: _builtins.str = ...,
+        agreement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "dataset", b"dataset", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
