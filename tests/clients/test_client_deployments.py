@@ -261,7 +261,7 @@ def test_nothing_is_withdrawn_by_who_does_not_confirm(
     # No zone is asked: there is none.
     monkeypatch.setenv("YINGBI_ZONE", "/nowhere")
     assert main(["deployments", "withdraw", "bmi-1"]) == 3
-    assert capsys.readouterr().err == "Nothing was changed.\n"
+    assert capsys.readouterr().err == "error: bmi-1 stays as it was.\n"
 
 
 @pytest.mark.parametrize("text", ["", "/day", "10/hour", "-1/day", "1.5", "²"])

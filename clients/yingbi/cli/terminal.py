@@ -84,8 +84,8 @@ def _is_agreed(question: str) -> bool:
 
     try:
         return typer.confirm(question, err=True)
-    except typer.Abort as error:
-        raise KeyboardInterrupt from error
+    except typer.Abort:  # Ctrl-C, or the end of what is read
+        return False
 
 
 class _Lines:
