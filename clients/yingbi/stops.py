@@ -18,7 +18,6 @@ from yingbi.api.v1.stop_pb2 import (
     SignedStop,
     Stop,
     StopPreview,
-    StopProof,
     StopProofBody,
     StopRecord,
     StopScope,
@@ -44,11 +43,11 @@ class NodeStop:
 
     def __str__(self) -> str:
         if self.lifted_at is not None:
-            return f"{self.node} signed that it lifted the stop at {_moment(self.lifted_at)}"
+            return f"{self.node} signed that it lifted the stop at {moment(self.lifted_at)}"
         if self.at is None:
             return f"{self.node} has not confirmed yet" + (f": {self.refusal}" if self.refusal else "")
         ended = f"; it ended {', '.join(self.jobs)}" if self.jobs else ""
-        return f"{self.node} signed that it stopped at {_moment(self.at)}{ended}"
+        return f"{self.node} signed that it stopped at {moment(self.at)}{ended}"
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -119,11 +118,11 @@ class Stopped:
     def __str__(self) -> str:
         message = self.message
         because = f": {message.stop.reason}" if message.stop.reason else ""
-        at = _moment(self.at)
+        at = moment(self.at)
         what = f"agreement {self.subject} was suspended" if self.scope == "suspension" else f"{self.name} was stopped"
         lines = [f"{what} by {message.person} of {message.organisation} at {at}{because}"]
         if self.is_lifted:
-            lines.append(f"lifted by {message.lifted_by} at {_moment(message.lifted.ToDatetime(UTC))}")
+            lines.append(f"lifted by {message.lifted_by} at {moment(message.lifted.ToDatetime(UTC))}")
         elif message.lifted_by:
             lines.append(f"{message.lifted_by} lifts it, as soon as every node has confirmed")
         return "\n  ".join([*lines, *map(str, self.nodes)])
@@ -211,15 +210,6 @@ def list_all(gateway: Gateway, subject: str = "", *, in_force: bool = False) -> 
     return [Stopped(each) for each in gateway.list_stops(subject, in_force=in_force)]
 
 
-def verify_proof(proof: StopProof, digest: bytes, enclave_key: bytes) -> StopProofBody:
-    """What an enclave signed of the stop with this digest, checked against its key; raises Problem. Offline."""
-    body = StopProofBody.FromString(proof.body)
-    signed = digests.is_signed(enclave_key, digests.STOP_PROOF, proof.body, proof.signature)
-    if not signed or body.stop != digest or body.processes_alive:
-        raise Problem(Kind.BAD_EVIDENCE, "stop_proof", "This is no proof of that stop by that enclave.")
-    return body
-
-
 def _lift(gateway: Gateway, cut_off: Stopped, reason: str) -> Stopped:
     asked = Lift(stop=cut_off.message.digest, dataset=cut_off.subject, reason=reason)
     return Stopped(gateway.lift(_signed_lift(gateway, asked)))
@@ -254,5 +244,6 @@ def _at(body: StopProofBody) -> datetime:
     return datetime.fromtimestamp(body.at_millis / 1000, UTC)
 
 
-def _moment(at: datetime) -> str:
+def moment(at: datetime) -> str:
+    """To the millisecond: what a node proves is when."""
     return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"

@@ -16,9 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from yingbi.api import digests
 from yingbi.api.problem import Problem
+from yingbi.api.stop_proofs import verify_proof
 from yingbi.api.v1.stop_pb2 import NodeProof, StopProofBody, StopRecord
 from yingbi.display import shown_source
-from yingbi.stops import Stopped, verify_proof
+from yingbi.stops import Stopped, moment
+from yingbi.stops import of_agreement as stops_of_agreement
 from yingbi.transport import Gateway
 
 from yingbi_dashboard.decision_page import Enclaves
@@ -31,7 +33,6 @@ SCOPE_NAMES = {
     "dataset": "stops.dataset",
     "organisation": "stops.organisation",
 }
-_OF_NO_AGREEMENT = ("job", "dataset", "organisation")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def of_job(gateway: Gateway, job: str) -> list[StopRecord]:
 def of_agreement(gateway: Gateway, agreement: str) -> list[StopRecord]:
     """The stops of an agreement, newest first; raises Problem. Jobs have theirs on their own pages."""
     gateway.get_agreement(agreement)
-    return [each for each in gateway.list_stops(agreement) if Stopped(each).scope not in _OF_NO_AGREEMENT]
+    return [each.message for each in stops_of_agreement(gateway, agreement)]
 
 
 def routes(console: Serving) -> list[Route]:
@@ -106,7 +107,7 @@ def routes(console: Serving) -> list[Route]:
             found=found,
             problem=problem,
             again=request.url.path,
-            moment=_moment,
+            moment=moment,
             shown=shown_source,
         )
 
@@ -125,11 +126,6 @@ def routes(console: Serving) -> list[Route]:
     return [Route("/jobs/{job}/stops", job), Route("/agreements/{agreement}/stops", agreement)]
 
 
-def _moment(at: datetime) -> str:
-    """To the millisecond: what a node proves is when."""
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03} UTC"
-
-
 def _mark(said: NodeProof, digest: bytes, enclaves: Enclaves) -> str:
     if not said.HasField("proof"):
         return "stops.none_yet"
@@ -137,7 +133,7 @@ def _mark(said: NodeProof, digest: bytes, enclaves: Enclaves) -> str:
     if said.node not in enclaves.keys or StopProofBody.FromString(said.proof.body).key_epoch != enclaves.key_epoch:
         return "stops.unchecked"
     try:
-        body = verify_proof(said.proof, digest, enclaves.keys[said.node])
+        verify_proof(said.proof, said.node, digest, enclaves.keys[said.node])
     except Problem:
         return "stops.fails"
-    return "stops.holds" if body.node == said.node else "stops.fails"
+    return "stops.holds"

@@ -23,7 +23,7 @@ from gateway.governance.decisions import Given
 from gateway.governance.flags import Earlier, Likeness, Spending, flags_of
 from gateway.governance.policy import Action, check
 from gateway.jobs import approved_programs, records, shown, states
-from gateway.jobs.kinds import JobKind
+from gateway.jobs.kinds import kind_of_plan
 from gateway.jobs.records import JobRecord
 from gateway.ledger import accounts as ledger_accounts
 from gateway.storage import approvals, catalogue
@@ -97,22 +97,11 @@ def _decision(connection: Connection, caller: Caller, record: JobRecord) -> Deci
         epsilon=plan.epsilon,
         grade=declaration.grade,
         access_mode="model" if plan.HasField("evaluation") else "query",
-        kind=kind_of_plan(plan),
+        kind=kind_of_plan(plan) or "query",
         organisation=record.organisation,
         may_not=refusal.message if refusal else "",
         may_not_code=refusal.code if refusal else "",
     )
-
-
-def kind_of_plan(plan: Plan) -> JobKind:
-    """What kind of job a plan is of, as agreements name them."""
-    named: dict[JobKind, bool] = {
-        "evaluate": plan.HasField("evaluation"),
-        "program": plan.HasField("program"),
-        "synthesize": plan.HasField("synthesis"),
-        "train": plan.HasField("fit"),
-    }
-    return next((kind for kind, is_it in named.items() if is_it), "query")
 
 
 def _may_not(caller: Caller, record: JobRecord, grade: int, given: Sequence[Given]) -> Problem | None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.stop_proofs import verify_proof
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import LiftTask, StopTask, Task, TaskResult
 from yingbi.api.v1.stop_pb2 import (
@@ -25,7 +26,6 @@ from yingbi.api.v1.stop_pb2 import (
     SignedStop,
     Stop,
     StopPreview,
-    StopProof,
     StopProofBody,
     StopRecord,
 )
@@ -290,17 +290,7 @@ class Stopping:
             raise Problem(Kind.FAILED, result.failure.code, result.failure.message)
         epoch = self._nodes.epoch
         keys = [holder.signing_key for holder in epoch.holders if holder.node == name] if epoch else []
-        return check_proof(result.stopped, name, telling.digest(), keys[0] if keys else b"")
-
-
-def check_proof(proof: StopProof, node: str, digest: bytes, key: bytes) -> StopProofBody:
-    """What a node's enclave, which has this key, signed of the stop with this digest; raises Problem."""
-    if not digests.is_signed(key, digests.STOP_PROOF, proof.body, proof.signature):
-        raise Problem(Kind.BAD_EVIDENCE, "stop_proof", f"The proof of {node} is not signed by its enclave.")
-    body = StopProofBody.FromString(proof.body)
-    if (body.node, body.stop, body.processes_alive) != (node, digest, 0):
-        raise Problem(Kind.BAD_EVIDENCE, "stop_proof", f"The proof of {node} is of something else.")
-    return body
+        return verify_proof(result.stopped, name, telling.digest(), keys[0] if keys else b"")
 
 
 def _checked_hit(connection: Connection, caller: Caller, scope: Scope, subject: str) -> list[str]:

@@ -22,7 +22,8 @@ from yingbi.api.v1.plan_pb2 import Plan
 from gateway.governance import policy
 from gateway.governance.callers import Caller, Role
 from gateway.governance.policy import Action
-from gateway.jobs import decisions, shown, states
+from gateway.jobs import shown, states
+from gateway.jobs.kinds import kind_of_plan
 from gateway.jobs.records import unknown
 from gateway.storage import approvals, catalogue
 from gateway.storage.tables import audit, charges, jobs
@@ -122,7 +123,7 @@ def _summary(row: Any, caller: Caller, stage: Stage) -> JobSummary:
         developer=row.developer,
         organisation=row.organisation,
         agreement=row.agreement,
-        kind=decisions.kind_of_plan(plan),
+        kind=kind_of_plan(plan) or "query",
         sequence=row.sequence,
         epsilon=plan.epsilon,
         delta=plan.delta,

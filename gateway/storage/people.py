@@ -271,11 +271,10 @@ def find_organisation(connection: Connection, name: str) -> Organisation:
 
 
 def check_not_removed(connection: Connection, name: str) -> None:
-    """Raise Problem for an organisation that was removed."""
-    removed = select(organisations.c.left).where(organisations.c.organisation == name)
-    if connection.execute(removed).scalar() is not None:
-        said = f"The organisation {name} was removed from the zone."
-        raise Problem(Kind.REFUSED, "organisation_removed", said, field="organisation")
+    """Raise Problem REFUSED "organisation_left" for an organisation that was removed."""
+    left = select(organisations.c.left).where(organisations.c.organisation == name)
+    if connection.execute(left).scalar() is not None:
+        rules.check_there(Organisation(organisation=name, left=True))
 
 
 def all_organisations(connection: Connection) -> list[Organisation]:

@@ -148,10 +148,10 @@ def lift(connection: Connection, signed: SignedLift, caller: Caller) -> int:
     row = connection.execute(select(stops).where(stops.c.digest == said.stop)).one_or_none()
     if row is None or (row.scope, row.subject) != (scope, subject):
         field = "agreement" if scope == SUSPENSION else "dataset"
-        raise Problem(Kind.UNKNOWN, "no_such_cut_off", f"There is no such cut-off of {subject!r}.", field=field)
+        raise Problem(Kind.UNKNOWN, "no_such_cut_off", f"There is no such stop of {subject!r} to lift.", field=field)
     rules.check_may_lift(caller, scope, row.subject, row.organisation)
     if row.lift is not None:
-        raise Problem(Kind.CONFLICT, "lifted_already", f"That cut-off of {row.subject} was lifted before.")
+        raise Problem(Kind.CONFLICT, "lifted_already", f"That stop of {row.subject} was lifted before.")
     values = {"lift": signed.SerializeToString(), "lifted_by": caller.name}
     connection.execute(update(stops).where(stops.c.number == row.number).values(values))
     audit.append(

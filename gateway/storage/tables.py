@@ -250,7 +250,7 @@ approvals = Table(
     UniqueConstraint("job", "kind", name="one_approval_a_kind"),
 )
 
-# Every stop, for good; a dataset's cut-off may be lifted.
+# Every stop, for good; a dataset's cut-off and an agreement's suspension may be lifted.
 stops = Table(
     "stops",
     metadata,

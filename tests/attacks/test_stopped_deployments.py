@@ -395,7 +395,7 @@ def test_a_removed_partners_model_answers_nobody(stoppable: Stoppable) -> None:
     deployed(zone)
     gone = {"organisation": "institute", "kind": "developer", "title": "", "key": bytes(32), "filed": 1.0, "left": 2.0}
     stoppable.do(lambda connection: connection.execute(tables.organisations.insert().values(gone)))
-    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "organisation_removed"
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "organisation_left"
     assert recorded(zone) == 0
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
-from yingbi import stops as client
 from yingbi.api.audit import check_chain
 from yingbi.api.problem import Problem
+from yingbi.api.stop_proofs import verify_proof
 from yingbi.api.v1.audit_pb2 import AuditRow
 from yingbi.api.v1.stop_pb2 import SignedStop, StopRecord
 
@@ -132,7 +132,7 @@ def _check_proofs(zone: LivingZone, record: StopRecord) -> None:
     assert [each.node for each in record.nodes] == ["node-1", "node-2", "node-3"]
     for each, enclave in zip(record.nodes, zone.trio.enclaves, strict=True):
         assert each.HasField("proof"), record
-        client.verify_proof(each.proof, record.digest, enclave.identity.public_signing_key)
+        verify_proof(each.proof, each.node, record.digest, enclave.identity.public_signing_key)
 
 
 def _check_record(connection: Connection, count: int) -> None:

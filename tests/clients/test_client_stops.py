@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yingbi import stops
 from yingbi.api import digests
 from yingbi.api.problem import Problem
+from yingbi.api.stop_proofs import verify_proof
 from yingbi.api.v1.stop_pb2 import NodeProof, Stop, StopProof, StopProofBody, StopRecord, StopScope
 
 KEY, DIGEST = Ed25519PrivateKey.generate(), bytes(range(32))
@@ -21,7 +22,7 @@ def proof(*, alive: int = 0, digest: bytes = DIGEST) -> StopProof:
 
 
 def test_a_proof_is_of_one_stop_by_one_enclave_with_nothing_left_alive() -> None:
-    assert list(stops.verify_proof(proof(), DIGEST, ENCLAVE).jobs_ended) == ["job-1"]
+    assert list(verify_proof(proof(), "node-1", DIGEST, ENCLAVE).jobs_ended) == ["job-1"]
     changed = proof()
     changed.body += b"\x28\x01"
     other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
@@ -32,8 +33,10 @@ def test_a_proof_is_of_one_stop_by_one_enclave_with_nothing_left_alive() -> None
         (proof(), other),
     ):
         with pytest.raises(Problem) as raised:
-            stops.verify_proof(bad, DIGEST, key)
+            verify_proof(bad, "node-1", DIGEST, key)
         assert raised.value.code == "stop_proof"
+    with pytest.raises(Problem, match="of something else"):
+        verify_proof(proof(), "node-2", DIGEST, ENCLAVE)
 
 
 def test_a_stop_says_who_signed_and_who_has_not() -> None:

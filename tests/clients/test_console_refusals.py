@@ -14,7 +14,7 @@ from yingbi_dashboard import catalogue, decision_page
 
 import gateway
 from gateway.governance import agreement_states, flags
-from gateway.governance.stops import ACTIONS, DATASET, name_of
+from gateway.governance.stops import ACTIONS, DATASET, SUSPENSION, name_of
 from tests.clients.raised_codes import raised_codes
 
 GATEWAY, CONSOLE, SDK = (Path(each.__file__ or "").parent for each in (gateway, yingbi_dashboard, certificates))
@@ -35,7 +35,7 @@ MODULES = [
     SDK.parent / "transport.py",
 ]
 PUT_TOGETHER = {
-    *(f"{name_of(scope)}_stopped" for scope in ACTIONS if scope != DATASET),
+    *(f"{name_of(scope)}_stopped" for scope in ACTIONS if scope not in (DATASET, SUSPENSION)),
     "dataset_cut_off",
     *(f"{each}_exists" for each in ("person", "organisation")),
     *(

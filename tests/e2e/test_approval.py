@@ -272,13 +272,13 @@ def test_the_profile_that_init_made_current_is_used_where_nothing_else_is_said(z
     wait_until(lambda: state(zone, job) == "succeeded", seconds=60)
 
 
-@pytest.mark.requirement("AGR-05", "APP-01")
 def stop_of(zone: Zone, name: str) -> dict[str, Any]:
     """The latest stop of this subject."""
     found: dict[str, Any] = zone.fetch("stops", "--subject", name)["stops"][0]
     return found
 
 
+@pytest.mark.requirement("AGR-05", "APP-01")
 def test_an_agreement_lives_by_the_command_line_and_everything_stops_with_it(zone: Zone, tmp_path: Path) -> None:
     add_visits(zone, tmp_path, "lived", epsilon=10.0)
     asked = ["sql", "lived", question(), "--epsilon", "1"]

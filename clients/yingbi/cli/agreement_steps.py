@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yingbi.cli.session import Session, session_of
+from yingbi.cli.stops import say_hit
 
 if TYPE_CHECKING:
     from yingbi.agreements import Agreement
-    from yingbi.jobs import Job
     from yingbi.profile import Role
     from yingbi.stops import Stopped
-    from yingbi.zone import Zone
 
 AgreementId = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; the others read it.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Without asking; what it hits is shown all the same.")]
-
-_UNDER_WAY = ("waiting for approval", "queued", "running")
 
 
 def register(agreement: typer.Typer) -> None:
@@ -98,7 +95,9 @@ def resume(context: typer.Context, name: AgreementId, reason: Reason = "") -> No
         role: Role = "provider" if suspenders[-1:] == [shown.terms.provider] else "supervisor"
     with session.zone(role) as zone:
         resumed = zone.move_agreement(name, "resume", reason)
-        _show(session, resumed, zone.agreement_stops(name)[:1])
+        by = resumed.events[-1].organisation
+        own = [each for each in zone.agreement_stops(name) if each.message.organisation == by]
+        _show(session, resumed, own[:1])
 
 
 def terminate(context: typer.Context, name: AgreementId, reason: Reason = "", yes: Yes = False) -> None:
@@ -117,19 +116,12 @@ def _stop(context: typer.Context, name: str, step: str, role: Role, reason: str,
     session = session_of(context)
     with session.zone(role) as zone:
         zone.agreement(name)  # an unknown one is said before anything is asked
-        hit = _hit(zone, name)
-        said = ", ".join(f"{job.id} ({job.state})" for job in hit)
-        session.terminal.say(f"Jobs under {name} that this stops: {said or 'none is under way'}.")
+        say_hit(session, zone.preview_stop("agreement", name))
         if not yes:
             question = f"{step.capitalize()} {name}?"
             session.terminal.confirm(question, to_do=f"{step} {name}", otherwise=f"{name} stays as it was.")
         ended = zone.move_agreement(name, step, reason)
         _show(session, ended, zone.agreement_stops(name)[:1])
-
-
-def _hit(zone: Zone, name: str) -> list[Job]:
-    """The jobs under an agreement that wait or run."""
-    return [job for job in zone.jobs() if job.message.agreement == name and job.state in _UNDER_WAY]
 
 
 def _show(session: Session, agreement: Agreement, stops: Sequence[Stopped] = ()) -> None:

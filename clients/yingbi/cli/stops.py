@@ -9,6 +9,7 @@ import typer
 from yingbi.cli.session import Session, session_of
 
 if TYPE_CHECKING:
+    from yingbi.api.v1.stop_pb2 import StopPreview
     from yingbi.profile import Role
     from yingbi.stops import Scope, Stopped
 
@@ -77,14 +78,19 @@ def _stop(context: typer.Context, scope: Scope, name: str, reason: str, role: Ro
     session = session_of(context)
     with session.zone(role) as zone:
         hit = zone.preview_stop(scope, name)
-        session.terminal.say(f"Jobs that this ends: {', '.join(hit.jobs) or 'none is under way'}.")
-        if hit.deployments:
-            session.terminal.say(f"Deployed models that answer nobody then: {', '.join(hit.deployments)}.")
+        say_hit(session, hit)
         if not yes:
-            what = f"the {scope} {name}"
-            session.terminal.confirm(f"Stop {what}?", to_do=f"stop {what}", otherwise=f"T{what[1:]} goes on.")
+            what = f"{scope} {name}"
+            session.terminal.confirm(f"Stop the {what}?", to_do=f"stop the {what}", otherwise=f"The {what} goes on.")
         stopped = zone.stop(scope, name, reason, organisation_key=hit.organisation_key)
     session.terminal.show(stopped.to_json(), str(stopped))
+
+
+def say_hit(session: Session, hit: StopPreview) -> None:
+    """What a stop would end, before anybody confirms it."""
+    session.terminal.say(f"Jobs that this ends: {', '.join(hit.jobs) or 'none is under way'}.")
+    if hit.deployments:
+        session.terminal.say(f"Deployed models that answer nobody then: {', '.join(hit.deployments)}.")
 
 
 def _show_all(session: Session, found: list[Stopped]) -> None:
