@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.node_pb2 import LiftTask, StopTask
-from yingbi.api.v1.stop_pb2 import Stop, StopProof, StopProofBody
+from yingbi.api.v1.stop_pb2 import SignedStop, Stop, StopProof, StopProofBody
 
-from enclave_sim import jobs, stops
+from enclave_sim import agreement, jobs, stops
 from enclave_sim.bodies import read_body
 from enclave_sim.enclave import Enclave
 from enclave_sim.job_records import check_job_id, find_record
@@ -49,27 +49,51 @@ def stop(enclave: Enclave, task: StopTask, end: EndJob) -> StopProof:
 
 
 def lift(enclave: Enclave, task: LiftTask) -> StopProof:
-    """The proof that a dataset's cut-off ended here; raises Problem where it did not.
+    """The proof that a dataset's cut-off, or an agreement's suspension, ended here; raises Problem where it did not.
 
-    The stop comes with it: an enclave that never heard of it is told both, and keeps both.
+    The stop comes with it: an enclave that never heard of it is told both, and keeps both. A lift that it refuses
+    closes nothing that was open; one of a stop that it refuses is refused as "never_stopped".
     """
-    _recorded(enclave, StopTask(stop=task.stop))
-    record = stops.lift_of(task.lift, enclave.journal.records, enclave.policy, now=time.time())
-    if not any(each["kind"] == "lift" and each["stop"] == record["stop"] for each in enclave.journal.records):
-        enclave.journal.append(record)
+    try:
+        stopped = _judged(enclave, task.stop)
+    except Problem as problem:
+        raise stops.refused("never_stopped", f"This enclave never stopped: {problem.message}") from problem
+    lifted = stops.lift_of(task.lift, [*enclave.journal.records, stopped], enclave.policy, now=_now(enclave))
+    _keep(enclave, stopped)
+    if not stops.is_lifted(enclave.journal.records, stopped):
+        enclave.journal.append(lifted)
     return _proof(enclave, digests.digest(digests.LIFT, task.lift.body), [])
 
 
 def _recorded(enclave: Enclave, task: StopTask) -> Record:
     """The stop's record, written unless it is there; told again, a stop stops nothing that was lifted."""
-    name = stops.digest_of(task.stop)
-    for each in enclave.journal.records:
-        if each["kind"] == "stop" and each["stop"] == name:
-            return each
-    record = stops.record_of(task.stop, enclave.policy, now=time.time())
-    _check_own(enclave, record)
-    enclave.journal.append(record)
+    record = _judged(enclave, task.stop)
+    _keep(enclave, record)
     return record
+
+
+def _judged(enclave: Enclave, signed: SignedStop) -> Record:
+    """The stop's record as it was written, or as it would be; raises Problem for one that is not to be obeyed."""
+    if (known := _known(enclave, stops.digest_of(signed))) is not None:
+        return known
+    record = stops.record_of(signed, enclave.policy, now=_now(enclave))
+    _check_own(enclave, record)
+    return record
+
+
+def _keep(enclave: Enclave, stop: Record) -> None:
+    if _known(enclave, stop["stop"]) is None:
+        enclave.journal.append(stop)
+
+
+def _known(enclave: Enclave, stop: str | int) -> Record | None:
+    found = (each for each in enclave.journal.records if each["kind"] == "stop" and each["stop"] == stop)
+    return next(found, None)
+
+
+def _now(enclave: Enclave) -> float:
+    """By which certificates count, for stops as for all else."""
+    return agreement.clock(enclave.journal.records, time.time())
 
 
 def _check_own(enclave: Enclave, record: Record) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -266,6 +267,45 @@ def test_who_cut_a_dataset_off_lifts_it_once(governed: Trio) -> None:
     lifted(first, by)
     task = governed.task(governed.plan(), request_id="request-2")
     assert refusal(jobs.contribute, enclave, "job-2", task, lambda: False) == "stopped"
+
+
+def test_a_refused_lift_closes_nothing_that_was_open(governed: Trio) -> None:
+    """A node that never heard of the stop is told both: it writes down both or none."""
+    enclave = governed.enclaves[0]
+    before = len(enclave.journal.records)
+    signed, not_obeyed = stop(stops.DATASET, "visits", SUPERVISOR), stop(stops.DATASET, "visits", STRANGER)
+    for cut_off, by, code in (
+        (signed, lift(signed, PROVIDER), "may_not_lift"),
+        (signed, lift(signed, SUPERVISOR, dataset="other"), "no_such_cut_off"),
+        # The gateway tells by this code alone that nothing is closed here.
+        (not_obeyed, lift(not_obeyed, STRANGER), "never_stopped"),
+    ):
+        assert refusal(stop_tasks.lift, enclave, LiftTask(stop=cut_off, lift=by)) == code
+        assert len(enclave.journal.records) == before
+    jobs.contribute(enclave, "job-1", governed.task(governed.plan()), lambda: False)
+    stop_tasks.lift(enclave, LiftTask(stop=signed, lift=lift(signed, SUPERVISOR)))
+    assert refusal(told, enclave, signed) == "lifted"
+
+
+def test_a_certificate_that_has_ended_by_the_journal_stops_and_lifts_nothing(
+    governed: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host sets its clock back; the latest charge is later than the certificate lasts."""
+    enclave, person = governed.enclaves[0], Ed25519PrivateKey.generate()
+    jobs.contribute(enclave, "job-1", governed.task(governed.plan()), lambda: False)
+    charged = next(int(each["at"]) for each in enclave.journal.records if each["kind"] == "charge")
+    invitation, secret = certificates.invite(
+        SUPERVISOR, organisation="s", person="sue", duties=["assessor"], now=charged - 90, certificate_expires=charged
+    )
+    certificate = certificates.accept(invitation, secret, public(person))
+    monkeypatch.setattr(time, "time", lambda: charged - 60.0)
+    signed, own = stop(stops.DATASET, "other", person), stop(stops.DATASET, "visits", SUPERVISOR)
+    signed.certificate.CopyFrom(certificate)
+    assert refusal(told, enclave, signed) == "certificate_expired"
+    told(enclave, own)
+    by = lift(own, person)
+    by.certificate.CopyFrom(certificate)
+    assert refusal(stop_tasks.lift, enclave, LiftTask(stop=own, lift=by)) == "certificate_expired"
 
 
 @pytest.mark.requirement("MON-01")
