@@ -172,9 +172,13 @@ def sign_step(gateway: Gateway, step: AgreementStep) -> None:
 
 
 def suspension_by(records: Iterable[StopRecord], organisation: str) -> StopRecord | None:
-    """Of an agreement's stops in force, the suspension by this organisation whose end nobody asked for."""
-    own = (each for each in records if each.organisation == organisation and not each.lifted_by)
-    return next((each for each in own if each.stop.scope == StopScope.STOP_SCOPE_SUSPENSION), None)
+    """Of an agreement's stops in force, this organisation's suspension: first one whose end nobody asked for.
+
+    Else one that a node has not let go of: its lift is signed anew.
+    """
+    suspensions = (each for each in records if each.stop.scope == StopScope.STOP_SCOPE_SUSPENSION)
+    own = [each for each in suspensions if each.organisation == organisation]
+    return min(own, key=lambda each: bool(each.lifted_by), default=None)
 
 
 def of_agreement(gateway: Gateway, name: str) -> list[Stopped]:
@@ -185,6 +189,8 @@ def of_agreement(gateway: Gateway, name: str) -> list[Stopped]:
 
 def lift(gateway: Gateway, dataset: str, reason: str = "") -> list[Stopped]:
     """Let a dataset be used again: each of the caller's organisation's cut-offs of it ends.
+
+    One that was lifted, and that a node has not let go of, is lifted by a new word in the place of the earlier one.
 
     Raises:
         Problem: UNKNOWN "no_such_cut_off", where there is none; NOT_ALLOWED "may_not_lift", where all are of others.

@@ -46,6 +46,7 @@ class AgreementSteps:
         """The agreement after the step; raises Problem, and nothing has changed.
 
         Who suspends or terminates with the same signed stop again is told how the agreement is, and changes nothing.
+        Who resumed may resume again until every node has confirmed: the lift is replaced, and nothing else.
         """
         # A caller who goes away leaves no stop that nodes are not told of.
         return await asyncio.shield(self._take(caller, asked))
@@ -83,6 +84,11 @@ def _stop(
 
 
 def _resume(connection: Connection, caller: Caller, asked: AgreementStep, now: float) -> _Taken:
+    pending = stops.being_lifted(connection, asked.agreement, caller.organisation)
+    if pending and asked.HasField("lift") and rules.read_lift_of_step(caller, asked).stop in pending:
+        # The step was taken, and a node refused the lift that came with it: this one takes its place.
+        lifted = stops.lift(connection, asked.lift, caller)
+        return _Taken(agreements.show(connection, asked.agreement, caller.spends_as, now), lifted=lifted)
     moved = agreements.move(connection, asked, caller, now)
     # What an earlier release suspended, no enclave was told of.
     if not stops.is_suspended(connection, asked.agreement, caller.organisation):

@@ -47,6 +47,9 @@ log = logging.getLogger("gateway.stops")
 
 # How long whoever stops waits for the nodes' proofs, at most; later ones are shown by `yingbi stops`.
 PROOF_SECONDS = 2.0
+# What a node refuses a lift with where it refuses the stop itself; a node of an earlier release says the second. Any
+# other refusal may come from one that stopped, and whose proof was lost.
+NEVER_STOPPED = frozenset({"never_stopped", "may_not_stop"})
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ class Stopping:
     async def announce_lift(self, number: int, signed: SignedLift) -> StopRecord:
         """Tell the nodes of the end of a stop, which `stops.lift` recorded."""
         told = self._told.get(number) or await self._known(number)
-        told.lift = signed
+        told.lift, told.lifted = signed, set()
         self._told[number] = told
         await self._open_again(told, told.lifted)
         return await self._tell(_Telling(told, of_lift=True), self._patience)
@@ -266,8 +269,8 @@ class Stopping:
         except Problem as problem:
             log.warning("%s did not confirm stop %d: %s", name, told.number, problem.message)
             await self._database.run(stops.keep_refusal, told.number, name, problem.message)
-            if telling.of_lift and name not in told.stopped:
-                # It never stopped: nothing of this is closed there.
+            if telling.of_lift and problem.code in NEVER_STOPPED and name not in told.stopped:
+                # Nothing of this is closed there.
                 await self._proven(telling, name)
             return
         kept = (told.number, name, result.stopped)

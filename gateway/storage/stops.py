@@ -141,7 +141,8 @@ def find(connection: Connection, digest: bytes) -> int | None:
 def lift(connection: Connection, signed: SignedLift, caller: Caller) -> int:
     """Record that a cut-off or a suspension is to end, which it does with `open_again`; its number.
 
-    Raises Problem where it is none, is over, or is another's.
+    Until then the same organisation may sign another lift, which takes the place of one that a node refuses: every node
+    is told of it, and proves it anew. Raises Problem where it is no such stop, is over, or is another's.
     """
     said = Lift.FromString(signed.body)
     scope, subject = rules.ended_by(said)
@@ -150,10 +151,11 @@ def lift(connection: Connection, signed: SignedLift, caller: Caller) -> int:
         field = "agreement" if scope == SUSPENSION else "dataset"
         raise Problem(Kind.UNKNOWN, "no_such_cut_off", f"There is no such stop of {subject!r} to lift.", field=field)
     rules.check_may_lift(caller, scope, row.subject, row.organisation)
-    if row.lift is not None:
+    if row.lifted is not None:
         raise Problem(Kind.CONFLICT, "lifted_already", f"That stop of {row.subject} was lifted before.")
     values = {"lift": signed.SerializeToString(), "lifted_by": caller.name}
     connection.execute(update(stops).where(stops.c.number == row.number).values(values))
+    connection.execute(update(stop_proofs).where(stop_proofs.c.stop == row.number).values(lift_proof=None))
     audit.append(
         connection,
         "stop.lift",
@@ -170,6 +172,13 @@ def is_suspended(connection: Connection, agreement: str, organisation: str) -> b
     """Whether the organisation's signed suspension of an agreement is there, and nobody asked for its end."""
     own = (stops.c.scope == SUSPENSION) & (stops.c.subject == agreement) & (stops.c.organisation == organisation)
     return connection.execute(select(stops.c.number).where(own, stops.c.lift.is_(None))).first() is not None
+
+
+def being_lifted(connection: Connection, agreement: str, organisation: str) -> set[bytes]:
+    """The digests of the organisation's suspensions of an agreement whose end some node has not confirmed yet."""
+    own = (stops.c.scope == SUSPENSION) & (stops.c.subject == agreement) & (stops.c.organisation == organisation)
+    asked = own & stops.c.lift.is_not(None) & stops.c.lifted.is_(None)
+    return set(connection.execute(select(stops.c.digest).where(asked)).scalars())
 
 
 def open_again(connection: Connection, number: int, at: float) -> None:

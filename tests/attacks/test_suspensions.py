@@ -9,15 +9,19 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, update
+from yingbi.api import digests
 from yingbi.api.v1.agreement_pb2 import AgreementState
 from yingbi.api.v1.job_pb2 import Failure
+from yingbi.api.v1.node_pb2 import StopTask
+from yingbi.api.v1.stop_pb2 import StopProofBody
 
+from enclave_sim import stop_tasks
 from gateway.governance.agreement_states import ACTIVE, SUSPENDED, TERMINATED
 from gateway.governance.callers import Role
 from gateway.governance.stops import AGREEMENT, SUSPENSION
 from gateway.jobs import records, states
 from gateway.ledger import ledger
-from gateway.storage import agreements, audit
+from gateway.storage import agreements, audit, stops
 from gateway.storage.tables import agreements as agreement_rows
 from gateway.storage.tables import stops as stop_rows
 from tests.attacks.living_zone import LivingZone, live, person
@@ -52,6 +56,14 @@ async def ended(zone: LivingZone, agreement: str) -> tuple[states.State, Failure
 
 async def state_of(zone: LivingZone, agreement: str) -> AgreementState.ValueType:
     return (await zone.database.run(agreements.life, agreement)).state
+
+
+async def refusal_of(zone: LivingZone, number: int, node: str) -> None:
+    """Wait until the node has said that it does not do as it was told of a stop."""
+    while not any(
+        each.refusal for each in (await zone.database.run(stops.describe, number)).nodes if each.node == node
+    ):
+        await asyncio.sleep(0.02)
 
 
 def forget(connection: Connection) -> None:
@@ -201,6 +213,46 @@ def test_a_node_that_never_stopped_keeps_no_agreement_closed(trio: Trio) -> None
         await zone.step(supervisor, "resume", agreement)
         await zone._until(lambda: len(zone.stopping._told[held.number].lifted) == 3)
         assert await zone.stops_of(agreement) == []
+        assert (await ended(zone, agreement))[0] == states.SUCCEEDED
+
+    run(trio, scenario)
+
+
+@pytest.mark.requirement("AGR-05")
+def test_a_lift_that_a_node_refuses_is_signed_anew(trio: Trio) -> None:
+    """That node stopped, and its proof was lost: its refusal of the lift opens nothing, and another lift does."""
+
+    async def scenario(zone: LivingZone, agreement: str) -> None:
+        supervisor, provider, enclave = (
+            zone.people[Role.SUPERVISOR],
+            zone.people[Role.PROVIDER],
+            zone.links["node-3"].enclave,
+        )
+        await zone.disconnect("node-3")
+        zone.stopping._patience = 0.3
+        await zone.step(supervisor, "suspend", agreement)
+        (held,) = await zone.stops_of(agreement)
+        told = zone.stopping._told[held.number]
+        stop_tasks.stop(enclave, StopTask(stop=told.signed), lambda jobs: None)
+        await zone.step(supervisor, "resume", agreement)
+        # It knows the supervisor no more.
+        zone.links["node-3"].enclave = replace(enclave, policy=replace(enclave.policy, supervisors=frozenset()))
+        zone.connect("node-3")
+        await asyncio.wait_for(refusal_of(zone, held.number, "node-3"), 30)
+        assert (await refused(zone.submit(zone.developers[0], "visits", agreement))).code == "agreement_suspended"
+        await zone.disconnect("node-3")
+        again = await zone.signed_step(supervisor, "resume", agreement)
+        assert (await refused(zone.steps.take(provider.caller, again))).code == "agreement_state"
+        assert (await zone.steps.take(supervisor.caller, again)).state == ACTIVE
+        zone.links["node-3"].enclave = enclave
+        zone.connect("node-3")
+        await zone._until(lambda: told.lifted == {"node-1", "node-2", "node-3"})
+        while await zone.stops_of(agreement):
+            await asyncio.sleep(0.02)
+        lifted = await zone.database.run(stops.describe, held.number)
+        for each in lifted.nodes:
+            said = StopProofBody.FromString(each.lift_proof.body)
+            assert (each.refusal, said.stop) == ("", digests.digest(digests.LIFT, again.lift.body))
         assert (await ended(zone, agreement))[0] == states.SUCCEEDED
 
     run(trio, scenario)
