@@ -3,8 +3,9 @@
 A stop is for good: it is a record of the journal, written before anybody is told that it holds, and every step of a job
 looks for one. Only a dataset's cut-off and an agreement's suspension can end, by the word of the organisation that
 ordered it, which names that one stop: the same word again says nothing of a later one. A job that had been charged when
-it was stopped stays ended, as the proof said. To stop reveals nothing and costs nothing but answers, so whoever answers
-for the data or the zone may do it alone; to lift takes who stopped.
+it was stopped stays ended, as the proof said. A stop of an agreement names those that it came in the place of: an
+enclave knows of a supplement by its first charge alone, and there may be none. To stop reveals nothing and costs
+nothing but answers, so whoever answers for the data or the zone may do it alone; to lift takes who stopped.
 
 Keeps: AGR-05, MON-01
 """
@@ -53,6 +54,7 @@ _WHO: Mapping[Scope, Mapping[str, str]] = MappingProxyType(
 _NOUNS: Mapping[str, str] = MappingProxyType({NAMES[SUSPENSION]: "agreement"})
 """What is stopped, where its name says how."""
 LONGEST_SUBJECT = 127
+MOST_PREDECESSORS = 100
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ def covers(record: Record, about: About) -> bool:
         return False
     agreement = about.agreement
     named = (("job", about.job), ("agreement", agreement), ("suspension", agreement), ("dataset", about.dataset))
-    return any(value and record.get(name) == value for name, value in named) or record.get("organisation") in about.keys
+    if any(value and record.get(name) == value for name, value in named):
+        return True
+    return agreement in str(record.get("predecessors", "")).split() or record.get("organisation") in about.keys
 
 
 def record_of(signed: SignedStop, policy: Policy, *, now: float) -> Record:
@@ -149,12 +153,24 @@ def record_of(signed: SignedStop, policy: Policy, *, now: float) -> Record:
         if len(stop.organisation_key) != KEY_BYTES:
             raise Problem(Kind.MALFORMED, "bad_stop", "An organisation is stopped by its key, of 32 bytes.")
         record[name] = stop.organisation_key.hex()
+    if stop.predecessors:
+        record["predecessors"] = _joined(stop)
     who = _speaks_for(stop.signer_key, signed.certificate, stop.scope, policy, now)
     if who is not None:
         return record | {"by": who.hex()}
     if stop.scope == JOB:
         return record | {"by": stop.signer_key.hex(), "only": stop.signer_key.hex()}
     raise refused("may_not_stop", f"Whoever signed this may not stop this {name} here.")
+
+
+def _joined(stop: Stop) -> str:
+    """The agreements that the stopped one came in the place of, as its record has them; raises Problem."""
+    names = list(stop.predecessors)
+    are_names = all(1 <= len(name) <= LONGEST_SUBJECT and name.split() == [name] for name in names)
+    if stop.scope not in (AGREEMENT, SUSPENSION) or len(names) > MOST_PREDECESSORS or not are_names:
+        said = f"An agreement's stop names at most {MOST_PREDECESSORS} that it came in the place of, and no other does."
+        raise Problem(Kind.MALFORMED, "bad_stop", said)
+    return " ".join(names)
 
 
 def lift_of(signed: SignedLift, records: Sequence[Record], policy: Policy, *, now: float) -> Record:

@@ -145,7 +145,10 @@ def stop(gateway: Gateway, scope: Scope, subject: str, reason: str = "", *, orga
 def signed_stop(
     gateway: Gateway, scope: StopScope.ValueType, subject: str, reason: str, organisation_key: bytes = b""
 ) -> SignedStop:
-    """A stop, signed with the profile's key; nothing is sent."""
+    """A stop, signed with the profile's key; nothing is stopped.
+
+    That of an agreement names those that it came in the place of, as the gateway shows them.
+    """
     key = credentials.signing_key(gateway.profile.token)
     asked = Stop(
         scope=scope,
@@ -154,6 +157,8 @@ def signed_stop(
         signer_key=key.public_key().public_bytes_raw(),
         organisation_key=organisation_key,
     )
+    if scope in OF_STEP.values():
+        asked.predecessors.extend(gateway.get_agreement(subject).predecessors)
     asked.issued.FromNanoseconds(time.time_ns())
     body = asked.SerializeToString(deterministic=True)
     return SignedStop(body=body, signature=digests.sign(key, digests.STOP, body))

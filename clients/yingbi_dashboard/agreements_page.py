@@ -377,7 +377,12 @@ def _own_suspension(ended: Sequence[Stopped], me: Me) -> str:
 
 
 def _under_way(gateway: Gateway, name: str) -> list[job_pb2.JobSummary]:
-    """The jobs under the agreement that wait or run."""
+    """The jobs that wait or run under the agreement, or under one that it came in the place of."""
+    names = [name, *gateway.get_agreement(name).predecessors]
+    return [job for each in names for job in _under_way_of(gateway, each)]
+
+
+def _under_way_of(gateway: Gateway, name: str) -> list[job_pb2.JobSummary]:
     wanted = job_pb2.ListJobSummariesRequest(agreement=name, states=_UNDER_WAY, page_size=PAGE)
     found = list[job_pb2.JobSummary]()
     while True:

@@ -304,7 +304,24 @@ def _checked_hit(connection: Connection, caller: Caller, scope: Scope, subject: 
     if scope in (AGREEMENT, SUSPENSION):
         terms = agreements.life(connection, subject).terms
         rules.check_is_party(caller, subject, provider=terms.provider, supervisor=terms.supervisor)
-    return stops.hit(connection, scope, subject)
+    return stops.hit(connection, scope, subject, _predecessors(connection, scope, subject))
+
+
+def _predecessors(connection: Connection, scope: Scope, subject: str) -> list[str]:
+    return agreements.predecessors(connection, subject) if scope in (AGREEMENT, SUSPENSION) else []
+
+
+def _check_predecessors(connection: Connection, stop: Stop) -> None:
+    """Raise Problem unless enclaves are told of all that an agreement came in the place of, and of nothing else."""
+    own = _predecessors(connection, stop.scope, stop.subject)
+    if list(stop.predecessors) != own:
+        raise Problem(
+            Kind.CONFLICT,
+            "other_predecessors",
+            f"{stop.subject} came in the place of {', '.join(own) or 'no agreement'}: the stop has to name as many.",
+            field="predecessors",
+            hint="`yingbi`, the SDK and the console of this release sign those that the gateway shows",
+        )
 
 
 def _own(connection: Connection, caller: Caller, job: str) -> JobRecord:
@@ -327,6 +344,7 @@ def _stop(
         if record.state in states.ENDED:
             states.check_transition(record.job, record.state, states.CANCELLED)
     ended = _checked_hit(connection, caller, stop.scope, stop.subject)
+    _check_predecessors(connection, stop)
     told = stops.add(connection, signed, caller, ended, nodes, at)
     failure = _failure(connection, told, caller, stop)
     for job in ended:

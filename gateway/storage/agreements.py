@@ -30,6 +30,9 @@ from gateway.storage import audit, catalogue
 from gateway.storage.prepared import Prepared
 from gateway.storage.tables import agreement_events, agreements
 
+MOST_PREDECESSORS = 100
+"""As enclaves take them from a stop."""
+
 # Made once: to build a statement takes longer than to execute it.
 _COLUMNS = (agreements.c.terms, agreements.c.state, agreements.c.signed)
 _ONE = Prepared(select(*_COLUMNS).where(agreements.c.agreement == bindparam("wanted")))
@@ -163,18 +166,40 @@ def successors(connection: Connection, name: str) -> list[str]:
     return chain
 
 
+def predecessors(connection: Connection, name: str) -> list[str]:
+    """Those that the agreement `name` came in the place of, the latest first; a draft has come in nobody's.
+
+    They are what a stop of it names for enclaves. Of a chain longer than `MOST_PREDECESSORS` the latest ones.
+    """
+    chain: list[str] = []
+    row = _row(connection, name)
+    while row is not None and row.state not in states.NEVER_ACTIVE and len(chain) < MOST_PREDECESSORS:
+        before = Agreement.FromString(row.terms).supersedes
+        row = _row(connection, before) if before else None
+        chain += [] if row is None else [before]
+    return chain
+
+
 def check_goes_on(connection: Connection, name: str, now: float) -> None:
-    """As `check_still_in_force`, for a job that had begun: a supplement in the agreement's place does not end it."""
-    if name and (present := life(connection, name)).state != states.SUPERSEDED:
+    """As `check_still_in_force`, for a job that had begun: a supplement in the agreement's place does not end it.
+
+    The supplement's own end does.
+    """
+    *replaced, last = successors(connection, name) or [""]
+    if last and not ((present := life(connection, last)).state == states.ACTIVE and replaced):
         rules.check_active(present, now)
 
 
 def withheld(connection: Connection, name: str) -> Problem | None:
     """Why no release under the agreement `name` is handed out, whatever its job's state; None where nothing forbids it.
 
-    What a receipt says is known to whoever has one: this stops the gateway, and nobody else.
+    Asked of what came in its place, where something did. What a receipt says is known to whoever has one: this stops
+    the gateway, and nobody else.
     """
     row = _row(connection, name) if name else None
+    if row is not None and row.state == states.SUPERSEDED:
+        name = successors(connection, name)[-1]
+        row = _row(connection, name)
     if row is None or row.state not in states.WITHHOLDING:
         return None
     said = states.name_of(row.state)
@@ -208,6 +233,7 @@ def describe(connection: Connection, agreement: Agreement, now: float | None = N
         # To sign are these very bytes.
         signed=_signatures(row),
         waits_for=states.waits_for(present, at),
+        predecessors=predecessors(connection, agreement.agreement),
     )
 
 

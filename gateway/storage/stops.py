@@ -84,9 +84,13 @@ def problem_of(connection: Connection, number: int) -> Problem:
     return _said(connection.execute(select(stops).where(stops.c.number == number)).one())
 
 
-def hit(connection: Connection, scope: Scope, subject: str) -> list[str]:
-    """The jobs that a stop of this would end now, in the order of their admission."""
-    wanted = select(jobs.c.job).where(_COLUMNS[scope] == subject, jobs.c.state.in_(OPEN)).order_by(jobs.c.number)
+def hit(connection: Connection, scope: Scope, subject: str, predecessors: Sequence[str] = ()) -> list[str]:
+    """The jobs that a stop of this would end now, in the order of their admission.
+
+    `predecessors`: those that an agreement came in the place of.
+    """
+    named = _COLUMNS[scope].in_([subject, *predecessors])
+    wanted = select(jobs.c.job).where(named, jobs.c.state.in_(OPEN)).order_by(jobs.c.number)
     return list(connection.execute(wanted).scalars())
 
 

@@ -10,12 +10,13 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import update
 from yingbi.api import digests
 from yingbi.api.v1.agreement_pb2 import Agreement, AgreementStep, RegisteredAgreement
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
@@ -31,6 +32,7 @@ from enclave_sim.enclave_process import Worker
 from enclave_sim.plan.canonical import plan_hash
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.aggregation.vectors import Vectors
+from gateway.governance.agreement_states import SUPERSEDED
 from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.governance.stops import OF_STEP, SUSPENSION, Scope
@@ -44,6 +46,7 @@ from gateway.jobs.runner import Runner
 from gateway.jobs.stopping import Stopping
 from gateway.storage import agreements, catalogue, stops
 from gateway.storage.database import Database
+from gateway.storage.tables import agreements as agreement_rows
 from tests.attacks.three_enclaves import DELTA, Trio, visits_declaration, visits_of
 
 GUARDED = "guarded"
@@ -150,7 +153,7 @@ class LivingZone:
             found = RegisteredDataset(self.trio.declaration(dataset), self.trio.version(dataset), shards)
             await self.database.run(catalogue.register, found)
 
-    async def agree(self, who: Person) -> str:
+    async def agree(self, who: Person, supersedes: str = "") -> str:
         """An agreement about `visits`, registered as in a zone made with --auto-approve."""
         name = f"agreement-{next(self.numbers)}"
         terms = Agreement(
@@ -164,8 +167,13 @@ class LivingZone:
             expires=Timestamp(seconds=int(time.time()) + 3600),
             budget_epsilon=100.0,
             budget_delta=DELTA,
+            supersedes=supersedes,
         )
         await self.database.run(agreements.register, terms, time.time())
+        if supersedes:
+            # As the last signature of a supplement does.
+            replaced = update(agreement_rows).where(agreement_rows.c.agreement == supersedes).values(state=SUPERSEDED)
+            await self.database.run(lambda connection: connection.execute(replaced))
         return name
 
     def connect(self, name: str) -> None:
@@ -209,11 +217,12 @@ class LivingZone:
         return await self.admission.submit(who.caller, request)
 
     async def stop(self, who: Person, scope: Scope, subject: str) -> StopRecord:
-        return await self.stopping.stop(who.caller, self.signed_stop(who, scope, subject))
+        before = await self.database.run(agreements.predecessors, subject)
+        return await self.stopping.stop(who.caller, self.signed_stop(who, scope, subject, before))
 
-    def signed_stop(self, who: Person, scope: Scope, subject: str) -> SignedStop:
+    def signed_stop(self, who: Person, scope: Scope, subject: str, predecessors: Sequence[str] = ()) -> SignedStop:
         keys = {each.caller.organisation: each.caller.key for each in self.developers}
-        stop = Stop(scope=scope, subject=subject, reason="a test", signer_key=who.caller.key)
+        stop = Stop(scope=scope, subject=subject, reason="a test", signer_key=who.caller.key, predecessors=predecessors)
         stop.organisation_key = keys.get(subject, b"")
         stop.issued.FromNanoseconds(time.time_ns())
         body = stop.SerializeToString(deterministic=True)
@@ -226,7 +235,8 @@ class LivingZone:
     async def signed_step(self, who: Person, action: str, agreement: str) -> AgreementStep:
         asked = AgreementStep(agreement=agreement, action=action, reason="a test")
         if action in OF_STEP:
-            asked.stop.CopyFrom(self.signed_stop(who, OF_STEP[action], agreement))
+            before = await self.database.run(agreements.predecessors, agreement)
+            asked.stop.CopyFrom(self.signed_stop(who, OF_STEP[action], agreement, before))
         elif (held := suspension_by(await self.stops_of(agreement), who.caller.organisation)) is not None:
             asked.lift.CopyFrom(self.signed_lift(who, held))
         return asked

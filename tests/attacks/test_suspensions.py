@@ -18,7 +18,7 @@ from yingbi.api.v1.stop_pb2 import StopProofBody
 from enclave_sim import stop_tasks
 from gateway.governance.agreement_states import ACTIVE, SUSPENDED, TERMINATED
 from gateway.governance.callers import Role
-from gateway.governance.stops import AGREEMENT, SUSPENSION
+from gateway.governance.stops import AGREEMENT, OF_STEP, SUSPENSION
 from gateway.jobs import records, states
 from gateway.ledger import ledger
 from gateway.storage import agreements, audit, stops
@@ -88,6 +88,42 @@ def test_enclaves_refuse_what_a_gateway_forgot(trio: Trio, step: str) -> None:
         assert (state, failure.code) == (states.FAILED, "stopped")
         # Nothing else is hit.
         assert (await ended(zone, ""))[0] == states.SUCCEEDED
+
+    run(trio, scenario)
+
+
+@pytest.mark.requirement("AGR-05", "MON-01")
+@pytest.mark.parametrize("step", ["suspend", "terminate"])
+def test_the_stop_of_a_supplement_stops_what_it_came_in_the_place_of(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """No job was charged under it: enclaves know by the stop alone that it has a predecessor."""
+
+    async def scenario(zone: LivingZone, agreement: str) -> None:
+        provider, developer = zone.people[Role.PROVIDER], zone.developers[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(zone.runner, "start", lambda *given: None)
+            job = (await zone.submit(developer, "visits", agreement)).job
+        await zone.database.run(records.move, job, states.RUNNING)
+        supplement = await zone.agree(developer, supersedes=agreement)
+        other = await zone.agree(developer)
+        without = await zone.signed_step(provider, step, supplement)
+        without.stop.CopyFrom(zone.signed_stop(provider, OF_STEP[step], supplement))
+        elsewhere = await zone.signed_step(provider, step, other)
+        elsewhere.stop.CopyFrom(zone.signed_stop(provider, OF_STEP[step], other, [agreement]))
+        for asked in (without, elsewhere):
+            assert (await refused(zone.steps.take(provider.caller, asked))).code == "other_predecessors"
+        await zone.step(provider, step, supplement)
+        (record,) = await zone.stops_of(supplement)
+        assert list(record.jobs) == [job]
+        assert (await zone.record(job)).state == states.CANCELLED
+        await zone.database.run(forget)
+        for name, state in ((supplement, states.FAILED), (agreement, states.FAILED), (other, states.SUCCEEDED)):
+            assert (await ended(zone, name))[0] == state
+        if step == "suspend":
+            # What ends the suspension of the one ends that of all.
+            await zone.stopping.announce_lift(record.number, zone.signed_lift(provider, record))
+            assert (await ended(zone, agreement))[0] == states.SUCCEEDED
 
     run(trio, scenario)
 

@@ -134,6 +134,25 @@ def test_an_agreement_that_is_stopped_ends_what_is_asked_under_it(governed: Trio
 
 
 @pytest.mark.requirement("AGR-05")
+@pytest.mark.parametrize("scope", [stops.AGREEMENT, stops.SUSPENSION])
+def test_the_stop_of_a_supplement_covers_what_is_asked_under_its_predecessors(
+    governed: Trio, scope: stops.Scope
+) -> None:
+    """This enclave never charged a job under the supplement: it is told by the stop what that came in the place of."""
+    enclave, agreement = governed.enclaves[0], governed.agreement("visits").agreement
+    task = governed.task(governed.plan(), request_id="request-2")
+    contributions = governed.contribute("job-1", governed.task(governed.plan()))
+    signed = stop(scope, "supplement", PROVIDER, predecessors=["newer", agreement, "older"])
+    assert list(told(enclave, signed).jobs_ended) == ["job-1"]
+    assert refusal(opening.open_total, enclave, "job-1", OpenTask(contributions=contributions)) == "stopped"
+    assert refusal(jobs.contribute, enclave, "job-2", task, lambda: False) == "stopped"
+    if scope == stops.SUSPENSION:
+        by = lift(signed, PROVIDER, agreement="supplement")
+        stop_tasks.lift(enclave, LiftTask(stop=signed, lift=by))
+        jobs.contribute(enclave, "job-2", task, lambda: False)
+
+
+@pytest.mark.requirement("AGR-05")
 def test_a_suspension_holds_until_who_suspended_lifts_that_one(governed: Trio) -> None:
     enclave, agreement = governed.enclaves[0], governed.agreement("visits").agreement
     task = governed.task(governed.plan())
@@ -199,7 +218,14 @@ def test_whoever_may_not_stop_changes_nothing(governed: Trio) -> None:
             stop(stops.SUSPENSION, "pilot", STRANGER),
             stop(stops.ORGANISATION, "developer", SUPERVISOR, organisation_key=public(governed.developer)),
         ],
-        "bad_stop": [stop(stops.JOB, "", SUPERVISOR), stop(stops.ORGANISATION, "developer", COORDINATOR)],
+        "bad_stop": [
+            stop(stops.JOB, "", SUPERVISOR),
+            stop(stops.ORGANISATION, "developer", COORDINATOR),
+            stop(stops.DATASET, "visits", SUPERVISOR, predecessors=["pilot"]),
+            stop(stops.AGREEMENT, "more", SUPERVISOR, predecessors=["pilot", ""]),
+            stop(stops.AGREEMENT, "more", SUPERVISOR, predecessors=["one two"]),
+            stop(stops.AGREEMENT, "more", SUPERVISOR, predecessors=["pilot"] * 101),
+        ],
         "bad_job": [stop(stops.JOB, "../etc", SUPERVISOR)],
     }
     for code, tries in attempts.items():

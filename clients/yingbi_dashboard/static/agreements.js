@@ -88,7 +88,7 @@
   // What enclaves check of a step, signed in the same act: a stop (stop.proto), or the end of the reader's suspension.
   const SCOPES = { suspend: 5, terminate: 2 };
   async function stopped(action, reason) {
-    const { agreement, suspension, nokey } = steps.dataset, scope = SCOPES[action];
+    const { agreement, predecessors, suspension, nokey } = steps.dataset, scope = SCOPES[action];
     if (!scope && !(action === "resume" && suspension)) return {};
     const keys = await yingbi.kept();
     if (!keys) throw new Error(nokey);
@@ -96,8 +96,9 @@
     // No two are the same, however soon one follows the other.
     const nanos = crypto.getRandomValues(new Uint32Array(1))[0] % 1e9;
     const signer = bytes(4, keys.publicKey), issued = time(5, Math.floor(Date.now() / 1000), nanos);
+    const before = predecessors.split(" ").filter(Boolean).map((each) => words(7, each));
     const body = scope
-      ? message(whole(1, scope), words(2, agreement), words(3, reason), signer, issued)
+      ? message(whole(1, scope), words(2, agreement), words(3, reason), signer, issued, ...before)
       : message(bytes(1, yingbi.fromBase64(suspension)), words(3, reason), signer, issued, words(6, agreement));
     const domain = scope ? "stop" : "lift", signature = await yingbi.sign(domain, body, keys.privateKey);
     return { [domain]: yingbi.toBase64(body), [`${domain}_signature`]: yingbi.toBase64(signature) };

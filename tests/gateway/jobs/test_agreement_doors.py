@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection
 from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
@@ -25,7 +27,7 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
 from gateway.storage import agreements
-from tests.gateway.jobs.agreed import ADA, CORA, EXPIRES, HANNA, SUE, Governed, document
+from tests.gateway.jobs.agreed import ADA, CORA, EXPIRES, HANNA, STARTS, SUE, Governed, document
 from tests.gateway.jobs.test_admission import DATASET, Account
 from tests.gateway.jobs.test_admission_agreements import Prompt
 
@@ -376,6 +378,36 @@ class TestSupplements:
         assert scene.show("more").budget.uses == 2
         # Of the day, all that was asked for counts.
         assert refused(scene, "d").code == "agreement_used_up_today"
+
+    @pytest.mark.requirement("AGR-05")
+    @pytest.mark.parametrize(("by", "step"), [(SUE, "suspend"), (HANNA, "terminate")])
+    def test_its_end_is_that_of_what_it_came_in_the_place_of(self, scene: Governed, by: Account, step: str) -> None:
+        """A job that had begun goes on under a supplement, and its result is handed out, while that is in force."""
+        scene.agree(document())
+        job = scene.ask()
+        _succeed(scene, job)
+        scene.agree(document("more", supersedes="falls", starts=Timestamp(seconds=STARTS + 10_000)))
+        scene.agree(document("most", supersedes="more"))
+        goes_on = functools.partial(scene.database.run, agreements.check_goes_on, "falls", scene.now)
+        asyncio.run(goes_on())
+        assert all(each.HasField("receipt") for each in _picked_up(scene, job))
+        scene.step(by, step, "most")
+        with pytest.raises(Problem, match="Agreement most is"):
+            asyncio.run(goes_on())
+        for each in _picked_up(scene, job):
+            assert not each.HasField("receipt")
+            assert each.failure.code in ("agreement_suspended", "agreement_terminated")
+
+    @pytest.mark.requirement("AGR-05")
+    def test_a_draft_has_come_in_nobody_s_place(self, scene: Governed) -> None:
+        """To stop it stops nothing of what is in force."""
+        scene.agree(document())
+        scene.draft(document("more", supersedes="falls"))
+        assert list(scene.show("more").predecessors) == []
+        scene.agree(document("most", supersedes="falls"))
+        scene.agree(document("last", supersedes="most"))
+        assert list(scene.show("more").predecessors) == []
+        assert list(scene.show("last").predecessors) == ["most", "falls"]
 
     def test_of_two_supplements_the_first_that_is_signed_by_both_is_it(self, scene: Governed) -> None:
         scene.agree(document())

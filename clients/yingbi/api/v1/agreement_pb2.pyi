@@ -291,6 +291,7 @@ class RegisteredAgreement(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
+    PREDECESSORS_FIELD_NUMBER: _builtins.int
     state: Global___AgreementState.ValueType
     waits_for: _builtins.str
     """Whose move it is, in words: "the supervisor's assessment". Empty where nobody's."""
@@ -304,6 +305,12 @@ class RegisteredAgreement(_message.Message):
     def signed(self) -> Global___SignedAgreement:
         """Complete once both have signed."""
 
+    @_builtins.property
+    def predecessors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The agreements that it came in the place of, the latest first, at most 100; none while it has not been active. A stop
+        of it names them.
+        """
+
     def __init__(
         self,
         *,
@@ -313,10 +320,11 @@ class RegisteredAgreement(_message.Message):
         events: _abc.Iterable[Global___AgreementEvent] | None = ...,
         signed: Global___SignedAgreement | None = ...,
         waits_for: _builtins.str = ...,
+        predecessors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget", "signed", b"signed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget", "events", b"events", "signed", b"signed", "state", b"state", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "budget", b"budget", "events", b"events", "predecessors", b"predecessors", "signed", b"signed", "state", b"state", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

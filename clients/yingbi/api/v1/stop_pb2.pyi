@@ -62,6 +62,7 @@ class Stop(_message.Message):
     SIGNER_KEY_FIELD_NUMBER: _builtins.int
     ISSUED_FIELD_NUMBER: _builtins.int
     ORGANISATION_KEY_FIELD_NUMBER: _builtins.int
+    PREDECESSORS_FIELD_NUMBER: _builtins.int
     scope: Global___StopScope.ValueType
     subject: _builtins.str
     """The job, agreement, dataset or organisation, by its name."""
@@ -72,6 +73,12 @@ class Stop(_message.Message):
     """Of an organisation: its key, by which enclaves know it."""
     @_builtins.property
     def issued(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def predecessors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an agreement or its suspension: RegisteredAgreement.predecessors, at most 100. What is charged under one of them
+        is stopped as well.
+        """
+
     def __init__(
         self,
         *,
@@ -81,10 +88,11 @@ class Stop(_message.Message):
         signer_key: _builtins.bytes = ...,
         issued: _timestamp_pb2.Timestamp | None = ...,
         organisation_key: _builtins.bytes = ...,
+        predecessors: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued", "organisation_key", b"organisation_key", "reason", b"reason", "scope", b"scope", "signer_key", b"signer_key", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued", "organisation_key", b"organisation_key", "predecessors", b"predecessors", "reason", b"reason", "scope", b"scope", "signer_key", b"signer_key", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
