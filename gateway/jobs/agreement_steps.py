@@ -74,13 +74,19 @@ def _stop(
     now: float,
 ) -> _Taken:
     number = stops.find(connection, digests.digest(digests.STOP, asked.stop.body))
-    if number is not None:
+    # A stop of an agreement may have been sent alone, by `yingbi stop agreement`: then the step is still to be taken.
+    if number is not None and _has_taken(connection, caller, asked):
         rules.read_stop_of_step(caller, asked)
         return _Taken(agreements.show(connection, asked.agreement, caller.spends_as, now), Recorded(number))
     # First the step: whose move it is says more than what is wrong with the stop.
     moved = agreements.move(connection, asked, caller, now)
     rules.read_stop_of_step(caller, asked)
     return _Taken(moved, record(connection))
+
+
+def _has_taken(connection: Connection, caller: Caller, asked: AgreementStep) -> bool:
+    events = agreements.life(connection, asked.agreement).events
+    return any((each.action, each.organisation) == (asked.action, caller.organisation) for each in events)
 
 
 def _resume(connection: Connection, caller: Caller, asked: AgreementStep, now: float) -> _Taken:

@@ -148,6 +148,24 @@ def test_a_suspension_that_is_over_is_over_however_often_it_is_told_again(trio: 
 
 
 @pytest.mark.requirement("AGR-05")
+def test_a_stop_that_was_sent_alone_ends_no_agreement_before_its_step_does(trio: Trio) -> None:
+    async def scenario(zone: LivingZone, agreement: str) -> None:
+        provider, coordinator = zone.people[Role.PROVIDER], zone.people[Role.COORDINATOR]
+        terminating = await zone.signed_step(provider, "terminate", agreement)
+        alone = await zone.stopping.stop(provider.caller, terminating.stop)
+        assert await state_of(zone, agreement) == ACTIVE
+        # Another's word for it is none, and no step.
+        assert (await refused(zone.steps.take(coordinator.caller, terminating))).code == "bad_signature"
+        assert await state_of(zone, agreement) == ACTIVE
+        for _ in range(2):
+            assert (await zone.steps.take(provider.caller, terminating)).state == TERMINATED
+        assert await state_of(zone, agreement) == TERMINATED
+        assert [each.number for each in await zone.stops_of(agreement)] == [alone.number]
+
+    run(trio, scenario)
+
+
+@pytest.mark.requirement("AGR-05")
 def test_a_lift_ends_its_own_suspension_and_no_other(trio: Trio) -> None:
     async def scenario(zone: LivingZone, agreement: str) -> None:
         supervisor, provider = zone.people[Role.SUPERVISOR], zone.people[Role.PROVIDER]
