@@ -29,6 +29,7 @@ from yingbi.api.v1.receipt_pb2 import ContributionBody, SignedContribution
 from enclave_sim import agreement, budget, contributions, standing_approvals, stops
 from enclave_sim.approvals import Asked, check_approvals, check_mode
 from enclave_sim.authority import check_authorization
+from enclave_sim.bodies import read_body
 from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
 from enclave_sim.engine.predictions import Predict, evaluated_sums
@@ -74,7 +75,7 @@ def contribute(enclave: Enclave, job: str, task: ContributeTask, cancelled: Call
         raise refused("other_plan", f"Job {job} was started with another plan.")
     if charge:
         check_begun_here(enclave.epoch, job, charge)
-        if charge.get("asked_for") != _asked_for(task):
+        if not _is_asked_for(charge, task):
             raise refused("other_request", f"Job {job} was charged for another request, or under other terms.")
         check_in_force(enclave, charge)
     check_not_cancelled(enclave, job)
@@ -257,6 +258,16 @@ def _charge(enclave: Enclave, job: str, admission: _Admission, task: ContributeT
 def _asked_for(task: ContributeTask) -> str:
     """What a charge is bound to beside its plan: all that the developer signed, and the terms that it is under."""
     return digests.digest(digests.ASKED_FOR, task.authorization.body, task.agreement.terms).hex()
+
+
+def _is_asked_for(charge: Record, task: ContributeTask) -> bool:
+    """Whether the job was charged for this very request, under these very terms."""
+    if "asked_for" in charge:
+        return charge["asked_for"] == _asked_for(task)
+    # An earlier release noted less, which a job that it began goes on by: who asked under which id, and the agreement.
+    asked = read_body(Authorization, task.authorization.body)
+    said = (f"{asked.developer_key.hex()} {asked.request_id}", asked.agreement)
+    return said == (charge["request"], charge.get("agreement", ""))
 
 
 def _stoppable_by(about: stops.About) -> Record:

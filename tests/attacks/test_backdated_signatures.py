@@ -6,7 +6,8 @@ that of who approves and who asks, whenever the job is admitted. See `enclave_si
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from yingbi.api.v1.agreement_pb2 import Agreement, SignedAgreement
 
 from enclave_sim import jobs
 from enclave_sim.engine.protocol import never
+from enclave_sim.journal import Check, Record
 from enclave_sim.plan.sensitivity import total_rho_units
 from tests.attacks.agreed_requests import (
     DAY,
@@ -197,3 +199,29 @@ def test_a_charge_is_of_the_request_and_the_terms_that_it_was_made_for(trio: Tri
     # Nor is what was contributed handed out for another request.
     other = others["another request"]
     assert refusal(jobs.contribute, trio.enclaves[0], "job-1", other, never) == "other_request"
+
+
+@pytest.mark.requirement("SEC-07")
+def test_what_an_earlier_release_charged_goes_on_for_its_request_and_agreement_alone(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It noted neither what was signed nor the terms; the enclave was replaced before it had contributed."""
+    task = request(trio, plan := trio.plan(INSIDE, epsilon=0.1))
+    for enclave in trio.enclaves:
+        noting = functools.partial(_noted_less, enclave.journal.append)
+        monkeypatch.setattr(enclave.journal, "append", noting)
+        with pytest.raises(KeyboardInterrupt), clock_at(NOW):
+            jobs.contribute(replace(enclave, engine=_Crashing()), "job-1", task, never)  # type: ignore[arg-type]
+    trio.load()
+    for other in (
+        request(trio, plan, request_id="request-2"),
+        request(trio, plan, by=person(ORGANISATION, "analyst")),
+        request(trio, plan, under=signed(terms(agreement="other"))),
+    ):
+        assert refusal(jobs.contribute, trio.enclaves[0], "job-1", other, never) == "other_request"
+    trio.run("job-1", task)
+    assert trio.records("charge") == [1] * 3
+
+
+def _noted_less(append: Callable[..., None], record: Record, check: Check | None = None) -> None:
+    append({name: value for name, value in record.items() if name not in ("agreed", "asked_for")}, check)
