@@ -188,7 +188,7 @@ class _Filling:
         if end in (states.WAITING, states.REFUSED):
             return
         charge = charge_of(Plan.FromString(new.plan))
-        assert ledger.reserve(connection, new.job, dataset.declaration, asker.name, charge, agreement)
+        assert ledger.reserve(connection, new.job, dataset.declaration, asker.name, charge, agreement, now=at)
         if waits:
             records.set_state(connection, new.job, states.QUEUED)
         if end == states.CANCELLED:

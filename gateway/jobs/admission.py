@@ -340,7 +340,7 @@ def _admit_all(
         price, uses = price + part.charge.rho_units, uses + 1
         if not waits:
             catalogue.check_present(connection, planned.dataset)
-            fits &= ledger.reserve(connection, new.job, declaration, new.organisation, part.charge, agreement)
+            fits &= ledger.reserve(connection, new.job, declaration, new.organisation, part.charge, agreement, now=now)
             ledger.use_of_day(connection, agreement, now)
         admitted.append(records.create(connection, new, states.WAITING if waits else states.QUEUED))
     if not fits or (waits and uses > 0 and not limits.holds(before, price, uses)):
@@ -436,7 +436,7 @@ def _record(connection: Connection, asked: _Asked, planned: Planned, known: _Kno
             return _by_standing_approval(connection, charged(connection, record, asked.now), planned)
         waiting = shown.with_needed(record, declaration.grade, [])
         return _Decided(shown.with_budget(waiting, before, planned.notes))
-    if not ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge, agreement):
+    if not ledger.reserve(connection, new.job, declaration, new.organisation, planned.charge, agreement, now=asked.now):
         refusal = limits.exceeded(before, planned.charge.rho_units)
         refused = records.create(connection, new, states.REFUSED, failure=records.failure_of(refusal))
         return _Decided(shown.with_budget(refused, before, planned.notes), refusal=refusal)

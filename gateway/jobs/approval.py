@@ -151,7 +151,7 @@ def charged(connection: Connection, record: JobRecord, now: float, *, governed: 
     declaration = catalogue.find(connection, record.dataset).declaration
     agreement = agreements.find(connection, record.agreement)
     charge = charge_of(Plan.FromString(record.plan))
-    if ledger.reserve(connection, record.job, declaration, record.organisation, charge, agreement):
+    if ledger.reserve(connection, record.job, declaration, record.organisation, charge, agreement, now=now):
         ledger.use_of_day(connection, agreement, now)
         return records.move(connection, record.job, states.QUEUED)
     budget = ledger.budget(connection, declaration, record.organisation, agreement)

@@ -1,3 +1,3 @@
 -- Write down what `reserve` took from one account, in the same transaction.
-INSERT INTO charges (job, kind, name, rho_units, delta0_units, state)
-VALUES (:job, :kind, :name, :rho_units, :delta0_units, 'reserved')
+INSERT INTO charges (job, kind, name, rho_units, delta0_units, state, charged)
+VALUES (:job, :kind, :name, :rho_units, :delta0_units, 'reserved', :charged)

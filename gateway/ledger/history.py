@@ -14,13 +14,13 @@ SPANS = (60, 3_600, 86_400)
 MOST_POINTS = 400
 """Spans of time that are told apart: the shortest of `SPANS` in which all charges are within so many, else the last."""
 
-# When the job went on last: it may have waited for long before it was charged. By the record, whose rows are short; of
-# a job from before there was one, when it was asked for.
+# Of a charge without a time, when its job went on last: it may have waited for long before it was charged. By the
+# record, whose rows are short; of a job from before there was one, when it was asked for.
 _MOVED = select(func.max(audit.c.at_millis)).where(
     audit.c.subject == charges.c.job, audit.c.action.in_(["job.submit", "job.state"])
 )
 _ASKED = select(jobs.c.created).where(jobs.c.job == charges.c.job)
-_AT = func.coalesce(_MOVED.scalar_subquery() / 1000.0, _ASKED.scalar_subquery())
+_AT = func.coalesce(charges.c.charged, _MOVED.scalar_subquery() / 1000.0, _ASKED.scalar_subquery())
 _OTHERS = ""
 
 

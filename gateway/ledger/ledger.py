@@ -9,7 +9,7 @@ keep their own copy of the first two and refuse beyond it, whatever stands here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from sqlalchemy import Connection, Row, text
@@ -139,6 +139,8 @@ def reserve(
     organisation: str,
     charge: Charge,
     agreement: Agreement | None = None,
+    *,
+    now: float,
 ) -> bool:
     """Charge `job` to all its accounts, or return False where one does not hold it: then nothing changed.
 
@@ -146,14 +148,16 @@ def reserve(
         declaration: the dataset's present one, as this transaction sees it.
         organisation: who asks.
         agreement: what it asks under; one of its uses is counted.
+        now: in seconds since 1970.
 
     Keeps: SEC-07
     """
     against = accounts.charged(declaration, organisation, agreement)
-    if _charge(connection, job, against, charge, agreement):
+    rows = [{"job": job, **account._asdict(), **_amount(charge), "charged": now} for account in against]
+    if _charge(connection, rows, agreement):
         return True
     # An organisation's first charge finds no account.
-    return _open(connection, against) > 0 and _charge(connection, job, against, charge, agreement)
+    return _open(connection, against) > 0 and _charge(connection, rows, agreement)
 
 
 def use_of_day(connection: Connection, agreement: Agreement | None, now: float) -> None:
@@ -194,11 +198,8 @@ def _open(connection: Connection, missing: Mapping[Account, Charge]) -> int:
     return _OPEN.execute(connection, rows).rowcount
 
 
-def _charge(
-    connection: Connection, job: str, against: Collection[Account], charge: Charge, agreement: Agreement | None
-) -> bool:
+def _charge(connection: Connection, rows: Sequence[Mapping[str, object]], agreement: Agreement | None) -> bool:
     """All or nothing. The accounts come in one order for everybody, so that no two writers wait for each other."""
-    rows = [{"job": job, **account._asdict(), **_amount(charge)} for account in against]
     # As SQL: `begin_nested` would compile each savepoint anew, which takes longer than the charge.
     connection.exec_driver_sql("SAVEPOINT charge")
     fits = _RESERVE.execute(connection, rows).rowcount == len(rows) and _use(connection, agreement)

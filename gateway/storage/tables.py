@@ -65,6 +65,8 @@ charges = Table(
     Column("delta0_units", BigInteger, nullable=False),
     # reserved, spent or refunded
     Column("state", String(16), nullable=False),
+    # In seconds since 1970; null of one from before there was this column.
+    Column("charged", Float),
     ForeignKeyConstraint(["kind", "name"], ["accounts.kind", "accounts.name"]),
     CheckConstraint("rho_units > 0", name="charge_is_positive"),
 )

@@ -256,7 +256,7 @@ class TestWhereAnOperatorDecides:
 
 def _spend(connection: Connection, declaration: DatasetDeclaration, job: str) -> None:
     plan = Plan.FromString(records.get(connection, job).plan)
-    assert ledger.reserve(connection, job, declaration, ADA.organisation, charge_of(plan))
+    assert ledger.reserve(connection, job, declaration, ADA.organisation, charge_of(plan), now=0.0)
 
 
 class TestWhatIsNotAuthorized:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import update
 from yingbi.api.problem import Problem
 from yingbi.api.v1.dataset_pb2 import BudgetHistory
 from yingbi.api.v1.job_pb2 import JobHistory, ListJobSummariesRequest, ListJobSummariesResponse
@@ -19,6 +20,7 @@ from gateway.jobs import records, states, summaries
 from gateway.jobs.feed import Feed
 from gateway.ledger import history, ledger
 from gateway.storage import audit
+from gateway.storage.tables import charges
 from tests.gateway.jobs.test_admission import DATASET, Account, Scene
 
 ADA = Account("ada", "college", Role.DEVELOPER)
@@ -174,7 +176,7 @@ def test_a_budget_s_history_adds_up_and_names_to_a_developer_no_other_organisati
 def test_a_long_history_is_told_in_longer_spans(scene: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 2e9
     for number, (years, span) in enumerate(((0, 60), (0.02, 3_600), (3, 86_400), (30, 86_400))):
-        monkeypatch.setattr(audit, "time", SimpleNamespace(time=lambda years=years: now - years * 365 * 86_400))
+        monkeypatch.setattr(scene.admission, "_clock", lambda years=years: now - years * 365 * 86_400)
         scene.submit(ADA, f"n{number}", 0.1)
         found = scene.budget(None)
         assert found.span_seconds == span
@@ -184,9 +186,12 @@ def test_a_long_history_is_told_in_longer_spans(scene: Shown, monkeypatch: pytes
         assert now - span <= times[-1] <= now
 
 
-def test_what_was_charged_is_told_when_its_job_went_on_last(scene: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have waited for long: what is charged then, is charged then."""
+def test_a_charge_without_a_time_is_told_when_its_job_went_on_last(
+    scene: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of before there was one. It may have waited for long: what is charged then, is charged then."""
     job = scene.submit(ADA, "n", 0.1).job
+    asyncio.run(scene.database.run(lambda connection: connection.execute(update(charges).values(charged=None))))
     monkeypatch.setattr(audit, "time", SimpleNamespace(time=lambda: 3e9))
     scene.move(job, states.RUNNING)
     (point,) = scene.budget(None).points

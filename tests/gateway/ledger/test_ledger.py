@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,7 +75,8 @@ class Ledger:
     ) -> bool:
         self.run(_record_job, job, dataset)
         declaration = self.run(catalogue.find, dataset).declaration
-        return self.run(ledger.reserve, job, declaration, organisation, Charge(rho_units, delta0_units))
+        charged = partial(ledger.reserve, now=0.0)
+        return self.run(charged, job, declaration, organisation, Charge(rho_units, delta0_units))
 
     def budget(self, declaration: DatasetDeclaration, organisation: str | None = None) -> Budget:
         return self.run(ledger.budget, declaration, organisation)
@@ -390,7 +392,7 @@ def test_of_two_simultaneous_charges_that_exceed_a_limit_exactly_one_is_made(tmp
             together.wait()
             with engine.begin() as connection:
                 _record_job(connection, job, declaration.dataset)
-                return ledger.reserve(connection, job, declaration, "clinic", Charge(share))
+                return ledger.reserve(connection, job, declaration, "clinic", Charge(share), now=0.0)
 
         names = [f"job-{number}-{side}" for side in "ab"]
         with ThreadPoolExecutor(2) as threads:
@@ -444,7 +446,7 @@ def test_the_ledger_agrees_with_a_model_that_just_adds_up(steps: list[tuple[str,
                 job, asked = f"job-{number}", Held(dataset, organisation, amount)
                 _record_job(connection, job, dataset)
                 fits = _fits([*held.values(), asked])
-                reserved = ledger.reserve(connection, job, declarations[dataset], organisation, Charge(amount))
+                reserved = ledger.reserve(connection, job, declarations[dataset], organisation, Charge(amount), now=0.0)
                 assert reserved == fits
                 if fits:
                     held[job] = asked

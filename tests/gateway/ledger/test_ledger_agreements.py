@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ class Books(Ledger):
     def under(self, job: str, terms: Agreement, rho_units: int, delta0_units: int = 0) -> bool:
         """Charge a job of the trial's."""
         self.run(_record_job, job, "trial")
-        return self.run(ledger.reserve, job, TRIAL, "clinic", Charge(rho_units, delta0_units), terms)
+        charged = partial(ledger.reserve, now=0.0)
+        return self.run(charged, job, TRIAL, "clinic", Charge(rho_units, delta0_units), terms)
 
     def state(self, terms: Agreement) -> AgreementBudget:
         return self.run(ledger.agreement_budget, terms)
@@ -174,7 +176,7 @@ def test_of_200_simultaneous_requests_on_the_last_use_exactly_one_is_charged(tmp
     def _ask(writer: int, number: int) -> bool:
         with writers[writer].begin() as connection:
             _record_job(connection, f"job-{number}", "wide")
-            return ledger.reserve(connection, f"job-{number}", WIDE, "clinic", Charge(5), once)
+            return ledger.reserve(connection, f"job-{number}", WIDE, "clinic", Charge(5), once, now=0.0)
 
     with ThreadPoolExecutor(WRITERS) as threads:
         admitted = [one for some in threads.map(ask_often, range(WRITERS)) for one in some]

@@ -116,7 +116,7 @@ def test_every_charge_is_kept_against_each_of_its_accounts(second: Path) -> None
 
     (found,) = run(second, read)
     assert found == {
-        (job, kind, name, rho_units, delta0_units, state)
+        (job, kind, name, rho_units, delta0_units, state, None)
         for job, (developer, dataset, rho_units, delta0_units, state) in JOBS.items()
         for kind, name in (
             ("dataset", dataset),
