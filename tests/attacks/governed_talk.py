@@ -59,6 +59,7 @@ from yingbi.api.v1.stop_pb2 import (
 from enclave_sim.plan.canonical import plan_hash
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.governance.catalogue_entry import TEXTS
+from gateway.governance.stops import OF_STEP
 from tests.attacks.gateway_in_process import Zone
 from tests.attacks.honest_talk import Talk
 from tests.attacks.three_enclaves import visits_declaration, visits_of
@@ -99,13 +100,14 @@ def among_organisations(zone: Zone) -> Talk:
         talk.register(declared(name))
     for name, dataset, steps in ((IN_FORCE, DATASET, 5), ("suspended", DATASET, 5), ("half-way", CUT_OFF, 3)):
         _agree(talk, name, dataset, LIFE[:steps])
-    suspend = AgreementStep(agreement="suspended", action="suspend", reason="until the audit is over")
+    suspend = _ending(talk, "supervisor", "suspended", "suspend")
     talk.say("MoveAgreement", suspend, "supervisor")
+    lift = Lift(stop=digests.digest(digests.STOP, suspend.stop.body), agreement="suspended")
     # Not sent: whoever may take these steps could take them now.
     talk.requests["MoveAgreement"] += [
-        AgreementStep(agreement=IN_FORCE, action="suspend", reason="until the audit is over"),
-        AgreementStep(agreement="suspended", action="resume"),
-        AgreementStep(agreement="suspended", action="terminate", reason="it is over"),
+        _ending(talk, "supervisor", IN_FORCE, "suspend"),
+        AgreementStep(agreement="suspended", action="resume", lift=_lift_of(talk, "supervisor", lift)),
+        _ending(talk, "provider", "suspended", "terminate"),
         AgreementStep(agreement="half-way", action="withdraw", reason="another one is drafted"),
     ]
     _decide(talk)
@@ -210,12 +212,25 @@ def _stop(talk: Talk) -> None:
     talk.say("PreviewStop", PreviewStopRequest(scope=STOP_SCOPE_AGREEMENT, subject=IN_FORCE), "supervisor")
     record = talk.say("Stop", _stop_of(talk, "provider", STOP_SCOPE_DATASET, CUT_OFF), "provider")
     assert isinstance(record, StopRecord)
-    lift = Lift(stop=record.digest, dataset=CUT_OFF, signer_key=talk.key("provider").public_key().public_bytes_raw())
-    body = lift.SerializeToString(deterministic=True)
-    signed = SignedLift(body=body, signature=digests.sign(talk.key("provider"), digests.LIFT, body))
+    signed = _lift_of(talk, "provider", Lift(stop=record.digest, dataset=CUT_OFF))
     talk.say("Lift", LiftRequest(lift=signed), "provider")
     talk.say("Stop", _stop_of(talk, "supervisor", STOP_SCOPE_DATASET, CUT_OFF), "supervisor")
     talk.requests["Stop"] += [_stop_of(talk, "supervisor", STOP_SCOPE_AGREEMENT, "half-way")]
+
+
+def _ending(talk: Talk, who: str, agreement: str, action: str) -> AgreementStep:
+    """A step that suspends or terminates, with the stop that enclaves check."""
+    asked = _stop_of(talk, who, OF_STEP[action], agreement)
+    return AgreementStep(
+        agreement=agreement, action=action, reason=Stop.FromString(asked.stop.body).reason, stop=asked.stop
+    )
+
+
+def _lift_of(talk: Talk, who: str, lift: Lift) -> SignedLift:
+    key = talk.key(who)
+    lift.signer_key = key.public_key().public_bytes_raw()
+    body = lift.SerializeToString(deterministic=True)
+    return SignedLift(body=body, signature=digests.sign(key, digests.LIFT, body))
 
 
 def _stop_of(talk: Talk, who: str, scope: StopScope.ValueType, subject: str) -> StopRequest:

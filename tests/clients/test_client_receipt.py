@@ -58,7 +58,7 @@ def test_it_survives_a_file_and_any_json_writer(zone: Scene, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("mask", [0x01, 0xFF])
-def test_no_byte_of_the_file_can_be_flipped(mask: int, tmp_path: Path) -> None:
+def test_no_byte_of_the_file_can_be_flipped(mask: int, tmp_path: Path, long_form: bool) -> None:
     zone = scene.scene(nodes=1, threshold=1)
     plan = scene.counting_plan()
     plan.noise.parties = 1
@@ -66,7 +66,8 @@ def test_no_byte_of_the_file_can_be_flipped(mask: int, tmp_path: Path) -> None:
     Receipt(scene.receipt_of(zone, plan, scene.OPENED, changes=Changes(signers=[0]))).save(path)
     content = path.read_bytes()
     ends = set()
-    for index in range(len(content)):
+    # A lowest bit leaves most text readable, and signatures to be checked: a third of the bytes, or all by --long.
+    for index in range(0, len(content), 1 if long_form or mask == 0xFF else 3):
         path.write_bytes(content[:index] + bytes([content[index] ^ mask]) + content[index + 1 :])
         ends.add(_end(path, zone))
     assert ends == {Kind.BAD_EVIDENCE}

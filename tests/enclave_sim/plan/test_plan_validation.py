@@ -238,6 +238,9 @@ FIELDS: dict[str, set[str]] = {
             "class_weights",
             "scored",
             "score_limit",
+            "objective",
+            "units",
+            "units_error",
         )
     },
     "FitColumn": {"name", "factors", "centre", "half_range", "lower", "upper", "levels"},
