@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.util import decode_source
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.budget import Budget
 from yingbi.display import answer_rows, plain_table
+from yingbi.program_source import program_text
 from yingbi.receipt import Receipt
 from yingbi.transport import Gateway
 
@@ -480,29 +479,3 @@ def _reporter(progress: Progress | bool | None) -> Progress:
         return progress
     wanted = sys.stderr.isatty() if progress is None else progress
     return print_progress if wanted else lambda _: None
-
-
-def program_text(job: str, code: bytes, sha256: bytes) -> str | None:
-    """The source that a gateway shows of a job's program; None where it shows none.
-
-    Raises:
-        Problem: BAD_EVIDENCE "other_source", where it is not the source with this SHA-256.
-    """
-    if not code:
-        return None
-    if hashlib.sha256(code).digest() != sha256:
-        raise Problem(
-            Kind.BAD_EVIDENCE,
-            "other_source",
-            f"The source shown for {job} is not that of the program in its plan.",
-            hint="do not approve it; tell the zone's operator",
-        )
-    return _text_of(code)
-
-
-def _text_of(code: bytes) -> str:
-    """Source as Python reads it: in an encoding that it names, it could else look like another program."""
-    try:
-        return decode_source(code)
-    except (SyntaxError, ValueError, LookupError):
-        return code.decode(errors="replace")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from google.protobuf.message import DecodeError
+
 from yingbi.api import credentials, digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.agreement_pb2 import AgreementStep
@@ -18,6 +20,7 @@ from yingbi.api.v1.stop_pb2 import (
     SignedStop,
     Stop,
     StopPreview,
+    StopProof,
     StopProofBody,
     StopRecord,
     StopScope,
@@ -40,12 +43,16 @@ class NodeStop:
     withheld: int
     refusal: str
     lifted_at: datetime | None
+    is_shown: bool = True
+    """Whether its proof is here: one that names jobs of others comes as `at` alone, on the gateway's word."""
 
     def __str__(self) -> str:
         if self.lifted_at is not None:
             return f"{self.node} signed that it lifted the stop at {moment(self.lifted_at)}"
         if self.at is None:
             return f"{self.node} has not confirmed yet" + (f": {self.refusal}" if self.refusal else "")
+        if not self.is_shown:
+            return f"{self.node} stopped at {moment(self.at)}; its proof is not shown: it names jobs of others"
         ended = f"; it ended {', '.join(self.jobs)}" if self.jobs else ""
         return f"{self.node} signed that it stopped at {moment(self.at)}{ended}"
 
@@ -53,6 +60,7 @@ class NodeStop:
         return {
             "node": self.node,
             "stopped_at": self.at.isoformat() if self.at else None,
+            "proof_shown": self.is_shown,
             "jobs_ended": list(self.jobs),
             "contributions_withheld": self.withheld,
             "refusal": self.refusal,
@@ -239,20 +247,28 @@ def _number(scope: Scope) -> StopScope.ValueType:
 
 
 def _node(said: NodeProof) -> NodeStop:
-    body = StopProofBody.FromString(said.proof.body)
-    lifted = StopProofBody.FromString(said.lift_proof.body) if said.HasField("lift_proof") else None
+    body, at = _read(said.proof)
+    is_shown = not said.HasField("confirmed")
     return NodeStop(
         node=said.node,
-        at=_at(body) if said.HasField("proof") else None,
+        at=at if is_shown else said.confirmed.ToDatetime(UTC),
         jobs=tuple(body.jobs_ended),
         withheld=body.contributions_withheld,
         refusal=said.refusal,
-        lifted_at=None if lifted is None else _at(lifted),
+        lifted_at=_read(said.lift_proof)[1],
+        is_shown=is_shown,
     )
 
 
-def _at(body: StopProofBody) -> datetime:
-    return datetime.fromtimestamp(body.at_millis / 1000, UTC)
+def _read(proof: StopProof) -> tuple[StopProofBody, datetime | None]:
+    """What a node says, and when: None where there is nothing, or what is there cannot be read."""
+    if not proof.body:
+        return StopProofBody(), None
+    try:
+        body = StopProofBody.FromString(proof.body)
+        return body, datetime.fromtimestamp(body.at_millis / 1000, UTC)
+    except (DecodeError, OverflowError, ValueError, OSError):
+        return StopProofBody(), None
 
 
 def moment(at: datetime) -> str:

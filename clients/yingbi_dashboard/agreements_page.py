@@ -23,7 +23,7 @@ from yingbi.api.v1 import agreement_pb2 as messages
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.people_pb2 import Me
 from yingbi.display import shown_source
-from yingbi.stops import Stopped, of_agreement, suspension_by
+from yingbi.stops import Stopped, of_agreement, preview, suspension_by
 from yingbi.transport import Gateway
 
 from yingbi_dashboard.decision_page import STATE_NAMES, percent
@@ -319,10 +319,12 @@ class _Pages:
         )
 
     async def hits(self, request: Request) -> Response:
-        """The jobs that a stop would hit: asked apart, since it takes longer than all the rest."""
+        """The jobs and deployed models that a stop would hit: asked apart, since it takes longer than all the rest."""
         name = _named(request)
-        found = await self._console.ask(request, lambda gateway: _under_way(gateway, name))
-        return self._console.page(request, "agreement_hits.html", jobs=found, state_names=STATE_NAMES)
+        jobs, models = await self._console.ask(
+            request, lambda gateway: (_under_way(gateway, name), preview(gateway, "agreement", name).deployments)
+        )
+        return self._console.page(request, "agreement_hits.html", jobs=jobs, models=models, state_names=STATE_NAMES)
 
     async def draft(self, request: Request) -> Response:
         document = (await read_form(request, MAX_DOCUMENT)).get("document", "").replace("\r\n", "\n")

@@ -47,14 +47,13 @@ from yingbi_dashboard.dataset_pages import DatasetPages
 from yingbi_dashboard.decision_page import (
     KIND_NAMES,
     MODE_NAMES,
-    Enclaves,
     Page,
     approval_of,
-    enclaves_of,
     moment,
     page_of,
     waits_for,
 )
+from yingbi_dashboard.enclaves import Enclaves, enclaves_of
 from yingbi_dashboard.forms import from_base64 as _base64
 from yingbi_dashboard.forms import read_form as _form
 from yingbi_dashboard.forms import to_base64 as _text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Problem
 from yingbi.api.v1.agreement_pb2 import RegisteredAgreement
 from yingbi.api.v1.job_pb2 import JOB_STATE_WAITING_FOR_APPROVAL, Approval, Decision, Flag, NeededApproval
-from yingbi.attest import Attestation
 from yingbi.display import shown_source
 from yingbi.jobs import Job
 
@@ -94,19 +93,6 @@ class Terms:
     expires: str
     uses_left: int | None
     max_uses: int | None
-
-
-@dataclass(frozen=True)
-class Enclaves:
-    """What fresh evidence said; `problem` where it did not hold."""
-
-    measurement: str
-    nodes: tuple[str, ...]
-    simulated: bool
-    problem: str = ""
-    keys: Mapping[str, bytes] = field(default_factory=dict)
-    """By node: what its enclave signs with, in this key epoch."""
-    key_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,22 +193,6 @@ def approval_of(decision: Decision, key: bytes, organisation: str, expires: date
     if expires is not None:
         approval.expires.FromDatetime(expires)
     return approval.SerializeToString(deterministic=True)
-
-
-def enclaves_of(attestation: Attestation | None, problem: Problem | None) -> Enclaves:
-    """What is said of the enclaves: what they showed, or why that does not hold."""
-    if attestation is None or problem is not None:
-        return Enclaves("", (), simulated=True, problem=problem.message if problem else "")
-    claims = [appraisal.claims for appraisal in attestation.appraisals]
-    measured = sorted({each.measurement.hex() for each in claims})
-    nodes = tuple(each.node for each in claims)
-    return Enclaves(
-        ", ".join(measured),
-        nodes,
-        simulated=any(each.simulated for each in claims),
-        keys={each.node: each.signing_key for each in claims},
-        key_epoch=attestation.key_epoch.epoch,
-    )
 
 
 def waits_for(needed: Sequence[NeededApproval]) -> list[tuple[str, NeededApproval]]:

@@ -11,7 +11,7 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1.job_pb2 import JOB_STATE_WAITING_FOR_APPROVAL, Decision
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.display import shown_source
-from yingbi.jobs import program_text
+from yingbi.program_source import program_text
 
 MOST_LINES = 2_000
 """Of either program: to compare longer ones could keep the console busy."""

@@ -12,7 +12,7 @@ from yingbi.api.v1.people_pb2 import Me
 from yingbi.profile import Profile
 from yingbi.transport import Gateway
 
-from yingbi_dashboard.decision_page import Enclaves
+from yingbi_dashboard.enclaves import Enclaves
 
 Result = TypeVar("Result")
 

@@ -11,19 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from google.protobuf.message import DecodeError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from yingbi.api import digests
 from yingbi.api.problem import Problem
 from yingbi.api.stop_proofs import verify_proof
-from yingbi.api.v1.stop_pb2 import NodeProof, StopProofBody, StopRecord
+from yingbi.api.v1.stop_pb2 import NodeProof, StopProof, StopProofBody, StopRecord
 from yingbi.display import shown_source
 from yingbi.stops import Stopped, moment
 from yingbi.stops import of_agreement as stops_of_agreement
 from yingbi.transport import Gateway
 
-from yingbi_dashboard.decision_page import Enclaves
+from yingbi_dashboard.enclaves import Enclaves
 from yingbi_dashboard.serving import Serving
 
 SCOPE_NAMES = {
@@ -45,7 +46,9 @@ class NodeWord:
     refusal: str
     lifted_at: datetime | None
     mark: str
-    """The key of what checking it found: that it holds, does not, or that there is no key to check it with."""
+    """The key of what checking it found: that it holds, does not, or that there is nothing to check, or no key."""
+    lift_mark: str
+    """The same of what it signed when the stop was lifted; empty while it signed nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class ShownStop:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether some node has still to confirm it."""
-        return any(each.at is None for each in self.nodes)
+        """Whether some node has still to say whether it stopped."""
+        return any(each.mark == "stops.none_yet" and not each.refusal for each in self.nodes)
 
 
 def shown(record: StopRecord, enclaves: Enclaves) -> ShownStop:
@@ -67,6 +70,7 @@ def shown(record: StopRecord, enclaves: Enclaves) -> ShownStop:
     stopped = Stopped(record)
     # Of the stop that is shown, and not as the gateway says: so reason and subject are those that were signed.
     digest = digests.digest(digests.STOP, record.stop.SerializeToString(deterministic=True))
+    lift_digest = _lift_digest(record, digest)
     words = [
         NodeWord(
             said.node,
@@ -76,6 +80,7 @@ def shown(record: StopRecord, enclaves: Enclaves) -> ShownStop:
             said.refusal,
             said.lifted_at,
             _mark(proof, digest, enclaves),
+            _lift_mark(proof, lift_digest, enclaves),
         )
         for said, proof in zip(stopped.nodes, record.nodes, strict=True)
     ]
@@ -127,13 +132,35 @@ def routes(console: Serving) -> list[Route]:
 
 
 def _mark(said: NodeProof, digest: bytes, enclaves: Enclaves) -> str:
+    if said.HasField("confirmed"):
+        return "stops.not_shown"
     if not said.HasField("proof"):
         return "stops.none_yet"
-    # Enclaves of an earlier key epoch had other keys.
-    if said.node not in enclaves.keys or StopProofBody.FromString(said.proof.body).key_epoch != enclaves.key_epoch:
-        return "stops.unchecked"
+    holds = _holds(said.proof, said.node, digest, enclaves)
+    return {True: "stops.holds", False: "stops.fails", None: "stops.unchecked"}[holds]
+
+
+def _lift_mark(said: NodeProof, digest: bytes, enclaves: Enclaves) -> str:
+    if not said.HasField("lift_proof"):
+        return ""
+    holds = _holds(said.lift_proof, said.node, digest, enclaves)
+    return {True: "stops.holds", False: "stops.lift_fails", None: "stops.unchecked"}[holds]
+
+
+def _holds(proof: StopProof, node: str, digest: bytes, enclaves: Enclaves) -> bool | None:
+    """Whether an enclave signed this; None where there is no key of it."""
     try:
-        verify_proof(said.proof, said.node, digest, enclaves.keys[said.node])
-    except Problem:
-        return "stops.fails"
-    return "stops.holds"
+        # Enclaves of an earlier key epoch had other keys.
+        if StopProofBody.FromString(proof.body).key_epoch != enclaves.key_epoch or node not in enclaves.keys:
+            return None
+        verify_proof(proof, node, digest, enclaves.keys[node])
+    except (DecodeError, Problem):
+        return False
+    return True
+
+
+def _lift_digest(record: StopRecord, stop: bytes) -> bytes:
+    """Of the lift that ends the stop that is shown; of another one no proof is of this."""
+    if record.lift.stop != stop:
+        return b""
+    return digests.digest(digests.LIFT, record.lift.SerializeToString(deterministic=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
 from yingbi.api.v1 import stop_pb2 as messages
 from yingbi.api.v1.stop_pb2_grpc import StopServiceServicer
 
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
+from gateway.governance import stops as rules
 from gateway.governance.callers import Caller, Role
-from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION, SUSPENSION
 from gateway.jobs.stopping import Stopping
 from gateway.storage import agreements, stops
 from gateway.storage.database import Database
@@ -41,23 +42,14 @@ class StopService(StopServiceServicer):
     @answers
     async def ListStops(self, request: messages.ListStopsRequest, context: Context) -> messages.ListStopsResponse:
         caller = self._authentication.caller(context)
-        found = await self._database.run(
-            lambda connection: stops.list_all(connection, request.subject, in_force=request.in_force)
-        )
-        if caller.role is not Role.DEVELOPER:
-            return messages.ListStopsResponse(stops=found)
-        own = await self._database.run(stops.jobs_of, caller.name)
-        named = await self._database.run(agreements.names_of, caller.organisation)
-        return messages.ListStopsResponse(stops=[each for each in found if _concerns(each, caller, own, named)])
+        found = await self._database.run(_listed, caller, request)
+        return messages.ListStopsResponse(stops=found)
 
 
-def _concerns(record: messages.StopRecord, caller: Caller, own: set[str], named: set[str]) -> bool:
-    """Whether a developer sees the stop: of what they use. Of others' jobs that it hit they see nothing."""
-    kept = [job for job in record.jobs if job in own]
-    record.ClearField("jobs")
-    record.jobs.extend(kept)
-    if record.stop.scope == DATASET or bool(kept):
-        return True
-    if record.stop.scope in (AGREEMENT, SUSPENSION):
-        return record.stop.subject in named
-    return record.stop.scope == ORGANISATION and record.stop.subject == caller.organisation
+def _listed(connection: Connection, caller: Caller, request: messages.ListStopsRequest) -> list[messages.StopRecord]:
+    if caller.role is not Role.DEVELOPER:
+        return stops.list_all(connection, request.subject, in_force=request.in_force)
+    found = stops.list_all(connection, request.subject, in_force=request.in_force, developer=caller.name)
+    own, named = stops.jobs_of(connection, caller.name), agreements.names_of(connection, caller.organisation)
+    told = (rules.told_to_developer(each, caller.organisation, own, named) for each in found)
+    return [each for each in told if each is not None]

@@ -31,6 +31,9 @@ from gateway.governance.callers import Caller, Role
 
 Body = TypeVar("Body", bound=Message)
 
+MAX_PENDING = 20
+"""Deployments of one organisation that wait for approval, at most: each is kept with its model."""
+
 
 def is_privy(caller: Caller, organisation: str) -> bool:
     """Whether the caller may know where the parameters come from and who used how much: not those that only call."""
@@ -44,6 +47,8 @@ def may_see(caller: Caller, terms: DeploymentTerms, organisation: str) -> bool:
 
 def check_deploy(caller: Caller, request: DeployRequest) -> DeploymentTerms:
     """The terms of a new deployment, signed by its caller; raises Problem."""
+    if len(request.terms.body) > rules.MAX_TERMS:
+        raise Problem(Kind.MALFORMED, "deployment", "The deployment's terms are too large.", field="terms")
     terms = read(DeploymentTerms, request.terms.body)
     rules.check_terms(terms)
     signed = digests.is_signed(caller.key, rules.TERMS, request.terms.body, request.terms.signature)
@@ -54,6 +59,8 @@ def check_deploy(caller: Caller, request: DeployRequest) -> DeploymentTerms:
         raise Problem(Kind.MALFORMED, "deployment", said, field="jobs", hint="a newer SDK names them")
     if len(request.sealed_model) > rules.MAX_SEALED:
         raise Problem(Kind.MALFORMED, "deployment", "The sealed model is too large.", field="model")
+    if request.HasField("provenance"):
+        rules.check_provenance(request.provenance)
     return terms
 
 
@@ -119,6 +126,13 @@ def check_active(name: str, state: DeploymentState.ValueType) -> None:
         said, hint = f"{name} is approved, and its enclave has not taken it yet.", "ask again once its node is there"
         raise Problem(Kind.UNAVAILABLE, "deployment_not_active", said, hint=hint)
     raise Problem(Kind.REFUSED, "deployment_withdrawn", f"{name} was withdrawn; nothing was counted.")
+
+
+def too_many_pending(organisation: str) -> Problem:
+    """What is said where as many wait for approval as may."""
+    said = f"{organisation} has {MAX_PENDING} deployments that wait for approval, and no more may."
+    hint = "have an operator approve some, or `yingbi deployments withdraw` one"
+    return Problem(Kind.REFUSED, "too_many_pending", said, hint=hint)
 
 
 def unknown(name: str) -> Problem:

@@ -6,7 +6,7 @@ Keeps: MON-01
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.agreement_pb2 import AgreementStep
-from yingbi.api.v1.stop_pb2 import Lift, SignedLift, SignedStop, Stop, StopScope
+from yingbi.api.v1.stop_pb2 import Lift, SignedLift, SignedStop, Stop, StopProofBody, StopRecord, StopScope
 
 from gateway.governance.agreement_states import MAX_REASON, Step
 from gateway.governance.callers import Caller, Role
@@ -59,6 +59,32 @@ def check_may_stop(caller: Caller, scope: Scope) -> None:
         return
     if not any(may(caller, action) for action in ACTIONS[scope]):
         check(caller, ACTIONS[scope][0])
+
+
+def told_to_developer(record: StopRecord, organisation: str, own: Set[str], named: Set[str]) -> StopRecord | None:
+    """A stop as a developer of this organisation is told of it; None where they are not: of what they use.
+
+    Of others' jobs that it hit they see nothing: of a proof that names some they are told when it was signed, no more.
+
+    Args:
+        own: the developer's jobs.
+        named: the agreements with their organisation.
+    """
+    kept = [job for job in record.jobs if job in own]
+    told = StopRecord()
+    told.CopyFrom(record)
+    told.ClearField("jobs")
+    told.jobs.extend(kept)
+    scope, subject = record.stop.scope, record.stop.subject
+    concerned = {DATASET: True, AGREEMENT: subject in named, SUSPENSION: subject in named}
+    if not (kept or concerned.get(scope, scope == ORGANISATION and subject == organisation)):
+        return None
+    for node in told.nodes:
+        body = StopProofBody.FromString(node.proof.body)
+        if not own >= set(body.jobs_ended):
+            node.ClearField("proof")
+            node.confirmed.FromMilliseconds(body.at_millis)
+    return told
 
 
 def check_is_party(caller: Caller, agreement: str, *, provider: str, supervisor: str) -> None:

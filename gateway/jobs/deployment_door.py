@@ -9,16 +9,20 @@ Keeps: AGR-05, MON-01
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
+from yingbi.api import deployments as rules
+from yingbi.api.problem import Problem
+from yingbi.api.v1.deployment_pb2 import Provenance
 
 from gateway.governance.callers import Caller
-from gateway.governance.stops import AGREEMENT, DATASET, ORGANISATION, SUSPENSION, Scope
+from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, SUSPENSION, Scope
+from gateway.jobs import records
 from gateway.storage import agreements, people, stops
 from gateway.storage import deployments as store
-from gateway.storage.deployments import StoredDeployment
+from gateway.storage.deployments import Live, StoredDeployment
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,30 @@ class Under:
         return subject in named.get(scope, ())
 
 
-def under(connection: Connection, found: StoredDeployment) -> Under:
-    """What the deployment is under now; raises Problem for one of a job that is not known."""
-    sources = store.sources(connection, found)
+def under(connection: Connection, organisation: str, jobs: Sequence[str]) -> Under:
+    """What an organisation's model of these jobs is under now; raises Problem where one of them is not known."""
+    known = store.sources(connection, jobs)
+    for job in jobs:
+        if job not in known:
+            raise records.unknown(job)
+    sources = set(known.values())
     return Under(
         {each.dataset for each in sources},
-        {each.organisation for each in sources} | {found.organisation},
+        {each.organisation for each in sources} | {organisation},
         {tuple(agreements.successors(connection, each.agreement)) for each in sources if each.agreement},
     )
+
+
+def check_released(connection: Connection, provenance: Provenance | None) -> None:
+    """Raise Problem where a receipt is not the one with which its job released.
+
+    Whoever names a job of others is told nothing of it without. Who has its receipt may be of another organisation: one
+    release is replayed to all that ask the same.
+    """
+    for receipt in rules.receipts_of(provenance):
+        for job in rules.jobs_of(Provenance(receipt=receipt)):
+            if store.released(connection, job) != receipt:
+                raise records.unknown(job)
 
 
 def check(connection: Connection, found: StoredDeployment, caller: Caller, now: float) -> None:
@@ -57,7 +77,7 @@ def check(connection: Connection, found: StoredDeployment, caller: Caller, now: 
 
     `now`: seconds since 1970.
     """
-    present = under(connection, found)
+    present = under(connection, found.organisation, found.jobs)
     for organisation in sorted(present.organisations | {caller.organisation}):
         people.check_not_removed(connection, organisation)
         stops.check_not_stopped(connection, dataset="", organisation=organisation, agreement="")
@@ -71,4 +91,16 @@ def check(connection: Connection, found: StoredDeployment, caller: Caller, now: 
 
 def hit(connection: Connection, scope: Scope, subject: str) -> list[str]:
     """The deployments that would answer nobody any more after a stop of this, by their names."""
-    return [each.name for each in store.list_live(connection) if under(connection, each).is_hit(scope, subject)]
+    if scope == JOB:
+        return []
+    live = store.list_live(connection)
+    return [each.terms.deployment for each in live if _is_hit(connection, each, scope, subject)]
+
+
+def _is_hit(connection: Connection, found: Live, scope: Scope, subject: str) -> bool:
+    try:
+        present = under(connection, found.organisation, store.jobs_of(connection, found))
+    except Problem:
+        # Nobody knows what it is of: it answers nobody as it is.
+        return False
+    return present.is_hit(scope, subject)

@@ -23,6 +23,7 @@ from yingbi.api.v1.deployment_pb2 import (
     DEPLOYMENT_STATE_PENDING,
     DEPLOYMENT_STATE_WITHDRAWN,
     ApprovedCaller,
+    CheckDeploymentTask,
     Deployment,
     DeployRequest,
     PredictionOrder,
@@ -64,13 +65,14 @@ class Deployments:
 
     async def deploy(self, caller: Caller, request: DeployRequest) -> Deployment:
         """Keep a model until an operator approves it; raises Problem."""
+        # What nobody here understands is not kept.
+        request.DiscardUnknownFields()
         terms = governance.check_deploy(caller, request)
         self._check_holder(terms.node, terms.node_key)
         new = StoredDeployment(
             developer=caller.name,
             organisation=caller.organisation,
             signed_terms=request.terms,
-            sealed_model=request.sealed_model,
             provenance=request.provenance if request.HasField("provenance") else None,
             approval=None,
             withdrawal=None,
@@ -78,7 +80,7 @@ class Deployments:
             enclave_told=False,
             created=self._clock(),
         )
-        await self._database.run(_keep, caller, new)
+        await self._database.run(_keep, caller, new, request.sealed_model)
         return await self.show(caller, new.name)
 
     async def show(self, caller: Caller, name: str) -> Deployment:
@@ -131,8 +133,8 @@ class Deployments:
             await self._activate(found)
         self._check_there(found)
         asked = _Asked(caller, found.name, rules.order_digest(request.order.body), order.rows)
-        await self._database.run(_count, asked, self._clock())
-        task = PredictTask(deployment=found.task, order=request.order, input=request.input)
+        deployment = await self._database.run(_count, asked, self._clock())
+        task = PredictTask(deployment=deployment, order=request.order, input=request.input)
         try:
             result = await self._ask(found, Task(predict=task))
         except Problem as problem:
@@ -144,7 +146,7 @@ class Deployments:
 
     async def _activate(self, found: StoredDeployment) -> None:
         if found.state == DEPLOYMENT_STATE_APPROVED and self._nodes.states().get(found.terms.node):
-            await self._ask(found, Task(check_deployment=found.task))
+            await self._ask(found, Task(check_deployment=await self._database.run(store.task, found)))
             await self._database.run(store.activate, found.name)
 
     async def _ask(self, found: StoredDeployment, task: Task) -> TaskResult:
@@ -209,9 +211,11 @@ class _Asked:
     rows: int
 
 
-def _keep(connection: Connection, caller: Caller, new: StoredDeployment) -> None:
+def _keep(connection: Connection, caller: Caller, new: StoredDeployment, sealed_model: bytes) -> None:
+    door.check_released(connection, new.provenance)
     door.check(connection, new, caller, new.created)
-    store.add(connection, new)
+    store.check_few_pending(connection, new.organisation)
+    store.add(connection, new, sealed_model)
     details = {"terms": new.terms_digest.hex(), "jobs": new.jobs, "callers": list(new.terms.organisations)}
     _record(connection, "deploy", caller, new.name, {**details, "fingerprint": new.terms.model_digest.hex()})
 
@@ -231,10 +235,13 @@ def _withdraw(connection: Connection, caller: Caller, name: str, signed: SignedD
         _record(connection, "withdraw", caller, name, {"terms": found.terms_digest.hex()})
 
 
-def _count(connection: Connection, asked: _Asked, now: float) -> None:
-    door.check(connection, store.find(connection, asked.deployment, asked.caller), asked.caller, now)
+def _count(connection: Connection, asked: _Asked, now: float) -> CheckDeploymentTask:
+    """What its enclave is to predict with."""
+    found = store.find(connection, asked.deployment, asked.caller)
+    door.check(connection, found, asked.caller, now)
     store.count(connection, asked.deployment, asked.caller, asked.digest, asked.rows, now)
     _record_order(connection, "predict", asked)
+    return store.task(connection, found)
 
 
 def _take_back(connection: Connection, asked: _Asked) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,21 +26,23 @@ from yingbi.api.v1.deployment_pb2 import (
     SignedDeploymentTerms,
     SignedDeploymentWithdrawal,
 )
+from yingbi.api.v1.receipt_pb2 import Receipt
 
 from gateway.governance import deployments as governance
 from gateway.governance.callers import Caller
-from gateway.jobs.records import unknown as unknown_job
-from gateway.storage.tables import deployments, jobs, predictions
+from gateway.storage.tables import deployments, jobs, predictions, releases
+
+# The sealed model is up to 16 MiB.
+_COLUMNS = [column for column in deployments.c if column is not deployments.c.sealed_model]
 
 
 @dataclass(frozen=True)
 class StoredDeployment:
-    """A deployment as the gateway keeps it: it cannot open the model."""
+    """A deployment as the gateway keeps it, without its sealed model, which is long: `task` reads that."""
 
     developer: str
     organisation: str
     signed_terms: SignedDeploymentTerms
-    sealed_model: bytes
     provenance: Provenance | None
     approval: SignedDeploymentApproval | None
     withdrawal: SignedDeploymentWithdrawal | None
@@ -65,10 +68,13 @@ class StoredDeployment:
         """Whose releases the parameters follow from: as signed, or, of terms of before they were named, as shown."""
         return list(self.terms.jobs) or rules.jobs_of(self.provenance)
 
-    @property
-    def task(self) -> CheckDeploymentTask:
-        """What its enclave checks, whatever it is asked to do with it."""
-        return CheckDeploymentTask(terms=self.signed_terms, approval=self.approval, sealed_model=self.sealed_model)
+
+@dataclass(frozen=True)
+class Live:
+    """As much of a deployment that is not withdrawn as says what it is under."""
+
+    organisation: str
+    terms: DeploymentTerms
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Source:
     agreement: str
 
 
-def add(connection: Connection, new: StoredDeployment) -> StoredDeployment:
+def add(connection: Connection, new: StoredDeployment, sealed_model: bytes) -> None:
     """Keep a new deployment; raises Problem where its name is taken, by a withdrawn one too."""
     try:
         connection.execute(
@@ -89,7 +95,7 @@ def add(connection: Connection, new: StoredDeployment) -> StoredDeployment:
                 developer=new.developer,
                 organisation=new.organisation,
                 terms=new.signed_terms.SerializeToString(),
-                sealed_model=new.sealed_model,
+                sealed_model=sealed_model,
                 provenance=new.provenance.SerializeToString() if new.provenance else b"",
                 state=new.state,
                 created=new.created,
@@ -103,12 +109,19 @@ def add(connection: Connection, new: StoredDeployment) -> StoredDeployment:
             field="name",
             hint="choose another name; a name is used once",
         ) from error
-    return new
+
+
+def check_few_pending(connection: Connection, organisation: str) -> None:
+    """Raise Problem where as many of the organisation's deployments wait for approval as may."""
+    mine = (deployments.c.organisation == organisation) & (deployments.c.state == DEPLOYMENT_STATE_PENDING)
+    waiting = connection.execute(select(func.count()).select_from(deployments).where(mine)).scalar_one()
+    if waiting >= governance.MAX_PENDING:
+        raise governance.too_many_pending(organisation)
 
 
 def find(connection: Connection, name: str, caller: Caller) -> StoredDeployment:
     """The deployment called `name`, if the caller may know of it; raises Problem."""
-    row = connection.execute(select(deployments).where(deployments.c.deployment == name)).one_or_none()
+    row = connection.execute(select(*_COLUMNS).where(deployments.c.deployment == name)).one_or_none()
     found = None if row is None else _stored(row)
     if found is None or not governance.may_see(caller, found.terms, found.organisation):
         raise governance.unknown(name)
@@ -117,27 +130,47 @@ def find(connection: Connection, name: str, caller: Caller) -> StoredDeployment:
 
 def list_all(connection: Connection, caller: Caller) -> list[StoredDeployment]:
     """Those that the caller may know of, by their names."""
-    found = map(_stored, connection.execute(select(deployments).order_by(deployments.c.deployment)))
+    found = map(_stored, connection.execute(select(*_COLUMNS).order_by(deployments.c.deployment)))
     return [each for each in found if governance.may_see(caller, each.terms, each.organisation)]
 
 
-def list_live(connection: Connection) -> list[StoredDeployment]:
+def task(connection: Connection, found: StoredDeployment) -> CheckDeploymentTask:
+    """What its enclave checks, whatever it is asked to do with it."""
+    wanted = select(deployments.c.sealed_model).where(deployments.c.deployment == found.name)
+    sealed_model = connection.execute(wanted).scalar_one()
+    return CheckDeploymentTask(terms=found.signed_terms, approval=found.approval, sealed_model=sealed_model)
+
+
+def list_live(connection: Connection) -> list[Live]:
     """Everybody's that are not withdrawn, by their names."""
-    wanted = select(deployments).where(deployments.c.state != DEPLOYMENT_STATE_WITHDRAWN)
-    return [_stored(row) for row in connection.execute(wanted.order_by(deployments.c.deployment))]
+    columns = (deployments.c.organisation, deployments.c.terms)
+    wanted = select(*columns).where(deployments.c.state != DEPLOYMENT_STATE_WITHDRAWN)
+    rows = connection.execute(wanted.order_by(deployments.c.deployment))
+    signed = ((row.organisation, SignedDeploymentTerms.FromString(row.terms)) for row in rows)
+    return [Live(organisation, DeploymentTerms.FromString(terms.body)) for organisation, terms in signed]
 
 
-def sources(connection: Connection, found: StoredDeployment) -> set[Source]:
-    """What the parameters follow from; empty for a model from elsewhere. Raises Problem where a job is not known."""
-    named = found.jobs
-    if not named:
-        return set()
+def jobs_of(connection: Connection, found: Live) -> list[str]:
+    """As `StoredDeployment.jobs`; raises Problem where its provenance, which alone names them, has no receipts."""
+    if found.terms.jobs:
+        return list(found.terms.jobs)
+    wanted = select(deployments.c.provenance).where(deployments.c.deployment == found.terms.deployment)
+    return rules.jobs_of(_provenance(connection.execute(wanted).scalar_one()))
+
+
+def sources(connection: Connection, named: Collection[str]) -> dict[str, Source]:
+    """What each of these jobs was about, of those that are known."""
     columns = (jobs.c.job, jobs.c.dataset, jobs.c.organisation, jobs.c.agreement)
-    rows = {row.job: row for row in connection.execute(select(*columns).where(jobs.c.job.in_(named)))}
-    for job in named:
-        if job not in rows:
-            raise unknown_job(job)
-    return {Source(row.dataset, row.organisation, row.agreement) for row in rows.values()}
+    rows = connection.execute(select(*columns).where(jobs.c.job.in_(named)))
+    return {row.job: Source(row.dataset, row.organisation, row.agreement) for row in rows}
+
+
+def released(connection: Connection, job: str) -> Receipt | None:
+    """The receipt with which a job released; None for one that did not, or is not known."""
+    of_job = (jobs.c.job == job) & (releases.c.job == job)
+    wanted = select(releases.c.receipt).join(jobs, jobs.c.plan_hash == releases.c.plan_hash).where(of_job)
+    receipt = connection.execute(wanted).scalar_one_or_none()
+    return None if receipt is None else Receipt.FromString(receipt)
 
 
 def approve(connection: Connection, name: str, approval: SignedDeploymentApproval) -> None:
@@ -153,8 +186,8 @@ def activate(connection: Connection, name: str) -> None:
 
 
 def withdraw(connection: Connection, name: str, withdrawal: SignedDeploymentWithdrawal) -> bool:
-    """From now on nothing is predicted with it. Whether this is the withdrawal that is kept: the first one is."""
-    values = {"state": DEPLOYMENT_STATE_WITHDRAWN, "withdrawal": withdrawal.SerializeToString()}
+    """From now on nothing is predicted with it, and its model is gone. Whether this one is kept: the first one is."""
+    values = {"state": DEPLOYMENT_STATE_WITHDRAWN, "withdrawal": withdrawal.SerializeToString(), "sealed_model": b""}
     live = deployments.c.state != DEPLOYMENT_STATE_WITHDRAWN
     wanted = update(deployments).where(deployments.c.deployment == name, live)
     return connection.execute(wanted.values(**values)).rowcount == 1
@@ -231,13 +264,16 @@ def _move(connection: Connection, name: str, before: DeploymentState.ValueType, 
     return connection.execute(wanted.values(**values)).rowcount == 1
 
 
+def _provenance(stored: bytes) -> Provenance | None:
+    return Provenance.FromString(stored) if stored else None
+
+
 def _stored(row: Row[tuple[object, ...]]) -> StoredDeployment:
     return StoredDeployment(
         developer=row.developer,
         organisation=row.organisation,
         signed_terms=SignedDeploymentTerms.FromString(row.terms),
-        sealed_model=row.sealed_model,
-        provenance=Provenance.FromString(row.provenance) if row.provenance else None,
+        provenance=_provenance(row.provenance),
         approval=None if row.approval is None else SignedDeploymentApproval.FromString(row.approval),
         withdrawal=None if row.withdrawal is None else SignedDeploymentWithdrawal.FromString(row.withdrawal),
         state=row.state,

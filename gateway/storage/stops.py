@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, Select, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
@@ -24,6 +24,8 @@ from gateway.storage.tables import jobs, stop_proofs, stops
 
 OPEN = (states.WAITING, states.QUEUED, states.RUNNING)
 """The states of jobs that a stop ends."""
+
+MOST_LISTED = 1_000
 
 # Asked at every door: made once.
 _IN_FORCE = Prepared(
@@ -223,17 +225,27 @@ def told(connection: Connection) -> list[Told]:
 
 def describe(connection: Connection, number: int) -> StopRecord:
     """A stop with what nodes proved of it."""
-    return _describe(connection, connection.execute(select(stops).where(stops.c.number == number)).one())
+    (found,) = _described(connection, select(stops).where(stops.c.number == number))
+    return found
 
 
-def list_all(connection: Connection, subject: str = "", *, in_force: bool = False) -> list[StopRecord]:
-    """All stops, of a subject where one is named, newest first."""
-    wanted = select(stops).order_by(stops.c.number.desc())
+def list_all(
+    connection: Connection, subject: str = "", *, in_force: bool = False, developer: str = ""
+) -> list[StopRecord]:
+    """The newest stops first, MOST_LISTED at most: of a subject where one is named.
+
+    Args:
+        developer: without those that single jobs of others were ended by.
+    """
+    wanted = select(stops).order_by(stops.c.number.desc()).limit(MOST_LISTED)
     if subject:
         wanted = wanted.where(stops.c.subject == subject)
     if in_force:
         wanted = wanted.where(stops.c.lifted.is_(None))
-    return [_describe(connection, row) for row in connection.execute(wanted).all()]
+    if developer:
+        own = select(jobs.c.job).where(jobs.c.developer == developer)
+        wanted = wanted.where((stops.c.scope != JOB) | stops.c.subject.in_(own))
+    return _described(connection, wanted)
 
 
 def _open_row(connection: Connection, number: int, node: str) -> None:
@@ -253,7 +265,15 @@ def _said(row: Any) -> Problem:
     )
 
 
-def _describe(connection: Connection, row: Any) -> StopRecord:
+def _described(connection: Connection, wanted: Select[Any]) -> list[StopRecord]:
+    records = {row.number: _record(row) for row in connection.execute(wanted)}
+    proofs = select(stop_proofs).where(stop_proofs.c.stop.in_(list(records)))
+    for row in connection.execute(proofs.order_by(stop_proofs.c.stop, stop_proofs.c.node)):
+        records[row.stop].nodes.append(_node_proof(row))
+    return list(records.values())
+
+
+def _record(row: Any) -> StopRecord:
     record = StopRecord(
         number=row.number,
         stop=Stop.FromString(SignedStop.FromString(row.signed).body),
@@ -268,15 +288,17 @@ def _describe(connection: Connection, row: Any) -> StopRecord:
         if row.lifted is not None:
             record.lifted.CopyFrom(_moment(row.lifted))
         record.lifted_by, record.lift_reason = row.lifted_by, lifted.reason
-    wanted = select(stop_proofs).where(stop_proofs.c.stop == row.number).order_by(stop_proofs.c.node)
-    for each in connection.execute(wanted).all():
-        proof = NodeProof(node=each.node, refusal=each.refusal)
-        if each.proof is not None:
-            proof.proof.ParseFromString(each.proof)
-        if each.lift_proof is not None:
-            proof.lift_proof.ParseFromString(each.lift_proof)
-        record.nodes.append(proof)
+        record.lift.CopyFrom(lifted)
     return record
+
+
+def _node_proof(row: Any) -> NodeProof:
+    said = NodeProof(node=row.node, refusal=row.refusal)
+    if row.proof is not None:
+        said.proof.ParseFromString(row.proof)
+    if row.lift_proof is not None:
+        said.lift_proof.ParseFromString(row.lift_proof)
+    return said
 
 
 def _moment(seconds: float) -> Timestamp:

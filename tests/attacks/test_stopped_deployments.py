@@ -1,52 +1,41 @@
-"""Deployed models under stops: what was cut off is neither deployed, approved nor used, whatever a gateway says of it,
-and every step has its row of the audit record, or is not taken."""
+"""Deployed models under stops: what was cut off is neither deployed, approved nor used, whatever a gateway says."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Connection, text, update
-from yingbi.api import credentials
-from yingbi.api.audit import check_chain
+from sqlalchemy import Connection, literal, select, update
 from yingbi.api.problem import Problem
 from yingbi.api.v1 import deployment_pb2 as messages
-from yingbi.api.v1.agreement_pb2 import Agreement
-from yingbi.api.v1.audit_pb2 import AuditRow
-from yingbi.api.v1.deployment_pb2 import PredictRequest, Provenance
-from yingbi.api.v1.job_pb2 import SignedAuthorization
-from yingbi.api.v1.node_pb2 import LiftTask, StopTask, TaskResult
+from yingbi.api.v1.deployment_pb2 import DeploymentTerms, PredictRequest, Provenance, SignedDeploymentTerms
+from yingbi.api.v1.node_pb2 import LiftTask
 from yingbi.api.v1.receipt_pb2 import Manifest, Receipt, ReceiptBody
-from yingbi.api.v1.stop_pb2 import SignedStop
-from yingbi.deployments import Deployment, deploy
+from yingbi.deployments import deploy
 
-from enclave_sim import deployments, jobs, stop_tasks
-from enclave_sim.authority import Policy
-from enclave_sim.engine.protocol import never
+from enclave_sim import deployments, stop_tasks
 from gateway.governance import agreement_states
-from gateway.governance.callers import Caller, Role
-from gateway.governance.registration import RegisteredDataset
+from gateway.governance.callers import Caller
 from gateway.governance.stops import AGREEMENT, DATASET, JOB, ORGANISATION, Scope
-from gateway.jobs import deployment_door, records, states
-from gateway.jobs.records import NewJob
+from gateway.jobs import deployment_door
 from gateway.jobs.stopping import Stopping
-from gateway.storage import agreements, audit, catalogue, stops, tables
+from gateway.storage import agreements, stops, tables
 from gateway.storage import deployments as store
-from gateway.storage.database import Database
-from tests.attacks.deployed_models import public
+from tests.attacks.stoppable_models import (
+    AGREED,
+    COVERING,
+    JOB_ID,
+    PROVIDER_ACCOUNT,
+    TRAINER,
+    Stoppable,
+    terms_of,
+)
 from tests.attacks.test_deployment_gateway import (
-    PEOPLE,
     ROWS,
-    InProcess,
     deployed,
     orders,
     parameters,
@@ -56,152 +45,11 @@ from tests.attacks.test_deployment_gateway import (
     seen,
     uses,
 )
-from tests.attacks.three_enclaves import DELTA, NODES, PROVIDER, Trio, agreement_about
-from tests.enclave_sim.test_enclave_stops import lift, stop
+from tests.attacks.three_enclaves import PROVIDER
+from tests.enclave_sim.test_enclave_stops import lift
 
-COORDINATOR = Ed25519PrivateKey.generate()
-JOB_ID, TRAINER = "job-1", "college"
-AGREED = agreement_about("visits")
-
-
-@dataclass
-class Stoppable:
-    """A zone in which `bmi-1` follows from a job on `visits`, under an agreement of its trainer's organisation."""
-
-    zone: InProcess
-
-    def signed(self, scope: Scope, subject: str) -> SignedStop:
-        """By whoever may stop it."""
-        keys = {
-            TRAINER: public(self.zone.trio.developer),
-            **{org: public(credentials.signing_key(name)) for name, org in reversed(PEOPLE.items())},
-        }
-        by, more = (COORDINATOR, {"organisation_key": keys[subject]}) if scope == ORGANISATION else (PROVIDER, {})
-        return stop(scope, subject, by, **more)
-
-    def stop(self, scope: Scope, subject: str) -> SignedStop:
-        """At the gateway, whose nodes do not hear of it."""
-        signed = self.signed(scope, subject)
-        self.do(stops.add, signed, PROVIDER_ACCOUNT, [], [], time.time())
-        return signed
-
-    def tell(self, scope: Scope, subject: str) -> SignedStop:
-        """The enclave that serves it, and nobody else."""
-        signed = self.signed(scope, subject)
-        stop_tasks.stop(self.zone.trio.enclaves[1], StopTask(stop=signed), lambda ended: None)
-        return signed
-
-    def do(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        return run(self.zone.database.run(step, *arguments))
-
-    def rows(self) -> list[AuditRow]:
-        found: list[AuditRow] = self.do(audit.page, 0, 10_000)
-        check_chain(found)
-        return found
-
-    def steps(self) -> list[str]:
-        """What the record tells of deployments."""
-        return [row.action for row in self.rows() if row.action.startswith("deployment.")]
-
-    def while_asked(self, happens: Callable[[], Awaitable[object]]) -> None:
-        """When the enclave has answered, and before the gateway has heard it."""
-        asked = self.zone.nodes.ask
-
-        async def ask(*given: Any) -> TaskResult:
-            result = await asked(*given)
-            await happens()
-            return result
-
-        self.zone.nodes.ask = ask  # type: ignore[assignment, method-assign]
-
-
-PROVIDER_ACCOUNT = Caller("hanna", Role.PROVIDER, "", public(PROVIDER).hex(), "hospital")
-
-COVERING: dict[str, tuple[Scope, str]] = {
-    "its dataset": (DATASET, "visits"),
-    "its agreement": (AGREEMENT, AGREED),
-    "its trainer's organisation": (ORGANISATION, TRAINER),
-    "its developer's organisation": (ORGANISATION, "institute"),
-    "its caller's organisation": (ORGANISATION, "clinic"),
-}
-CODES = {DATASET: "dataset_cut_off", AGREEMENT: "agreement_stopped", ORGANISATION: "organisation_stopped"}
 covering = pytest.mark.parametrize(("scope", "subject"), list(COVERING.values()), ids=list(COVERING))
-
-
-def terms_of(name: str, organisation: str = TRAINER, **more: Any) -> Agreement:
-    now = int(time.time())
-    return Agreement(
-        agreement=name,
-        dataset="visits",
-        organisation=organisation,
-        purpose="a test",
-        starts=Timestamp(seconds=now - 60),
-        expires=Timestamp(seconds=now + 3600),
-        budget_epsilon=10.0,
-        budget_delta=DELTA,
-        **more,
-    )
-
-
-def known_to_the_gateway(connection: Connection, trio: Trio) -> None:
-    """The dataset, the agreement, and the job that was trained under it."""
-    catalogue.register(connection, RegisteredDataset(trio.declaration(), trio.version(), b""))
-    agreements.register(connection, terms_of(AGREED), time.time())
-    job = NewJob(
-        job=JOB_ID,
-        developer="trainer",
-        organisation=TRAINER,
-        request_id="request-1",
-        request_digest=bytes(32),
-        dataset="visits",
-        sql="",
-        plan=b"",
-        plan_hash=bytes(32),
-        authorization=SignedAuthorization(),
-        registration=b"",
-        agreement=AGREED,
-    )
-    records.create(connection, job, states.SUCCEEDED)
-
-
-def from_jobs(*names: str) -> Provenance:
-    """What says which jobs released the parameters; its receipts are checked by who approves, and here by nobody."""
-    bodies = (ReceiptBody(manifest=Manifest(job=name)).SerializeToString() for name in names)
-    return Provenance(rounds=[Receipt(body=body) for body in bodies], salt=bytes(32))
-
-
-@pytest.fixture(scope="module")
-def trained(trio_template: Trio, tmp_path_factory: pytest.TempPathFactory) -> Trio:
-    """Enclaves that know everybody; that of node-2 has done its part of the job. The gateway knows it too."""
-    trio = trio_template.copy(tmp_path_factory.mktemp("trained"))
-    callers = {public(credentials.signing_key(name)) for name in PEOPLE}
-    policy = Policy(
-        frozenset(callers | {public(trio.developer)}),
-        frozenset({public(credentials.signing_key("operator"))}),
-        auto_approve=True,
-        providers=frozenset({public(PROVIDER)}),
-        coordinators=frozenset({public(COORDINATOR)}),
-    )
-    for name in NODES:
-        (trio.folder / name / "policy.json").write_text(policy.to_json())
-    trio.load()
-    jobs.contribute(trio.enclaves[1], JOB_ID, trio.task(trio.plan()), never)
-    database = Database(trio.folder / "gateway.db")
-    run(database.run(known_to_the_gateway, trio))
-    database.close()
-    trio.close()
-    return trio
-
-
-@pytest.fixture
-def stoppable(trained: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stoppable]:
-    monkeypatch.setattr("yingbi.deployments._deployable", lambda *given: (parameters(), from_jobs(JOB_ID)))
-    monkeypatch.setattr(Deployment, "check", lambda self: "")
-    trio = trained.copy(tmp_path / "trio")
-    made = Stoppable(InProcess(trio, trio.folder))
-    yield made
-    made.zone.database.close()
-    trio.close()
+CODES = {DATASET: "dataset_cut_off", AGREEMENT: "agreement_stopped", ORGANISATION: "organisation_stopped"}
 
 
 # The enclave.
@@ -415,6 +263,39 @@ def test_a_stop_first_shows_which_models_it_ends(stoppable: Stoppable) -> None:
     assert stoppable.do(deployment_door.hit, DATASET, "visits") == []
 
 
+@pytest.mark.requirement("MON-01")
+def test_a_model_of_nobody_knows_what_does_not_keep_a_stop_from_being_shown(stoppable: Stoppable) -> None:
+    deployed(stoppable.zone)
+    lost = DeploymentTerms(deployment="lost", jobs=["job-0"]).SerializeToString()
+    columns = [column for column in tables.deployments.c if column.name not in ("deployment", "terms")]
+    copied = select(literal("lost"), literal(SignedDeploymentTerms(body=lost).SerializeToString()), *columns)
+    names = ["deployment", "terms", *(column.name for column in columns)]
+    stoppable.do(lambda connection: connection.execute(tables.deployments.insert().from_select(names, copied)))
+    assert stoppable.do(deployment_door.hit, DATASET, "visits") == ["bmi-1"]
+
+
+@pytest.mark.requirement("AGR-05")
+def test_who_forges_a_receipt_of_another_organisations_job_is_told_nothing_of_it(
+    stoppable: Stoppable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway: Any = stoppable.zone.as_("developer")
+
+    def told(job: str) -> str:
+        forged = Receipt(body=ReceiptBody(manifest=Manifest(job=job, key_epoch=1)).SerializeToString())
+        provenance = Provenance(receipt=forged, salt=bytes(32))
+        monkeypatch.setattr("yingbi.deployments._deployable", lambda *given: (parameters(), provenance))
+        with pytest.raises(Problem) as refused:
+            deploy(gateway, parameters(), "bmi-1", callers=["clinic"])
+        assert refused.value.code == "unknown_job"
+        return str(refused.value).replace(job, "")
+
+    nothing = told("job-0")
+    assert told(JOB_ID) == nothing
+    for covering in ((DATASET, "visits"), (AGREEMENT, AGREED), (ORGANISATION, TRAINER)):
+        stoppable.stop(*covering)
+        assert told(JOB_ID) == nothing
+
+
 # What was under way.
 
 
@@ -465,72 +346,3 @@ def test_of_a_stop_among_predictions_each_is_answered_before_it_or_not_at_all(st
     stopped = actions.index("stop.dataset")
     assert actions[:stopped].count("deployment.answer") == answered >= 1
     assert not [each for each in actions[stopped:] if each.startswith("deployment.")]
-
-
-# The record.
-
-
-@pytest.mark.requirement("AUD-01")
-def test_every_step_says_who_did_what_and_a_prediction_how_many_rows(stoppable: Stoppable) -> None:
-    zone = stoppable.zone
-    deployed(zone)
-    found = seen(zone, "clinic-2").predict(ROWS)
-    seen(zone, "operator").withdraw()
-    seen(zone, "developer").withdraw()
-    rows = [row for row in stoppable.rows() if row.action.startswith("deployment.")]
-    assert [(row.action.partition(".")[2], row.person, row.organisation, row.subject) for row in rows] == [
-        ("deploy", "developer", "institute", "bmi-1"),
-        ("approve", "operator", "operator", "bmi-1"),
-        ("predict", "clinic-2", "clinic", "bmi-1"),
-        ("answer", "clinic-2", "clinic", "bmi-1"),
-        ("withdraw", "operator", "operator", "bmi-1"),
-    ]
-    deploys, _, predicts, answer, _ = (json.loads(row.details) for row in rows)
-    assert (deploys["jobs"], deploys["callers"]) == ([JOB_ID], ["clinic"])
-    order = found.receipts[0].body.order_digest.hex()
-    assert predicts == answer == {"rows": 2, "order": order}
-
-
-def test_what_the_enclave_refuses_is_recorded_as_not_counted(stoppable: Stoppable) -> None:
-    zone = stoppable.zone
-    deployed(zone)
-    stoppable.tell(DATASET, "visits")
-    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "stopped"
-    assert stoppable.steps()[-2:] == ["deployment.predict", "deployment.take_back"]
-
-
-@pytest.mark.requirement("AUD-03")
-def test_without_an_audit_row_nothing_is_deployed_approved_used_or_withdrawn(stoppable: Stoppable) -> None:
-    zone = stoppable.zone
-    gateway: Any = zone.as_("developer")
-    steps: dict[str, Callable[[], object]] = {
-        "pending": lambda: deploy(gateway, parameters(), "bmi-1", callers=["clinic"], node="node-2"),
-        "active": lambda: seen(zone, "operator").approve(),
-        "active still": lambda: seen(zone, "clinic-1").predict(ROWS),
-        "withdrawn": lambda: seen(zone, "operator").withdraw(),
-    }
-    before = ""
-    for state, step in steps.items():
-        asked = len(zone.nodes.asked)
-        stoppable.do(_rename, "audit", "gone")
-        assert refusal(step) == "storage"
-        stoppable.do(_rename, "gone", "audit")
-        assert not before or seen(zone, "operator").state == before
-        assert len(zone.nodes.asked) == asked
-        step()
-        before = state.split()[0]
-    assert (recorded(zone), uses(zone)) == (2, [("clinic", 2, 2, 0)])
-
-
-@pytest.mark.requirement("AUD-03")
-def test_an_answer_that_cannot_be_recorded_is_withheld(stoppable: Stoppable) -> None:
-    zone = stoppable.zone
-    deployed(zone)
-    stoppable.while_asked(lambda: zone.database.run(_rename, "audit", "gone"))
-    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "storage"
-    stoppable.do(_rename, "gone", "audit")
-    assert stoppable.steps()[-1] == "deployment.predict"
-
-
-def _rename(connection: Connection, present: str, new: str) -> None:
-    connection.execute(text(f"ALTER TABLE {present} RENAME TO {new}"))

@@ -28,7 +28,7 @@ from yingbi.api.v1.deployment_pb2 import (
     ModelForm,
     Provenance,
 )
-from yingbi.api.v1.receipt_pb2 import ReceiptBody
+from yingbi.api.v1.receipt_pb2 import Receipt, ReceiptBody
 
 # Domains of digests and signatures.
 TERMS = "deployment-terms"
@@ -58,6 +58,10 @@ LEAST_BYTES = 4096
 """Of what is sealed; more is padded to the next power of two."""
 SEAL_BYTES = DEFAULT.overhead
 MAX_SEALED = 1 << 24
+MAX_PROVENANCE = 1 << 24
+"""Bytes: the receipts of all rounds of a training."""
+MAX_TERMS = 1 << 20
+"""Bytes."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _JOB = re.compile(r"[a-z0-9-]{1,64}")
@@ -85,13 +89,18 @@ def order_digest(body: bytes) -> bytes:
     return digests.digest(ORDER, body)
 
 
-def jobs_of(provenance: Provenance | None) -> list[str]:
-    """The jobs that released what the parameters follow from, as the receipts name them; raises Problem (MALFORMED)."""
+def receipts_of(provenance: Provenance | None) -> list[Receipt]:
+    """Of the rounds, or the only one; none for a model from elsewhere."""
     if provenance is None:
         return []
-    receipts = [*provenance.rounds, *([provenance.receipt] if provenance.HasField("receipt") else [])]
+    return [*provenance.rounds, *([provenance.receipt] if provenance.HasField("receipt") else [])]
+
+
+def jobs_of(provenance: Provenance | None) -> list[str]:
+    """The jobs that released what the parameters follow from, as the receipts name them; raises Problem (MALFORMED)."""
     try:
-        return list(dict.fromkeys(ReceiptBody.FromString(each.body).manifest.job for each in receipts))
+        bodies = (ReceiptBody.FromString(each.body) for each in receipts_of(provenance))
+        return list(dict.fromkeys(body.manifest.job for body in bodies))
     except DecodeError as error:
         said = "The deployment's provenance holds no receipt."
         raise Problem(Kind.MALFORMED, "deployment", said, field="provenance") from error
@@ -181,6 +190,13 @@ def check_terms(terms: DeploymentTerms) -> None:
     jobs = list(terms.jobs)
     named = len(set(jobs)) == len(jobs) <= MAX_JOBS and all(map(_JOB.fullmatch, jobs))
     _require(named, "jobs", f"must be at most {MAX_JOBS} different ids of jobs")
+
+
+def check_provenance(provenance: Provenance) -> None:
+    """Raise Problem (MALFORMED "deployment") for receipts that are more, or longer, than a training has."""
+    _require(len(receipts_of(provenance)) <= MAX_JOBS, "provenance", f"must be at most {MAX_JOBS} receipts")
+    _require(provenance.ByteSize() <= MAX_PROVENANCE, "provenance", f"must be at most {MAX_PROVENANCE} bytes")
+    _require(len(provenance.salt) == SALT_BYTES, "provenance", f"must have a salt of {SALT_BYTES} bytes")
 
 
 def numbers_to_bytes(numbers: Sequence[float]) -> bytes:

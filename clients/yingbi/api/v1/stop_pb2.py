@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from yingbi.api.v1 import people_pb2 as yingbi_dot_api_dot_v1_dot_people__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18yingbi/api/v1/stop.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ayingbi/api/v1/people.proto\"\xc0\x01\n\x04Stop\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.yingbi.api.v1.StopScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nsigner_key\x18\x04 \x01(\x0c\x12*\n\x06issued\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10organisation_key\x18\x06 \x01(\x0c\x12\x14\n\x0cpredecessors\x18\x07 \x03(\t\"d\n\nSignedStop\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x35\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32 .yingbi.api.v1.SignedCertificate\"\x88\x01\n\x04Lift\x12\x0c\n\x04stop\x18\x01 \x01(\x0c\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nsigner_key\x18\x04 \x01(\x0c\x12*\n\x06issued\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tagreement\x18\x06 \x01(\t\"d\n\nSignedLift\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x35\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32 .yingbi.api.v1.SignedCertificate\"\x9e\x01\n\rStopProofBody\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04stop\x18\x02 \x01(\x0c\x12\x12\n\njobs_ended\x18\x03 \x03(\t\x12\x1e\n\x16\x63ontributions_withheld\x18\x04 \x01(\r\x12\x17\n\x0fprocesses_alive\x18\x05 \x01(\r\x12\x11\n\tat_millis\x18\x06 \x01(\x03\x12\x11\n\tkey_epoch\x18\x07 \x01(\r\",\n\tStopProof\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x81\x01\n\tNodeProof\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\'\n\x05proof\x18\x02 \x01(\x0b\x32\x18.yingbi.api.v1.StopProof\x12,\n\nlift_proof\x18\x03 \x01(\x0b\x32\x18.yingbi.api.v1.StopProof\x12\x0f\n\x07refusal\x18\x04 \x01(\t\"\xa8\x02\n\nStopRecord\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12!\n\x04stop\x18\x02 \x01(\x0b\x32\x13.yingbi.api.v1.Stop\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0e\n\x06person\x18\x04 \x01(\t\x12\x14\n\x0corganisation\x18\x05 \x01(\t\x12&\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04jobs\x18\x07 \x03(\t\x12\'\n\x05nodes\x18\x08 \x03(\x0b\x32\x18.yingbi.api.v1.NodeProof\x12*\n\x06lifted\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlifted_by\x18\n \x01(\t\x12\x13\n\x0blift_reason\x18\x0b \x01(\t\"6\n\x0bStopRequest\x12\'\n\x04stop\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.SignedStop\"6\n\x0bLiftRequest\x12\'\n\x04lift\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.SignedLift\"N\n\x12PreviewStopRequest\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.yingbi.api.v1.StopScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\"J\n\x0bStopPreview\x12\x0c\n\x04jobs\x18\x01 \x03(\t\x12\x18\n\x10organisation_key\x18\x02 \x01(\x0c\x12\x13\n\x0b\x64\x65ployments\x18\x03 \x03(\t\"5\n\x10ListStopsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x10\n\x08in_force\x18\x02 \x01(\x08\"=\n\x11ListStopsResponse\x12(\n\x05stops\x18\x01 \x03(\x0b\x32\x19.yingbi.api.v1.StopRecord*\xa5\x01\n\tStopScope\x12\x1a\n\x16STOP_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTOP_SCOPE_JOB\x10\x01\x12\x18\n\x14STOP_SCOPE_AGREEMENT\x10\x02\x12\x16\n\x12STOP_SCOPE_DATASET\x10\x03\x12\x1b\n\x17STOP_SCOPE_ORGANISATION\x10\x04\x12\x19\n\x15STOP_SCOPE_SUSPENSION\x10\x05\x32\xa9\x02\n\x0bStopService\x12L\n\x0bPreviewStop\x12!.yingbi.api.v1.PreviewStopRequest\x1a\x1a.yingbi.api.v1.StopPreview\x12=\n\x04Stop\x12\x1a.yingbi.api.v1.StopRequest\x1a\x19.yingbi.api.v1.StopRecord\x12=\n\x04Lift\x12\x1a.yingbi.api.v1.LiftRequest\x1a\x19.yingbi.api.v1.StopRecord\x12N\n\tListStops\x12\x1f.yingbi.api.v1.ListStopsRequest\x1a .yingbi.api.v1.ListStopsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18yingbi/api/v1/stop.proto\x12\ryingbi.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ayingbi/api/v1/people.proto\"\xc0\x01\n\x04Stop\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.yingbi.api.v1.StopScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nsigner_key\x18\x04 \x01(\x0c\x12*\n\x06issued\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10organisation_key\x18\x06 \x01(\x0c\x12\x14\n\x0cpredecessors\x18\x07 \x03(\t\"d\n\nSignedStop\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x35\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32 .yingbi.api.v1.SignedCertificate\"\x88\x01\n\x04Lift\x12\x0c\n\x04stop\x18\x01 \x01(\x0c\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\nsigner_key\x18\x04 \x01(\x0c\x12*\n\x06issued\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tagreement\x18\x06 \x01(\t\"d\n\nSignedLift\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x35\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0b\x32 .yingbi.api.v1.SignedCertificate\"\x9e\x01\n\rStopProofBody\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04stop\x18\x02 \x01(\x0c\x12\x12\n\njobs_ended\x18\x03 \x03(\t\x12\x1e\n\x16\x63ontributions_withheld\x18\x04 \x01(\r\x12\x17\n\x0fprocesses_alive\x18\x05 \x01(\r\x12\x11\n\tat_millis\x18\x06 \x01(\x03\x12\x11\n\tkey_epoch\x18\x07 \x01(\r\",\n\tStopProof\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\xb0\x01\n\tNodeProof\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\'\n\x05proof\x18\x02 \x01(\x0b\x32\x18.yingbi.api.v1.StopProof\x12,\n\nlift_proof\x18\x03 \x01(\x0b\x32\x18.yingbi.api.v1.StopProof\x12\x0f\n\x07refusal\x18\x04 \x01(\t\x12-\n\tconfirmed\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcb\x02\n\nStopRecord\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12!\n\x04stop\x18\x02 \x01(\x0b\x32\x13.yingbi.api.v1.Stop\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0e\n\x06person\x18\x04 \x01(\t\x12\x14\n\x0corganisation\x18\x05 \x01(\t\x12&\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04jobs\x18\x07 \x03(\t\x12\'\n\x05nodes\x18\x08 \x03(\x0b\x32\x18.yingbi.api.v1.NodeProof\x12*\n\x06lifted\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlifted_by\x18\n \x01(\t\x12\x13\n\x0blift_reason\x18\x0b \x01(\t\x12!\n\x04lift\x18\x0c \x01(\x0b\x32\x13.yingbi.api.v1.Lift\"6\n\x0bStopRequest\x12\'\n\x04stop\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.SignedStop\"6\n\x0bLiftRequest\x12\'\n\x04lift\x18\x01 \x01(\x0b\x32\x19.yingbi.api.v1.SignedLift\"N\n\x12PreviewStopRequest\x12\'\n\x05scope\x18\x01 \x01(\x0e\x32\x18.yingbi.api.v1.StopScope\x12\x0f\n\x07subject\x18\x02 \x01(\t\"J\n\x0bStopPreview\x12\x0c\n\x04jobs\x18\x01 \x03(\t\x12\x18\n\x10organisation_key\x18\x02 \x01(\x0c\x12\x13\n\x0b\x64\x65ployments\x18\x03 \x03(\t\"5\n\x10ListStopsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x10\n\x08in_force\x18\x02 \x01(\x08\"=\n\x11ListStopsResponse\x12(\n\x05stops\x18\x01 \x03(\x0b\x32\x19.yingbi.api.v1.StopRecord*\xa5\x01\n\tStopScope\x12\x1a\n\x16STOP_SCOPE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTOP_SCOPE_JOB\x10\x01\x12\x18\n\x14STOP_SCOPE_AGREEMENT\x10\x02\x12\x16\n\x12STOP_SCOPE_DATASET\x10\x03\x12\x1b\n\x17STOP_SCOPE_ORGANISATION\x10\x04\x12\x19\n\x15STOP_SCOPE_SUSPENSION\x10\x05\x32\xa9\x02\n\x0bStopService\x12L\n\x0bPreviewStop\x12!.yingbi.api.v1.PreviewStopRequest\x1a\x1a.yingbi.api.v1.StopPreview\x12=\n\x04Stop\x12\x1a.yingbi.api.v1.StopRequest\x1a\x19.yingbi.api.v1.StopRecord\x12=\n\x04Lift\x12\x1a.yingbi.api.v1.LiftRequest\x1a\x19.yingbi.api.v1.StopRecord\x12N\n\tListStops\x12\x1f.yingbi.api.v1.ListStopsRequest\x1a .yingbi.api.v1.ListStopsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yingbi.api.v1.stop_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOPSCOPE']._serialized_start=1667
-  _globals['_STOPSCOPE']._serialized_end=1832
+  _globals['_STOPSCOPE']._serialized_start=1749
+  _globals['_STOPSCOPE']._serialized_end=1914
   _globals['_STOP']._serialized_start=105
   _globals['_STOP']._serialized_end=297
   _globals['_SIGNEDSTOP']._serialized_start=299
@@ -48,21 +48,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOPPROOF']._serialized_start=803
   _globals['_STOPPROOF']._serialized_end=847
   _globals['_NODEPROOF']._serialized_start=850
-  _globals['_NODEPROOF']._serialized_end=979
-  _globals['_STOPRECORD']._serialized_start=982
-  _globals['_STOPRECORD']._serialized_end=1278
-  _globals['_STOPREQUEST']._serialized_start=1280
-  _globals['_STOPREQUEST']._serialized_end=1334
-  _globals['_LIFTREQUEST']._serialized_start=1336
-  _globals['_LIFTREQUEST']._serialized_end=1390
-  _globals['_PREVIEWSTOPREQUEST']._serialized_start=1392
-  _globals['_PREVIEWSTOPREQUEST']._serialized_end=1470
-  _globals['_STOPPREVIEW']._serialized_start=1472
-  _globals['_STOPPREVIEW']._serialized_end=1546
-  _globals['_LISTSTOPSREQUEST']._serialized_start=1548
-  _globals['_LISTSTOPSREQUEST']._serialized_end=1601
-  _globals['_LISTSTOPSRESPONSE']._serialized_start=1603
-  _globals['_LISTSTOPSRESPONSE']._serialized_end=1664
-  _globals['_STOPSERVICE']._serialized_start=1835
-  _globals['_STOPSERVICE']._serialized_end=2132
+  _globals['_NODEPROOF']._serialized_end=1026
+  _globals['_STOPRECORD']._serialized_start=1029
+  _globals['_STOPRECORD']._serialized_end=1360
+  _globals['_STOPREQUEST']._serialized_start=1362
+  _globals['_STOPREQUEST']._serialized_end=1416
+  _globals['_LIFTREQUEST']._serialized_start=1418
+  _globals['_LIFTREQUEST']._serialized_end=1472
+  _globals['_PREVIEWSTOPREQUEST']._serialized_start=1474
+  _globals['_PREVIEWSTOPREQUEST']._serialized_end=1552
+  _globals['_STOPPREVIEW']._serialized_start=1554
+  _globals['_STOPPREVIEW']._serialized_end=1628
+  _globals['_LISTSTOPSREQUEST']._serialized_start=1630
+  _globals['_LISTSTOPSREQUEST']._serialized_end=1683
+  _globals['_LISTSTOPSRESPONSE']._serialized_start=1685
+  _globals['_LISTSTOPSRESPONSE']._serialized_end=1746
+  _globals['_STOPSERVICE']._serialized_start=1917
+  _globals['_STOPSERVICE']._serialized_end=2214
 # @@protoc_insertion_point(module_scope)

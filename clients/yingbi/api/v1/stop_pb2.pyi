@@ -274,15 +274,20 @@ class NodeProof(_message.Message):
     PROOF_FIELD_NUMBER: _builtins.int
     LIFT_PROOF_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     refusal: _builtins.str
     """Why the node did not do as it was told, where it said so."""
     @_builtins.property
     def proof(self) -> Global___StopProof:
-        """Absent while the node has not been reached."""
+        """Absent while the node has not been reached, and for developers where it names jobs of others (`confirmed`)."""
 
     @_builtins.property
     def lift_proof(self) -> Global___StopProof: ...
+    @_builtins.property
+    def confirmed(self) -> _timestamp_pb2.Timestamp:
+        """Of a proof that is there and not shown: when the node stopped, as it signed."""
+
     def __init__(
         self,
         *,
@@ -290,10 +295,11 @@ class NodeProof(_message.Message):
         proof: Global___StopProof | None = ...,
         lift_proof: Global___StopProof | None = ...,
         refusal: _builtins.str = ...,
+        confirmed: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lift_proof", b"lift_proof", "proof", b"proof"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "lift_proof", b"lift_proof", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lift_proof", b"lift_proof", "node", b"node", "proof", b"proof", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "lift_proof", b"lift_proof", "node", b"node", "proof", b"proof", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,6 +320,7 @@ class StopRecord(_message.Message):
     LIFTED_FIELD_NUMBER: _builtins.int
     LIFTED_BY_FIELD_NUMBER: _builtins.int
     LIFT_REASON_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     digest: _builtins.bytes
     """The digest of the Stop's body in the domain "stop"."""
@@ -337,6 +344,10 @@ class StopRecord(_message.Message):
     def lifted(self) -> _timestamp_pb2.Timestamp:
         """When every node let it be used again; absent while one has not, or nobody asked for it (`lifted_by`)."""
 
+    @_builtins.property
+    def lift(self) -> Global___Lift:
+        """What was signed to lift it; the digest in the domain "lift" is what `lift_proof` is of."""
+
     def __init__(
         self,
         *,
@@ -351,10 +362,11 @@ class StopRecord(_message.Message):
         lifted: _timestamp_pb2.Timestamp | None = ...,
         lifted_by: _builtins.str = ...,
         lift_reason: _builtins.str = ...,
+        lift: Global___Lift | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "lifted", b"lifted", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "lift", b"lift", "lifted", b"lifted", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "digest", b"digest", "jobs", b"jobs", "lift_reason", b"lift_reason", "lifted", b"lifted", "lifted_by", b"lifted_by", "nodes", b"nodes", "number", b"number", "organisation", b"organisation", "person", b"person", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "digest", b"digest", "jobs", b"jobs", "lift", b"lift", "lift_reason", b"lift_reason", "lifted", b"lifted", "lifted_by", b"lifted_by", "nodes", b"nodes", "number", b"number", "organisation", b"organisation", "person", b"person", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,7 +497,7 @@ class ListStopsResponse(_message.Message):
     STOPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def stops(self) -> _containers.RepeatedCompositeFieldContainer[Global___StopRecord]:
-        """Newest first."""
+        """Newest first, 1,000 at most."""
 
     def __init__(
         self,
