@@ -12,6 +12,7 @@ import pytest
 import yingbi_dashboard
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
+from yingbi.api.v1.agreement_pb2 import RegisteredAgreement
 from yingbi.api.v1.job_pb2 import ListJobSummariesResponse
 from yingbi.api.v1.stop_pb2 import StopPreview, StopScope
 from yingbi.stops import moment
@@ -41,6 +42,10 @@ class Hitting:
     def preview_stop(self, scope: StopScope.ValueType, subject: str) -> StopPreview:
         assert (scope, subject) == (StopScope.STOP_SCOPE_AGREEMENT, "falls")
         return StopPreview(deployments=["bmi-1"])
+
+    def get_agreement(self, name: str) -> RegisteredAgreement:
+        """One that came in no other's place."""
+        return RegisteredAgreement()
 
 
 class Serving:
