@@ -13,7 +13,6 @@ from starlette.routing import Route
 from yingbi.agreements import Agreement
 from yingbi.api import zcdp
 from yingbi.api.v1.dataset_pb2 import BudgetHistory, BudgetPoint
-from yingbi.api.v1.people_pb2 import Me
 from yingbi.budget import Budget
 from yingbi.transport import Gateway
 
@@ -91,29 +90,28 @@ class BudgetPages:
         self._console = console
 
     def routes(self) -> list[Route]:
-        return [Route("/budgets", self._budgets)]
+        return [Route("/budgets", self._all), Route("/budgets/{dataset}", self._one)]
 
-    async def _budgets(self, request: Request) -> Response:
-        found, me = await self._console.ask(request, _read)
+    async def _all(self, request: Request) -> Response:
+        datasets, me = await self._console.ask(request, lambda gateway: (_names(gateway), who_is(gateway)))
+        return self._console.page(request, "budgets.html", datasets=datasets, me=me)
+
+    async def _one(self, request: Request) -> Response:
+        """A part of the page: to add up thousands of charges takes longer than all the rest."""
+        name = request.path_params["dataset"]
+        each = await self._console.ask(request, lambda gateway: _read(gateway, name))
         return self._console.page(
-            request,
-            "budgets.html",
-            found=found,
-            me=me,
-            width=WIDTH,
-            height=HEIGHT,
-            agreement_states=AGREEMENT_STATES,
+            request, "budget.html", each=each, width=WIDTH, height=HEIGHT, agreement_states=AGREEMENT_STATES
         )
 
 
-def _read(gateway: Gateway) -> tuple[list[DatasetBudget], Me]:
-    names = [each.declaration.dataset for each in gateway.list_datasets()]
-    agreements = [Agreement(each) for each in gateway.list_agreements()]
-    found = [
-        budget_of(name, gateway.get_budget_history(name), [each for each in agreements if each.dataset == name])
-        for name in names
-    ]
-    return found, who_is(gateway)
+def _names(gateway: Gateway) -> list[str]:
+    return [each.declaration.dataset for each in gateway.list_datasets()]
+
+
+def _read(gateway: Gateway, dataset: str) -> DatasetBudget:
+    agreements = [Agreement(each) for each in gateway.list_agreements(dataset)]
+    return budget_of(dataset, gateway.get_budget_history(dataset), agreements)
 
 
 def budget_of(dataset: str, history: BudgetHistory, agreements: Sequence[Agreement] = ()) -> DatasetBudget:

@@ -67,11 +67,14 @@ class Desk:
         self.page.wait_for_url(self.url + home)
         return self
 
-    def decision(self, job: str) -> Desk:
-        """The page of one job, with everything that it loads later."""
-        self.go(f"/decisions/{job}")
-        self.page.wait_for_selector(".loading", state="detached")
+    def whole(self, path: str) -> Desk:
+        """Open a page, with everything that it loads later."""
+        self.go(path).page.wait_for_selector(".loading", state="detached")
         return self
+
+    def decision(self, job: str) -> Desk:
+        """The whole page of one job that is decided on."""
+        return self.whole(f"/decisions/{job}")
 
     def look(self, *, theme: str = "light", language: str = "en") -> Desk:
         """Show the page in a theme and a language, as if they had been chosen before."""

@@ -162,7 +162,7 @@ def verified(desk: Desk, folder: Path, document: object) -> tuple[list[str], boo
 
 
 def test_a_budget_runs_out_and_the_page_says_so(desk: Desk, purse: str, answered: str) -> None:
-    desk.sign_in("provider").go("/budgets")
+    desk.sign_in("provider").whole("/budgets")
     card = desk.page.locator(f"section[aria-labelledby=of-{purse}]")
     assert "Nobody has spent" not in card.inner_text()
     assert "developer" in card.inner_text()
@@ -177,7 +177,7 @@ def test_a_budget_runs_out_and_the_page_says_so(desk: Desk, purse: str, answered
     assert refused["code"] == "budget_exceeded"
     # What is left to the last unit: as an epsilon it is a number that can be asked for.
     left = float(refused["details"]["remaining_epsilon"]) if "details" in refused else None
-    desk.go("/budgets")
+    desk.whole("/budgets")
     said = card.inner_text()
     assert "Whatever costs more is refused" in said or "used up" in said
     assert card.locator("polyline").get_attribute("points") != before
@@ -186,7 +186,7 @@ def test_a_budget_runs_out_and_the_page_says_so(desk: Desk, purse: str, answered
 
 
 def test_a_developer_is_told_of_no_other_organisation_s_jobs(desk: Desk, browser: Browser, answered: str) -> None:
-    desk.sign_in("developer").go("/budgets")
+    desk.sign_in("developer").whole("/budgets")
     assert "developer" in desk.page.inner_text("main")
     desk.go("/jobs/job-00000000")
     assert "no job" in desk.page.inner_text("main")
@@ -222,7 +222,7 @@ def test_new_pages_are_accessible_in_every_theme_and_language(desk: Desk, answer
             [{"name": name, "value": value, "url": desk.url} for name, value in chosen.items()]
         )
         for path in PAGES:
-            desk.go(path(answered))
+            desk.whole(path(answered))
             assert desk.page.locator(f'html[data-theme="{theme}"]').count() == 1
             desk.page.evaluate("() => document.querySelectorAll('details').forEach((each) => { each.open = true; })")
             assert findings(desk) == [], (path(answered), theme, language)
@@ -232,7 +232,7 @@ def test_a_page_of_jobs_weighs_little(desk: Desk, answered: str) -> None:
     desk.sign_in("provider")
     for path in ("/jobs", f"/jobs/{answered}", "/budgets"):
         desk.page.goto("about:blank")
-        desk.go(path)
+        desk.whole(path)
         weight = desk.page.evaluate(
             """() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
                 .filter((each) => !each.name.endsWith('/changes'))
