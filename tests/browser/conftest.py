@@ -86,9 +86,10 @@ class Desk:
         return self
 
     def choose(self, *, theme: str, language: str) -> Desk:
-        """Choose a theme and a language by their buttons."""
-        self.page.click(f'button[name="theme"][value="{theme}"]')
-        self.page.click(f'button[name="language"][value="{language}"]')
+        """Choose a theme and a language by their buttons; done when the page of each choice is there."""
+        for name, value in (("theme", theme), ("language", language)):
+            with self.page.expect_navigation():
+                self.page.click(f'button[name="{name}"][value="{value}"]')
         return self
 
 

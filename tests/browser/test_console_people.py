@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -72,7 +73,8 @@ def joined(desk: Desk, *duties: str) -> str:
 
 def sign_out(desk: Desk) -> None:
     desk.page.click("#sign-out button")
-    desk.page.wait_for_url(desk.url + "/sign-in")
+    # A part of the page that is renewed at that moment asks to sign in as well, and to come back.
+    desk.page.wait_for_url(re.compile(r"/sign-in(\?next=.*)?$"))
 
 
 def session(desk: Desk) -> str:

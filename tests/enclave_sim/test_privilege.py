@@ -145,6 +145,9 @@ def _tried(base: Path, how: str, *before: str) -> Iterator[Tried]:
     # It allows to be traced, so that what refuses it is not the kernel's setting for all.
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     victim = subprocess.Popen([sys.executable, "-c", VICTIM], env=path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # It waits before anybody tries to trace it: a process that is traced stops wherever it is.
+    assert victim.stdout
+    victim.stdout.readline()
     arguments = [str(folder), how, str(outside), str(victim.pid), str(there.fileno())]
     child = subprocess.Popen(
         [*before, sys.executable, "-c", CHILD, *arguments],
@@ -155,9 +158,7 @@ def _tried(base: Path, how: str, *before: str) -> Iterator[Tried]:
         text=True,
     )
     with here, there, victim, child:
-        assert victim.stdout
         assert child.stdout
-        victim.stdout.readline()
         yield Tried(child, json.loads(child.stdout.readline() or "null"), folder, victim.pid)
         child.kill()
         victim.kill()
