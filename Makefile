@@ -14,7 +14,7 @@ test: $(SETUP) lint
 
 tests: $(SETUP)
 	sh scripts/install_browser.sh
-	$(BIN)/python -m pytest -q -n 3 --dist loadgroup --timeout 300
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --timeout 300
 
 lint: $(SETUP)
 	$(BIN)/ruff check .

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -174,7 +175,7 @@ def _spawn(
     folder: ZoneFolder, role: str, name: str, command: list[str], *, detach: bool, keep: tuple[int, ...] = ()
 ) -> ZoneProcess:
     """`keep` are descriptors that the process inherits."""
-    with _log(folder, name) as log:
+    with _log(folder, name) as log, nullcontext() if detach else _interrupts_wait():
         child = subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.DEVNULL,
@@ -187,15 +188,30 @@ def _spawn(
             # Safe: no thread has been started yet, the first gRPC channel comes later.
             preexec_fn=None if detach else partial(_end_with_parent, os.getpid()),  # noqa: PLW1509
         )
-    process = ZoneProcess(role, name, child.pid, start_time(child.pid) or 0)
-    _record(folder, [*_recorded(folder), process])
+        process = ZoneProcess(role, name, child.pid, start_time(child.pid) or 0)
+        _record(folder, [*_recorded(folder), process])
     return process
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C comes when this is over.
+
+    Where Python calls a function in the child it runs hooks at the fork, those of `logging` among them, and an
+    interrupt that is raised in one of them is lost: `up` would go on. Nor is a process started and not written down.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent(parent: int) -> None:
     """In the child: be ended by the kernel if `up` itself is killed (prctl(2), PR_SET_PDEATHSIG), or was just now."""
     import ctypes
 
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)

@@ -25,7 +25,7 @@ def test_a_program_runs_in_the_enclaves_or_is_refused_before_it_costs(zone: Zone
     file.write_bytes(PROGRAM)
     outputs = ["--output", "age: float[0,100]", "--output", "visits: float[0,10]"]
     outputs += ["--output", "typical_age: median float[0,100]", "--publish-source"]
-    asked: list[str | Path] = ["run", "programs", file, *outputs, "--blocks", "20", "--seconds", "0.3"]
+    asked: list[str | Path] = ["run", "programs", file, *outputs, "--blocks", "10", "--seconds", "0.6"]
     asked += ["--epsilon", "100", "--request-id", "programs-1"]
     previewed = zone.call(*asked, "--preview", "--json")
     if previewed.code:
@@ -34,7 +34,7 @@ def test_a_program_runs_in_the_enclaves_or_is_refused_before_it_costs(zone: Zone
         assert zone.spent("programs") == 0
         return
     answer = zone.fetch(*asked, "--save-receipt", tmp_path / "receipt.json")
-    # Blocks of 50 people: means near 50 years and 2.5 visits each.
+    # Blocks of 100 people: means near 50 years and 2.5 visits each.
     for value, error, exact in zip(answer["rows"][0], answer["std_errors"][0], (50, 2.5, 50), strict=True):
         assert abs(value - exact) <= 6 * error + 0.05 * exact
     assert zone.fetch("receipt", "verify", tmp_path / "receipt.json")["verified"]
