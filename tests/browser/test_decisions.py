@@ -46,6 +46,8 @@ def test_a_provider_sees_what_waits_and_approves_it_with_a_key_that_stays_in_the
     row = desk.page.locator(f"#row-{job}")
     assert "ε 1" in row.inner_text()
     row.locator("a").click()
+    # What loads later is said on the next page, not on this one.
+    desk.page.wait_for_url(f"{desk.url}/decisions/{job}")
     desk.page.wait_for_selector(".loading", state="detached")
     page = desk.page.inner_text("main")
     with connect(folder=desk.zone.root) as zone:
