@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from yingbi.api.v1.plan_pb2 import TrainingRound
 from yingbi.models.clusters import ClusterState, KMeansRule
 from yingbi.models.kmeans import KMeans
@@ -15,34 +14,27 @@ from yingbi.round_learning import DEFAULT_ROUNDS
 from yingbi.rounds import Released
 
 from benchmarks.model_peers import DIFFPRIVLIB, Asked, answers
+from benchmarks.model_scores import Score, Scores, scored
 from benchmarks.model_tables import DELTA, EPSILONS, Floats, RealTable, tables
 
 CLUSTERS = 5
 
 
-def k_means(console: Console, repeats: int) -> None:
+def k_means(console: Console, repeats: int) -> Iterator[Scores]:
     """The mean squared distance to the nearest centre, of columns scaled by their bounds, over that in the clear."""
     for table in (each.of_numbers() for each in tables()):
-        ways: dict[str, Callable[[float], Floats]] = {"Yingbi": lambda epsilon, own=table: centres(own, epsilon)}  # type: ignore[misc]
-        bounds = ((-1.0, 1.0),) * len(table.names)
-        asked = Asked("kmeans", table.scaled, bounds, EPSILONS, DELTA, repeats, parts=CLUSTERS)
-        said = answers(DIFFPRIVLIB, asked, console)
-        if said is not None:
-            ways[DIFFPRIVLIB.name] = said
         clear = _clear(table)
+        ways = {"Yingbi": _score(table, clear, partial(centres, table))}
+        bounds = ((-1.0, 1.0),) * len(table.names)
+        said = answers(
+            DIFFPRIVLIB, Asked("kmeans", table.scaled, bounds, EPSILONS, DELTA, repeats, parts=CLUSTERS), console
+        )
+        if said is not None:
+            ways[DIFFPRIVLIB.name] = _score(table, clear, said)
         alone = float(np.mean(np.sum((table.scaled - table.scaled.mean(axis=0)) ** 2, axis=1)))
-        around = f"over {clear:.4f} in the clear; one centre {alone / clear:.2f}"
-        title = f"k-means, {CLUSTERS} centres, {table.name}: {around}"
-        shown = Table(title=title, title_justify="left")
-        for header in ("", *(f"ε = {epsilon:g}" for epsilon in EPSILONS)):
-            shown.add_column(header)
-        for name, way in ways.items():
-            cells = []
-            for epsilon in EPSILONS:
-                found = sorted(_inertia(table, way(epsilon)) / clear for _ in range(repeats))
-                cells.append(f"{statistics.median(found):.3f} (most {found[-1]:.3f})")
-            shown.add_row(name, *cells)
-        console.print(shown)
+        rows = f"{table.name}, one centre {alone / clear:.2f}"
+        measure = "distance over that in the clear"
+        yield Scores(f"k-means, {CLUSTERS} centres", rows, measure, 1.0, scored(ways, repeats), less_is_better=True)
 
 
 def centres(table: RealTable, epsilon: float, rounds: int = DEFAULT_ROUNDS) -> Floats:
@@ -56,6 +48,10 @@ def centres(table: RealTable, epsilon: float, rounds: int = DEFAULT_ROUNDS) -> F
         own = rule.next(state)
     assert state is not None
     return np.array([each.centre for each in state.clusters])
+
+
+def _score(table: RealTable, clear: float, made: Callable[[float], Floats]) -> Score:
+    return lambda epsilon: _inertia(table, made(epsilon)) / clear
 
 
 def _inertia(table: RealTable, found: Floats) -> float:

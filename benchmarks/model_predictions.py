@@ -5,15 +5,13 @@ Trained on 70 % of the rows, measured on the others: R² of numbers, the area un
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import Fit
 from yingbi.models.kinds import fitted_of
@@ -22,8 +20,10 @@ from yingbi.round_learning import LogisticRegression
 
 from benchmarks.boosting import STUDIES, Study
 from benchmarks.model_peers import DIFFPRIVLIB, INTERPRET, Asked, Library, answers
+from benchmarks.model_scores import Score, Scores, scored
 from benchmarks.model_tables import DELTA, EPSILONS, PARTIES, with_noise
 from benchmarks.networks import declared, trained
+from benchmarks.rounds import in_the_clear, made_up, ours
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from gateway.planning.stages import FirstStage
@@ -34,40 +34,61 @@ Way = Callable[[Study, Study, float, int], float]
 """Trained on the first, how good on the second; with ε and a seed."""
 
 
-def linear(console: Console, repeats: int) -> None:
+def linear(console: Console, repeats: int) -> Iterator[Scores]:
     """R² on other rows."""
     ways: dict[str, Way] = {"Yingbi": _linear(auto=False), "Yingbi, bounds found": _linear(auto=True)}
     for study in (made() for made in STUDIES):
         if not study.is_binary:
-            _show(console, "Linear regression", study, repeats, ways, (DIFFPRIVLIB, "linear"))
+            yield _scores(console, "Linear regression", study, repeats, ways, (DIFFPRIVLIB, "linear"))
 
 
-def logistic(console: Console, repeats: int) -> None:
+def logistic(console: Console, repeats: int) -> Iterator[Scores]:
     """The area under the ROC curve on other rows."""
     for study in (made() for made in STUDIES):
         if study.is_binary:
-            _show(console, "Logistic regression", study, repeats, {"Yingbi": _logistic}, (DIFFPRIVLIB, "logistic"))
+            yield _scores(
+                console, "Logistic regression", study, repeats, {"Yingbi": _logistic}, (DIFFPRIVLIB, "logistic")
+            )
 
 
-def boosting(console: Console, repeats: int) -> None:
+def few_people(console: Console, repeats: int) -> Iterator[Scores]:
+    """Accuracy on other people of a logistic regression of few people and many columns."""
+    problem = made_up(5_000, 20)
+    *_, (lower, upper) = problem.bounds
+    asked = Asked(
+        "logistic",
+        problem.rows[:, :-1],
+        problem.bounds[:-1],
+        EPSILONS,
+        DELTA,
+        repeats,
+        response=problem.rows[:, -1],
+        response_bounds=(lower, upper),
+        judged=problem.judged[:, :-1],
+    )
+    ways: dict[str, Score] = {"Yingbi": lambda epsilon: problem.quality(ours(problem, epsilon))}
+    said = answers(DIFFPRIVLIB, asked, console)
+    if said is not None:
+        ways[DIFFPRIVLIB.name] = lambda epsilon: problem.accuracy(said(epsilon))
+    clear = problem.quality(in_the_clear(problem))
+    yield Scores("Logistic regression", problem.name, problem.measure, clear, scored(ways, repeats))
+
+
+def boosting(console: Console, repeats: int) -> Iterator[Scores]:
     """Both, of an additive model."""
     for study in (made() for made in STUDIES):
         kind = "classes" if study.is_binary else "numbers"
-        _show(console, "Additive model of bins", study, repeats, {"Yingbi": _boosting}, (INTERPRET, kind))
+        yield _scores(console, "Additive model of bins", study, repeats, {"Yingbi": _boosting}, (INTERPRET, kind))
 
 
-def _show(
-    console: Console, title: str, study: Study, repeats: int, ways: dict[str, Way], theirs: tuple[Library, str]
-) -> None:
+def _scores(
+    console: Console, model: str, study: Study, repeats: int, ways: dict[str, Way], theirs: tuple[Library, str]
+) -> Scores:
     own, others = study.split()
-    measure = "AUC" if study.is_binary else "R²"
-    head = f"{title}, {study.name}, {len(own.matrix()):,} rows: {measure} {own.line(others):.3f} of a line in the clear"
-    shown = Table(title=head, title_justify="left")
-    for header in ("", *(f"ε = {epsilon:g}" for epsilon in EPSILONS)):
-        shown.add_column(header)
-    for name, way in ways.items():
-        found = [[way(own, others, epsilon, seed) for seed in range(repeats)] for epsilon in EPSILONS]
-        shown.add_row(name, *map(_cell, found))
+    found = {
+        name: [[way(own, others, epsilon, seed) for seed in range(repeats)] for epsilon in EPSILONS]
+        for name, way in ways.items()
+    }
     library, kind = theirs
     asked = Asked(
         kind,
@@ -82,14 +103,9 @@ def _show(
     )
     said = answers(library, asked, console)
     if said is not None:
-        found = [[others.score(np.nan_to_num(said(epsilon))) for _ in range(repeats)] for epsilon in EPSILONS]
-        shown.add_row(library.name, *map(_cell, found))
-    console.print(shown)
-
-
-def _cell(found: Sequence[float]) -> str:
-    least, middle = min(found), statistics.median(found)
-    return f"{middle:.3f} (least {least:.3f})" if least > -10 else f"{middle:.3g} (least {least:.2g})"
+        found |= scored({library.name: lambda epsilon: others.score(np.nan_to_num(said(epsilon)))}, repeats)
+    measure = "AUC" if study.is_binary else "R²"
+    return Scores(model, f"{study.name}, {len(own.matrix()):,} rows", measure, own.line(others), found)
 
 
 def _linear(*, auto: bool) -> Way:

@@ -2,73 +2,64 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import Fit
 
 from benchmarks.model_peers import DIFFPRIVLIB, Asked, answers
+from benchmarks.model_scores import Score, Scores, scored
 from benchmarks.model_tables import DELTA, EPSILONS, Floats, RealTable, tables
 
 COMPONENTS = 2
+Way = Callable[[float], Floats]
+"""What a model for an ε says."""
 
 
-def naive_bayes(console: Console, repeats: int) -> None:
+def naive_bayes(console: Console, repeats: int) -> Iterator[Scores]:
     """The area under the ROC curve of who died, on the rows themselves."""
     for table in tables():
-        ways: dict[str, Callable[[float], Floats]] = {
-            "Yingbi": lambda epsilon, own=table: _bayes(own, epsilon, auto=False),  # type: ignore[misc]
-            "Yingbi, bounds found": lambda epsilon, own=table: _bayes(own, epsilon, auto=True),  # type: ignore[misc]
+        ways: dict[str, Way] = {
+            "Yingbi": partial(_bayes, table, auto=False),
+            "Yingbi, bounds found": partial(_bayes, table, auto=True),
         }
         label = table.label.astype(float)
         asked = Asked("naive-bayes", table.clipped, table.bounds, EPSILONS, DELTA, repeats, response=label)
-        _add(ways, asked, console)
-        clear = _clear_bayes(table)
-        _show(console, f"Naive Bayes, {table.name}: AUC {clear:.3f} in the clear", ways, repeats, _area_of(table))
+        area = _area_of(table)
+        clear = area(_clear_bayes(table))
+        found = _found(ways, asked, area, console)
+        yield Scores("Naive Bayes", table.name, "AUC", clear, found)
 
 
-def components(console: Console, repeats: int) -> None:
+def components(console: Console, repeats: int) -> Iterator[Scores]:
     """The share of the scaled columns' variance that the first two components have, on the rows themselves."""
     for table in (each.of_numbers() for each in tables()):
-        ways: dict[str, Callable[[float], Floats]] = {
-            "Yingbi": lambda epsilon, own=table: _directions(own, epsilon, auto=False),  # type: ignore[misc]
-            "Yingbi, bounds found": lambda epsilon, own=table: _directions(own, epsilon, auto=True),  # type: ignore[misc]
+        ways: dict[str, Way] = {
+            "Yingbi": partial(_directions, table, auto=False),
+            "Yingbi, bounds found": partial(_directions, table, auto=True),
         }
         bounds = ((-1.0, 1.0),) * len(table.names)
-        _add(ways, Asked("pca", table.scaled, bounds, EPSILONS, DELTA, repeats, parts=COMPONENTS), console)
+        asked = Asked("pca", table.scaled, bounds, EPSILONS, DELTA, repeats, parts=COMPONENTS)
         covariance = np.cov(table.scaled.T)
         best = float(np.sum(np.linalg.eigvalsh(covariance)[-COMPONENTS:]) / np.trace(covariance))
-        title = f"PCA, {table.name}: the first {COMPONENTS} components have {best:.3f} in the clear"
-        _show(console, title, ways, repeats, _share_of(covariance))
+        found = _found(ways, asked, _share_of(covariance), console)
+        yield Scores(f"PCA, {COMPONENTS} components", table.name, "share of variance", best, found)
 
 
-def _add(ways: dict[str, Callable[[float], Floats]], asked: Asked, console: Console) -> None:
+def _found(
+    ways: Mapping[str, Way], asked: Asked, score: Callable[[Floats], float], console: Console
+) -> dict[str, list[list[float]]]:
+    """Scores of our models, and of diffprivlib's where there are any."""
     said = answers(DIFFPRIVLIB, asked, console)
-    if said is not None:
-        ways[DIFFPRIVLIB.name] = said
+    theirs: Mapping[str, Way] = {} if said is None else {DIFFPRIVLIB.name: said}
+    return scored({name: _scores(way, score) for name, way in {**ways, **theirs}.items()}, asked.repeats)
 
 
-def _show(
-    console: Console,
-    title: str,
-    ways: Mapping[str, Callable[[float], Floats]],
-    repeats: int,
-    score: Callable[[Floats], float],
-) -> None:
-    shown = Table(title=title, title_justify="left")
-    for header in ("", *(f"ε = {epsilon:g}" for epsilon in EPSILONS)):
-        shown.add_column(header)
-    for name, way in ways.items():
-        cells = []
-        for epsilon in EPSILONS:
-            found = sorted(score(way(epsilon)) for _ in range(repeats))
-            cells.append(f"{statistics.median(found):.3f} (least {found[0]:.3f})")
-        shown.add_row(name, *cells)
-    console.print(shown)
+def _scores(way: Way, score: Callable[[Floats], float]) -> Score:
+    return lambda epsilon: score(way(epsilon))
 
 
 def _bayes(table: RealTable, epsilon: float, *, auto: bool) -> Floats:
@@ -77,11 +68,11 @@ def _bayes(table: RealTable, epsilon: float, *, auto: bool) -> Floats:
     return np.array(model.predict_proba(table.frame))[:, 1]
 
 
-def _clear_bayes(table: RealTable) -> float:
+def _clear_bayes(table: RealTable) -> Floats:
     from sklearn.naive_bayes import GaussianNB
 
     model = GaussianNB(var_smoothing=0.0).fit(table.clipped, table.label)
-    return _area_of(table)(model.predict_proba(table.clipped)[:, 1])
+    return np.asarray(model.predict_proba(table.clipped)[:, 1])
 
 
 def _area_of(table: RealTable) -> Callable[[Floats], float]:

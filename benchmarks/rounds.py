@@ -78,8 +78,12 @@ class Problem:
 
         predictor, response = weights[0] + self.judged[:, :-1] @ weights[1:], self.judged[:, -1]
         if self.measure == "accuracy":
-            return float(np.mean((predictor > 0) == (response > 0)))
+            return self.accuracy(predictor)
         return float(roc_auc_score(response, predictor))
+
+    def accuracy(self, predictor: Floats) -> float:
+        """Of whether a number for each row is above 0."""
+        return float(np.mean((predictor > 0) == (self.judged[:, -1] > 0)))
 
     def distance(self, weights: Floats, clear: Floats) -> float:
         """Of two models' coefficients, relative to the second's."""
