@@ -168,10 +168,10 @@ def kinds_of(plan: Plan) -> frozenset[str]:
     """
     if plan.HasField("program"):
         return frozenset({"program"})
-    if plan.HasField("evaluation"):
-        return frozenset({"evaluate"})
     if plan.HasField("fit") or any(each.HasField("model_vector") for each in plan.statistics):
         return frozenset({"train"})
+    if plan.HasField("evaluation"):
+        return frozenset({"evaluate"})
     if plan.HasField("synthesis"):
         return frozenset({"synthesize"})
     return frozenset({"query", "train"} if is_first_stage(plan) else {"query"})
