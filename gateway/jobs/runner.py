@@ -43,7 +43,7 @@ from gateway.aggregation.total import Partials, Total, add_up, consent_tasks, op
 from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import Bodies, assemble
 from gateway.governance.registration import fits
-from gateway.jobs import agreement_door, records, schedule, states
+from gateway.jobs import agreement_door, records, schedule, signatures, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes, Take, first_failure, no_take
 from gateway.jobs.records import JobRecord
@@ -321,8 +321,9 @@ def _without_vector(contribution: Contribution) -> Contribution:
 
 
 def _begin(connection: Connection, record: JobRecord, now: float, governed: bool) -> JobRecord:
-    """A job may have waited for nodes, or for a gateway that was down, beyond the end of its agreement."""
+    """A job may have waited for nodes, or for a gateway that was down, beyond the end of what was agreed or signed."""
     agreement_door.check(connection, record, now, governed=governed)
+    signatures.check_count(connection, record, now)
     check_not_stopped(connection, record)
     ledger.spend(connection, record.job)
     return records.move(connection, record.job, states.RUNNING)

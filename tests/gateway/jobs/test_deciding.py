@@ -18,8 +18,10 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyHolder
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import Approval, Decision, Job, ListDecisionsResponse, SignedApproval
+from yingbi.api.v1.plan_pb2 import Plan
 
 from enclave_sim.plan.canonical import plan_hash
+from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.governance.callers import Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import decisions, records, states
@@ -53,7 +55,9 @@ class Deciding(Scene):
         self.register(graded(4))
 
     def sign(self, who: Account, job: Job, **terms: object) -> SignedApproval:
-        named = {"job": job.job, "plan_hash": plan_hash(job.plan), "operator_key": who.caller.key, **terms}
+        plan = Plan.FromString(job.plan)
+        price = {"rho_units": total_rho_units(plan), "delta": plan.delta}
+        named = {"job": job.job, "plan_hash": plan_hash(job.plan), "operator_key": who.caller.key, **price, **terms}
         body = Approval(**named).SerializeToString(deterministic=True)  # type: ignore[arg-type]
         return SignedApproval(body=body, signature=digests.sign(who.key, digests.APPROVAL, body))
 
@@ -163,6 +167,10 @@ def test_who_is_not_needed_does_not_decide(scene: Deciding) -> None:
         ({"plan_hash": bytes(32)}, "other_plan"),
         ({"operator_key": SUPERVISOR.caller.key}, "bad_signature"),
         ({"rho_units": 1}, "other_price"),
+        # Of these too every enclave would say so, after the job was charged.
+        ({"rho_units": 0}, "other_price"),
+        ({"delta": 0.0}, "other_price"),
+        ({"delta": float("nan")}, "other_price"),
         ({"expires": Timestamp(seconds=1_000)}, "approval_expired"),
         ({"organisation": "bureau"}, "other_organisation"),
     ],
