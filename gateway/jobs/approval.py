@@ -5,6 +5,7 @@ Nothing here touches data. Every change is made by `_approve`, `_approve_replaye
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -68,6 +69,10 @@ class Approvals:
 
         `job`: of a standing approval, the one that it is given with; those that follow need no call.
         """
+        # A caller who goes away leaves no job that is charged and not started.
+        return await asyncio.shield(self._approved(caller, signed, job))
+
+    async def _approved(self, caller: Caller, signed: SignedApproval, job: str) -> Job:
         approval = read(Approval, signed.body, "approval.body")
         terms = read(StandingApproval, signed.standing, "approval.standing")
         record = await self._database.run(records.get, job if signed.standing else approval.job)
@@ -104,7 +109,11 @@ class Approvals:
             raise Problem(Kind.MALFORMED, "reason", "A refusal carries its reason.", field="reason")
         check_words("reason", reason)
         check_words("clause", clause)
-        failure = _failure(caller, reason.strip(), clause.strip(), returned=returned)
+        # A caller who goes away leaves nobody waiting for a job that has ended.
+        return await asyncio.shield(self._refused(caller, job, reason.strip(), clause.strip(), returned=returned))
+
+    async def _refused(self, caller: Caller, job: str, reason: str, clause: str, *, returned: bool) -> Job:
+        failure = _failure(caller, reason, clause, returned=returned)
         record = await self._database.run(_refuse, caller, job, failure)
         self._feed.changed(job)
         return await self._database.run(shown.describe, record)

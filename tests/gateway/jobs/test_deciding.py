@@ -275,3 +275,37 @@ def test_grade_4_is_not_open_at_one_node(tmp_path: Path) -> None:
     scene.register(graded(4))
     assert refusal(lambda: scene.submit(ADA, "n", 0.5)).code == "grade_denied"
     scene.database.close()
+
+
+@pytest.mark.parametrize("act", ["approve", "refuse"])
+def test_who_decides_and_goes_away_leaves_nothing_half_done(
+    scene: Deciding, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """What is charged is started, and who watches the job is told how it ended."""
+    scene.register(graded(3))
+    job, changed = scene.submit(ADA, "n", 0.5), asyncio.Event()
+    scene.approvals._feed.changed = lambda job: changed.set()  # type: ignore[method-assign]
+
+    asking: list[asyncio.Task[Job]] = []
+    run = scene.database.run
+
+    async def run_and_leave(function: Callable[..., object], *arguments: object) -> object:
+        if function.__name__ == f"_{act}":
+            # The transaction is begun, and seen to its end, whoever waits for it.
+            asking[0].cancel()
+        return await run(function, *arguments)
+
+    async def decide_and_leave() -> None:
+        approvals, signed = scene.approvals, scene.sign(PROVIDER, job)
+        deciding = {
+            "approve": lambda: approvals.approve(PROVIDER.caller, signed),
+            "refuse": lambda: approvals.refuse(PROVIDER.caller, job.job, "too much"),
+        }
+        asking.append(asyncio.create_task(deciding[act]()))
+        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.wait_for(changed.wait(), 10)
+
+    monkeypatch.setattr(scene.database, "run", run_and_leave)
+    asyncio.run(decide_and_leave())
+    assert asking[0].cancelled()
+    assert scene.runner.jobs == ([job.job] if act == "approve" else [])
