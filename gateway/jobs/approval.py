@@ -27,7 +27,7 @@ from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner, check_not_stopped
 from gateway.ledger import ledger, limits
-from gateway.storage import agreements, approvals, audit, catalogue
+from gateway.storage import agreements, approvals, audit, catalogue, people
 from gateway.storage import standing as stored
 from gateway.storage.database import Database
 
@@ -184,6 +184,7 @@ def _said_yes(connection: Connection, caller: Caller, record: JobRecord, signed:
 
 
 def _check_may_decide(connection: Connection, caller: Caller, job: str) -> None:
+    people.check_has_not_left(connection, caller)
     record = records.get(connection, job)
     if record.state != states.WAITING:
         states.check_transition(job, record.state, states.QUEUED)
