@@ -102,8 +102,9 @@ class PeopleService(PeopleServiceServicer):
         return removed
 
     async def _announce(self, ended: Sequence[Recorded], patience: float | None) -> None:
-        for each in ended if self._stopping else ():
-            await self._stopping.announce(each, patience)
+        if self._stopping is not None:
+            for each in ended:
+                await self._stopping.announce(each, patience)
 
     @answers
     async def ListPeople(self, request: messages.ListPeopleRequest, context: Context) -> messages.ListPeopleResponse:
