@@ -337,7 +337,7 @@ def _admit_all(
     admitted: list[JobRecord] = []
     price, uses, fits = 0, 0, True
     for new, part in zip(news, planned.parts, strict=True):
-        if records.release(connection, new.plan_hash):
+        if records.answers_at_once(connection, new, waits=waits):
             admitted.append(records.create(connection, new, states.SUCCEEDED, replayed=True))
             continue
         price, uses = price + part.charge.rho_units, uses + 1
@@ -427,14 +427,15 @@ def _record(connection: Connection, asked: _Asked, planned: Planned, known: _Kno
     """Record the job: replayed, waiting, queued and charged, or refused."""
     before, agreement = known.budget, known.agreement
     new = _new_job(asked.caller, asked.request, planned, agreement, asked.digest)
-    if records.release(connection, new.plan_hash) is not None:
+    declaration = planned.dataset.declaration
+    waits = grades.needs_approval(declaration.grade, auto_approve=asked.auto_approve)
+    if records.answers_at_once(connection, new, waits=waits):
         replayed = records.create(connection, new, states.SUCCEEDED, replayed=True)
         return _Decided(shown.with_budget(replayed, before, planned.notes))
     if asked.outage is not None:
         raise asked.outage
     _check_all_fit(planned, before)
-    declaration = planned.dataset.declaration
-    if grades.needs_approval(declaration.grade, auto_approve=asked.auto_approve):
+    if waits:
         record = records.create(connection, new, states.WAITING)
         if standing.is_complete(connection, record, asked.now):
             return _by_standing_approval(connection, charged(connection, record, asked.now), planned)

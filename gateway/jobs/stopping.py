@@ -174,7 +174,7 @@ class Stopping:
         def cancel(connection: Connection, job: str) -> Recorded:
             stop = _cancellation(job, reason)
             signed = SignedStop(body=stop.SerializeToString(deterministic=True))
-            return _carry_out(connection, signed, stop, caller, nodes, at, [job])
+            return _end_jobs(connection, signed, stop, caller, nodes, at, [job])
 
         return lambda connection: [cancel(connection, job) for job in jobs_of(connection)]
 
@@ -344,7 +344,7 @@ def _stop(
             states.check_transition(record.job, record.state, states.CANCELLED)
     ended = _checked_hit(connection, caller, stop.scope, stop.subject)
     _check_predecessors(connection, stop)
-    return _carry_out(connection, signed, stop, caller, nodes, at, ended)
+    return _end_jobs(connection, signed, stop, caller, nodes, at, ended)
 
 
 def _cancellation(job: str, reason: str) -> Stop:
@@ -354,7 +354,7 @@ def _cancellation(job: str, reason: str) -> Stop:
     return stop
 
 
-def _carry_out(
+def _end_jobs(
     connection: Connection,
     signed: SignedStop,
     stop: Stop,

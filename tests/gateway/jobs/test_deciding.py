@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 from sqlalchemy.exc import IntegrityError
 from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
@@ -19,6 +19,7 @@ from yingbi.api.v1.attestation_pb2 import KeyHolder
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import Approval, Decision, Job, ListDecisionsResponse, SignedApproval
 from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.receipt_pb2 import Receipt
 
 from enclave_sim.plan.canonical import plan_hash
 from enclave_sim.plan.sensitivity import total_rho_units
@@ -26,6 +27,7 @@ from gateway.governance.callers import Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import decisions, records, states
 from gateway.jobs.records import JobRecord
+from gateway.ledger import ledger
 from gateway.storage import approvals
 from gateway.storage.tables import approvals as approvals_table
 from tests.gateway.jobs.test_admission import DATASET, Account, Scene
@@ -205,6 +207,31 @@ def test_an_approval_is_not_replayed_for_another_job_with_the_same_plan(scene: D
     asyncio.run(scene.approvals.approve(PROVIDER.caller, signed))
     assert asyncio.run(scene.database.run(approvals.given, second.job)) == []
     assert refusal(lambda: asyncio.run(scene.approvals.approve(PROVIDER.caller, signed))).code == "already_decided"
+
+
+def test_what_was_approved_for_others_is_replayed_once_it_is_approved_for_who_asks(scene: Deciding) -> None:
+    """And not where that was refused; who asked for it has it again at once."""
+    scene.refuse(PROVIDER, scene.submit(BEN, "n", 0.5))
+    job = scene.submit(ADA, "n", 0.5)
+    for by in (PROVIDER, SUPERVISOR):
+        scene.say_yes(by, job)
+    asyncio.run(scene.database.run(_release, job.job))
+    spent = scene.spent()
+    # The same plan in other words, as a request of its own.
+    asked = scene.submit(BEN, "n ", 0.5)
+    assert (asked.state, asked.HasField("receipt")) == (states.WAITING, False)
+    assert scene.submit(ADA, "n ", 0.5).replayed
+    scene.say_yes(PROVIDER, asked)
+    answered = scene.say_yes(SUPERVISOR, asked)
+    assert (answered.state, answered.replayed, answered.receipt.body) == (states.SUCCEEDED, True, b"released")
+    assert scene.spent() == spent
+
+
+def _release(connection: Connection, job: str) -> None:
+    ledger.spend(connection, job)
+    records.move(connection, job, states.RUNNING)
+    records.store_release(connection, records.get(connection, job), Receipt(body=b"released"))
+    records.move(connection, job, states.SUCCEEDED)
 
 
 def test_what_is_no_approval_is_malformed(scene: Deciding) -> None:
