@@ -55,6 +55,8 @@ log = logging.getLogger("gateway.jobs")
 
 # How long a job waits for a node that went away, before it fails.
 LOST_NODE_SECONDS = 15.0
+# How long a job whose end cannot be written waits for room on the disk.
+ROOM_SECONDS = 1.0
 # How long a job that a restarted gateway takes up waits for the nodes to start and connect.
 RECONNECT_SECONDS = 120.0
 
@@ -125,7 +127,7 @@ class Runner:
             limit = _deadline(Plan.FromString(record.plan))
             receipt = await asyncio.wait_for(self._compute(record, epoch), limit)
             await _next_point(started)
-            await self._database.run(_succeed, record, receipt)
+            await self._written(_succeed, record, receipt)
         except Problem as problem:
             await self._fail(record, problem, started)
         except TimeoutError:
@@ -268,7 +270,21 @@ class Runner:
     async def _fail(self, record: JobRecord, problem: Problem, started: float) -> None:
         if record.state != states.QUEUED:
             await _next_point(started)
-        await self._database.run(_fail, record.job, records.failure_of(problem))
+        await self._written(_fail, record.job, records.failure_of(problem))
+
+    async def _written(self, end: Callable[..., None], *arguments: object) -> None:
+        """How the job ended, as soon as there is room to write it: nothing else would take the job up before a restart.
+
+        Nothing is computed in these transactions, so that no node's own disk is meant.
+        """
+        while True:
+            try:
+                return await self._database.run(end, *arguments)
+            except Problem as problem:
+                if problem.code != "storage":
+                    raise
+                log.error("%s", problem.message)
+            await asyncio.sleep(ROOM_SECONDS)
 
 
 def _lost(names: str) -> Problem:
