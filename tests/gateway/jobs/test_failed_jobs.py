@@ -121,7 +121,8 @@ def test_how_a_job_ended_is_written_once_there_is_room(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: type[Runner]
 ) -> None:
     """Or it would run for ever: whoever started it has gone, and the gateway looks for none before its next start."""
-    job, run, refused = scene.submit(ADA, "n", 0.1), scene.database.run, []
+    refused: list[object] = []
+    job, run = scene.submit(ADA, "n", 0.1), scene.database.run
 
     async def without_room(function: Callable[..., object], *arguments: object) -> object:
         if function in (runner._succeed, runner._fail) and not refused:
