@@ -229,15 +229,16 @@ class BrokenDisk:
         raise OSError("input/output error")
 
 
-def test_what_could_neither_be_written_nor_cut_off_is_no_altered_record(path: Path) -> None:
+def test_what_could_neither_be_written_nor_cut_off_is_no_altered_record(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next record is shorter: what stood behind it kept the enclave from starting."""
     journal = Journal(path, KEY)
     journal.append({"kind": "charge", "job": "job-1"})
-    sound = journal._file
-    journal._file = BrokenDisk(sound)
-    with pytest.raises(JournalError, match="cannot be written"):
-        journal.append({"kind": "charge", "job": "x" * 1000})
-    journal._file = sound
+    with monkeypatch.context() as broken:
+        broken.setattr(journal, "_file", BrokenDisk(journal._file))
+        with pytest.raises(JournalError, match="cannot be written"):
+            journal.append({"kind": "charge", "job": "x" * 1000})
     journal.append({"kind": "cancel", "job": "job-1"})
     journal.close()
     again = Journal(path, KEY)
