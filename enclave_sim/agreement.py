@@ -108,7 +108,8 @@ def check_agreement(
     kinds = kinds_of(plan)
     if terms.jobs and kinds.isdisjoint(terms.jobs):
         raise _refused("agreement_other_job", f"Agreement {name} does not allow this kind of job: {min(kinds)}.")
-    if "train" in kinds and terms.HasField("parameters_may_leave") and not terms.parameters_may_leave:
+    # A first stage may be a question's: what it releases is no parameter.
+    if kinds == {"train"} and terms.HasField("parameters_may_leave") and not terms.parameters_may_leave:
         raise _refused("parameters_stay", f"Under agreement {name} a model's parameters may not leave.")
     if outside := columns_outside(plan, declaration, terms.columns):
         raise _refused("agreement_other_column", f"Agreement {name} does not cover {', '.join(outside)}.")
@@ -168,10 +169,10 @@ def kinds_of(plan: Plan) -> frozenset[str]:
     """
     if plan.HasField("program"):
         return frozenset({"program"})
-    if plan.HasField("evaluation"):
-        return frozenset({"evaluate"})
     if plan.HasField("fit") or any(each.HasField("model_vector") for each in plan.statistics):
         return frozenset({"train"})
+    if plan.HasField("evaluation"):
+        return frozenset({"evaluate"})
     if plan.HasField("synthesis"):
         return frozenset({"synthesize"})
     return frozenset({"query", "train"} if is_first_stage(plan) else {"query"})

@@ -20,6 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from enclave_sim.durable import sync
@@ -52,6 +53,8 @@ class Journal:
         # After each record. To whoever lacks the key they say no more than from where on two journals differ.
         self.macs: list[bytes] = []
         self._appending = threading.Lock()
+        # Whether bytes of a record that could not be written may be behind the last one.
+        self._torn = False
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
         try:
             self._lock()
@@ -85,15 +88,24 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         try:
+            if self._torn:
+                self._cut()
             self._file.seek(self._end)
             written = self._file.write(data)
             if written != len(data):
                 raise OSError(f"wrote {written} of {len(data)} bytes")
             os.fsync(self._file.fileno())
         except OSError as error:
-            self._file.truncate(self._end)
+            self._torn = True
+            with suppress(OSError):
+                self._cut()
             raise JournalError(f"{self._path.name}: cannot be written: {error}") from error
         self._end += len(data)
+
+    def _cut(self) -> None:
+        """Nothing stays of a record that failed: behind a shorter one its end would be read as an altered record."""
+        self._file.truncate(self._end)
+        self._torn = False
 
     def _lock(self) -> None:
         give_up = time.monotonic() + LOCK_SECONDS

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.templates import check_fits, phase_of
+from yingbi.api.templates import check_fits, check_known, phase_of
 from yingbi.api.v1.job_pb2 import StandingApproval
 from yingbi.api.v1.plan_pb2 import Plan
 
@@ -44,12 +44,7 @@ def standing_of(
     Raises:
         Problem: the plan is not of its template, or it is over, or another's.
     """
-    known = StandingApproval()
-    known.CopyFrom(terms)
-    known.DiscardUnknownFields()  # type: ignore[no-untyped-call, unused-ignore]
-    if known.SerializeToString(deterministic=True) != body:
-        # A limit that this code does not know would be signed and not kept.
-        raise _refused("bad_standing_approval", "The standing approval has limits that this enclave does not know.")
+    check_known(terms, body)
     if terms.asker_key != asker:
         raise _refused("other_asker", "The standing approval is of another organisation's requests.")
     if not agreement or terms.agreement != agreement:

@@ -34,6 +34,9 @@ def check_answer(plan: Plan) -> None:
     if is_first_stage(plan):
         nothing = not (plan.outputs or plan.grouping_sets or plan.HasField("presentation") or plan.HasField("fit"))
         require(nothing and not plan.HasField("synthesis"), "outputs", "a first stage has no answer of its own")
+        # It counts as a question's and as a training's: an answer that is opened with it would be either.
+        norms = all(statistic.HasField("unit_norms") for statistic in plan.statistics)
+        require(norms, "statistics", "of a first stage are unit_norms alone")
         return
     _check_grouping_sets(plan)
     _check_marginals(plan)

@@ -7,6 +7,7 @@ from yingbi.api.v1.deployment_pb2_grpc import DeploymentServiceServicer
 
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
+from gateway.governance.callers import Role
 from gateway.governance.policy import Action, check
 from gateway.jobs.deployments import Deployments
 
@@ -49,8 +50,11 @@ class DeploymentService(DeploymentServiceServicer):
         self, request: messages.WithdrawDeploymentRequest, context: Context
     ) -> messages.Deployment:
         caller = self._authentication.caller(context)
+        check(caller, Action.APPROVE_DEPLOYMENT if caller.role is Role.OPERATOR else Action.ASK)
         return await self._deployments.withdraw(caller, request.deployment, request.withdrawal)
 
     @answers
     async def Predict(self, request: messages.PredictRequest, context: Context) -> messages.PredictionReply:
-        return await self._deployments.predict(self._authentication.caller(context), request)
+        caller = self._authentication.caller(context)
+        check(caller, Action.ASK)
+        return await self._deployments.predict(caller, request)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
@@ -21,9 +22,10 @@ from gateway.governance import decisions
 from gateway.governance.callers import Caller
 from gateway.governance.people import SESSION_SECONDS
 from gateway.governance.policy import TABLE, Action, check, may
+from gateway.governance.stops import ORGANISATION
 from gateway.jobs import removals
-from gateway.jobs.stopping import Stopping
-from gateway.storage import people
+from gateway.jobs.stopping import Recorded, Stopping
+from gateway.storage import people, stops
 from gateway.storage.database import Database
 from gateway.storage.people import Account, Said
 
@@ -81,13 +83,28 @@ class PeopleService(PeopleServiceServicer):
         return await asyncio.shield(self._removed(caller, said, signed))
 
     async def _removed(self, caller: Caller, said: Said, signed: SignedStop | None) -> messages.Organisation:
-        record = self._stopping.recording(caller, signed) if self._stopping and signed else None
-        removed, stopped = await self._change(said, removals.remove, caller, said.subject, record, self._clock())
-        if self._stopping and stopped:
-            await self._stopping.announce(stopped)
+        end: removals.End | None = None
+        if self._stopping and signed:
+            end = removals.by_stop(self._stopping.recording(caller, signed))
         elif self._stopping:
-            await self._stopping.cancel_of(caller, said.reason, organisation=said.subject)
+            jobs = partial(stops.hit, scope=ORGANISATION, subject=said.subject)
+            end = self._stopping.cancelling(caller, said.reason, jobs)
+        removed, ended = await self._change(said, removals.remove, caller, said.subject, end, self._clock())
+        # Of what nobody signed there is no proof to wait for.
+        await self._announce(ended, None if signed else 0.0)
         return removed
+
+    async def _person_removed(self, caller: Caller, said: Said) -> messages.Person:
+        jobs = partial(stops.open_of, developer=said.subject)
+        end = self._stopping.cancelling(caller, said.reason, jobs) if self._stopping else None
+        removed, ended = await self._change(said, removals.remove_person, caller, said.subject, end, self._clock())
+        await self._announce(ended, 0.0)
+        return removed
+
+    async def _announce(self, ended: Sequence[Recorded], patience: float | None) -> None:
+        if self._stopping is not None:
+            for each in ended:
+                await self._stopping.announce(each, patience)
 
     @answers
     async def ListPeople(self, request: messages.ListPeopleRequest, context: Context) -> messages.ListPeopleResponse:
@@ -118,10 +135,8 @@ class PeopleService(PeopleServiceServicer):
     async def RemovePerson(self, request: messages.RemovePersonRequest, context: Context) -> messages.Person:
         caller = self._allowed(context, Action.FILE_PERSON)
         said = _said("person removed", caller, request.person, _reason(request.reason))
-        removed = await self._change(said, people.remove, caller, request.person, self._clock())
-        if self._stopping:
-            await asyncio.shield(self._stopping.cancel_of(caller, said.reason, developer=request.person))
-        return removed
+        # Who goes away leaves no job running of who was removed.
+        return await asyncio.shield(self._person_removed(caller, said))
 
     @answers
     async def ListTokens(self, request: Empty, context: Context) -> messages.ListTokensResponse:

@@ -47,7 +47,7 @@ from gateway.ledger import ledger, limits
 from gateway.planning.batch import Batch, plan_batch
 from gateway.planning.query import Question
 from gateway.planning.readable import readable
-from gateway.storage import agreements, catalogue, stops
+from gateway.storage import agreements, catalogue, people, stops
 from gateway.storage.database import Database
 
 
@@ -194,7 +194,7 @@ class Admission:
             self._nodes.check_connected()
         try:
             # A caller who goes away leaves no job that is charged and not started.
-            admitted = await asyncio.shield(self._start_all(news, planned, waits))
+            admitted = await asyncio.shield(self._start_all(caller, news, planned, waits))
         except IntegrityError as error:
             # A twin, or single requests with such ids, were recorded: this one was rolled back with its charges.
             earlier = await self._database.run(batches.earlier, caller.name, request_id)
@@ -268,8 +268,10 @@ class Admission:
             agreement_rules.check_columns(known.agreement, plan, dataset.declaration)
         return _PlannedBatch(dataset, budget, batch, known.agreement)
 
-    async def _start_all(self, news: list[NewJob], planned: _PlannedBatch, waits: bool) -> list[JobRecord]:
-        admitted = await self._database.run(_admit_all, news, planned, waits, self._clock())
+    async def _start_all(
+        self, caller: Caller, news: list[NewJob], planned: _PlannedBatch, waits: bool
+    ) -> list[JobRecord]:
+        admitted = await self._database.run(_admit_all, caller, news, planned, waits, self._clock())
         for record in admitted:
             if record.state == states.QUEUED:
                 self._runner.start(record)
@@ -321,9 +323,10 @@ def _all_released(connection: Connection, news: list[NewJob]) -> bool:
 
 
 def _admit_all(
-    connection: Connection, news: list[NewJob], planned: _PlannedBatch, waits: bool, now: float
+    connection: Connection, caller: Caller, news: list[NewJob], planned: _PlannedBatch, waits: bool, now: float
 ) -> list[JobRecord]:
     """Charge and queue all jobs of a batch, but for those released before; or raise, and nothing is recorded."""
+    people.check_has_not_left(connection, caller)
     declaration, agreement = planned.dataset.declaration, planned.agreement
     # It was planned in another transaction.
     agreements.check_still_in_force(connection, _id_of(agreement), now)
@@ -334,7 +337,7 @@ def _admit_all(
     admitted: list[JobRecord] = []
     price, uses, fits = 0, 0, True
     for new, part in zip(news, planned.parts, strict=True):
-        if records.release(connection, new.plan_hash):
+        if records.answers_at_once(connection, new, waits=waits):
             admitted.append(records.create(connection, new, states.SUCCEEDED, replayed=True))
             continue
         price, uses = price + part.charge.rho_units, uses + 1
@@ -409,6 +412,7 @@ def _decide(connection: Connection, asked: _Asked, planned: Planned | None) -> _
     if earlier is not None:
         _check_same_request(earlier, asked.digest)
         return _Decided(shown.describe(connection, earlier))
+    people.check_has_not_left(connection, asked.caller)
     known = _known(connection, asked.caller, asked.sought, asked.now, asked.governed)
     _check_may_train(request.query, known)
     if planned is None or planned.dataset != known.dataset:
@@ -423,14 +427,15 @@ def _record(connection: Connection, asked: _Asked, planned: Planned, known: _Kno
     """Record the job: replayed, waiting, queued and charged, or refused."""
     before, agreement = known.budget, known.agreement
     new = _new_job(asked.caller, asked.request, planned, agreement, asked.digest)
-    if records.release(connection, new.plan_hash) is not None:
+    declaration = planned.dataset.declaration
+    waits = grades.needs_approval(declaration.grade, auto_approve=asked.auto_approve)
+    if records.answers_at_once(connection, new, waits=waits):
         replayed = records.create(connection, new, states.SUCCEEDED, replayed=True)
         return _Decided(shown.with_budget(replayed, before, planned.notes))
     if asked.outage is not None:
         raise asked.outage
     _check_all_fit(planned, before)
-    declaration = planned.dataset.declaration
-    if grades.needs_approval(declaration.grade, auto_approve=asked.auto_approve):
+    if waits:
         record = records.create(connection, new, states.WAITING)
         if standing.is_complete(connection, record, asked.now):
             return _by_standing_approval(connection, charged(connection, record, asked.now), planned)

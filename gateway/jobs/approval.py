@@ -5,38 +5,29 @@ Nothing here touches data. Every change is made by `_approve`, `_approve_replaye
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Connection
 from yingbi.api import digests
-from yingbi.api.certificates import certified_until
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.job_pb2 import (
-    Approval,
-    Authorization,
-    Failure,
-    Job,
-    SignedApproval,
-    StandingApproval,
-    StandingRecord,
-)
-from yingbi.api.v1.people_pb2 import Invitation, SignedCertificate
+from yingbi.api.v1.job_pb2 import Approval, Failure, Job, SignedApproval, StandingApproval, StandingRecord
 from yingbi.api.v1.plan_pb2 import Plan
 
-from enclave_sim.plan.sensitivity import charge_of
+from enclave_sim.plan.sensitivity import charge_of, total_rho_units
 from gateway.governance import decisions
 from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import check_roster
 from gateway.governance.signed_bytes import read
-from gateway.jobs import agreement_door, records, shown, standing, states
+from gateway.jobs import agreement_door, records, shown, signatures, standing, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
 from gateway.jobs.runner import Runner, check_not_stopped
 from gateway.ledger import ledger, limits
-from gateway.storage import agreements, approvals, audit, catalogue
+from gateway.storage import agreements, approvals, audit, catalogue, people
 from gateway.storage import standing as stored
 from gateway.storage.database import Database
 
@@ -78,6 +69,10 @@ class Approvals:
 
         `job`: of a standing approval, the one that it is given with; those that follow need no call.
         """
+        # A caller who goes away leaves no job that is charged and not started.
+        return await asyncio.shield(self._approved(caller, signed, job))
+
+    async def _approved(self, caller: Caller, signed: SignedApproval, job: str) -> Job:
         approval = read(Approval, signed.body, "approval.body")
         terms = read(StandingApproval, signed.standing, "approval.standing")
         record = await self._database.run(records.get, job if signed.standing else approval.job)
@@ -114,7 +109,11 @@ class Approvals:
             raise Problem(Kind.MALFORMED, "reason", "A refusal carries its reason.", field="reason")
         check_words("reason", reason)
         check_words("clause", clause)
-        failure = _failure(caller, reason.strip(), clause.strip(), returned=returned)
+        # A caller who goes away leaves nobody waiting for a job that has ended.
+        return await asyncio.shield(self._refused(caller, job, reason.strip(), clause.strip(), returned=returned))
+
+    async def _refused(self, caller: Caller, job: str, reason: str, clause: str, *, returned: bool) -> Job:
+        failure = _failure(caller, reason, clause, returned=returned)
         record = await self._database.run(_refuse, caller, job, failure)
         self._feed.changed(job)
         return await self._database.run(shown.describe, record)
@@ -162,36 +161,12 @@ def charged(connection: Connection, record: JobRecord, now: float, *, governed: 
 def _ended(connection: Connection, record: JobRecord, now: float, governed: bool) -> JobRecord | None:
     """The waiting job, refused, where its agreement ended while it waited."""
     try:
-        _check_signatures_count(connection, record, now)
+        signatures.check_count(connection, record, now)
         agreement_door.check(connection, record, now, governed=governed)
         check_not_stopped(connection, record)
     except Problem as problem:
         return records.move(connection, record.job, states.REFUSED, records.failure_of(problem))
     return None
-
-
-def _check_signatures_count(connection: Connection, record: JobRecord, now: float) -> None:
-    """Raise Problem where a signature would be refused by every enclave, after the job was charged: it has ended."""
-    asked = Authorization.FromString(record.authorization.body)
-    if asked.HasField("expires") and asked.expires.seconds < now:
-        raise Problem(Kind.REFUSED, "expired", "The developer's authorization has expired.", hint="ask again")
-    approved = approvals.signed(connection, record.job)
-    for certificate in (record.authorization.certificate, *(each.certificate for each in approved)):
-        _check_certificate_counts(certificate, now)
-    for signed in approved:
-        given = Approval.FromString(signed.body)
-        if given.HasField("expires") and given.expires.seconds <= now:
-            said = f"The approval of {given.organisation or 'an organisation'} is over already."
-            raise Problem(Kind.REFUSED, "approval_expired", said, hint="ask again")
-
-
-def _check_certificate_counts(certificate: SignedCertificate, now: float) -> None:
-    """Raise Problem for one that has ended. Its chain was checked when its holder was let in."""
-    if not certificate.HasField("invitation") or now < certified_until(certificate):
-        return
-    invitation = Invitation.FromString(certificate.invitation.body)
-    said = f"The certificate of {invitation.person} of {invitation.organisation}, who signed for this job, has ended."
-    raise Problem(Kind.REFUSED, "certificate_expired", said, hint="ask again")
 
 
 def _said_yes(connection: Connection, caller: Caller, record: JobRecord, signed: SignedApproval, now: float) -> bool:
@@ -209,6 +184,7 @@ def _said_yes(connection: Connection, caller: Caller, record: JobRecord, signed:
 
 
 def _check_may_decide(connection: Connection, caller: Caller, job: str) -> None:
+    people.check_has_not_left(connection, caller)
     record = records.get(connection, job)
     if record.state != states.WAITING:
         states.check_transition(job, record.state, states.QUEUED)
@@ -253,13 +229,13 @@ def _check_approval(caller: Caller, signed: SignedApproval, approval: Approval, 
             "other_organisation",
             f"The approval is in the name of {approval.organisation}; {caller.name} is of {caller.organisation}.",
         )
-    charge = charge_of(Plan.FromString(record.plan))
-    # What says no price is an approval of before there was one in it.
-    if approval.rho_units and approval.rho_units < charge.rho_units:
+    plan = Plan.FromString(record.plan)
+    # As every enclave compares it, once the job is charged: none takes an approval that says no price, or no number.
+    if not (approval.rho_units >= total_rho_units(plan) and approval.delta >= plan.delta):
         raise Problem(
             Kind.CONFLICT,
             "other_price",
-            f"Job {record.job} costs more than was approved: {charge.rho_units} units of rho.",
+            f"Job {record.job} costs more than was approved: {total_rho_units(plan)} units of rho.",
             hint="look at the job again",
         )
     if approval.HasField("expires") and approval.expires.seconds <= now:

@@ -215,6 +215,18 @@ def release(connection: Connection, plan_hash: bytes) -> Receipt | None:
     return None if stored is None else Receipt.FromString(stored)
 
 
+def answers_at_once(connection: Connection, new: NewJob, *, waits: bool) -> bool:
+    """Whether the stored release of its plan is the answer to a new job.
+
+    `waits`: whether every plan is approved. Then it is one for whose request was: what was approved for others is not.
+    """
+    if release(connection, new.plan_hash) is None:
+        return False
+    same = (jobs.c.plan_hash == new.plan_hash) & (jobs.c.organisation == new.organisation)
+    own = select(jobs.c.job).where(same, jobs.c.state == states.SUCCEEDED).limit(1)
+    return not waits or connection.execute(own).first() is not None
+
+
 def _release_bytes(connection: Connection, plan_hash: bytes) -> bytes | None:
     stored: bytes | None = _RELEASE.execute(connection, {"wanted": plan_hash}).scalar_one_or_none()
     return stored

@@ -1,4 +1,6 @@
-"""Removing an organisation: in one transaction its people leave, and what it asked for is stopped, at the nodes too.
+"""Removing an organisation or a person: in one transaction they leave, and what they asked for is stopped.
+
+So of who was removed nothing goes on, whenever the gateway is killed; nodes are told as of any stop.
 
 Enclaves know a developers' organisation by its key, whoever the gateway says is filed: so who removes it signs the stop
 by which they refuse it. An organisation of another kind asks for nothing.
@@ -8,12 +10,12 @@ Keeps: AGR-05
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import DecodeError
 from sqlalchemy import Connection
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.people_pb2 import Organisation, RemoveOrganisationRequest
+from yingbi.api.v1.people_pb2 import Organisation, Person, RemoveOrganisationRequest
 from yingbi.api.v1.stop_pb2 import SignedStop
 
 from gateway.governance import stops as rules
@@ -21,7 +23,8 @@ from gateway.governance.callers import Caller
 from gateway.jobs.stopping import Recorded
 from gateway.storage import people
 
-Record = Callable[[Connection], Recorded]
+End = Callable[[Connection], Sequence[Recorded]]
+"""The step that ends what whoever is removed asked for."""
 
 
 def signed_stop(caller: Caller, request: RemoveOrganisationRequest) -> SignedStop | None:
@@ -43,9 +46,22 @@ def signed_stop(caller: Caller, request: RemoveOrganisationRequest) -> SignedSto
     return signed
 
 
+def by_stop(record: Callable[[Connection], Recorded]) -> End:
+    """The end that a signed stop is."""
+    return lambda connection: [record(connection)]
+
+
 def remove(
-    connection: Connection, caller: Caller, name: str, record: Record | None, now: float
-) -> tuple[Organisation, Recorded | None]:
-    """Remove an organisation with all its people, and record its stop; raises Problem."""
+    connection: Connection, caller: Caller, name: str, end: End | None, now: float
+) -> tuple[Organisation, Sequence[Recorded]]:
+    """Remove an organisation with all its people, and end what they asked for; raises Problem."""
     removed = people.remove_organisation(connection, caller, name, now)
-    return removed, None if record is None else record(connection)
+    return removed, [] if end is None else end(connection)
+
+
+def remove_person(
+    connection: Connection, caller: Caller, name: str, end: End | None, now: float
+) -> tuple[Person, Sequence[Recorded]]:
+    """Remove a person of the caller's organisation, and end what they asked for; raises Problem."""
+    removed = people.remove(connection, caller, name, now)
+    return removed, [] if end is None else end(connection)

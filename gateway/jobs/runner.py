@@ -43,7 +43,7 @@ from gateway.aggregation.total import Partials, Total, add_up, consent_tasks, op
 from gateway.aggregation.vectors import Vectors
 from gateway.evidence.receipts import Bodies, assemble
 from gateway.governance.registration import fits
-from gateway.jobs import agreement_door, records, schedule, states
+from gateway.jobs import agreement_door, records, schedule, signatures, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes, Take, first_failure, no_take
 from gateway.jobs.records import JobRecord
@@ -55,6 +55,8 @@ log = logging.getLogger("gateway.jobs")
 
 # How long a job waits for a node that went away, before it fails.
 LOST_NODE_SECONDS = 15.0
+# How long a job whose end cannot be written waits for room on the disk.
+ROOM_SECONDS = 1.0
 # How long a job that a restarted gateway takes up waits for the nodes to start and connect.
 RECONNECT_SECONDS = 120.0
 
@@ -125,7 +127,7 @@ class Runner:
             limit = _deadline(Plan.FromString(record.plan))
             receipt = await asyncio.wait_for(self._compute(record, epoch), limit)
             await _next_point(started)
-            await self._database.run(_succeed, record, receipt)
+            await self._written(_succeed, record, receipt)
         except Problem as problem:
             await self._fail(record, problem, started)
         except TimeoutError:
@@ -268,7 +270,21 @@ class Runner:
     async def _fail(self, record: JobRecord, problem: Problem, started: float) -> None:
         if record.state != states.QUEUED:
             await _next_point(started)
-        await self._database.run(_fail, record.job, records.failure_of(problem))
+        await self._written(_fail, record.job, records.failure_of(problem))
+
+    async def _written(self, end: Callable[..., None], *arguments: object) -> None:
+        """How the job ended, as soon as there is room to write it: nothing else would take the job up before a restart.
+
+        Nothing is computed in these transactions, so that no node's own disk is meant.
+        """
+        while True:
+            try:
+                return await self._database.run(end, *arguments)
+            except Problem as problem:
+                if problem.code != "storage":
+                    raise
+                log.error("%s", problem.message)
+            await asyncio.sleep(ROOM_SECONDS)
 
 
 def _lost(names: str) -> Problem:
@@ -321,8 +337,9 @@ def _without_vector(contribution: Contribution) -> Contribution:
 
 
 def _begin(connection: Connection, record: JobRecord, now: float, governed: bool) -> JobRecord:
-    """A job may have waited for nodes, or for a gateway that was down, beyond the end of its agreement."""
+    """A job may have waited for nodes, or for a gateway that was down, beyond the end of what was agreed or signed."""
     agreement_door.check(connection, record, now, governed=governed)
+    signatures.check_count(connection, record, now)
     check_not_stopped(connection, record)
     ledger.spend(connection, record.job)
     return records.move(connection, record.job, states.RUNNING)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.templates import check_fits, phase_of
+from yingbi.api.templates import check_fits, check_known, phase_of
 from yingbi.api.v1.job_pb2 import SignedApproval, StandingApproval, StandingRecord
 from yingbi.api.v1.plan_pb2 import Plan
 
@@ -41,6 +41,8 @@ def check_given(
         caller.key, digests.STANDING_APPROVAL, signed.standing, signed.signature
     ):
         raise Problem(Kind.NOT_ALLOWED, "bad_signature", "The standing approval is not signed with this caller's key.")
+    # As enclaves do, which would refuse each job under it, after it was charged.
+    check_known(terms, signed.standing)
     if terms.organisation != caller.organisation:
         message = (
             f"The standing approval is in the name of {terms.organisation or 'nobody'}, not {caller.organisation}."

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -157,27 +157,26 @@ class Stopping:
 
     async def cancel(self, caller: Caller, job: str, reason: str = "") -> JobRecord:
         """End a job by a call that nobody signed: the same way. Raises Problem where it has ended already."""
-        stop = Stop(scope=JOB, subject=job, reason=reason)
-        stop.issued.FromNanoseconds(time.time_ns())
-        body = stop.SerializeToString(deterministic=True)
+        body = _cancellation(job, reason).SerializeToString(deterministic=True)
         # Whoever calls does not wait for nodes.
         await self._carry_out(caller, SignedStop(body=body), patience=0.0)
         return await self._database.run(records.get, job)
 
-    async def cancel_of(self, caller: Caller, reason: str, *, organisation: str = "", developer: str = "") -> None:
-        """End all jobs of an organisation, or of a developer, that was removed."""
-        if organisation:
-            await self._cancel_all(caller, await self._database.run(stops.hit, ORGANISATION, organisation), reason)
-        if developer:
-            await self._cancel_all(caller, await self._database.run(stops.open_of, developer), reason)
+    def cancelling(
+        self, caller: Caller, reason: str, jobs_of: Callable[[Connection], Iterable[str]]
+    ) -> Callable[[Connection], list[Recorded]]:
+        """The step of a transaction that ends jobs of whoever is removed in it, whoever asked for them.
 
-    async def _cancel_all(self, caller: Caller, jobs: Iterable[str], reason: str) -> None:
-        for job in jobs:
-            try:
-                await self.cancel(caller, job, reason)
-            except Problem as problem:
-                if problem.code != "wrong_state":  # it has ended meanwhile
-                    raise
+        `announce` each of what it returns.
+        """
+        nodes, at = list(self._nodes.states()), self._clock()
+
+        def cancel(connection: Connection, job: str) -> Recorded:
+            stop = _cancellation(job, reason)
+            signed = SignedStop(body=stop.SerializeToString(deterministic=True))
+            return _end_jobs(connection, signed, stop, caller, nodes, at, [job])
+
+        return lambda connection: [cancel(connection, job) for job in jobs_of(connection)]
 
     async def lift(self, caller: Caller, signed: SignedLift) -> StopRecord:
         """Let a dataset be used again, as soon as every node does; raises Problem."""
@@ -345,6 +344,26 @@ def _stop(
             states.check_transition(record.job, record.state, states.CANCELLED)
     ended = _checked_hit(connection, caller, stop.scope, stop.subject)
     _check_predecessors(connection, stop)
+    return _end_jobs(connection, signed, stop, caller, nodes, at, ended)
+
+
+def _cancellation(job: str, reason: str) -> Stop:
+    """What nobody signs."""
+    stop = Stop(scope=JOB, subject=job, reason=reason)
+    stop.issued.FromNanoseconds(time.time_ns())
+    return stop
+
+
+def _end_jobs(
+    connection: Connection,
+    signed: SignedStop,
+    stop: Stop,
+    caller: Caller,
+    nodes: list[str],
+    at: float,
+    ended: Sequence[str],
+) -> Recorded:
+    """Record the stop, and end these jobs, which it covers."""
     told = stops.add(connection, signed, caller, ended, nodes, at)
     failure = _failure(connection, told, caller, stop)
     for job in ended:

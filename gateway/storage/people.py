@@ -277,6 +277,17 @@ def check_not_removed(connection: Connection, name: str) -> None:
         rules.check_there(Organisation(organisation=name, left=True))
 
 
+def check_has_not_left(connection: Connection, caller: Caller) -> None:
+    """Raise Problem REFUSED where the person, or the organisation, was removed since the call was let in.
+
+    To be asked in the transaction that does what the caller asks for: from the removal on, nothing is.
+    """
+    check_not_removed(connection, caller.organisation)
+    left = select(people.c.left).where(people.c.person == caller.name)
+    if connection.execute(left).scalar() is not None:
+        raise Problem(Kind.REFUSED, "person_left", f"{caller.name} was removed from {caller.organisation}.")
+
+
 def all_organisations(connection: Connection) -> list[Organisation]:
     """All that ever were, by their names."""
     found = connection.execute(select(organisations).order_by(organisations.c.organisation))

@@ -9,19 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import strategies as st
-from yingbi.api.v1.agreement_pb2 import SignedAgreement
-from yingbi.api.v1.job_pb2 import Authorization, SignedApproval, TrainQuery
+from yingbi.api.v1.agreement_pb2 import Agreement, SignedAgreement
+from yingbi.api.v1.job_pb2 import Authorization, EvaluateQuery, SignedApproval, TrainQuery
 from yingbi.api.v1.node_pb2 import ContributeTask, OpenTask
-from yingbi.api.v1.plan_pb2 import Fit, Plan
+from yingbi.api.v1.plan_pb2 import (
+    COLUMN_TYPE_FLOAT64,
+    ColumnReference,
+    Evaluation,
+    Expression,
+    Fit,
+    ModelVector,
+    Plan,
+    SecondMoments,
+    Statistic,
+    UnitNorms,
+)
 
 from enclave_sim import jobs, opening
 from enclave_sim.engine.protocol import Engine, never
 from enclave_sim.plan.canonical import encode
+from enclave_sim.plan.releases import releases, unknown_shares
+from enclave_sim.plan.sensitivity import slot_bits_needed
+from gateway.planning.evaluation import plan_evaluation
 from gateway.planning.training import plan_training
 from tests.attacks.agreed_requests import (
     AGREED,
@@ -332,6 +346,81 @@ def test_without_an_agreement_nothing_runs_in_a_governed_zone(shared: Trio) -> N
 def test_a_models_parameters_stay_where_the_agreement_says_so(shared: Trio, plans: Plans) -> None:
     stay = terms(jobs=["train"], parameters_may_leave=False)
     assert refused(shared, request(shared, plans.trained, under=signed(stay))) == "parameters_stay"
+
+
+@pytest.mark.parametrize(
+    ("may_leave", "jobs", "code"), [(True, ["evaluate"], "agreement_other_job"), (False, [], "parameters_stay")]
+)
+def test_a_step_of_training_is_one_beside_a_model_to_evaluate_too(
+    shared: Trio, may_leave: bool, jobs: list[str], code: str
+) -> None:
+    """A gateway that plans so, and a developer who signs it: the model is evaluated for nothing that is released."""
+    evaluated = plan_evaluation(
+        EvaluateQuery(
+            sha256=bytes(32),
+            task=Evaluation.TASK_BINARY,
+            inputs="pain",
+            response="pain >= 5",
+            output="y",
+            width=1,
+            rows="visits",
+            bins=10,
+        ),
+        shared.declaration(),
+        dataset_version=shared.version(),
+        parties=3,
+        epsilon=1.0,
+        delta=DELTA,
+    ).plan
+    term = Expression(column=ColumnReference(name=evaluated.evaluation.model.inputs[0], type=COLUMN_TYPE_FLOAT64))
+    step = ModelVector(terms=[term], second_moments=SecondMoments(products=True), max_norm=2**16)
+    hidden = with_one(evaluated, Statistic(model_vector=step))
+    allowed = allowing(*jobs, parameters_may_leave=may_leave)
+    assert refused(shared, request(shared, hidden, under=signed(allowed))) == code
+
+
+def test_what_a_first_stage_releases_is_no_parameter(trio: Trio) -> None:
+    """Else a question whose keys nobody declared would be charged by the gateway, and refused by every enclave."""
+    stage = with_one(trio.plan(INSIDE), Statistic(unit_norms=UnitNorms(edges=[1, 2])))
+    stay = terms(parameters_may_leave=False)
+    charged(trio, request(trio, stage, under=signed(stay)), "job-1")
+
+
+def test_no_answer_goes_for_a_first_stage(shared: Trio) -> None:
+    """Norms beside it would make a question of a training's first stage, and open it where there is training alone."""
+    mixed = shared.plan("SELECT AVG(pain) FROM visits")
+    del mixed.outputs[:]
+    mixed.statistics.add(unit_norms=UnitNorms(edges=[1, 2]))
+    assert refused(shared, request(shared, priced(mixed), under=signed(allowing("train")))) == "bad_plan"
+
+
+def allowing(*jobs: str, **changes: Any) -> Agreement:
+    """Terms that allow these kinds of jobs alone; all of them where none is named."""
+    allowed = terms(**changes)
+    allowed.jobs[:] = jobs
+    return allowed
+
+
+def with_one(plan: Plan, statistic: Statistic) -> Plan:
+    """A plan of the same rows that measures this alone."""
+    changed = Plan()
+    changed.CopyFrom(plan)
+    for part in ("statistics", "outputs", "group_by", "grouping_sets", "presentation"):
+        changed.ClearField(part)
+    changed.clipping.max_groups, changed.clipping.joint_norm = 1, 0
+    changed.statistics.append(statistic)
+    return priced(changed)
+
+
+def priced(plan: Plan) -> Plan:
+    """The plan with much noise, and at its price."""
+    for statistic in plan.statistics:
+        statistic.sigma, statistic.rho_units = 10**7, 0
+    for release in releases(plan):
+        price = release.rho_units(10**7, unknown_shares(plan))
+        plan.statistics[release.statistics[0]].rho_units = price
+    plan.slot_bits = slot_bits_needed(plan, max_units=visits_declaration().max_units)
+    return plan
 
 
 # What a provider waived

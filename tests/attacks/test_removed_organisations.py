@@ -52,9 +52,9 @@ async def remove(zone: LivingZone, asked: RemoveOrganisationRequest) -> None:
     signed = removals.signed_stop(caller, asked)
     assert signed is not None
     record = zone.stopping.recording(caller, signed)
-    removed, stopped = await zone.database.run(removals.remove, caller, asked.organisation, record, time.time())
+    name, end = asked.organisation, removals.by_stop(record)
+    removed, (stopped,) = await zone.database.run(removals.remove, caller, name, end, time.time())
     assert removed.left
-    assert stopped is not None
     _check_proofs(zone, await zone.stopping.announce(stopped))
 
 

@@ -111,6 +111,11 @@ def test_predecessors_that_name_each_other_are_counted_once() -> None:
             {"train"},
             id="nor rows to make up",
         ),
+        pytest.param(
+            Plan(statistics=[Statistic(model_vector=ModelVector())], evaluation=Evaluation()),
+            {"train"},
+            id="nor a model's evaluation",
+        ),
         (Plan(key_selection=KeySelection()), {"query", "train"}),
         (Plan(statistics=[Statistic(unit_norms=UnitNorms())]), {"query", "train"}),
     ],

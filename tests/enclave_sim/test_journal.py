@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -209,3 +210,37 @@ def test_a_full_disk_refuses_a_record_and_harms_no_other(path: Path, room: int) 
     command = [sys.executable, "-c", FULL_DISK, str(path), str(room)]
     subprocess.run(command, check=True, timeout=60, capture_output=True)
     assert kept(path) == [{"kind": "first"}, {"kind": "second"}]
+
+
+class BrokenDisk:
+    """A file that takes what is written and fails all the same, and cannot be cut either."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        raise OSError("input/output error")
+
+    def truncate(self, size: int) -> int:
+        raise OSError("input/output error")
+
+
+def test_what_could_neither_be_written_nor_cut_off_is_no_altered_record(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next record is shorter: what stood behind it kept the enclave from starting."""
+    journal = Journal(path, KEY)
+    journal.append({"kind": "charge", "job": "job-1"})
+    with monkeypatch.context() as broken:
+        broken.setattr(journal, "_file", BrokenDisk(journal._file))
+        with pytest.raises(JournalError, match="cannot be written"):
+            journal.append({"kind": "charge", "job": "x" * 1000})
+    journal.append({"kind": "cancel", "job": "job-1"})
+    journal.close()
+    again = Journal(path, KEY)
+    assert [record["kind"] for record in again.records] == ["charge", "cancel"]
+    again.close()

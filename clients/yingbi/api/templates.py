@@ -145,6 +145,18 @@ def check_fits(standing: StandingApproval, plan: Plan, *, rho_units: int) -> Non
             raise _refused("out_of_range", f"Constant {each.position} of the plan is outside its approved range.")
 
 
+def check_known(terms: StandingApproval, body: bytes) -> None:
+    """Raise Problem REFUSED unless `terms` are all that the signed bytes `body` say.
+
+    A limit that this code does not know would be signed and not kept.
+    """
+    known = StandingApproval()
+    known.CopyFrom(terms)
+    known.DiscardUnknownFields()  # type: ignore[no-untyped-call, unused-ignore]
+    if known.SerializeToString(deterministic=True) != body:
+        raise _refused("bad_standing_approval", "The standing approval has limits that are not known here.")
+
+
 def number_of(value: Value) -> int | float | None:
     """A constant as a number, days or microseconds; None for one of another kind."""
     kind = value.WhichOneof("kind")

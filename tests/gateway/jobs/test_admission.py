@@ -17,9 +17,10 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch, KeyHolder
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, RegisterDatasetRequest, TableDeclaration
 from yingbi.api.v1.job_pb2 import Approval, Authorization, Job, Preview, Query, SignedApproval, SubmitQueryRequest
-from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64
+from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, Plan
 
 from enclave_sim.plan.canonical import plan_hash
+from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import states
@@ -154,7 +155,14 @@ class Scene:
         return asyncio.run(ask())
 
     def approve(self, operator: Account, job: Job) -> Job:
-        approval = Approval(job=job.job, plan_hash=plan_hash(job.plan), operator_key=operator.caller.key)
+        plan = Plan.FromString(job.plan)
+        approval = Approval(
+            job=job.job,
+            plan_hash=plan_hash(job.plan),
+            operator_key=operator.caller.key,
+            rho_units=total_rho_units(plan),
+            delta=plan.delta,
+        )
         body = approval.SerializeToString(deterministic=True)
         signed = SignedApproval(body=body, signature=digests.sign(operator.key, digests.APPROVAL, body))
         return asyncio.run(self.approvals.approve(operator.caller, signed))

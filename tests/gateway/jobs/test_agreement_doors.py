@@ -311,6 +311,17 @@ class TestLater:
         assert "agreement late" not in scene.spent()
         assert scene.show("late").budget.uses == 0
 
+    def test_a_job_begins_while_what_its_developer_signed_counts(self, scene: Governed, tmp_path: Path) -> None:
+        """A gateway that was down for long: every enclave would refuse it, after it was charged."""
+        scene.agree(document(max_uses=2))
+        early, late = (scene.ask(name, expires=Timestamp(seconds=2_000)) for name in "ab")  # type: ignore[arg-type]
+        scene.now = 2_000.0
+        assert _run(scene, early, tmp_path).state == states.SUCCEEDED
+        spent = scene.spent()
+        scene.now = 2_001.0
+        assert _run(scene, late, tmp_path).message.failure.code == "expired"
+        assert (sum(scene.spent().values()), scene.show().budget.uses) == (sum(spent.values()) // 2, 1)
+
     def test_no_job_of_before_begins_without_an_agreement(self, scene: Governed, tmp_path: Path) -> None:
         """A zone that was upgraded while a job waited."""
         scene.admission._governed = False

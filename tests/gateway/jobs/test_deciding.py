@@ -11,19 +11,23 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 from sqlalchemy.exc import IntegrityError
 from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyHolder
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import Approval, Decision, Job, ListDecisionsResponse, SignedApproval
+from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.api.v1.receipt_pb2 import Receipt
 
 from enclave_sim.plan.canonical import plan_hash
+from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.governance.callers import Role
 from gateway.governance.registration import RegisteredDataset
 from gateway.jobs import decisions, records, states
 from gateway.jobs.records import JobRecord
+from gateway.ledger import ledger
 from gateway.storage import approvals
 from gateway.storage.tables import approvals as approvals_table
 from tests.gateway.jobs.test_admission import DATASET, Account, Scene
@@ -53,7 +57,9 @@ class Deciding(Scene):
         self.register(graded(4))
 
     def sign(self, who: Account, job: Job, **terms: object) -> SignedApproval:
-        named = {"job": job.job, "plan_hash": plan_hash(job.plan), "operator_key": who.caller.key, **terms}
+        plan = Plan.FromString(job.plan)
+        price = {"rho_units": total_rho_units(plan), "delta": plan.delta}
+        named = {"job": job.job, "plan_hash": plan_hash(job.plan), "operator_key": who.caller.key, **price, **terms}
         body = Approval(**named).SerializeToString(deterministic=True)  # type: ignore[arg-type]
         return SignedApproval(body=body, signature=digests.sign(who.key, digests.APPROVAL, body))
 
@@ -163,6 +169,10 @@ def test_who_is_not_needed_does_not_decide(scene: Deciding) -> None:
         ({"plan_hash": bytes(32)}, "other_plan"),
         ({"operator_key": SUPERVISOR.caller.key}, "bad_signature"),
         ({"rho_units": 1}, "other_price"),
+        # Of these too every enclave would say so, after the job was charged.
+        ({"rho_units": 0}, "other_price"),
+        ({"delta": 0.0}, "other_price"),
+        ({"delta": float("nan")}, "other_price"),
         ({"expires": Timestamp(seconds=1_000)}, "approval_expired"),
         ({"organisation": "bureau"}, "other_organisation"),
     ],
@@ -197,6 +207,31 @@ def test_an_approval_is_not_replayed_for_another_job_with_the_same_plan(scene: D
     asyncio.run(scene.approvals.approve(PROVIDER.caller, signed))
     assert asyncio.run(scene.database.run(approvals.given, second.job)) == []
     assert refusal(lambda: asyncio.run(scene.approvals.approve(PROVIDER.caller, signed))).code == "already_decided"
+
+
+def test_what_was_approved_for_others_is_replayed_once_it_is_approved_for_who_asks(scene: Deciding) -> None:
+    """And not where that was refused; who asked for it has it again at once."""
+    scene.refuse(PROVIDER, scene.submit(BEN, "n", 0.5))
+    job = scene.submit(ADA, "n", 0.5)
+    for by in (PROVIDER, SUPERVISOR):
+        scene.say_yes(by, job)
+    asyncio.run(scene.database.run(_release, job.job))
+    spent = scene.spent()
+    # The same plan in other words, as a request of its own.
+    asked = scene.submit(BEN, "n ", 0.5)
+    assert (asked.state, asked.HasField("receipt")) == (states.WAITING, False)
+    assert scene.submit(ADA, "n ", 0.5).replayed
+    scene.say_yes(PROVIDER, asked)
+    answered = scene.say_yes(SUPERVISOR, asked)
+    assert (answered.state, answered.replayed, answered.receipt.body) == (states.SUCCEEDED, True, b"released")
+    assert scene.spent() == spent
+
+
+def _release(connection: Connection, job: str) -> None:
+    ledger.spend(connection, job)
+    records.move(connection, job, states.RUNNING)
+    records.store_release(connection, records.get(connection, job), Receipt(body=b"released"))
+    records.move(connection, job, states.SUCCEEDED)
 
 
 def test_what_is_no_approval_is_malformed(scene: Deciding) -> None:
@@ -267,3 +302,37 @@ def test_grade_4_is_not_open_at_one_node(tmp_path: Path) -> None:
     scene.register(graded(4))
     assert refusal(lambda: scene.submit(ADA, "n", 0.5)).code == "grade_denied"
     scene.database.close()
+
+
+@pytest.mark.parametrize("act", ["approve", "refuse"])
+def test_who_decides_and_goes_away_leaves_nothing_half_done(
+    scene: Deciding, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """What is charged is started, and who watches the job is told how it ended."""
+    scene.register(graded(3))
+    job, changed = scene.submit(ADA, "n", 0.5), asyncio.Event()
+    scene.approvals._feed.changed = lambda job: changed.set()  # type: ignore[method-assign]
+
+    asking: list[asyncio.Task[Job]] = []
+    run = scene.database.run
+
+    async def run_and_leave(function: Callable[..., object], *arguments: object) -> object:
+        if function.__name__ == f"_{act}":
+            # The transaction is begun, and seen to its end, whoever waits for it.
+            asking[0].cancel()
+        return await run(function, *arguments)
+
+    async def decide_and_leave() -> None:
+        approvals, signed = scene.approvals, scene.sign(PROVIDER, job)
+        deciding = {
+            "approve": lambda: approvals.approve(PROVIDER.caller, signed),
+            "refuse": lambda: approvals.refuse(PROVIDER.caller, job.job, "too much"),
+        }
+        asking.append(asyncio.create_task(deciding[act]()))
+        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.wait_for(changed.wait(), 10)
+
+    monkeypatch.setattr(scene.database, "run", run_and_leave)
+    asyncio.run(decide_and_leave())
+    assert asking[0].cancelled()
+    assert scene.runner.jobs == ([job.job] if act == "approve" else [])

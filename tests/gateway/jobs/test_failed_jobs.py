@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.job_pb2 import Job
 from yingbi.api.v1.node_pb2 import Contribution, TaskResult
@@ -102,3 +104,36 @@ def test_a_disk_that_does_not_take_the_vectors_fails_the_job_at_its_price(
     assert (failure.code, scene.spent()) == ("storage", spent)
     assert "The budget is spent" in failure.message
     assert not list((scene.folder / "vectors").iterdir())
+
+
+class Answering(Runner):
+    """The nodes are there, and open a total."""
+
+    async def _all_connected(self, patience: float) -> KeyEpoch:
+        return KeyEpoch()
+
+    async def _compute(self, record: JobRecord, epoch: KeyEpoch) -> Receipt:
+        return Receipt(body=b"released")
+
+
+@pytest.mark.parametrize("kind", [Answering, FullDisk])
+def test_how_a_job_ended_is_written_once_there_is_room(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: type[Runner]
+) -> None:
+    """Or it would run for ever: whoever started it has gone, and the gateway looks for none before its next start."""
+    refused: list[object] = []
+    job, run = scene.submit(ADA, "n", 0.1), scene.database.run
+
+    async def without_room(function: Callable[..., object], *arguments: object) -> object:
+        if function in (runner._succeed, runner._fail) and not refused:
+            refused.append(function)
+            raise Problem(Kind.FAILED, "storage", "The gateway could not write its database.")
+        return await run(function, *arguments)
+
+    monkeypatch.setattr(runner, "ROOM_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "_check_same_nodes", lambda record, epoch: None)
+    monkeypatch.setattr(scene.database, "run", without_room)
+    taken_up(scene, kind, monkeypatch)
+    monkeypatch.undo()
+    state = asyncio.run(scene.database.run(records.get, job.job)).state
+    assert (state, len(refused)) == (states.SUCCEEDED if kind is Answering else states.FAILED, 1)

@@ -169,6 +169,18 @@ def test_what_does_not_cover_the_job_is_not_kept(scene: Standing, changes: dict[
     assert scene.record(job).state == states.WAITING
 
 
+def test_a_limit_that_enclaves_do_not_know_is_not_kept(scene: Standing) -> None:
+    """Each of them would refuse every job under it, after it was charged."""
+    job = scene.below(5)
+    # A field of a later release: number 200, 1.
+    body = scene.terms(job).SerializeToString(deterministic=True) + b"\xc0\x0c\x01"
+    signed = SignedApproval(standing=body, signature=digests.sign(HANNA.key, digests.STANDING_APPROVAL, body))
+    assert refusal(lambda: asyncio.run(scene.approvals.approve(HANNA.caller, signed, job.job))).code == (
+        "bad_standing_approval"
+    )
+    assert (scene.record(job).state, scene.spent()) == (states.WAITING, {})
+
+
 def test_nobody_gives_one_for_their_own_organisation(scene: Standing) -> None:
     job = scene.below(5)
     own = Account("eva", "college", Role.PROVIDER)
