@@ -20,7 +20,7 @@ from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ShardRegistration, Sig
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import IngestReply, IngestRequest
 
-from enclave_sim import budget
+from enclave_sim import budget, versions
 from enclave_sim.enclave import Enclave
 from enclave_sim.frames import FrameError, read_frame, write_frame
 from enclave_sim.plan.schema import DeclarationError, check_curious, check_declaration
@@ -28,7 +28,6 @@ from enclave_sim.plan.services import check_closed
 from enclave_sim.plan.verification import check_issuers, check_verification
 from enclave_sim.privacy.accounting import Charge
 from enclave_sim.sealed.shard import seal_shard
-from enclave_sim.verification import offer
 
 # The end of an Arrow IPC stream (Arrow columnar format, "IPC Streaming Format"). A reader takes silence for it too.
 END_OF_TABLE = b"\xff\xff\xff\xff\0\0\0\0"
@@ -71,7 +70,7 @@ def _ingest(enclave: Enclave, stream: BinaryIO) -> SignedShardRegistration:
     folder.mkdir(parents=True, exist_ok=True)
     sealed = seal_shard(folder, request.declaration, tables, enclave.keys.made(declaration.dataset))
     _record_budget(enclave, declaration, limit)
-    offer(enclave.journal, declaration, sealed.commitment)
+    versions.note(enclave.journal, declaration.dataset, sealed.commitment)
     body = ShardRegistration(
         node=enclave.node,
         dataset=declaration.dataset,

@@ -26,7 +26,7 @@ from yingbi.api.v1.node_pb2 import ContributeTask, Contribution, PlaintextProof
 from yingbi.api.v1.plan_pb2 import KeyValues, Plan
 from yingbi.api.v1.receipt_pb2 import ContributionBody, SignedContribution
 
-from enclave_sim import agreement, budget, contributions, standing_approvals, stops
+from enclave_sim import agreement, budget, contributions, standing_approvals, stops, versions
 from enclave_sim.approvals import Asked, check_approvals, check_mode
 from enclave_sim.authority import check_authorization
 from enclave_sim.bodies import read_body
@@ -56,6 +56,7 @@ from enclave_sim.plan.canonical import NotCanonicalError, decode, plan_hash
 from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.sensitivity import cells_of, charge_of, total_rho_units
+from enclave_sim.plan.services import check_closed_since
 from enclave_sim.plan.validation import check_plan
 from enclave_sim.privacy.sampling import sample_share
 from enclave_sim.programs import unseal_program
@@ -162,6 +163,7 @@ def _admit(enclave: Enclave, job: str, task: ContributeTask) -> _Admission:
     try:
         plan = decode(task.plan)
         check_plan(plan, declaration, dataset_version=version.version)
+        check_closed_since(plan, declaration, _newest(enclave, declaration, shard))
     except (NotCanonicalError, PlanError) as error:
         raise refused("bad_plan", f"The plan is refused: {error}") from error
     if plan.noise.parties != len(enclave.epoch.holders):
@@ -188,6 +190,16 @@ def _declaration(shard: Path, version: DatasetVersion, wrapping_key: bytes) -> D
     header = read_header(shard, wrapping_key)
     if (header.commitment.hex(), header.declaration_digest) != (shard.name, version.declaration_digest):
         raise refused("bad_shards", "The sealed shard is another one than was registered.")
+    return DatasetDeclaration.FromString(header.declaration)
+
+
+def _newest(enclave: Enclave, declaration: DatasetDeclaration, shard: Path) -> DatasetDeclaration:
+    """The declaration that was brought last, whichever version a gateway names; raises SealedFileError."""
+    dataset = declaration.dataset
+    commitment = versions.newest(enclave.journal.records, dataset)
+    if commitment in (None, shard.name):
+        return declaration
+    header = read_header(shard.with_name(commitment), enclave.keys.of(dataset))
     return DatasetDeclaration.FromString(header.declaration)
 
 

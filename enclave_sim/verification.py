@@ -56,11 +56,11 @@ from yingbi.api.verification import (
     unpad,
 )
 
-from enclave_sim import stops
+from enclave_sim import stops, versions
 from enclave_sim.bodies import read_body
 from enclave_sim.contributions import dataset_version
 from enclave_sim.enclave import Enclave
-from enclave_sim.journal import Journal, Record
+from enclave_sim.journal import Record
 from enclave_sim.plan.verification import DENIED_FROM_GRADE
 from enclave_sim.sealed.shard import open_table, read_header
 from enclave_sim.sealed.verification_index import RECORDS, TABLE, VerificationIndex
@@ -80,17 +80,6 @@ def result_of(enclave: Enclave, task: Task, now: float) -> TaskResult:
             return TaskResult(witness=witness(enclave, task.witness, now))
         case _:
             return TaskResult(verified=verify(enclave, task.verify, now))
-
-
-def offer(journal: Journal, declaration: DatasetDeclaration, commitment: bytes) -> None:
-    """Note that this shard is the one to be asked from now on, if it or an earlier one is to be asked at all.
-
-    So what a provider withdraws, be it an issuer or the whole offer, is withdrawn with the next shard that it brings,
-    whichever version a gateway and a developer agree to name.
-    """
-    known = any(r["kind"] == "offer" and r["dataset"] == declaration.dataset for r in journal.records)
-    if known or declaration.HasField("verification"):
-        journal.append({"kind": "offer", "dataset": declaration.dataset, "shard": commitment.hex()})
 
 
 def begin(enclave: Enclave) -> VerificationBegun:
@@ -198,8 +187,7 @@ def _check_not_stopped(records: Sequence[Record], order: VerificationOrder) -> N
 
 
 def _check_offered(records: Sequence[Record], dataset: str, shard: str) -> None:
-    offered = [r["shard"] for r in records if r["kind"] == "offer" and r["dataset"] == dataset]
-    if not offered or offered[-1] != shard:
+    if versions.newest(records, dataset) != shard:
         raise _refused("withdrawn", "The provider has brought other data since, or has lost its record of this.")
 
 

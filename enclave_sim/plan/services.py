@@ -87,6 +87,30 @@ def check_forbidden(plan: Plan, declaration: DatasetDeclaration) -> None:
         require(not read, "relation", f"reads {', '.join(read)}, which no plan may read")
 
 
+def check_closed_since(plan: Plan, declared: DatasetDeclaration, newest: DatasetDeclaration) -> None:
+    """Refuse a plan for a version whose owner has brought a newer one, by which they closed what it does.
+
+    Closed are forms, columns of the negative list and those that are left out, and what takes other approvals,
+    agreements or noise than the plan's version did.
+
+    Args:
+        plan: one that `validation.check_plan` accepts for `declared`.
+        declared: of the plan's version.
+        newest: of the version that was brought last.
+
+    Raises:
+        PlanError: something was closed.
+    """
+    check_served(plan, newest)
+    check_forbidden(plan, newest)
+    columns_read(plan, newest)
+    require(newest.grade <= declared.grade, "dataset_version", "is of a lower grade than the dataset has now")
+    agreed = declared.agreements_required or not newest.agreements_required
+    require(agreed, "dataset_version", "took no agreement, as the dataset does now")
+    curious = newest.curious_providers <= declared.curious_providers
+    require(curious, "dataset_version", "has noise against fewer curious providers than the dataset has now")
+
+
 def _check_verification(declaration: DatasetDeclaration) -> None:
     if not declaration.HasField("verification"):
         return

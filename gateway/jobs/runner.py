@@ -21,6 +21,7 @@ from yingbi.api.evidence import roster_digest
 from yingbi.api.parts import sign_tasks
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import (
     ContributeTask,
@@ -36,8 +37,10 @@ from yingbi.api.v1.receipt_pb2 import Decryption, Receipt
 
 from enclave_sim.paillier.encoding import number_bytes, to_bytes
 from enclave_sim.paillier.threshold import WrongPartsError
+from enclave_sim.plan.errors import PlanError
 from enclave_sim.plan.layout import layout_of
 from enclave_sim.plan.sensitivity import cells
+from enclave_sim.plan.services import check_closed_since
 from enclave_sim.shared_key import key_of
 from gateway.aggregation.total import Partials, Total, add_up, consent_tasks, open_with, who_was_wrong
 from gateway.aggregation.vectors import Vectors
@@ -48,7 +51,7 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes, Take, first_failure, no_take
 from gateway.jobs.records import JobRecord
 from gateway.ledger import ledger
-from gateway.storage import agreements, approvals, programs, stops
+from gateway.storage import agreements, approvals, catalogue, programs, stops
 from gateway.storage.database import Database
 
 log = logging.getLogger("gateway.jobs")
@@ -341,8 +344,22 @@ def _begin(connection: Connection, record: JobRecord, now: float, governed: bool
     agreement_door.check(connection, record, now, governed=governed)
     signatures.check_count(connection, record, now)
     check_not_stopped(connection, record)
+    _check_still_open(connection, record)
     ledger.spend(connection, record.job)
     return records.move(connection, record.job, states.RUNNING)
+
+
+def _check_still_open(connection: Connection, record: JobRecord) -> None:
+    """Raise Problem where a newer version of the dataset closed what the job does: enclaves refuse it, once charged."""
+    present = catalogue.find(connection, record.dataset)
+    plan = Plan.FromString(record.plan)
+    if plan.dataset_version == present.version:
+        return
+    try:
+        check_closed_since(plan, DatasetDeclaration.FromString(record.registration.declaration), present.declaration)
+    except PlanError as error:
+        said = f"{record.dataset} was added anew while the job waited, and closes what it asks: {error}."
+        raise Problem(Kind.CONFLICT, "plan_changed", said, hint="preview and ask again") from error
 
 
 def _check_goes_on(connection: Connection, record: JobRecord, now: float) -> None:

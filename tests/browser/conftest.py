@@ -15,7 +15,7 @@ from yingbi_dashboard.app import LANGUAGE_COOKIE, THEME_COOKIE
 from tests.zones import Zone, add_visits, agree, new_zone
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-"""The first that is there is taken. The shell is Chromium without its windows: it takes half of the processor's time."""
+"""The first that is there is taken. The shell is Chromium without windows: it takes half of the processor's time."""
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 FLAGS = [
     "--no-sandbox",
@@ -36,9 +36,7 @@ def browser() -> Iterator[Browser]:
     It ends with these tests: while it is there, no other test of the process could run an event loop.
     """
     if CHROMIUM is None:
-        pytest.skip(
-            "NO BROWSER: the console is not tested here; scripts/install_browser.sh installs Chromium"
-        )
+        pytest.skip("NO BROWSER: the console is not tested here; scripts/install_browser.sh installs Chromium")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield found

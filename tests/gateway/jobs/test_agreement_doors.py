@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.agreement_pb2 import Agreement, AgreementSignature, AgreementState, AgreementStep
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.dataset_pb2 import SERVICE_FORM_DATA, DatasetDeclaration, RegisterDatasetRequest
 from yingbi.api.v1.job_pb2 import Job, Query
 from yingbi.api.v1.receipt_pb2 import Receipt
 
@@ -322,6 +322,26 @@ class TestLater:
         assert _run(scene, late, tmp_path).message.failure.code == "expired"
         assert (sum(scene.spent().values()), scene.show().budget.uses) == (sum(spent.values()) // 2, 1)
 
+    @pytest.mark.requirement("GRD-08")
+    def test_what_was_queued_does_not_begin_once_a_newer_version_closes_it_and_costs_nothing(
+        self, scene: Governed, tmp_path: Path
+    ) -> None:
+        """Every enclave would refuse it, after it was charged."""
+        scene.register(_version(DATASET.declaration, 1))
+        scene.agree(document())
+        queued, same = scene.ask("a"), scene.ask("b")
+        scene.register(_version(DATASET.declaration, 2))
+        assert _run(scene, same, tmp_path).state == states.SUCCEEDED
+        both = scene.spent()
+        closed = DatasetDeclaration()
+        closed.CopyFrom(DATASET.declaration)
+        closed.forms.append(SERVICE_FORM_DATA)
+        scene.register(_version(closed, 3))
+        failure = _run(scene, queued, tmp_path).message.failure
+        assert failure.code == "plan_changed"
+        assert "visits was added anew while the job waited" in failure.message
+        assert sum(scene.spent().values()) == sum(both.values()) // 2
+
     def test_no_job_of_before_begins_without_an_agreement(self, scene: Governed, tmp_path: Path) -> None:
         """A zone that was upgraded while a job waited."""
         scene.admission._governed = False
@@ -509,6 +529,13 @@ def _agreed_by_somebody_until(scene: Governed, name: str, *, end: float) -> None
     given = scene.signature(amy, name)
     given.certificate.CopyFrom(certificates.accept(invitation, secret, amy.caller.key))
     scene.move(amy, AgreementStep(agreement=name, action="sign", signature=given))
+
+
+def _version(declaration: DatasetDeclaration, number: int) -> RegisteredDataset:
+    """A version as providers register it: jobs keep what they were asked of."""
+    registration = RegisterDatasetRequest.FromString(DATASET.registration)
+    registration.declaration = declaration.SerializeToString(deterministic=True)
+    return RegisteredDataset(declaration, bytes([number]) * 32, registration.SerializeToString(deterministic=True))
 
 
 def _run(scene: Governed, job: Job, folder: Path) -> JobRecord:
