@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 Place = tuple[str, int]
@@ -24,7 +25,7 @@ class _Call:
     inside: _Function | None
     module: Path
 
-    @property
+    @cached_property
     def name(self) -> str:
         function = self.node.func
         return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
@@ -37,7 +38,13 @@ class _Call:
 
 def raised_codes(modules: Sequence[Path], makers: frozenset[Place] = MAKERS) -> set[str]:
     """The codes that are written out in these modules; what is put together when it is raised is not found."""
-    return {code for _, code in _written(_calls_of(modules), makers)}
+    # Of another function with the same name, what is at this place can be a sentence.
+    return {text for text in written(modules, makers) if _CODE.fullmatch(text)}
+
+
+def written(modules: Sequence[Path], makers: frozenset[Place]) -> set[str]:
+    """The texts that are given to these functions, by themselves or through helpers."""
+    return {text for _, text in _written(_calls_of(modules), makers)}
 
 
 def hinted_codes(modules: Sequence[Path]) -> set[str]:
@@ -48,7 +55,10 @@ def hinted_codes(modules: Sequence[Path]) -> set[str]:
     helpers = {
         call.inside.name
         for call in calls
-        if call.inside and hints.is_given(call) and not hints.is_handed_on(call) and any(_handed_on(call, places))
+        if call.inside
+        and hints.is_given(call)
+        and not hints.is_handed_on(call)
+        and any(_handed_on(call, place) for place in places)
     }
     return {code for call, code in _written(calls, MAKERS) if call.name in helpers or hints.is_given(call)}
 
@@ -79,29 +89,38 @@ class _Hints:
 
 
 def _written(calls: Sequence[_Call], makers: frozenset[Place]) -> Iterator[tuple[_Call, str]]:
+    named = _by_name(calls)
     for place in _places(calls, makers):
-        for call in calls:
+        for call in named[place[0]]:
             code = _code(call, place)
-            # Of another function with the same name, what is at this place can be a sentence.
-            if isinstance(code, ast.Constant) and isinstance(code.value, str) and _CODE.fullmatch(code.value):
+            if isinstance(code, ast.Constant) and isinstance(code.value, str):
                 yield call, code.value
 
 
 def _places(calls: Sequence[_Call], makers: frozenset[Place]) -> set[Place]:
-    places, more = set(makers), True
-    while more:
-        handed_on = {place for call in calls for place in _handed_on(call, places)}
-        more = not handed_on <= places
-        places |= handed_on
+    """The makers, and the functions that hand an argument of theirs on to one."""
+    named, places, waiting = _by_name(calls), set(makers), list(makers)
+    while waiting:
+        place = waiting.pop()
+        found = {handed for call in named[place[0]] if (handed := _handed_on(call, place))} - places
+        places |= found
+        waiting += found
     return places
 
 
-def _handed_on(call: _Call, places: set[Place]) -> Iterator[Place]:
-    names = _names(call.inside)
-    for place in places:
-        code = _code(call, place)
-        if call.inside and isinstance(code, ast.Name) and code.id in names:
-            yield call.inside.name, names.index(code.id)
+def _by_name(calls: Sequence[_Call]) -> defaultdict[str, list[_Call]]:
+    named = defaultdict[str, list[_Call]](list)
+    for call in calls:
+        named[call.name].append(call)
+    return named
+
+
+def _handed_on(call: _Call, place: Place) -> Place | None:
+    """Where the function that a call is in takes the code that it makes the call with, if it takes it."""
+    code, names = _code(call, place), _names(call.inside)
+    if call.inside is None or not isinstance(code, ast.Name) or code.id not in names:
+        return None
+    return call.inside.name, names.index(code.id)
 
 
 def _code(call: _Call, place: Place) -> ast.expr | None:
@@ -115,7 +134,12 @@ def _names(function: _Function | None) -> list[str]:
 
 
 def _calls_of(modules: Sequence[Path]) -> list[_Call]:
-    return [found for module in modules for found in _calls(ast.parse(module.read_text()), module)]
+    return [found for module in modules for found in _calls_in(module)]
+
+
+@cache
+def _calls_in(module: Path) -> list[_Call]:
+    return list(_calls(ast.parse(module.read_text()), module))
 
 
 def _calls(tree: ast.AST, module: Path, inside: _Function | None = None) -> Iterator[_Call]:
