@@ -109,7 +109,8 @@ class _Part(str):
     def __format__(self, pairs: str) -> str:
         text = str(self)
         for pair in filter(None, pairs.split("|")):
-            text = text.replace(*pair.split(">", 1))
+            old, _, new = pair.partition(">")
+            text = text.replace(old, new)
         return text
 
 
