@@ -38,8 +38,7 @@ class _Call:
 
 def raised_codes(modules: Sequence[Path], makers: frozenset[Place] = MAKERS) -> set[str]:
     """The codes that are written out in these modules; what is put together when it is raised is not found."""
-    # Of another function with the same name, what is at this place can be a sentence.
-    return {text for text in written(modules, makers) if _CODE.fullmatch(text)}
+    return set(filter(_is_code, written(modules, makers)))
 
 
 def written(modules: Sequence[Path], makers: frozenset[Place]) -> set[str]:
@@ -60,7 +59,13 @@ def hinted_codes(modules: Sequence[Path]) -> set[str]:
         and not hints.is_handed_on(call)
         and any(_handed_on(call, place) for place in places)
     }
-    return {code for call, code in _written(calls, MAKERS) if call.name in helpers or hints.is_given(call)}
+    found = {code for call, code in _written(calls, MAKERS) if call.name in helpers or hints.is_given(call)}
+    return set(filter(_is_code, found))
+
+
+def _is_code(text: str) -> bool:
+    """Of another function with the same name, what is at the place of a code can be a sentence."""
+    return _CODE.fullmatch(text) is not None
 
 
 class _Hints:
