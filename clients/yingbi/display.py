@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from yingbi.answer import Forecast, Table
 
 MISSING = "–"
+BY_SIZE = "± by size"
+"""In a forecast, of a cell whose error depends on how many rows its group has."""
 _EXACT = 2.0**53
 
 
@@ -83,8 +85,7 @@ def forecast_rows(forecast: Forecast) -> list[list[str]]:
     """The expected ± of each cell of a preview; what depends on the group's size follows by size."""
     untold = _untold(forecast)
     unknown = [
-        MISSING if column.kind == "rank" else "± ?" if column.name in untold else "± by size"
-        for column in forecast.columns
+        MISSING if column.kind == "rank" else "± ?" if column.name in untold else BY_SIZE for column in forecast.columns
     ]
     return [
         [

@@ -26,7 +26,7 @@ from yingbi.display import shown_source
 from yingbi.stops import Stopped, of_agreement, preview, suspension_by
 from yingbi.transport import Gateway
 
-from yingbi_dashboard.decision_page import STATE_NAMES, percent
+from yingbi_dashboard.decision_page import KIND_NAMES, STATE_NAMES, percent
 from yingbi_dashboard.forms import MAX_DOCUMENT, from_base64, read_form, to_base64
 from yingbi_dashboard.serving import Serving
 from yingbi_dashboard.sign_in import who_is
@@ -75,6 +75,7 @@ MOVES = ("apply", "assess", "consent", "sign")
 """Steps that an agreement waits for, to go on."""
 REASONED = ("refuse", "withdraw", "suspend", "terminate")
 STOPS = ("suspend", "terminate")
+_JOBS = messages.Agreement.JOBS_FIELD_NUMBER
 PAGE = 200
 """Jobs that are asked for at once."""
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -97,6 +98,8 @@ class Clause:
     # Of what kind its bytes are: "text", "list", "time", "real", "whole", "key" or "truth".
     kind: str
     text: str
+    # The keys of what its words mean, where they are not the parties' own.
+    gloss: list[str]
 
 
 @dataclass(frozen=True)
@@ -213,9 +216,15 @@ def clauses_of(terms: messages.Agreement) -> list[Clause]:
     for field, value in terms.ListFields():
         number = field.number
         title, kind = CLAUSES[number]
-        found.append(Clause(number, title, kind, _WORDS[kind](value)))
+        found.append(Clause(number, title, kind, _WORDS[kind](value), _gloss(number, kind, value)))
     order = list(CLAUSES)
     return sorted(found, key=lambda clause: order.index(clause.number))
+
+
+def _gloss(number: int, kind: str, value: Any) -> list[str]:
+    if number == _JOBS:
+        return [KIND_NAMES[each] for each in value if each in KIND_NAMES]
+    return ["agreements.yes" if value else "agreements.no"] if kind == "truth" else []
 
 
 def _entry(me: Me, registered: messages.RegisteredAgreement) -> Entry:

@@ -30,6 +30,7 @@ from yingbi.api.v1.agreement_pb2 import RegisteredAgreement
 from yingbi.api.v1.job_pb2 import ListDecisionsResponse, SignedApproval
 from yingbi.api.v1.people_pb2 import Me
 from yingbi.attest import attest
+from yingbi.display import BY_SIZE
 from yingbi.profile import Profile
 from yingbi.transport import Gateway, channel_to
 
@@ -240,6 +241,10 @@ class Console:
         context: dict[str, object] = {
             "t": partial(catalogue.say, language),
             "refusal": partial(catalogue.refusal, language),
+            "hint_of": partial(catalogue.hint, language),
+            "phrase": partial(catalogue.phrase, language),
+            "named": partial(catalogue.named, language),
+            "by_size": BY_SIZE,
             "language": language,
             "languages": catalogue.LANGUAGES,
             "theme": theme if theme in THEMES else "auto",
@@ -288,8 +293,13 @@ def _language_of(request: Request) -> str:
 
 def _in_language_of(request: Request, problem: Problem) -> Problem:
     """What it means first, where that is known in the reader's language; then the gateway's own words."""
-    own = catalogue.refusal(_language_of(request), problem.code)
-    return replace(problem, message=f"{own} {problem.message}") if own else problem
+    language, hint = _language_of(request), problem.hint or ""
+    own, todo = catalogue.refusal(language, problem.code), catalogue.hint(language, problem.code, hint)
+    return replace(
+        problem,
+        message=f"{own} {problem.message}" if own else problem.message,
+        hint=f"{todo} {hint}" if todo else problem.hint,
+    )
 
 
 def _waiting(gateway: Gateway) -> dict[str, Any]:

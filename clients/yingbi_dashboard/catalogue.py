@@ -1,15 +1,19 @@
 """What the console says, in the languages that it speaks: one JSON document each, by the same keys.
 
-What the gateway refuses it says in English; what each code means is in a document beside, for every other language.
+What the gateway says it says in English. For every other language there are documents beside: what each code of a
+refusal means and what to do about it, what its sentences say whose values differ, and what the things are called that
+it names.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from string import Formatter
+from typing import Any
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 """By the tags that pages carry: each language's name in itself."""
@@ -24,12 +28,30 @@ def messages(language: str) -> Mapping[str, str]:
     return _document(language)
 
 
-@cache
 def refusals(language: str) -> Mapping[str, str]:
     """What codes of refusals mean, in a language that is not the gateway's own; raises KeyError for any other."""
+    return _beside("refusals", language)
+
+
+def hints(language: str) -> Mapping[str, str]:
+    """What can be done about refusals, by their codes, in a language as of `refusals`."""
+    return _beside("hints", language)
+
+
+def phrases(language: str) -> Mapping[str, str]:
+    """What sentences of the gateway and the SDK say, by their English, both with `{parts}`; languages as of `refusals`.
+
+    A part is said as it came, or with its words replaced as its format says: `{names: or >或| and >和}`.
+    """
+    return _beside("phrases", language)
+
+
+@cache
+def names(language: str) -> Mapping[str, Mapping[str, str]]:
+    """What is called by a name of the gateway's, by its kind and that name, in a language as of `refusals`."""
     if language not in LANGUAGES or language == DEFAULT:
         raise KeyError(language)
-    return _document(f"refusals.{language}")
+    return {kind: dict(found) for kind, found in _parsed(f"names.{language}").items()}
 
 
 def say(language: str, key: str, /, **parts: object) -> str:
@@ -47,6 +69,27 @@ def refusal(language: str, code: str) -> str:
     return "" if language == DEFAULT else refusals(language).get(code, "")
 
 
+def hint(language: str, code: str, said: str) -> str:
+    """What can be done about a refusal that came with the hint `said`; empty as of `refusal`.
+
+    A hint that has a value in it, as the name that was meant, has it here too, where its sentence is known.
+    """
+    return phrase(language, said) or ("" if language == DEFAULT or not said else hints(language).get(code, ""))
+
+
+def phrase(language: str, said: str) -> str:
+    """A sentence of the gateway's or of the SDK's; empty where it is known in this language in no other words."""
+    if language == DEFAULT:
+        return ""
+    found = ((pattern.fullmatch(said), own) for pattern, own in _patterns(language))
+    return next((own.format_map(_parts(match)) for match, own in found if match), "")
+
+
+def named(language: str, kind: str, name: str) -> str:
+    """What something is called that the gateway has a name for; empty as of `refusal`. Raises KeyError for a kind."""
+    return "" if language == DEFAULT else names(language)[kind].get(name, "")
+
+
 def chosen(cookie: str | None, accepted: str) -> str:
     """The language of a reader: the one chosen, else the first that the browser accepts and the console speaks."""
     if cookie is not None and cookie in LANGUAGES:
@@ -58,6 +101,44 @@ def chosen(cookie: str | None, accepted: str) -> str:
     return DEFAULT
 
 
+class _Part(str):
+    """What stands in a sentence. Its format replaces words: pairs "from>to", with "|" between them."""
+
+    __slots__ = ()
+
+    def __format__(self, pairs: str) -> str:
+        text = str(self)
+        for pair in filter(None, pairs.split("|")):
+            old, _, new = pair.partition(">")
+            text = text.replace(old, new)
+        return text
+
+
+def _parts(match: re.Match[str]) -> Mapping[str, _Part]:
+    return {name: _Part(text) for name, text in match.groupdict().items()}
+
+
+@cache
+def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(_pattern(english), re.DOTALL), own) for english, own in phrases(language).items()]
+
+
+def _pattern(english: str) -> str:
+    parts = Formatter().parse(english)
+    return "".join(re.escape(text) + (f"(?P<{name}>.*?)" if name else "") for text, name, _, _ in parts)
+
+
+@cache
+def _beside(kind: str, language: str) -> Mapping[str, str]:
+    if language not in LANGUAGES or language == DEFAULT:
+        raise KeyError(language)
+    return _document(f"{kind}.{language}")
+
+
 def _document(name: str) -> Mapping[str, str]:
+    return dict(_parsed(name))
+
+
+def _parsed(name: str) -> dict[str, Any]:
     text = (resources.files(__package__) / "messages" / f"{name}.json").read_text(encoding="utf-8")
     return dict(json.loads(text))

@@ -11,12 +11,13 @@ from yingbi.attest import Attestation
 
 @dataclass(frozen=True)
 class Enclaves:
-    """What fresh evidence said; `problem` where it did not hold."""
+    """What fresh evidence said; `problem` where it did not hold, with its `code`."""
 
     measurement: str
     nodes: tuple[str, ...]
     simulated: bool
     problem: str = ""
+    code: str = ""
     keys: Mapping[str, bytes] = field(default_factory=dict)
     """By node: what its enclave signs with, in this key epoch."""
     key_epoch: int = 0
@@ -24,8 +25,10 @@ class Enclaves:
 
 def enclaves_of(attestation: Attestation | None, problem: Problem | None) -> Enclaves:
     """What is said of the enclaves: what they showed, or why that does not hold."""
-    if attestation is None or problem is not None:
-        return Enclaves("", (), simulated=True, problem=problem.message if problem else "")
+    if problem is not None:
+        return Enclaves("", (), simulated=True, problem=problem.message, code=problem.code)
+    if attestation is None:
+        return Enclaves("", (), simulated=True)
     claims = [appraisal.claims for appraisal in attestation.appraisals]
     measured = sorted({each.measurement.hex() for each in claims})
     nodes = tuple(each.node for each in claims)

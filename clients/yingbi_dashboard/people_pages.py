@@ -138,14 +138,14 @@ def read(gateway: Gateway) -> View:
     )
 
 
-def _methods(gateway: Gateway) -> tuple[list[SignInMethod], str]:
+def _methods(gateway: Gateway) -> tuple[list[SignInMethod], Problem | None]:
     """How one signs in; or why this session does not see it, as with a token that has limits."""
     try:
-        return gateway.list_sign_in_methods(), ""
+        return gateway.list_sign_in_methods(), None
     except Problem as problem:
         if problem.kind is not Kind.NOT_ALLOWED:
             raise
-        return [], problem.message
+        return [], problem
 
 
 def _administers(person: Person, organisation: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from yingbi.api.problem import Problem
 from yingbi.api.v1.people_pb2 import (
     PERSON_STATE_ACTIVE,
     PERSON_STATE_INVITED,
@@ -51,6 +52,7 @@ _EVERYBODY = "look"
 class Rule:
     """Who may do one thing: everybody; or one duty in every organisation; or pairs of a kind and a duty."""
 
+    action: str
     meaning: str
     everybody: bool
     duty: str
@@ -59,7 +61,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class View:
-    """Everything on the page. A problem stands where its part could not be seen, and is empty elsewhere."""
+    """Everything on the page. A problem stands where its part could not be seen."""
 
     me: Me
     people: Sequence[Person]
@@ -68,7 +70,7 @@ class View:
     policy: Policy
     tokens: Sequence[Token]
     methods: Sequence[SignInMethod]
-    methods_problem: str
+    methods_problem: Problem | None
     duties: Sequence[str]
 
     @property
@@ -113,7 +115,7 @@ def _rule(row: PolicyRow) -> Rule:
     pairs = tuple(map(_pair, row.who))
     kinds, duties = {kind for kind, _ in pairs}, {duty for _, duty in pairs}
     everywhere = set(ROLE_NAMES) <= kinds and len(duties) == 1
-    return Rule(row.meaning, row.action == _EVERYBODY, min(duties) if everywhere else "", pairs)
+    return Rule(row.action, row.meaning, row.action == _EVERYBODY, min(duties) if everywhere else "", pairs)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ class Checked:
     holds: tuple[Check, ...]
     failed: str = ""
     problem: str = ""
+    code: str = ""
     job: str = ""
 
 
@@ -30,9 +31,9 @@ def checked(content: bytes, trust: Trust, plan: bytes | None = None) -> Checked:
     try:
         receipt = training_receipt(content, trust) or Receipt(parse(content), trust)
         if plan is not None and receipt.dossier.body.plan != plan:
-            return Checked((), "plan", "The receipt of this job is for another plan.")
+            return Checked((), "plan", "The receipt of this job is for another plan.", "receipt_plan")
         for check in receipt.checks(trust):
             found.append(check)
         return Checked(tuple(found), job=receipt.job)
     except Problem as problem:
-        return Checked(tuple(found), problem.code.removeprefix("receipt_"), problem.message)
+        return Checked(tuple(found), problem.code.removeprefix("receipt_"), problem.message, problem.code)

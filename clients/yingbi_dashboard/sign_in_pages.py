@@ -20,6 +20,7 @@ from yingbi.transport import Gateway
 
 from yingbi_dashboard import security, sign_in
 from yingbi_dashboard.forms import read_form
+from yingbi_dashboard.people_view import DUTY_NAMES
 from yingbi_dashboard.serving import Serving
 
 Result = TypeVar("Result")
@@ -51,7 +52,7 @@ class SignInPages:
         return self._console.page(request, "sign_in.html", signed_in=False, next=following, here=here)
 
     async def _join(self, request: Request) -> Response:
-        return self._console.page(request, "join.html", signed_in=False)
+        return self._console.page(request, "join.html", signed_in=False, duty_names=DUTY_NAMES)
 
     async def _by_token(self, request: Request) -> Response:
         token = security.checked_credential((await read_form(request)).get("credential", ""))

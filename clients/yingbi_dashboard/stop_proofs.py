@@ -105,12 +105,13 @@ def routes(console: Serving) -> list[Route]:
     """Parts of pages: evidence takes longer than the rest of one."""
 
     async def part(request: Request, read: Callable[[Gateway, str], list[StopRecord]], name: str) -> Response:
-        found, problem = await console.ask(request, lambda gateway: checked(gateway, read(gateway, name)))
+        found, enclaves = await console.ask(request, lambda gateway: checked(gateway, read(gateway, name)))
         return console.page(
             request,
             "stop_proofs.html",
             found=found,
-            problem=problem,
+            problem=enclaves.problem if enclaves else "",
+            code=enclaves.code if enclaves else "",
             again=request.url.path,
             moment=moment,
             shown=shown_source,
@@ -122,11 +123,11 @@ def routes(console: Serving) -> list[Route]:
     async def agreement(request: Request) -> Response:
         return await part(request, of_agreement, request.path_params["agreement"])
 
-    def checked(gateway: Gateway, records: Sequence[StopRecord]) -> tuple[list[ShownStop], str]:
+    def checked(gateway: Gateway, records: Sequence[StopRecord]) -> tuple[list[ShownStop], Enclaves | None]:
         if not records:
-            return [], ""
+            return [], None
         enclaves = console.evidence(gateway)
-        return [shown(each, enclaves) for each in records], enclaves.problem
+        return [shown(each, enclaves) for each in records], enclaves
 
     return [Route("/jobs/{job}/stops", job), Route("/agreements/{agreement}/stops", agreement)]
 

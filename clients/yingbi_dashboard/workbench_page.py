@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from yingbi.agreements import Agreement, State
+from yingbi.agreements import Agreement, Event, State
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import dataset_pb2, job_pb2
 from yingbi.api.v1.people_pb2 import Me
@@ -30,7 +30,7 @@ from yingbi.query import Preview, Query, authorization_of
 from yingbi.transport import Gateway
 from yingbi.zone import type_name
 
-from yingbi_dashboard.agreements_page import STATES
+from yingbi_dashboard.agreements_page import STATES, STEPS
 from yingbi_dashboard.charts import LABEL, ROW, WIDTH, Chart, charts_of
 from yingbi_dashboard.decision_page import ORGANISATION_NAMES, STATE_NAMES
 from yingbi_dashboard.forms import MAX_DOCUMENT, from_base64, read_form, to_base64
@@ -110,6 +110,11 @@ class Shown:
     # Keys of the names of organisations whose yes it would wait for.
     waits_for: list[str]
 
+    @property
+    def budget(self) -> list[str]:
+        """What is left of each budget that it is against, in words."""
+        return str(self.preview.budget).split("; ")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -125,7 +130,7 @@ class Outcome:
     problem: Problem | None
     # Of the job's agreement, where it is not in force: the key of its state's name, and what happened last.
     agreement_state: str
-    agreement_said: str
+    agreement_event: Event | None
 
     @property
     def goes_on(self) -> bool:
@@ -283,7 +288,7 @@ class _Pages:
         return Response(text, media_type="text/csv; charset=utf-8", headers=named)
 
 
-_NAMES: Mapping[str, Any] = {"state_names": STATE_NAMES, "chart": {"width": WIDTH, "label": LABEL, "row": ROW}}
+_NAMES: Mapping[str, Any] = {"steps": STEPS, "chart": {"width": WIDTH, "label": LABEL, "row": ROW}}
 
 
 def _workbench(gateway: Gateway, job: job_pb2.Job | None) -> tuple[Me, Workbench]:
@@ -328,7 +333,7 @@ def _outcome(gateway: Gateway, message: job_pb2.Job) -> Outcome:
             table = answer.table
         except Problem as found:
             answer, problem = None, found
-    state, said = _agreement(gateway, message.agreement)
+    state, event = _agreement(gateway, message.agreement)
     return Outcome(
         job=job,
         state=STATE_NAMES.get(message.state, "state.unknown"),
@@ -339,17 +344,15 @@ def _outcome(gateway: Gateway, message: job_pb2.Job) -> Outcome:
         checks=checks,
         problem=problem,
         agreement_state=state,
-        agreement_said=said,
+        agreement_event=event,
     )
 
 
-def _agreement(gateway: Gateway, name: str) -> tuple[str, str]:
+def _agreement(gateway: Gateway, name: str) -> tuple[str, Event | None]:
     """What became of a job's agreement, where it is not in force any more."""
     if not name:
-        return "", ""
+        return "", None
     agreement = Agreement(gateway.get_agreement(name))
     if agreement.state in (State.IN_FORCE, State.USED_UP):
-        return "", ""
-    last = agreement.events[-1] if agreement.events else None
-    said = f"{last.action}: {last.person}, {last.organisation}: {last.reason}" if last is not None else ""
-    return STATES[agreement.state], said
+        return "", None
+    return STATES[agreement.state], agreement.events[-1] if agreement.events else None

@@ -23,7 +23,7 @@ ORIGIN = "http://localhost:7480"
 
 def view(me: Me) -> people_view.View:
     duties = people_view.duties_of(policy(), me.organisation.kind)
-    return people_view.View(me, [], [], people_view.rules_of(policy()), policy(), [], [], "", duties)
+    return people_view.View(me, [], [], people_view.rules_of(policy()), policy(), [], [], None, duties)
 
 
 def test_the_gateway_tells_who_decides_about_which_grade() -> None:

@@ -1,39 +1,61 @@
-"""Flags and refusals are said in the reader's language: none that the gateway knows is missing."""
+"""Flags, refusals and hints are said in the reader's language: none that can reach a page is missing.
+
+Codes and hints are read off the source: of the gateway with its planner, of the enclaves and of the SDK, as far as the
+console shows what they say.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import grpc
 import pytest
 import yingbi_dashboard
-from yingbi.api import certificates
+from yingbi.api import certificates, evidence_error
 from yingbi.api.v1.agreement_pb2 import AgreementState
 from yingbi.api.v1.job_pb2 import Flag
 from yingbi_dashboard import catalogue, decision_page
 
+import enclave_sim
 import gateway
 from gateway.governance import agreement_states, flags
 from gateway.governance.stops import ACTIONS, DATASET, SUSPENSION, name_of
-from tests.clients.raised_codes import raised_codes
+from tests.clients.raised_codes import hinted_codes, raised_codes
 
-GATEWAY, CONSOLE, SDK = (Path(each.__file__ or "").parent for each in (gateway, yingbi_dashboard, certificates))
+GATEWAY, CONSOLE, SDK, ENCLAVES = (
+    Path(each.__file__ or "").parent for each in (gateway, yingbi_dashboard, certificates, enclave_sim)
+)
 OTHERS = {
     # What the console has no page for.
     *("deployments", "verifying", "verification", "verification_fields", "service_forms"),
     # Said at the command line, before there is a console.
     "settings",
 }
+OF_ENCLAVES = {
+    *("consents", "ingest", "predicting", "show_evidence", "subject_consent", "uses"),
+    # Of a stop, whose page shows the node's own words and not the code.
+    "stop_tasks",
+}
+"""What else no page shows of enclaves."""
+FOLDERS = ("governance", "jobs", "ledger", "storage", "api", "planning", "aggregation", "evidence")
+SDK_MODULES = (
+    *("api/audit", "api/certificates", "api/credentials", "api/models/check", "api/parts", "api/stop_proofs"),
+    *("api/templates", "attest", "audit", "jobs", "program_source", "query", "receipt", "stages", "stops"),
+    *("training_receipt", "transport"),
+)
+RECEIPTS = [SDK.parent / f"{name}.py" for name in ("receipt", "search_receipt", "training_receipt")]
 MODULES = [
     module
-    for folder in ("governance", "jobs", "ledger", "storage", "api")
-    for module in sorted((GATEWAY / folder).glob("*.py"))
+    for module in (
+        *(found for folder in FOLDERS for found in sorted((GATEWAY / folder).glob("*.py"))),
+        *sorted(CONSOLE.glob("*.py")),
+        *(found for found in sorted(ENCLAVES.rglob("*.py")) if found.stem not in OF_ENCLAVES),
+    )
     if module.stem not in OTHERS
-] + [
-    *(module for module in sorted(CONSOLE.glob("*.py")) if module.stem not in OTHERS),
-    *(SDK / f"{name}.py" for name in ("certificates", "templates", "audit")),
-    SDK.parent / "transport.py",
-]
+] + [SDK.parent / f"{name}.py" for name in SDK_MODULES]
+# As the SDK raises what gRPC says by itself, and the console has codes of its own for these.
+NOT_STATES = {"ok", "unavailable", "deadline_exceeded"}
 PUT_TOGETHER = {
     *(f"{name_of(scope)}_stopped" for scope in ACTIONS if scope not in (DATASET, SUSPENSION)),
     "dataset_cut_off",
@@ -43,6 +65,9 @@ PUT_TOGETHER = {
         for state in AgreementState.values()
         if state not in (0, agreement_states.ACTIVE)
     ),
+    *(f"receipt_{check}" for check in raised_codes(RECEIPTS, frozenset({("bad_receipt", 0)}))),
+    *(value for name, value in vars(evidence_error).items() if name.isupper()),
+    *({each.name.lower() for each in grpc.StatusCode} - NOT_STATES),
 }
 """Codes that are not written out where they are raised."""
 OTHER_LANGUAGES = [language for language in catalogue.LANGUAGES if language != catalogue.DEFAULT]
@@ -52,11 +77,32 @@ OTHER_LANGUAGES = [language for language in catalogue.LANGUAGES if language != c
 def test_every_refusal_of_the_gateway_and_of_the_console_is_said_in_every_language(language: str) -> None:
     codes = raised_codes(MODULES) | PUT_TOGETHER
     assert {"own_request", "agreement_other_purpose", "wrong_state", "reason", "returned"} <= codes
+    assert {"unknown_column", "sql_syntax", "computation_failed", "receipt_numbers", "evidence_stale"} <= codes
     said = catalogue.refusals(language)
     assert set(said) == codes
     assert all(re.search(r"[\u4e00-\u9fff]", sentence) for sentence in said.values())
     # Whatever a code is about stands in the gateway's own words beneath: nothing is filled in.
     assert not [code for code, sentence in said.items() if "{" in sentence]
+
+
+@pytest.mark.parametrize("language", OTHER_LANGUAGES)
+def test_what_can_be_done_is_said_for_every_code_that_comes_with_a_hint(language: str) -> None:
+    hinted, said = hinted_codes(MODULES), catalogue.hints(language)
+    assert {"unknown_column", "undeclared_group_key", "agreement_expired", "plan_differs"} <= hinted
+    assert hinted - set(said) == set()
+    assert set(said) - set(catalogue.refusals(language)) == set()
+    assert all(re.search(r"[\u4e00-\u9fff]", sentence) for sentence in said.values())
+
+
+def test_a_hint_keeps_the_value_that_it_is_about() -> None:
+    assert catalogue.hint("zh", "unknown_column", "Did you mean clinic?") == "您是想写 clinic 吗？"
+    assert catalogue.hint("zh", "unknown_party", "did you mean a}{b?") == "您是想写 a}{b 吗？"
+    assert catalogue.hint("zh", "unknown_column", "The columns are a, b.") == "可用的列：a, b。"
+    assert catalogue.hint("zh", "not_grouped", "Add it to GROUP BY.") == catalogue.hints("zh")["not_grouped"]
+    # Where nothing was said, or nothing is known, nothing is made up.
+    assert catalogue.hint("zh", "not_grouped", "") == ""
+    assert catalogue.hint("zh", "a_code_of_another_version", "Wait.") == ""
+    assert catalogue.hint("en", "unknown_column", "Did you mean clinic?") == ""
 
 
 def test_a_code_that_is_not_known_leaves_the_gateways_own_words() -> None:

@@ -12,7 +12,7 @@
     problem.hidden = true;
     const before = JSON.parse(localStorage.getItem(place) ?? "{}");
     try {
-      const answer = await fetch("/audit/verify", { method: "POST", body: new URLSearchParams(before), redirect: "error" });
+      const answer = await yingbi.send("/audit/verify", before);
       const found = await answer.json();
       if (!answer.ok) throw Object.assign(new Error([found.message, found.hint].filter(Boolean).join(" ")), found);
       localStorage.setItem(place, JSON.stringify({ rows: found.rows, head: found.head }));
@@ -20,7 +20,8 @@
       said.textContent = `${check.dataset.sound} ${fill(words, { rows: found.rows, before: before.rows })} ${found.head}`;
     } catch (wrong) {
       said.textContent = "";
-      problem.textContent = `${check.dataset.broken} ${wrong.message}`;
+      // Other problems say nothing of the record.
+      problem.textContent = [/^audit/.test(wrong.code) ? check.dataset.broken : "", wrong.message].join(" ").trim();
       problem.hidden = false;
       one(`row-${wrong.row}`)?.classList.add("wrong");
     }

@@ -2,7 +2,7 @@
 "use strict";
 window.lines = (() => {
   async function post(path, parts) {
-    const answer = await fetch(path, { method: "POST", body: new URLSearchParams(parts), redirect: "error" });
+    const answer = await yingbi.send(path, parts);
     const said = answer.status === 204 ? {} : await answer.json();
     if (!answer.ok)
       throw Object.assign(new Error([said.message, said.hint].filter(Boolean).join(" ")), { position: said.position });

@@ -4,7 +4,7 @@
   const one = (id) => document.getElementById(id);
 
   async function post(path, parts) {
-    const answer = await fetch(path, { method: "POST", body: new URLSearchParams(parts), redirect: "error" });
+    const answer = await yingbi.send(path, parts);
     const said = answer.status === 204 ? {} : await answer.json();
     // Whose session has ended signs in and comes back.
     if (said.code === "not_authenticated" && !/^\/(sign-in|join)/.test(path))

@@ -89,7 +89,8 @@
     }
     one("join-person").textContent = invited.person;
     one("join-organisation").textContent = invited.organisation;
-    one("join-duties").textContent = invited.duties.join(", ");
+    const names = one("join-duties").dataset;
+    one("join-duties").textContent = invited.duties.map((duty) => names[duty] ?? duty).join(", ");
     one("join-until").textContent = new Date(invited.expires * 1000).toLocaleString(document.documentElement.lang);
     one("join-none").hidden = true;
     join.hidden = false;

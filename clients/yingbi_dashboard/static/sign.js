@@ -28,6 +28,11 @@ window.yingbi = (() => {
     return new Uint8Array(await crypto.subtle.deriveBits(how, secret, 256));
   }
 
+  // A browser's own words for what did not arrive are in its language, and not in that of the page.
+  const send = (path, parts) =>
+    fetch(path, { method: "POST", body: new URLSearchParams(parts), redirect: "error" })
+      .catch(() => { throw new Error(document.body.dataset.unreachable); });
+
   const toText = (bytes) => toBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   const fromText = (words) => fromBase64(words.replaceAll("-", "+").replaceAll("_", "/"));
 
@@ -143,6 +148,6 @@ window.yingbi = (() => {
 
   return {
     toBase64, fromBase64, toText, fromText, toHex, joined, digest, credentialOf, keysOf, keysFrom, entries, fields, writing,
-    isAsShown, sign, keep, kept, forget, keepOwn, ownKeys, forgetOwn, adopt,
+    isAsShown, sign, send, keep, kept, forget, keepOwn, ownKeys, forgetOwn, adopt,
   };
 })();
