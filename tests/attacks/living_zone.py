@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import update
 from yingbi.api import digests
+from yingbi.api.stop_scopes import OF_STEP
 from yingbi.api.v1.agreement_pb2 import Agreement, AgreementStep, RegisteredAgreement
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
 from yingbi.api.v1.job_pb2 import Authorization, Job, Query, SubmitQueryRequest
@@ -35,7 +36,7 @@ from gateway.aggregation.vectors import Vectors
 from gateway.governance.agreement_states import SUPERSEDED
 from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
-from gateway.governance.stops import OF_STEP, SUSPENSION, Scope
+from gateway.governance.stops import SUSPENSION, Scope
 from gateway.jobs import records
 from gateway.jobs.admission import Admission
 from gateway.jobs.agreement_steps import AgreementSteps

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import yingbi_dashboard
 from yingbi.api import certificates
+from yingbi.api.stop_scopes import name_of
 from yingbi.api.v1.agreement_pb2 import AgreementState
 from yingbi.api.v1.job_pb2 import Flag
 from yingbi_dashboard import catalogue, decision_page
 
 import gateway
 from gateway.governance import agreement_states, flags
-from gateway.governance.stops import ACTIONS, DATASET, SUSPENSION, name_of
+from gateway.governance.stops import ACTIONS, DATASET, SUSPENSION
 from tests.clients.raised_codes import raised_codes
 
 GATEWAY, CONSOLE, SDK = (Path(each.__file__ or "").parent for each in (gateway, yingbi_dashboard, certificates))
