@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,7 +12,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import people_pb2 as messages
 from yingbi.api.v1.people_pb2_grpc import PeopleServiceServicer
-from yingbi.api.v1.stop_pb2 import SignedStop
 
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
@@ -21,8 +19,7 @@ from gateway.governance import decisions
 from gateway.governance.callers import Caller
 from gateway.governance.people import SESSION_SECONDS
 from gateway.governance.policy import TABLE, Action, check, may
-from gateway.jobs import removals
-from gateway.jobs.stopping import Stopping
+from gateway.jobs.removals import Removals
 from gateway.storage import people
 from gateway.storage.database import Database
 from gateway.storage.people import Account, Said
@@ -37,12 +34,11 @@ class PeopleService(PeopleServiceServicer):
         self,
         database: Database,
         authentication: Authentication,
+        removals: Removals,
         *,
         clock: Callable[[], float] = time.time,
-        stopping: Stopping | None = None,
     ) -> None:
-        """`stopping` ends the jobs of who is removed."""
-        self._stopping = stopping
+        self._removals = removals
         self._database = database
         self._authentication = authentication
         self._clock = clock
@@ -75,19 +71,7 @@ class PeopleService(PeopleServiceServicer):
         self, request: messages.RemoveOrganisationRequest, context: Context
     ) -> messages.Organisation:
         caller = self._allowed(context, Action.FILE_ORGANISATION)
-        said = _said("organisation removed", caller, request.organisation, _reason(request.reason))
-        signed = removals.signed_stop(caller, request)
-        # Who goes away leaves no stop that nodes are not told of.
-        return await asyncio.shield(self._removed(caller, said, signed))
-
-    async def _removed(self, caller: Caller, said: Said, signed: SignedStop | None) -> messages.Organisation:
-        record = self._stopping.recording(caller, signed) if self._stopping and signed else None
-        removed, stopped = await self._change(said, removals.remove, caller, said.subject, record, self._clock())
-        if self._stopping and stopped:
-            await self._stopping.announce(stopped)
-        elif self._stopping:
-            await self._stopping.cancel_of(caller, said.reason, organisation=said.subject)
-        return removed
+        return await self._removals.remove_organisation(caller, request)
 
     @answers
     async def ListPeople(self, request: messages.ListPeopleRequest, context: Context) -> messages.ListPeopleResponse:
@@ -117,11 +101,7 @@ class PeopleService(PeopleServiceServicer):
     @answers
     async def RemovePerson(self, request: messages.RemovePersonRequest, context: Context) -> messages.Person:
         caller = self._allowed(context, Action.FILE_PERSON)
-        said = _said("person removed", caller, request.person, _reason(request.reason))
-        removed = await self._change(said, people.remove, caller, request.person, self._clock())
-        if self._stopping:
-            await asyncio.shield(self._stopping.cancel_of(caller, said.reason, developer=request.person))
-        return removed
+        return await self._removals.remove_person(caller, request)
 
     @answers
     async def ListTokens(self, request: Empty, context: Context) -> messages.ListTokensResponse:
@@ -183,14 +163,8 @@ def policy() -> messages.Policy:
     )
 
 
-def _said(action: str, caller: Caller, subject: str, reason: str = "") -> Said:
-    return Said(action, caller.name, caller.organisation, subject, reason)
-
-
-def _reason(text: str) -> str:
-    if not text.strip():
-        raise Problem(Kind.MALFORMED, "reason", "A removal carries its reason.", field="reason")
-    return text.strip()
+def _said(action: str, caller: Caller, subject: str) -> Said:
+    return Said(action, caller.name, caller.organisation, subject)
 
 
 def _parsed(kind: type[messages.Invitation], body: bytes, field: str) -> messages.Invitation:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
@@ -15,30 +12,12 @@ from yingbi.api.v1.stop_pb2 import SignedStop
 
 from gateway.governance.callers import Role
 from gateway.governance.stops import JOB, ORGANISATION
-from gateway.jobs import removals, states
-from gateway.storage import people
+from gateway.jobs import states
+from gateway.storage import people, stops
 from gateway.storage.tables import stops as stop_rows
-from tests.attacks.living_zone import GUARDED, LivingZone, live
-from tests.attacks.test_stops import _check_proofs, refused
+from tests.attacks.living_zone import GUARDED, LivingZone
+from tests.attacks.test_stops import _check_proofs, refused, run
 from tests.attacks.three_enclaves import Trio
-
-
-def run(trio: Trio, scenario: Callable[[LivingZone], Awaitable[None]]) -> None:
-    """A scenario in a zone of its own, in which the organisations are filed."""
-
-    async def all_of_it() -> None:
-        zone = await live(trio)
-        try:
-            filed = [zone.people[Role.COORDINATOR], zone.developers[0]]
-            callers = [replace(each.caller, bearer_hash=each.caller.name) for each in filed]
-            await zone.database.run(people.seed, callers, time.time())
-            zone.stopping._organisation_key = people.developers_key
-            await asyncio.wait_for(scenario(zone), 300)
-        finally:
-            await zone.stopping.close()
-            await zone.kill()
-
-    asyncio.run(all_of_it())
 
 
 def request(zone: LivingZone, signed: SignedStop | None = None) -> RemoveOrganisationRequest:
@@ -48,14 +27,10 @@ def request(zone: LivingZone, signed: SignedStop | None = None) -> RemoveOrganis
 
 
 async def remove(zone: LivingZone, asked: RemoveOrganisationRequest) -> None:
-    caller = zone.people[Role.COORDINATOR].caller
-    signed = removals.signed_stop(caller, asked)
-    assert signed is not None
-    record = zone.stopping.recording(caller, signed)
-    removed, stopped = await zone.database.run(removals.remove, caller, asked.organisation, record, time.time())
+    removed = await zone.removals.remove_organisation(zone.people[Role.COORDINATOR].caller, asked)
     assert removed.left
-    assert stopped is not None
-    _check_proofs(zone, await zone.stopping.announce(stopped))
+    (stopped,) = await zone.database.run(stops.list_all, asked.organisation)
+    _check_proofs(zone, stopped)
 
 
 @pytest.mark.requirement("AGR-05", "MON-01")
@@ -99,9 +74,13 @@ def test_a_removal_comes_with_its_own_stop_or_with_none(trio: Trio) -> None:
             (zone.signed_stop(coordinator, JOB, name), "not_allowed"),
         )
         for signed, code in attempts:
-            with pytest.raises(Problem) as raised:
-                removals.signed_stop(coordinator.caller, request(zone, signed))
-            assert raised.value.code == code
-        assert removals.signed_stop(coordinator.caller, RemoveOrganisationRequest(organisation=name)) is None
+            refusal = await refused(zone.removals.remove_organisation(coordinator.caller, request(zone, signed)))
+            assert refusal.code == code
+        await zone.database.run(people.check_not_removed, name)
+        assert await zone.database.run(stops.list_all) == []
+        waiting = (await zone.submit(zone.developers[0], GUARDED)).job
+        unsigned = RemoveOrganisationRequest(organisation=name, reason="over")
+        assert (await zone.removals.remove_organisation(coordinator.caller, unsigned)).left
+        assert (await zone.record(waiting)).state == states.CANCELLED
 
     run(trio, scenario)
