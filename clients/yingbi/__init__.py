@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from yingbi.agreements import Agreement
     from yingbi.api.problem import Problem
     from yingbi.batch import Batch
+    from yingbi.datasets import Dataset
     from yingbi.evaluation import Evaluation, ModelQuality
     from yingbi.jobs import Answer, Job
     from yingbi.learning import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from yingbi.search import Search, SearchResult
     from yingbi.synthesis import MeasuredMarginals, Synthesis
     from yingbi.synthetic_rows import SyntheticRows
-    from yingbi.zone import Dataset, Zone, connect
+    from yingbi.zone import Zone, connect
 
 __all__ = [
     "PCA",
@@ -74,7 +75,7 @@ _HOMES = {
     "Agreement": "yingbi.agreements",
     "Answer": "yingbi.jobs",
     "Batch": "yingbi.batch",
-    "Dataset": "yingbi.zone",
+    "Dataset": "yingbi.datasets",
     "Evaluation": "yingbi.evaluation",
     "ModelQuality": "yingbi.evaluation",
     "Job": "yingbi.jobs",
