@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yingbi.api.eat import Claims
-from yingbi.api.evidence_error import KEYS, EvidenceError
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import seal_program
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ProgramEnvironment
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery, SealedProgram
 from yingbi.api.v1.job_pb2 import Query as QueryMessage
 from yingbi.api.v1.plan_pb2 import Plan, ProgramTable
-from yingbi.attest import attest_for_sealing, not_trusted
+from yingbi.attest import attest_for_sealing, not_sealable
 from yingbi.imports import check_imports
 from yingbi.jobs import Job
 from yingbi.query import Preview, Query, not_what_was_asked
@@ -152,7 +151,7 @@ def sealed_programs(code: bytes, enclaves: Iterable[Claims], plan_hash: bytes) -
     try:
         return [seal_program(code, each, plan_hash) for each in enclaves]
     except ValueError as error:
-        raise not_trusted(EvidenceError(f"nothing can be sealed to its encryption key ({error})", KEYS)) from error
+        raise not_sealable(error) from error
 
 
 def _check_program(plan: Plan, asked: ProgramQuery) -> None:

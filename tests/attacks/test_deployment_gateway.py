@@ -22,7 +22,8 @@ from yingbi.api.v1 import deployment_pb2 as messages
 from yingbi.api.v1.attestation_pb2 import GetEvidenceResponse
 from yingbi.api.v1.deployment_pb2 import LinearPredictor, PredictRequest
 from yingbi.api.v1.node_pb2 import Task, TaskResult
-from yingbi.deployments import Deployment, Parameters, UsageReceipt, deploy
+from yingbi.deployments import Deployment, Parameters, deploy
+from yingbi.predictions import UsageReceipt
 
 from enclave_sim import deployments as enclave_deployments
 from enclave_sim.authority import Policy
