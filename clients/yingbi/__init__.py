@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     )
     from yingbi.models.kmeans import KMeans
     from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
+    from yingbi.models.round_specs import LogisticRegression, PoissonRegression
     from yingbi.query import Preview, Query
     from yingbi.receipt import Receipt
-    from yingbi.round_learning import LogisticRegression, PoissonRegression, RoundsModel
+    from yingbi.rounds_model import RoundsModel
     from yingbi.search import Search, SearchResult
     from yingbi.synthesis import MeasuredMarginals, Synthesis
     from yingbi.synthetic_rows import SyntheticRows
@@ -83,14 +84,14 @@ _HOMES = {
     "KMeans": "yingbi.models.kmeans",
     "LinearRegression": "yingbi.learning",
     "ExplainableBoosting": "yingbi.models.network_specs",
-    "LogisticRegression": "yingbi.round_learning",
+    "LogisticRegression": "yingbi.models.round_specs",
     "NeuralNetwork": "yingbi.models.network_specs",
     "MeasuredMarginals": "yingbi.synthesis",
     "Model": "yingbi.learning",
     "PCA": "yingbi.learning",
-    "PoissonRegression": "yingbi.round_learning",
+    "PoissonRegression": "yingbi.models.round_specs",
     "Ridge": "yingbi.learning",
-    "RoundsModel": "yingbi.round_learning",
+    "RoundsModel": "yingbi.rounds_model",
     "Search": "yingbi.search",
     "SearchResult": "yingbi.search",
     "Synthesis": "yingbi.synthesis",

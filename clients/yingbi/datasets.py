@@ -18,9 +18,11 @@ from yingbi.jobs import Answer, Progress
 from yingbi.learning import Model, ModelSpec, Training
 from yingbi.lookups import Rows, files_of, look_up_tables
 from yingbi.mock import DEFAULT_ROWS, mock_tables
+from yingbi.models.round_specs import ModelInRounds
 from yingbi.programs import Outputs, Program, read_outputs, read_program, read_tables
 from yingbi.query import Bounds, Query
-from yingbi.round_learning import ModelInRounds, RoundsModel, TrainingInRounds
+from yingbi.round_learning import TrainingInRounds
+from yingbi.rounds_model import RoundsModel
 from yingbi.synthesis import Synthesis, check_wanted, text_of
 from yingbi.synthetic_rows import SyntheticRows
 from yingbi.transport import Gateway

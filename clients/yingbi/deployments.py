@@ -48,7 +48,7 @@ from yingbi.trust import Trust
 
 if TYPE_CHECKING:
     from yingbi.learning import Model
-    from yingbi.round_learning import RoundsModel
+    from yingbi.rounds_model import RoundsModel
 
 DEFAULT_LIMIT = 1000
 

@@ -28,7 +28,7 @@ from yingbi.models.in_rounds import round_kind
 from yingbi.models.network_rule import NetworkState
 from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
 from yingbi.models.networks import NetworkModel
-from yingbi.round_learning import ModelInRounds
+from yingbi.models.round_specs import ModelInRounds
 from yingbi.rounds import Released, Rule, followed
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine

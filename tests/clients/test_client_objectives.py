@@ -19,8 +19,8 @@ from yingbi.cells import PlanError
 from yingbi.display import cell_text
 from yingbi.models.in_rounds import round_kind
 from yingbi.models.kmeans import KMeans
+from yingbi.models.round_specs import LogisticRegression
 from yingbi.models.scores import objective_of
-from yingbi.round_learning import LogisticRegression
 from yingbi.rounds import Released
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine

@@ -18,7 +18,7 @@ from yingbi.generalized_model import GeneralizedModel
 from yingbi.models.in_rounds import rule_of
 from yingbi.models.kmeans import KMeans
 from yingbi.models.network_specs import NeuralNetwork
-from yingbi.round_learning import LogisticRegression, ModelInRounds, PoissonRegression
+from yingbi.models.round_specs import LogisticRegression, ModelInRounds, PoissonRegression
 from yingbi.rounds import Released
 
 from tests.clients.trained_in_rounds import (
