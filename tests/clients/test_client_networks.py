@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
-from yingbi.answer import check_readable, predicted_errors
+from yingbi.answer import check_readable
 from yingbi.api.problem import Problem
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import (
@@ -22,6 +22,7 @@ from yingbi.api.v1.plan_pb2 import (
     Value,
 )
 from yingbi.cells import PlanError
+from yingbi.forecasts import predicted_errors
 from yingbi.models.boosting import BoostedModel
 from yingbi.models.boosting_rule import BoostingRule, BoostingState, shapes_of
 from yingbi.models.in_rounds import round_kind

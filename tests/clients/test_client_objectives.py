@@ -10,13 +10,14 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 import pytest
-from yingbi.answer import check_readable, predicted_errors
+from yingbi.answer import check_readable
 from yingbi.api.v1.plan_pb2 import (
     Plan,
     TrainingRound,
 )
 from yingbi.cells import PlanError
 from yingbi.display import cell_text
+from yingbi.forecasts import predicted_errors
 from yingbi.models.in_rounds import round_kind
 from yingbi.models.kmeans import KMeans
 from yingbi.models.round_specs import LogisticRegression
