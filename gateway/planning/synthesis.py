@@ -53,6 +53,7 @@ from enclave_sim.plan.statistics import MAX_BRANCHING
 from enclave_sim.plan.syntheses import MAX_COLUMNS, levels_of
 from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION, MAX_CELLS
 from gateway.planning.asked import refuse_whole_units
+from gateway.planning.composed import ComposedSelect
 from gateway.planning.expressions import compile_term
 from gateway.planning.float_expressions import float_literal, over
 from gateway.planning.notes import join_notes
@@ -67,7 +68,7 @@ from gateway.planning.synthesis_columns import (
     levelled,
     reference,
 )
-from gateway.planning.synthesis_text import SynthesisText, read_rows, text_of
+from gateway.planning.synthesis_text import read_rows, text_of
 from gateway.planning.text_lengths import refuse_much_text
 from gateway.planning.wording import number
 
@@ -173,7 +174,7 @@ def _note_of(column: SynthesisColumn) -> str:
     )
 
 
-def _columns(select: exp.Select, scope: Scope, text: SynthesisText) -> dict[str, exp.Expr]:
+def _columns(select: exp.Select, scope: Scope, text: ComposedSelect) -> dict[str, exp.Expr]:
     """The expressions by their names."""
     found: dict[str, exp.Expr] = {}
     for item in select.expressions:
@@ -216,7 +217,7 @@ def _bins(asked: SynthesizeQuery, columns: int, rho_units: int, providers: int, 
 
 
 def _refuse_size(
-    columns: Sequence[LevelledColumn], nodes: Sequence[exp.Expr], scope: Scope, text: SynthesisText
+    columns: Sequence[LevelledColumn], nodes: Sequence[exp.Expr], scope: Scope, text: ComposedSelect
 ) -> None:
     """Refuse pairs of columns that have more combinations than one marginal, or all of them than a plan."""
     sizes = [levels_of(column.message) for column in columns]
