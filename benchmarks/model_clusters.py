@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -23,7 +24,7 @@ CLUSTERS = 5
 def k_means(console: Console, repeats: int) -> None:
     """The mean squared distance to the nearest centre, of columns scaled by their bounds, over that in the clear."""
     for table in (each.of_numbers() for each in tables()):
-        ways: dict[str, Callable[[float], Floats]] = {"Yingbi": lambda epsilon, own=table: centres(own, epsilon)}  # type: ignore[misc]
+        ways: dict[str, Callable[[float], Floats]] = {"Yingbi": partial(centres, table)}
         bounds = ((-1.0, 1.0),) * len(table.names)
         asked = Asked("kmeans", table.scaled, bounds, EPSILONS, DELTA, repeats, parts=CLUSTERS)
         said = answers(DIFFPRIVLIB, asked, console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -21,8 +22,8 @@ def naive_bayes(console: Console, repeats: int) -> None:
     """The area under the ROC curve of who died, on the rows themselves."""
     for table in tables():
         ways: dict[str, Callable[[float], Floats]] = {
-            "Yingbi": lambda epsilon, own=table: _bayes(own, epsilon, auto=False),  # type: ignore[misc]
-            "Yingbi, bounds found": lambda epsilon, own=table: _bayes(own, epsilon, auto=True),  # type: ignore[misc]
+            "Yingbi": partial(_bayes, table, auto=False),
+            "Yingbi, bounds found": partial(_bayes, table, auto=True),
         }
         label = table.label.astype(float)
         asked = Asked("naive-bayes", table.clipped, table.bounds, EPSILONS, DELTA, repeats, response=label)
@@ -35,8 +36,8 @@ def components(console: Console, repeats: int) -> None:
     """The share of the scaled columns' variance that the first two components have, on the rows themselves."""
     for table in (each.of_numbers() for each in tables()):
         ways: dict[str, Callable[[float], Floats]] = {
-            "Yingbi": lambda epsilon, own=table: _directions(own, epsilon, auto=False),  # type: ignore[misc]
-            "Yingbi, bounds found": lambda epsilon, own=table: _directions(own, epsilon, auto=True),  # type: ignore[misc]
+            "Yingbi": partial(_directions, table, auto=False),
+            "Yingbi, bounds found": partial(_directions, table, auto=True),
         }
         bounds = ((-1.0, 1.0),) * len(table.names)
         _add(ways, Asked("pca", table.scaled, bounds, EPSILONS, DELTA, repeats, parts=COMPONENTS), console)
