@@ -24,6 +24,7 @@ from yingbi.imports import check_imports
 from yingbi.jobs import Job
 from yingbi.query import Preview, Query, not_what_was_asked
 from yingbi.rehearsal import Rehearsal, rehearse
+from yingbi.transport import Gateway
 
 MAX_PROGRAM_BYTES = 2**18
 
@@ -91,10 +92,7 @@ class Program(Query):
 
     def _programs(self, preview: Preview) -> Sequence[SealedProgram]:
         """Sealed to the enclaves that hold the key, which are asked for evidence first."""
-        enclaves = attest_for_sealing(self.gateway, self.gateway.profile.trust)
-        if len(enclaves) != preview.plan.noise.parties:
-            raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
-        return sealed_programs(self.code, enclaves, preview.plan_hash)
+        return sealed_for(preview, self.gateway, self.code)
 
     def _source(self) -> bytes:
         return self.code if self.publish_source else b""
@@ -144,6 +142,14 @@ def read_tables(tables: Iterable[str] | Mapping[str, Sequence[str]] | None) -> t
     if isinstance(tables, Mapping):
         return tuple(ProgramTable(table=name, columns=columns) for name, columns in tables.items())
     return tuple(ProgramTable(table=name) for name in ([tables] if isinstance(tables, str) else tables))
+
+
+def sealed_for(preview: Preview, gateway: Gateway, code: bytes) -> list[SealedProgram]:
+    """A program, or a model file, for each of the enclaves that the plan is for: asked for fresh evidence first."""
+    enclaves = attest_for_sealing(gateway, gateway.profile.trust)
+    if len(enclaves) != preview.plan.noise.parties:
+        raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
+    return sealed_programs(code, enclaves, preview.plan_hash)
 
 
 def sealed_programs(code: bytes, enclaves: Iterable[Claims], plan_hash: bytes) -> list[SealedProgram]:
