@@ -25,8 +25,7 @@ from yingbi.display import cell_text
 from yingbi.generalized_linear import State
 from yingbi.jobs import Job, Progress
 from yingbi.linear_model import Columns
-from yingbi.mock import mock_tables
-from yingbi.mock_rows import UnitRows, joined, no_mock, rows_of
+from yingbi.mock_rows import UnitRows, mock_units, rows_of
 from yingbi.models.in_rounds import AnyState, FittedInRounds, RoundKind, round_kind, rule_of, score_of
 from yingbi.models.mock_rounds import mock_release
 from yingbi.models.round_specs import LogisticRegression, ModelInRounds
@@ -188,10 +187,8 @@ class TrainingInRounds(Query):
         if frame is not None:
             return rows_of(frame)
         assert self.declaration is not None
-        if self.spec.rows or self.spec.where:
-            raise no_mock("rows and where are SQL")
-        variables = dict.fromkeys(factor.variable for each in plan.fit.columns for factor in each.factors)
-        return joined(mock_tables(self.declaration, rows, seed), list(variables), self.declaration.privacy_unit)
+        in_sql = bool(self.spec.rows or self.spec.where)
+        return mock_units(self.declaration, plan.fit, rows, seed, in_sql=in_sql)
 
 
 class _Course:
