@@ -10,7 +10,7 @@ from rich.console import Console
 from yingbi.api.v1.plan_pb2 import TrainingRound
 from yingbi.models.clusters import ClusterState, KMeansRule
 from yingbi.models.kmeans import KMeans
-from yingbi.round_learning import DEFAULT_ROUNDS
+from yingbi.models.round_specs import DEFAULT_ROUNDS
 from yingbi.rounds import Released
 
 from benchmarks.model_peers import DIFFPRIVLIB, Asked, answers

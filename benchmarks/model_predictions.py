@@ -16,7 +16,7 @@ from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import Fit
 from yingbi.models.kinds import fitted_of
 from yingbi.models.network_specs import ExplainableBoosting
-from yingbi.round_learning import LogisticRegression
+from yingbi.models.round_specs import LogisticRegression
 
 from benchmarks.boosting import STUDIES, Study
 from benchmarks.model_peers import DIFFPRIVLIB, INTERPRET, Asked, Library, answers

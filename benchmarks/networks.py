@@ -25,7 +25,7 @@ from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, Tab
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, TrainingRound
 from yingbi.models.in_rounds import FittedInRounds, round_kind, rule_of
 from yingbi.models.network_specs import NeuralNetwork
-from yingbi.round_learning import ModelInRounds
+from yingbi.models.round_specs import ModelInRounds
 from yingbi.rounds import Released
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine

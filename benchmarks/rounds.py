@@ -26,7 +26,7 @@ from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, Fit, 
 from yingbi.generalized_linear import State
 from yingbi.generalized_model import GeneralizedModel
 from yingbi.models.in_rounds import rule_of
-from yingbi.round_learning import DEFAULT_ROUNDS
+from yingbi.models.round_specs import DEFAULT_ROUNDS
 from yingbi.rounds import Released
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine

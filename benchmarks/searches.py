@@ -18,8 +18,8 @@ from rich.table import Table
 from yingbi.api.v1.plan_pb2 import TrainingRound
 from yingbi.generalized_model import GeneralizedModel
 from yingbi.models.in_rounds import rule_of, score_of
+from yingbi.models.round_specs import LogisticRegression
 from yingbi.models.scores import Score
-from yingbi.round_learning import LogisticRegression
 from yingbi.rounds import Released
 from yingbi.search import part_of
 

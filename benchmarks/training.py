@@ -26,7 +26,8 @@ import yingbi
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from yingbi.round_learning import ModelInRounds, RoundsModel
+from yingbi.models.round_specs import ModelInRounds
+from yingbi.rounds_model import RoundsModel
 
 from benchmarks.end_to_end import command, timed
 

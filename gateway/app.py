@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -67,6 +68,7 @@ from gateway.jobs.approval import Approvals
 from gateway.jobs.deployments import Deployments
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
+from gateway.jobs.removals import Removals
 from gateway.jobs.runner import Runner
 from gateway.jobs.said_heads import SaidHeads
 from gateway.jobs.stopping import Stopping
@@ -125,7 +127,8 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     verification = VerificationService(database, nodes, authentication)
     add_VerificationServiceServicer_to_server(verification, callers_server)
     add_AuditServiceServicer_to_server(AuditService(database, authentication), callers_server)
-    add_PeopleServiceServicer_to_server(PeopleService(database, authentication, stopping=stopping), callers_server)
+    removals = Removals(stopping, partial(authentication.change, database))
+    add_PeopleServiceServicer_to_server(PeopleService(database, authentication, removals), callers_server)
     site = Site(settings["console"]) if settings.get("console") else None
     add_SignInServiceServicer_to_server(SignInService(database, authentication, site), callers_server)
     add_StopServiceServicer_to_server(StopService(database, stopping, authentication), callers_server)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from yingbi.agreements import Agreement
     from yingbi.api.problem import Problem
     from yingbi.batch import Batch
+    from yingbi.datasets import Dataset
     from yingbi.evaluation import Evaluation, ModelQuality
     from yingbi.jobs import Answer, Job
     from yingbi.learning import (
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
     )
     from yingbi.models.kmeans import KMeans
     from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
+    from yingbi.models.round_specs import LogisticRegression, PoissonRegression
     from yingbi.query import Preview, Query
     from yingbi.receipt import Receipt
-    from yingbi.round_learning import LogisticRegression, PoissonRegression, RoundsModel
+    from yingbi.rounds_model import RoundsModel
     from yingbi.search import Search, SearchResult
     from yingbi.synthesis import MeasuredMarginals, Synthesis
     from yingbi.synthetic_rows import SyntheticRows
-    from yingbi.zone import Dataset, Zone, connect
+    from yingbi.zone import Zone, connect
 
 __all__ = [
     "PCA",
@@ -74,7 +76,7 @@ _HOMES = {
     "Agreement": "yingbi.agreements",
     "Answer": "yingbi.jobs",
     "Batch": "yingbi.batch",
-    "Dataset": "yingbi.zone",
+    "Dataset": "yingbi.datasets",
     "Evaluation": "yingbi.evaluation",
     "ModelQuality": "yingbi.evaluation",
     "Job": "yingbi.jobs",
@@ -82,14 +84,14 @@ _HOMES = {
     "KMeans": "yingbi.models.kmeans",
     "LinearRegression": "yingbi.learning",
     "ExplainableBoosting": "yingbi.models.network_specs",
-    "LogisticRegression": "yingbi.round_learning",
+    "LogisticRegression": "yingbi.models.round_specs",
     "NeuralNetwork": "yingbi.models.network_specs",
     "MeasuredMarginals": "yingbi.synthesis",
     "Model": "yingbi.learning",
     "PCA": "yingbi.learning",
-    "PoissonRegression": "yingbi.round_learning",
+    "PoissonRegression": "yingbi.models.round_specs",
     "Ridge": "yingbi.learning",
-    "RoundsModel": "yingbi.round_learning",
+    "RoundsModel": "yingbi.rounds_model",
     "Search": "yingbi.search",
     "SearchResult": "yingbi.search",
     "Synthesis": "yingbi.synthesis",

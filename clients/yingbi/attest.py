@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from yingbi.api.appraisal import Appraisal, Reference, Tier, appraise
 from yingbi.api.eat import Claims
 from yingbi.api.evidence import EvidenceError, verify_evidence, verify_key_epoch
 from yingbi.api.evidence_error import KEYS, MEASUREMENT
-from yingbi.api.problem import Kind, Problem
+from yingbi.api.problem import Kind, Problem, nearest
+from yingbi.api.suites import SUITES
 from yingbi.api.v1.attestation_pb2 import GetEvidenceResponse, KeyEpoch
 from yingbi.transport import Gateway
 from yingbi.trust import Trust
@@ -68,6 +69,30 @@ def attest_for_sealing(gateway: Gateway, trust: Trust) -> list[Claims]:
         if claims.measurement != holder.measurement:
             raise not_trusted(EvidenceError(f"{claims.node} runs other code than the zone's key was dealt to", KEYS))
     return shown
+
+
+def of_node(shown: Sequence[Claims], node: str) -> Claims:
+    """This node's enclave, of those that were shown; raises Problem UNKNOWN "unknown_node"."""
+    found = next((each for each in shown if each.node == node), None)
+    if found is None:
+        names = [each.node for each in shown]
+        near = nearest(node, names)
+        said = f"The zone has no node {node!r}; it has {', '.join(names)}."
+        raise Problem(Kind.UNKNOWN, "unknown_node", said, field="node", hint=f"did you mean {near}?" if near else None)
+    return found
+
+
+def sealed_to(enclave: Claims, plaintext: bytes, info: bytes) -> bytes:
+    """What this enclave alone can open, bound to `info`; raises Problem BAD_EVIDENCE where its key is none."""
+    try:
+        return SUITES[enclave.suite].seal(plaintext, enclave.encryption_key, info)
+    except ValueError as error:
+        raise not_sealable(error) from error
+
+
+def not_sealable(error: ValueError) -> Problem:
+    """What a user is told of an enclave to whose key nothing can be encrypted."""
+    return not_trusted(EvidenceError(f"nothing can be sealed to its encryption key ({error})", KEYS))
 
 
 def not_trusted(error: EvidenceError) -> Problem:

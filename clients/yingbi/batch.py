@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from yingbi import answer as tables
 from yingbi import stages
-from yingbi.answer import Forecast, PlanError, Table, check_readable, predicted_errors
+from yingbi.answer import PlanError, Table, check_readable
 from yingbi.api import digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
@@ -24,6 +24,7 @@ from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.views import viewed
 from yingbi.budget import Budget
 from yingbi.display import answer_rows, average_sentences, forecast_rows, plain_table
+from yingbi.forecasts import Forecast, predicted_errors
 from yingbi.jobs import Answer, Job, Progress
 from yingbi.lookups import with_lines
 from yingbi.query import (

@@ -1,35 +1,21 @@
-"""Models that are kept in the zone: deployed, approved, and used on rows of one's own, which nobody else reads.
+"""Models that are kept in the zone: deployed, approved, withdrawn. `predictions` is how they are used.
 
-A row is made into numbers here, and they go encrypted to the one enclave that serves the model, after its evidence was
-verified; what comes back is encrypted to a key that this call made. The enclave signs how many rows it counted.
+The parameters go encrypted to the one enclave that serves the model, after its evidence was verified.
 """
 
 from __future__ import annotations
 
-import datetime
-import json
 import math
 import secrets
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias, overload
-
-from cryptography.exceptions import InvalidTag
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
+from typing import TYPE_CHECKING, TypeAlias
 
 from yingbi import generalized_model, linear_model
-from yingbi.api import credentials, digests, metering
+from yingbi.api import credentials, digests
 from yingbi.api import deployments as rules
-from yingbi.api.eat import Claims
-from yingbi.api.evidence import verify_evidence
-from yingbi.api.evidence_error import KEYS, EvidenceError
-from yingbi.api.metering import Used
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.suites import DEFAULT, SUITES
 from yingbi.api.v1 import deployment_pb2 as messages
 from yingbi.api.v1.deployment_pb2 import (
     MODEL_KIND_LINEAR,
@@ -45,33 +31,26 @@ from yingbi.api.v1.deployment_pb2 import (
     LinearPredictor,
     ModelForm,
     ModelKind,
-    PredictionInput,
-    PredictionOrder,
-    PredictionOutput,
-    PredictionReply,
     Provenance,
-    UsageBody,
 )
 from yingbi.api.v1.plan_pb2 import Fit
-from yingbi.attest import attest_for_sealing, not_trusted
+from yingbi.attest import attest_for_sealing, of_node, sealed_to
 from yingbi.cells import to_json
 from yingbi.generalized_model import GeneralizedModel
-from yingbi.linear_model import Columns, LinearModel, design_of
+from yingbi.linear_model import Columns, LinearModel
 from yingbi.models.in_rounds import FittedInRounds
 from yingbi.models.kinds import Fitted, fitted_of
+from yingbi.predictions import Predictions, ServedModel, answers_of, stamp
 from yingbi.receipt import Receipt
 from yingbi.training_receipt import TrainingReceipt
 from yingbi.transport import Gateway
 from yingbi.trust import Trust
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from yingbi.learning import Model
-    from yingbi.round_learning import RoundsModel
+    from yingbi.rounds_model import RoundsModel
 
 DEFAULT_LIMIT = 1000
-MICROS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -155,7 +134,8 @@ def deploy(
             "deployment" for terms that cannot be kept.
     """
     parameters, provenance = _deployable(model, gateway.profile.trust)
-    claims = _serving(attest_for_sealing(gateway, gateway.profile.trust), node)
+    shown = attest_for_sealing(gateway, gateway.profile.trust)
+    claims = of_node(shown, node) if node else shown[0]
     key = credentials.signing_key(gateway.profile.token)
     public = key.public_key().public_bytes_raw()
     sealable = parameters.sealable(provenance.salt)
@@ -171,14 +151,14 @@ def deploy(
         decimals=None if decimals is None else _whole(decimals, "decimals", rules.MAX_DECIMALS),
         price_micros=_micros(price),
         developer_key=public,
-        made=_now(),
+        made=stamp(),
         jobs=rules.jobs_of(provenance),
     )
     rules.check_terms(terms)
     body = rules.canonical(terms)
     request = messages.DeployRequest(
         terms=messages.SignedDeploymentTerms(body=body, signature=digests.sign(key, rules.TERMS, body)),
-        sealed_model=_sealed(sealable, claims, rules.sealed_model_info(terms.model_digest, public)),
+        sealed_model=sealed_to(claims, sealable, rules.sealed_model_info(terms.model_digest, public)),
         # Without a receipt the salt stays here: it is all that hides the parameters from who guesses them.
         provenance=provenance if provenance.HasField("receipt") or provenance.rounds else None,
     )
@@ -235,10 +215,7 @@ class Deployment:
     @property
     def answers(self) -> tuple[str, ...]:
         """The names of what is predicted for a row: one, or one for each class."""
-        form = self.terms.form
-        if form.kind == MODEL_KIND_MULTINOMIAL:
-            return tuple(f"predicted_{form.response}[{each}]" for each in form.classes)
-        return (f"predicted_{form.response}",)
+        return answers_of(self.terms.form)
 
     def predict(self, rows: Columns) -> Predictions:
         """What the model says of rows of one's own: NaN where a variable has no value.
@@ -249,20 +226,7 @@ class Deployment:
             Problem: BUDGET "uses_exhausted" with what is left and when it renews; MALFORMED "missing_column";
                 BAD_EVIDENCE, where the enclave is not what it should be, before anything was sent.
         """
-        columns = list(design_of(self.terms.form.columns, rows).values())
-        design = list(zip(*columns, strict=True))
-        step = rules.most_rows(self.terms.form)
-        if len(design) > step:
-            self._check_left(len(design))
-        claims = self._enclave if design else None
-        answers: list[tuple[float, ...]] = []
-        receipts: list[UsageReceipt] = []
-        for first in range(0, len(design), step):
-            assert claims is not None
-            found, receipt = self._order(claims, design[first : first + step])
-            answers += found
-            receipts.append(receipt)
-        return Predictions(self.answers, tuple(answers), tuple(receipts))
+        return self._served.predict(rows)
 
     def check(self) -> str:
         """Whether the parameters follow from the release that is shown with them; a sentence that says so.
@@ -348,176 +312,14 @@ class Deployment:
             "rows_per_day": terms.rows_per_day,
             "rows_total": terms.rows_total if terms.HasField("rows_total") else None,
             "decimals": terms.decimals if terms.HasField("decimals") else None,
-            "price": terms.price_micros / MICROS,
+            "price": terms.price_micros / rules.MICROS,
             "uses": [_use_json(each) for each in self.message.uses],
             **({"enclave_not_told": True} if self.message.enclave_not_told else {}),
         }
 
     @cached_property
-    def _enclave(self) -> Claims:
-        """What fresh evidence says of the enclave that serves it."""
-        claims = _serving(attest_for_sealing(self.gateway, self.gateway.profile.trust), self.terms.node)
-        if claims.signing_key != self.terms.node_key:
-            raise not_trusted(EvidenceError(f"{claims.node} has another enclave than {self.name} is for", KEYS))
-        return claims
-
-    def _check_left(self, rows: int) -> None:
-        """Refuse at once what would be refused in the middle, and be counted till there."""
-        shown = self.gateway.get_deployment(self.name)
-        own = self.gateway.list_deployments().organisation
-        for use in shown.uses:
-            if use.organisation == own:
-                used = Used(use.rows_today, use.rows_total)
-                metering.with_rows(self.terms, own, used, rows, int(time.time()))
-
-    def _order(self, claims: Claims, design: Sequence[Sequence[float]]) -> tuple[list[tuple[float, ...]], UsageReceipt]:
-        reply_key = DEFAULT.key(secrets.token_bytes(32))
-        given = PredictionInput(
-            reply_key=reply_key.public,
-            design=rules.numbers_to_bytes([number for row in design for number in row]),
-        )
-        digest = rules.terms_digest(self.message.terms.body)
-        sealed = _sealed(rules.padded(rules.canonical(given)), claims, rules.input_info(digest))
-        key = credentials.signing_key(self.gateway.profile.token)
-        body = rules.canonical(
-            PredictionOrder(
-                deployment=self.name,
-                terms_digest=digest,
-                caller_key=key.public_key().public_bytes_raw(),
-                rows=len(design),
-                made=_now(),
-                input_digest=digests.digest(rules.INPUT, sealed),
-            )
-        )
-        order = messages.SignedPredictionOrder(body=body, signature=digests.sign(key, rules.ORDER, body))
-        reply = self.gateway.predict(messages.PredictRequest(order=order, input=sealed))
-        receipt = self._receipt_of(reply, body, claims)
-        try:
-            opened = reply_key.open(reply.ciphertext, rules.reply_info(rules.order_digest(body)))
-            output = PredictionOutput.FromString(rules.unpadded(opened))
-            numbers = rules.numbers_of_bytes(output.values)
-        except (InvalidTag, ValueError, DecodeError) as error:
-            raise _bad_reply("The answer cannot be read") from error
-        width = rules.width_of(self.terms.form)
-        if len(numbers) != width * len(design):
-            raise _bad_reply("The answer is of another number of rows")
-        return [tuple(numbers[at : at + width]) for at in range(0, len(numbers), width)], receipt
-
-    def _receipt_of(self, reply: PredictionReply, order: bytes, claims: Claims) -> UsageReceipt:
-        """The signed receipt, once it is about this order, this answer, this model and this enclave."""
-        receipt = UsageReceipt(reply.usage, self.gateway.profile.trust)
-        found, asked = receipt.verify(), PredictionOrder.FromString(order)
-        expected = (rules.order_digest(order), asked.terms_digest, self.terms.model_digest, asked.rows)
-        if (found.order_digest, found.terms_digest, found.model_digest, found.rows) != expected:
-            raise _bad_reply("The usage receipt is of another order, or another model")
-        if found.reply_digest != digests.digest(rules.REPLY, reply.ciphertext):
-            raise _bad_reply("The usage receipt is of another answer")
-        if receipt.claims.signing_key != claims.signing_key:
-            raise _bad_reply("The usage receipt is signed by another enclave")
-        return receipt
-
-
-@dataclass(frozen=True)
-class Predictions(Sequence["float | tuple[float, ...]"]):
-    """What a deployed model says, row by row: a number, or of a multinomial model one for each class."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[float, ...], ...] = field(repr=False)
-    receipts: tuple[UsageReceipt, ...] = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> float | tuple[float, ...]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[float | tuple[float, ...]]: ...
-    def __getitem__(self, index: int | slice) -> float | tuple[float, ...] | list[float | tuple[float, ...]]:
-        return list(self)[index] if isinstance(index, slice) else self._shown(self.rows[index])
-
-    def __iter__(self) -> Iterator[float | tuple[float, ...]]:
-        return map(self._shown, self.rows)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """One row for each that was asked."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows), columns=list(self.columns))
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "columns": list(self.columns),
-            "rows": [[number if math.isfinite(number) else None for number in row] for row in self.rows],
-            "usage": [receipt.to_json() for receipt in self.receipts],
-        }
-
-    def _shown(self, row: tuple[float, ...]) -> float | tuple[float, ...]:
-        return row[0] if len(self.columns) == 1 else row
-
-
-@dataclass(frozen=True)
-class UsageReceipt:
-    """An enclave's signed word on one use: how many rows of which model, for whom, when. Nothing of the rows."""
-
-    message: messages.UsageReceipt = field(repr=False)
-    trust: Trust = field(repr=False, compare=False)
-
-    @cached_property
-    def body(self) -> UsageBody:
-        """What it says; believe it after `verify`."""
-        try:
-            return UsageBody.FromString(self.message.body)
-        except DecodeError as error:
-            raise _bad_reply("There is no usage receipt") from error
-
-    @cached_property
-    def claims(self) -> Claims:
-        """Of the enclave that signed it, from evidence that was made for it; raises Problem."""
-        made_for = digests.digest(rules.USAGE, self.message.body)
-        evidence = self.message.signature.evidence
-        try:
-            claims = verify_evidence(evidence, self.trust.ca_pem.encode(), made_for=made_for)
-        except EvidenceError as error:
-            raise _bad_reply(f"The usage receipt's evidence does not verify: {error}") from error
-        if self.trust.measurement is not None and claims.measurement.hex() != self.trust.measurement.lower():
-            raise _bad_reply("The usage receipt is of an enclave that runs other code than the reference value")
-        return claims
-
-    def verify(self) -> UsageBody:
-        """What it says, once the enclave's evidence and signature hold; offline. Raises Problem (BAD_EVIDENCE)."""
-        claims, signature = self.claims, self.message.signature.signature
-        if not digests.is_signed(claims.signing_key, rules.USAGE, self.message.body, signature):
-            raise _bad_reply("The usage receipt is not signed by the enclave whose evidence it has")
-        if (self.body.node, self.message.signature.node) != (claims.node, claims.node):
-            raise _bad_reply("The usage receipt is of another node than signed it")
-        return self.body
-
-    def line(self) -> str:
-        """All of it as one line of JSON, which `of_line` reads."""
-        return json.dumps(json_format.MessageToDict(self.message), sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def of_line(cls, line: str, trust: Trust) -> UsageReceipt:
-        """What `line` wrote; raises Problem (BAD_EVIDENCE)."""
-        try:
-            return cls(json_format.Parse(line, messages.UsageReceipt()), trust)
-        except json_format.ParseError as error:
-            raise _bad_reply("The line holds no usage receipt") from error
-
-    def to_json(self) -> dict[str, object]:
-        body = self.body
-        return {
-            "deployment": body.deployment,
-            "fingerprint": body.model_digest.hex(),
-            "organisation": body.organisation,
-            "rows": body.rows,
-            "rows_today": body.rows_today,
-            "rows_total": body.rows_total,
-            "price": body.price_micros / MICROS,
-            "time": body.time.ToDatetime(tzinfo=datetime.UTC).isoformat(),
-            "node": body.node,
-            "order": body.order_digest.hex(),
-        }
+    def _served(self) -> ServedModel:
+        return ServedModel(self.message.terms.body, self.gateway)
 
 
 def _deployable(model: Deployable, trust: Trust) -> tuple[Parameters, Provenance]:
@@ -542,23 +344,6 @@ def _fitted(receipt: Receipt) -> Parameters:
     return parameters_of(fitted_of(dossier.plan, dossier.body.opened))
 
 
-def _serving(claims: Sequence[Claims], node: str) -> Claims:
-    """The enclave of this node; the first without a name."""
-    found = next((each for each in claims if node in ("", each.node)), None)
-    if found is None:
-        names = ", ".join(each.node for each in claims)
-        said = f"The zone has no node {node!r}; it has {names}."
-        raise Problem(Kind.UNKNOWN, "unknown_node", said, field="node")
-    return found
-
-
-def _sealed(plaintext: bytes, claims: Claims, info: bytes) -> bytes:
-    try:
-        return SUITES[claims.suite].seal(plaintext, claims.encryption_key, info)
-    except ValueError as error:
-        raise not_trusted(EvidenceError(f"nothing can be sealed to its encryption key ({error})", KEYS)) from error
-
-
 def _whole(value: int, name: str, most: int = rules.MAX_LIMIT) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         said = f"The deployment's {name} must be a whole number from 0 to {most:,}; got {value!r}."
@@ -567,14 +352,10 @@ def _whole(value: int, name: str, most: int = rules.MAX_LIMIT) -> int:
 
 
 def _micros(price: float) -> int:
-    if not (math.isfinite(price) and 0 <= price * MICROS <= rules.MAX_LIMIT):
+    if not (math.isfinite(price) and 0 <= price * rules.MICROS <= rules.MAX_LIMIT):
         said = f"The price of a row must be 0 or more, and finite; got {price!r}."
         raise Problem(Kind.MALFORMED, "deployment", said, field="price")
-    return round(price * MICROS)
-
-
-def _now() -> Timestamp:
-    return Timestamp(seconds=int(time.time()))
+    return round(price * rules.MICROS)
 
 
 def _use_json(use: DeploymentUse) -> dict[str, object]:
@@ -582,9 +363,5 @@ def _use_json(use: DeploymentUse) -> dict[str, object]:
         "organisation": use.organisation,
         "rows_today": use.rows_today,
         "rows_total": use.rows_total,
-        "price": use.price_micros / MICROS,
+        "price": use.price_micros / rules.MICROS,
     }
-
-
-def _bad_reply(message: str) -> Problem:
-    return Problem(Kind.BAD_EVIDENCE, "usage_receipt", f"{message}.", hint="do not rely on it; ask the zone's operator")

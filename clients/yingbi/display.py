@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from yingbi.cells import Cell, to_json
 
 if TYPE_CHECKING:
-    from yingbi.answer import Forecast, Table
+    from yingbi.answer import Table
+    from yingbi.forecasts import Forecast
 
 MISSING = "–"
 BY_SIZE = "± by size"

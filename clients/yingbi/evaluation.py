@@ -22,11 +22,10 @@ from yingbi.api.v1.job_pb2 import EvaluateQuery, SealedProgram
 from yingbi.api.v1.job_pb2 import Query as QueryMessage
 from yingbi.api.v1.plan_pb2 import Evaluation as Told
 from yingbi.api.v1.plan_pb2 import Plan, Value
-from yingbi.attest import attest_for_sealing
 from yingbi.display import cell_text
 from yingbi.jobs import Answer, Job, Progress
 from yingbi.mock import mock_tables
-from yingbi.programs import sealed_programs
+from yingbi.programs import sealed_for
 from yingbi.quality import Group, Quality, groups_of, quality_of
 from yingbi.query import Preview, Query, not_what_was_asked
 
@@ -108,10 +107,7 @@ class Evaluation(Query):
 
     def _programs(self, preview: Preview) -> Sequence[SealedProgram]:
         """Sealed to the enclaves that hold the key, which are asked for evidence first."""
-        enclaves = attest_for_sealing(self.gateway, self.gateway.profile.trust)
-        if len(enclaves) != preview.plan.noise.parties:
-            raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
-        return sealed_programs(self.file, enclaves, preview.plan_hash)
+        return sealed_for(preview, self.gateway, self.file)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit
 from yingbi.cells import Cell, to_json, to_python
 from yingbi.display import cell_text
+from yingbi.extras import learn_extra
 from yingbi.generalized_linear import (
     FULL_STEPS,
     Curvature,
@@ -114,16 +115,7 @@ class GeneralizedModel:
         Raises:
             Problem: UNAVAILABLE "scikit_learn_missing".
         """
-        try:
-            import pandas as pd
-            from sklearn import linear_model
-        except ImportError as error:
-            raise Problem(
-                Kind.UNAVAILABLE,
-                "scikit_learn_missing",
-                "scikit-learn is not installed.",
-                hint="pip install 'yingbi[learn]'; predict() needs none",
-            ) from error
+        pd, linear_model = learn_extra(_sklearn)
         rows = self.sets
         if not self.classes:
             made = linear_model.PoissonRegressor(alpha=self.fit.alpha)
@@ -216,3 +208,10 @@ def _quadratic(matrix: Matrix, vector: Sequence[float]) -> float:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _sklearn() -> tuple[Any, ...]:
+    import pandas as pd
+    from sklearn import linear_model
+
+    return pd, linear_model

@@ -20,6 +20,7 @@ from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.budget import Budget
 from yingbi.display import answer_rows, plain_table
+from yingbi.extras import pandas_extra
 from yingbi.program_source import program_text
 from yingbi.receipt import Receipt
 from yingbi.transport import Gateway
@@ -428,23 +429,15 @@ class Answer:
 
     def to_pandas(self) -> pd.DataFrame:
         """A frame with a `<name> ±` column, one standard error, after each that is no key or rank."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise Problem(
-                Kind.UNAVAILABLE,
-                "pandas_missing",
-                "pandas is not installed.",
-                hint="pip install 'yingbi[pandas]'",
-            ) from error
+        pandas = pandas_extra()
         header, rows = self.to_records()
         exact = {column.name for column in self.table.columns if not column.is_estimate}
         series = [
-            pd.Series([row[index] for row in rows], dtype=None if name in exact else "float64")
+            pandas.Series([row[index] for row in rows], dtype=None if name in exact else "float64")
             for index, name in enumerate(header)
         ]
-        frame = pd.concat(series, axis="columns")
-        frame.columns = pd.Index(header)
+        frame: pd.DataFrame = pandas.concat(series, axis="columns")
+        frame.columns = pandas.Index(header)
         return frame
 
     def save_csv(self, path: str | Path) -> None:

@@ -6,8 +6,6 @@ import math
 import random
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from yingbi.api import zcdp
 from yingbi.api.v1 import job_pb2
@@ -15,16 +13,13 @@ from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.plan_pb2 import Fit, Plan
 from yingbi.jobs import Answer, Job, Progress
 from yingbi.linear_model import Columns
-from yingbi.mock import mock_tables
-from yingbi.mock_rows import UnitRows, joined, no_mock, rows_of
-from yingbi.models.kinds import Fitted, able, fitted_of, foretold, noise_by_name, rehearsed
+from yingbi.mock_rows import UnitRows, mock_units, rows_of
+from yingbi.models.kinds import Fitted, fitted_of, foretold, noise_by_name, rehearsed
 from yingbi.models.specs import PCA, GaussianNB, ModelSpec
 from yingbi.query import Preview, Query, not_what_was_asked
+from yingbi.trained import TrainedModel
 
 __all__ = ["PCA", "GaussianNB", "LinearRegression", "Model", "ModelSpec", "Ridge", "Training", "model_of"]
-
-if TYPE_CHECKING:
-    from yingbi.deployments import Deployment
 
 MOCK_ROWS = 1000
 
@@ -117,16 +112,12 @@ class Training(Query):
 
     def _mock_rows(self, plan: Plan, rows: int, seed: int | None) -> list[UnitRows]:
         assert self.declaration is not None
-        if self.spec.rows or self.spec.where:
-            raise no_mock("rows and where are SQL")
-        variables = dict.fromkeys(factor.variable for each in plan.fit.columns for factor in each.factors)
-        if plan.fit.response:
-            variables[plan.fit.response] = None
-        return joined(mock_tables(self.declaration, rows, seed), list(variables), self.declaration.privacy_unit)
+        in_sql = bool(self.spec.rows or self.spec.where)
+        return mock_units(self.declaration, plan.fit, rows, seed, in_sql=in_sql)
 
 
-@dataclass(frozen=True)
-class Model(Answer):
+@dataclass(frozen=True, repr=False)
+class Model(TrainedModel):
     """A trained model. Its table has the coefficients, all recomputed from the receipt's opened integers.
 
     ± is the standard error of noise and sampling together.
@@ -136,39 +127,6 @@ class Model(Answer):
     def fitted(self) -> Fitted:
         """The model by itself."""
         return fitted_of(self.plan, self.receipt.dossier.body.opened)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the parameters in canonical form, in hexadecimal: the same for whoever computes them anew."""
-        return self.fitted.fingerprint
-
-    def predict(self, rows: Columns) -> list[Any]:
-        """The response for rows of one's own, or of a model of classes the most probable one."""
-        return list(able(self.fitted, "predict")(rows))
-
-    def predict_proba(self, rows: Columns) -> list[list[float]]:
-        """The probability of each class, in the order of `fitted.labels`."""
-        return list(able(self.fitted, "predict_proba")(rows))
-
-    def transform(self, rows: Columns) -> list[list[float]]:
-        """The principal components of rows of one's own."""
-        return list(able(self.fitted, "transform")(rows))
-
-    def estimator(self) -> Any:
-        """A fitted scikit-learn estimator, on columns as `fitted.frame_of` makes them."""
-        return self.fitted.estimator()
-
-    def deploy(self, name: str, **terms: Any) -> Deployment:
-        """Keep the model in the zone, for others to use and not to see; see `yingbi.deployments.deploy`."""
-        from yingbi.deployments import deploy
-
-        return deploy(self.job.gateway, self.receipt, name, **terms)
-
-    def to_onnx(self, path: str | Path) -> None:
-        """Write the model as ONNX; see `models.onnx_export.write_onnx`."""
-        from yingbi.models.onnx_export import write_onnx
-
-        write_onnx(self.fitted, path)
 
     @cached_property
     def card(self) -> dict[str, object]:
@@ -193,12 +151,6 @@ class Model(Answer):
     def words(self) -> list[str]:
         """How good it is, in some sentences."""
         return self.fitted.words
-
-    def to_json(self) -> dict[str, object]:
-        return super().to_json() | {"model": self.card}
-
-    def __repr__(self) -> str:
-        return "\n".join([super().__repr__(), *self.words])
 
     def _predicted(self) -> dict[str, float | None]:
         """What the plan alone says of the numbers' noise at this many units, before anything is known of them."""

@@ -14,6 +14,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn, Plan
 from yingbi.cells import to_json, to_python
 from yingbi.display import cell_text, error_text
+from yingbi.extras import learn_extra
 from yingbi.regression import INTERCEPT, Coefficient, Regression, regression_of
 
 if TYPE_CHECKING:
@@ -93,16 +94,7 @@ class LinearModel:
         Raises:
             Problem: UNAVAILABLE "scikit_learn_missing".
         """
-        try:
-            import pandas as pd
-            from sklearn import linear_model
-        except ImportError as error:
-            raise Problem(
-                Kind.UNAVAILABLE,
-                "scikit_learn_missing",
-                "scikit-learn is not installed.",
-                hint="pip install 'yingbi[learn]'; predict() needs none",
-            ) from error
+        pd, linear_model = learn_extra(_sklearn)
         penalised, intercept = self.fit.HasField("alpha"), self.fit.intercept
         made = linear_model.Ridge(alpha=self.fit.alpha, fit_intercept=intercept) if penalised else None
         found = linear_model.LinearRegression(fit_intercept=intercept) if made is None else made
@@ -243,3 +235,10 @@ def _indicator(cell: Any, level: Any) -> float:
 
 def _digits(value: float) -> str:
     return f"{value + 0.0:.{DIGITS - 1}e}"
+
+
+def _sklearn() -> tuple[Any, ...]:
+    import pandas as pd
+    from sklearn import linear_model
+
+    return pd, linear_model

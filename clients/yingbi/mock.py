@@ -14,7 +14,7 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
@@ -28,6 +28,7 @@ from yingbi.api.v1.plan_pb2 import (
     ColumnType,
 )
 from yingbi.cells import Cell, to_json, to_python
+from yingbi.extras import pandas_extra, typed_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,15 +45,6 @@ _DAYS = 5 * 365
 _DAY_SECONDS = 86_400
 # Few enough rows a unit that a small table has several units, where `max_rows_per_unit` is large.
 _LEAST_UNITS = 4
-
-_DTYPES: dict[ColumnType.ValueType, Any] = {
-    COLUMN_TYPE_BOOL: "boolean",
-    COLUMN_TYPE_INT64: "Int64",
-    COLUMN_TYPE_FLOAT64: "float64",
-    COLUMN_TYPE_STRING: "object",
-    COLUMN_TYPE_DATE: "object",
-    COLUMN_TYPE_TIMESTAMP: "datetime64[us]",
-}
 
 
 @dataclass(frozen=True)
@@ -87,20 +79,8 @@ class MockTable:
 
     def to_pandas(self) -> pd.DataFrame:
         """In types that hold NULL: Int64 and boolean; dates and texts are objects."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise Problem(
-                Kind.UNAVAILABLE,
-                "pandas_missing",
-                "pandas is not installed.",
-                hint="pip install 'yingbi[pandas]', or `yingbi mock NAME`, which needs none",
-            ) from error
-        series = {
-            column.name: pd.Series([row[index] for row in self.rows], dtype=_DTYPES[column.type])
-            for index, column in enumerate(self.declaration.columns)
-        }
-        return pd.DataFrame(series)
+        columns = [(column.name, column.type) for column in self.declaration.columns]
+        return typed_frame(pandas_extra(instead="`yingbi mock NAME`"), columns, self.rows)
 
 
 def mock_tables(declaration: DatasetDeclaration, rows: int = DEFAULT_ROWS, seed: int | None = None) -> list[MockTable]:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.v1.plan_pb2 import FitColumn
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.plan_pb2 import Fit, FitColumn
 from yingbi.cells import to_json
 from yingbi.linear_model import Columns, design_column, level_numbers
-from yingbi.mock import MockTable
+from yingbi.mock import MockTable, mock_tables
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ def rows_of(frame: Columns) -> list[UnitRows]:
         UnitRows({name: [cell] for name, cell in zip(names, row, strict=True)})
         for row in zip(*(list(frame[name]) for name in names), strict=True)
     ]
+
+
+def mock_units(
+    declaration: DatasetDeclaration, fit: Fit, rows: int, seed: int | None, *, in_sql: bool
+) -> list[UnitRows]:
+    """Made-up rows of a model's variables; REFUSED "mock" where the rows are said in SQL, which nothing here reads."""
+    if in_sql:
+        raise no_mock("rows and where are SQL")
+    variables = dict.fromkeys(factor.variable for each in fit.columns for factor in each.factors)
+    if fit.response:
+        variables[fit.response] = None
+    return joined(mock_tables(declaration, rows, seed), list(variables), declaration.privacy_unit)
 
 
 def joined(tables: Sequence[MockTable], variables: Sequence[str], unit: str) -> list[UnitRows]:

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yingbi.api.eat import Claims
-from yingbi.api.evidence_error import KEYS, EvidenceError
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.sealing import seal_program
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ProgramEnvironment
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery, SealedProgram
 from yingbi.api.v1.job_pb2 import Query as QueryMessage
 from yingbi.api.v1.plan_pb2 import Plan, ProgramTable
-from yingbi.attest import attest_for_sealing, not_trusted
+from yingbi.attest import attest_for_sealing, not_sealable
 from yingbi.imports import check_imports
 from yingbi.jobs import Job
 from yingbi.query import Preview, Query, not_what_was_asked
 from yingbi.rehearsal import Rehearsal, rehearse
+from yingbi.transport import Gateway
 
 MAX_PROGRAM_BYTES = 2**18
 
@@ -92,10 +92,7 @@ class Program(Query):
 
     def _programs(self, preview: Preview) -> Sequence[SealedProgram]:
         """Sealed to the enclaves that hold the key, which are asked for evidence first."""
-        enclaves = attest_for_sealing(self.gateway, self.gateway.profile.trust)
-        if len(enclaves) != preview.plan.noise.parties:
-            raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
-        return sealed_programs(self.code, enclaves, preview.plan_hash)
+        return sealed_for(preview, self.gateway, self.code)
 
     def _source(self) -> bytes:
         return self.code if self.publish_source else b""
@@ -147,12 +144,20 @@ def read_tables(tables: Iterable[str] | Mapping[str, Sequence[str]] | None) -> t
     return tuple(ProgramTable(table=name) for name in ([tables] if isinstance(tables, str) else tables))
 
 
+def sealed_for(preview: Preview, gateway: Gateway, code: bytes) -> list[SealedProgram]:
+    """A program, or a model file, for each of the enclaves that the plan is for: asked for fresh evidence first."""
+    enclaves = attest_for_sealing(gateway, gateway.profile.trust)
+    if len(enclaves) != preview.plan.noise.parties:
+        raise not_what_was_asked(f"is for {preview.plan.noise.parties} providers; {len(enclaves)} hold the key")
+    return sealed_programs(code, enclaves, preview.plan_hash)
+
+
 def sealed_programs(code: bytes, enclaves: Iterable[Claims], plan_hash: bytes) -> list[SealedProgram]:
     """The program for each of these enclaves; BAD_EVIDENCE where nothing can be sealed to the key of one."""
     try:
         return [seal_program(code, each, plan_hash) for each in enclaves]
     except ValueError as error:
-        raise not_trusted(EvidenceError(f"nothing can be sealed to its encryption key ({error})", KEYS)) from error
+        raise not_sealable(error) from error
 
 
 def _check_program(plan: Plan, asked: ProgramQuery) -> None:

@@ -15,13 +15,14 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from yingbi import stages
-from yingbi.answer import Forecast, PlanError, check_readable, predicted_errors, to_json
+from yingbi.answer import PlanError, check_readable, to_json
 from yingbi.api import credentials, digests, zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.budget import Budget
 from yingbi.display import average_sentences, forecast_rows, plain_table
+from yingbi.forecasts import Forecast, predicted_errors
 from yingbi.jobs import Answer, Job, Progress
 from yingbi.lookups import with_lines
 from yingbi.transport import Gateway

@@ -1,4 +1,4 @@
-"""Models that are trained in rounds: what to ask for, asking round after round, and what comes back.
+"""Training a model in rounds: `models.round_specs` says what to ask for, `rounds_model` what comes back.
 
 Every round is a question of its own: a plan, a job, a charge and a receipt. What it released decides the next one
 (`yingbi.rounds`), here and by whoever checks the receipts. So nothing is lost with a connection, or a node: the rounds
@@ -7,166 +7,36 @@ that were charged stay charged, and asking again what they asked, on the same da
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from yingbi.answer import Table
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
-from yingbi.api.training import MAX_ROUNDS, MIN_ROUNDS, SET_UP_ROUNDS, rho_units_of_round, step_rounds
+from yingbi.api.training import SET_UP_ROUNDS, rho_units_of_round, step_rounds
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
-from yingbi.api.v1.plan_pb2 import Fit, Plan, TrainingRound
+from yingbi.api.v1.plan_pb2 import Plan, TrainingRound
 from yingbi.cells import PlanError
 from yingbi.display import cell_text
 from yingbi.generalized_linear import State
-from yingbi.jobs import Answer, Job, Progress
+from yingbi.jobs import Job, Progress
 from yingbi.linear_model import Columns
-from yingbi.mock import mock_tables
-from yingbi.mock_rows import UnitRows, joined, no_mock, rows_of
-from yingbi.models.balance import ClassWeight, class_weights_message
-from yingbi.models.in_rounds import (
-    AnyState,
-    FittedInRounds,
-    RoundKind,
-    objectives_of,
-    round_kind,
-    rule_of,
-    score_of,
-)
-from yingbi.models.kinds import able
+from yingbi.mock_rows import UnitRows, mock_units, rows_of
+from yingbi.models.in_rounds import AnyState, FittedInRounds, RoundKind, round_kind, rule_of, score_of
 from yingbi.models.mock_rounds import mock_release
-from yingbi.models.scores import Score, WithScore
+from yingbi.models.round_specs import LogisticRegression, ModelInRounds
+from yingbi.models.scores import WithScore
 from yingbi.query import Preview, Query, not_what_was_asked
 from yingbi.rounds import Released, Rule, check_alike
-from yingbi.training_receipt import TrainingReceipt
+from yingbi.rounds_model import RoundsModel
 
-if TYPE_CHECKING:
-    from yingbi.deployments import Deployment
-
-DEFAULT_ROUNDS = 12
 MOCK_ROWS = 1000
 _ATTEMPTS = 5
 """How many failed jobs of one round are left behind under one request id."""
-
-
-@dataclass(frozen=True)
-class ModelInRounds:
-    """What is common to models that are trained in rounds."""
-
-    formula: str
-    rows: str = ""
-    where: str = ""
-    rounds: int = DEFAULT_ROUNDS
-    early_stop: bool = False
-    score: bool = field(default=False, kw_only=True)
-    """Measure in one more round, for 5 % of the price, how well the model fits the rows it was trained on."""
-
-    def __post_init__(self) -> None:
-        if self.score and self.rounds == MAX_ROUNDS:
-            message = f"With a score there are {MAX_ROUNDS - 1} rounds at most before it."
-            raise Problem(Kind.MALFORMED, "rounds", message, field="rounds", hint=f"{type(self).rounds} by default")
-        if not MIN_ROUNDS <= self.rounds <= MAX_ROUNDS:
-            message = f"A model is trained in {MIN_ROUNDS} to {MAX_ROUNDS} rounds, not {self.rounds}."
-            raise Problem(Kind.MALFORMED, "rounds", message, field="rounds", hint=f"{type(self).rounds} by default")
-
-    @property
-    def model(self) -> Fit.Model.ValueType:
-        """As plans name it."""
-        raise NotImplementedError
-
-    @property
-    def training(self) -> TrainingRound:
-        """What is said of every round: how many there are, and that steps tell how well the model fits."""
-        return TrainingRound(rounds=self.rounds + self.score, scored=self.score, objective=True)
-
-    def message(self, own: TrainingRound) -> job_pb2.TrainQuery:
-        """What is asked in one round."""
-        return job_pb2.TrainQuery(model=self.model, formula=self.formula, rows=self.rows, where=self.where, round=own)
-
-
-@dataclass(frozen=True)
-class LogisticRegression(ModelInRounds):
-    """The odds of a class: `response ~ regressors`, as docs/learning.md says.
-
-    Args:
-        formula: "died ~ age + male"; the response a bool, a number with two values, or a category with declared ones.
-            Of more than two values, the odds of each but the first against the first.
-        rows, where: as of `LinearRegression`.
-        rounds: how many jobs; each but the first two takes a step.
-        early_stop: ask no further round where a gradient is no longer than its noise. Rounds that are not asked are
-            not charged; asked, they would make the noise of the model less.
-        alpha: of half the sum of squared coefficients but the constant, beside the sum of all persons' losses:
-            scikit-learn's 1 / C. It costs nothing.
-        class_weight: {"yes": 5} has rows of this class count five times; "balanced" every class as much.
-        score: measure in a last round how well the model fits.
-    """
-
-    alpha: float = field(default=0.0, kw_only=True)
-    class_weight: ClassWeight = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_alpha(self.alpha)
-        class_weights_message(self.class_weight)
-
-    @property
-    def model(self) -> Fit.Model.ValueType:
-        return Fit.MODEL_LOGISTIC_REGRESSION
-
-    def message(self, own: TrainingRound) -> job_pb2.TrainQuery:
-        return weighed(penalised(super().message(own), self.alpha), self.class_weight)
-
-
-@dataclass(frozen=True)
-class PoissonRegression(ModelInRounds):
-    """The logarithm of a mean count: `response ~ regressors`; the response a number from 0 with a declared bound.
-
-    Args: as of `LogisticRegression`; but `alpha` is beside the mean of all persons' losses, as scikit-learn's
-        PoissonRegressor has it.
-    """
-
-    alpha: float = field(default=0.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_alpha(self.alpha)
-
-    @property
-    def model(self) -> Fit.Model.ValueType:
-        return Fit.MODEL_POISSON_REGRESSION
-
-    def message(self, own: TrainingRound) -> job_pb2.TrainQuery:
-        return penalised(super().message(own), self.alpha)
-
-
-def check_alpha(alpha: float) -> None:
-    """Refuse (MALFORMED "alpha") a penalty that is no number from 0."""
-    if not 0 <= alpha < math.inf:
-        message = f"alpha is a number from 0, not {alpha:g}."
-        raise Problem(Kind.MALFORMED, "alpha", message, field="alpha", hint="leave it out for no penalty")
-
-
-def penalised(message: job_pb2.TrainQuery, alpha: float) -> job_pb2.TrainQuery:
-    """The same with a penalty."""
-    if alpha:
-        message.alpha = alpha
-    return message
-
-
-def weighed(message: job_pb2.TrainQuery, given: ClassWeight) -> job_pb2.TrainQuery:
-    """The same with weights of classes."""
-    weights = class_weights_message(given)
-    if weights is not None:
-        message.class_weights.CopyFrom(weights)
-    return message
 
 
 class RoundsPreview(Preview):
@@ -317,10 +187,8 @@ class TrainingInRounds(Query):
         if frame is not None:
             return rows_of(frame)
         assert self.declaration is not None
-        if self.spec.rows or self.spec.where:
-            raise no_mock("rows and where are SQL")
-        variables = dict.fromkeys(factor.variable for each in plan.fit.columns for factor in each.factors)
-        return joined(mock_tables(self.declaration, rows, seed), list(variables), self.declaration.privacy_unit)
+        in_sql = bool(self.spec.rows or self.spec.where)
+        return mock_units(self.declaration, plan.fit, rows, seed, in_sql=in_sql)
 
 
 class _Course:
@@ -391,132 +259,6 @@ class _Course:
             hint=f"{problem.hint}; {again}" if problem.hint else again,
             details={**(problem.details or {}), "rounds": str(done), "request_id": self._request_id},
         )
-
-
-@dataclass(frozen=True)
-class RoundsModel(Answer):
-    """A model that was trained in rounds. Its table has the coefficients, recomputed from all rounds' receipts.
-
-    ± is the standard error of noise and sampling together. `job` is the last round's.
-    """
-
-    jobs: tuple[Job, ...] = ()
-
-    @property
-    def receipt(self) -> TrainingReceipt:
-        """Of all rounds."""
-        return self._receipt
-
-    @cached_property
-    def _receipt(self) -> TrainingReceipt:
-        return TrainingReceipt.of([job.receipt.message for job in self.jobs], self.job.gateway.profile.trust)
-
-    @cached_property
-    def fitted(self) -> FittedInRounds:
-        """The model by itself."""
-        return self.receipt.model
-
-    @property
-    def score(self) -> Score | None:
-        """How well it fits the rows it was trained on, where `score=True` had that measured."""
-        return score_of(self.fitted.state)
-
-    def deploy(self, name: str, **terms: Any) -> Deployment:
-        """Keep the model in the zone, for others to use and not to see; see `yingbi.deployments.deploy`."""
-        from yingbi.deployments import deploy
-
-        return deploy(self.job.gateway, self.receipt, name, **terms)
-
-    @cached_property
-    def table(self) -> Table:
-        return self.receipt.table()
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the parameters in canonical form, in hexadecimal: the same for whoever computes them anew."""
-        return self.fitted.fingerprint
-
-    @property
-    def replayed(self) -> bool:
-        """Whether every round is the stored release of an earlier job, at no cost."""
-        return all(job.message.replayed for job in self.jobs)
-
-    @property
-    def rho_units(self) -> int:
-        """What all rounds cost, those among them that were asked before at the time."""
-        return self.receipt.rho_units
-
-    @property
-    def price(self) -> str:
-        if self.replayed:
-            return "replayed: no cost"
-        body, done = self.receipt.dossier.body, f"{len(self.jobs)} of {self.plan.fit.round.rounds} rounds"
-        again = sum(job.message.replayed for job in self.jobs)
-        free = f", {again} of them replayed at no cost" if again else ""
-        return f"cost: ε {body.epsilon:g}, δ {body.delta:g} at most, in {done}{free}; ρ = {self._rho:.3g}"
-
-    def predict(self, rows: Columns) -> list[Any]:
-        """Classes, counts, or the nearest centres, for rows of one's own."""
-        return list(able(self.fitted, "predict")(rows))
-
-    def predict_proba(self, rows: Columns) -> list[list[float]]:
-        """The chances of classes; see `GeneralizedModel.predict_proba`."""
-        return list(able(self.fitted, "predict_proba")(rows))
-
-    def transform(self, rows: Columns) -> list[list[float]]:
-        """Of k-means: the distances of rows of one's own to all centres."""
-        return list(able(self.fitted, "transform")(rows))
-
-    def estimator(self) -> Any:
-        """A fitted scikit-learn estimator, on columns as `fitted.frame_of` makes them."""
-        return self.fitted.estimator()
-
-    def to_onnx(self, path: str | Path) -> None:
-        """Write the model as ONNX; see `models.onnx_export.write_onnx`."""
-        from yingbi.models.onnx_export import write_onnx
-
-        write_onnx(self.fitted, path)
-
-    @cached_property
-    def card(self) -> dict[str, object]:
-        """What whoever uses the model should know of it."""
-        body, plan = self.receipt.dossier.body, self.plan
-        return {
-            **self.fitted.to_json(),
-            "score": None if self.score is None else self.score.to_json(),
-            "objectives": [each.to_json() for each in objectives_of(self.fitted.state)],
-            "trained_as": self.job.message.sql,
-            "dataset": plan.dataset,
-            "dataset_version": plan.dataset_version.hex(),
-            "agreement": self.job.message.agreement or None,
-            "jobs": [job.id for job in self.jobs],
-            "epsilon": body.epsilon,
-            "delta": body.delta,
-            "rho": self._rho,
-            "mechanism": body.mechanism,
-            "notes": list(self.notes),
-        }
-
-    @property
-    def words(self) -> list[str]:
-        """How good it is, in some sentences."""
-        state = self.fitted.state
-        units = f"{cell_text(state.units, state.units_error)} units"
-        lines = [f"{units}; {round_kind(state.fit.model).said(state)}"]
-        left = state.fit.round.rounds - len(self.jobs)
-        if left:
-            lines.append(f"stopped early: {left} rounds were not asked, and are not charged")
-        return [*lines, f"fingerprint {self.fingerprint}"]
-
-    def to_json(self) -> dict[str, object]:
-        return super().to_json() | {"model": self.card}
-
-    def __repr__(self) -> str:
-        return "\n".join([super().__repr__(), *self.words])
-
-    @property
-    def _rho(self) -> float:
-        return self.rho_units / zcdp.RHO_UNITS
 
 
 def _check_round(preview: Preview, asked: job_pb2.TrainQuery) -> None:

@@ -24,9 +24,11 @@ from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.display import cell_text
 from yingbi.jobs import Progress
+from yingbi.models.round_specs import ModelInRounds
 from yingbi.models.scores import Score
 from yingbi.query import check_parameters
-from yingbi.round_learning import ModelInRounds, RoundsModel, RoundsPreview, TrainingInRounds, told_by
+from yingbi.round_learning import RoundsPreview, TrainingInRounds, told_by
+from yingbi.rounds_model import RoundsModel
 from yingbi.search_receipt import SearchReceipt
 
 MAX_CANDIDATES = 50

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from yingbi.api import credentials, digests
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.stop_scopes import OF_STEP, name_of, scope_named
 from yingbi.api.v1.agreement_pb2 import AgreementStep
 from yingbi.api.v1.stop_pb2 import (
     Lift,
@@ -29,8 +30,6 @@ from yingbi.transport import Gateway
 
 Scope = Literal["job", "agreement", "dataset", "organisation"]
 SCOPES: tuple[Scope, ...] = ("job", "agreement", "dataset", "organisation")
-OF_STEP = {"suspend": StopScope.STOP_SCOPE_SUSPENSION, "terminate": StopScope.STOP_SCOPE_AGREEMENT}
-"""The stop that a step of an agreement's life comes with."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Stopped:
     @property
     def scope(self) -> str:
         """job, agreement, dataset or organisation; suspension, of an agreement until it is resumed."""
-        return StopScope.Name(self.message.stop.scope).removeprefix("STOP_SCOPE_").lower()
+        return name_of(self.message.stop.scope)
 
     @property
     def subject(self) -> str:
@@ -138,7 +137,7 @@ class Stopped:
 
 def preview(gateway: Gateway, scope: Scope, subject: str) -> StopPreview:
     """What a stop would hit now; nothing is stopped."""
-    return gateway.preview_stop(_number(scope), subject)
+    return gateway.preview_stop(scope_named(scope), subject)
 
 
 def stop(gateway: Gateway, scope: Scope, subject: str, reason: str = "", *, organisation_key: bytes = b"") -> Stopped:
@@ -147,7 +146,7 @@ def stop(gateway: Gateway, scope: Scope, subject: str, reason: str = "", *, orga
     Args:
         organisation_key: of an organisation, as `preview` said it.
     """
-    return Stopped(gateway.stop(signed_stop(gateway, _number(scope), subject, reason, organisation_key)))
+    return Stopped(gateway.stop(signed_stop(gateway, scope_named(scope), subject, reason, organisation_key)))
 
 
 def signed_stop(
@@ -240,10 +239,6 @@ def _signed_lift(gateway: Gateway, asked: Lift) -> SignedLift:
     asked.issued.FromNanoseconds(time.time_ns())
     body = asked.SerializeToString(deterministic=True)
     return SignedLift(body=body, signature=digests.sign(key, digests.LIFT, body))
-
-
-def _number(scope: Scope) -> StopScope.ValueType:
-    return StopScope.Value(f"STOP_SCOPE_{scope.upper()}")
 
 
 def _node(said: NodeProof) -> NodeStop:

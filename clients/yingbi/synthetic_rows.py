@@ -11,20 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yingbi.answer import Cell, to_json, to_python
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import (
-    COLUMN_TYPE_BOOL,
-    COLUMN_TYPE_DATE,
-    COLUMN_TYPE_FLOAT64,
     COLUMN_TYPE_INT64,
-    COLUMN_TYPE_STRING,
-    COLUMN_TYPE_TIMESTAMP,
-    ColumnType,
     SynthesisColumn,
 )
+from yingbi.extras import pandas_extra, typed_frame
 from yingbi.synthetic_marginals import Marginal, Measured
 
 if TYPE_CHECKING:
@@ -33,15 +28,6 @@ if TYPE_CHECKING:
 MAX_ROWS = 10_000_000
 STEPS_OF_RANGE = 1000
 """How finely a number is written within its range, at least."""
-
-_DTYPES: dict[ColumnType.ValueType, Any] = {
-    COLUMN_TYPE_BOOL: "boolean",
-    COLUMN_TYPE_INT64: "Int64",
-    COLUMN_TYPE_FLOAT64: "float64",
-    COLUMN_TYPE_STRING: "object",
-    COLUMN_TYPE_DATE: "object",
-    COLUMN_TYPE_TIMESTAMP: "datetime64[us]",
-}
 
 
 @dataclass(frozen=True)
@@ -171,16 +157,8 @@ class SyntheticRows:
 
     def to_pandas(self) -> pd.DataFrame:
         """In types that hold NULL: Int64 and boolean; dates and texts are objects."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            hint = "pip install 'yingbi[synthesize]', or to_csv(), which needs none"
-            raise Problem(Kind.UNAVAILABLE, "pandas_missing", "pandas is not installed.", hint=hint) from error
-        series = {
-            column.name: pd.Series([row[place] for row in self.rows], dtype=_DTYPES[column.type])
-            for place, column in enumerate(self.columns)
-        }
-        return pd.DataFrame(series)
+        columns = [(column.name, column.type) for column in self.columns]
+        return typed_frame(pandas_extra("synthesize", "to_csv()"), columns, self.rows)
 
     def to_json(self) -> dict[str, object]:
         return self.card

@@ -52,7 +52,7 @@ from yingbi.api.verification import (
     terms_digest,
     unpad,
 )
-from yingbi.attest import NONCE_BYTES, attest_for_sealing
+from yingbi.attest import NONCE_BYTES, attest_for_sealing, of_node
 from yingbi.consents import Ask, Value, read_token, terms_of
 from yingbi.transport import Gateway
 
@@ -185,15 +185,9 @@ def offer_json(offered: VerificationDeclaration) -> dict[str, object]:
 def ask_for(gateway: Gateway, dataset: Dataset, node: str) -> Ask:
     """What an issuer has to know, of the provider's enclave as its fresh evidence shows it; raises Problem."""
     _offered(dataset)
-    shown = attest_for_sealing(gateway, gateway.profile.trust)
-    found = [enclave for enclave in shown if enclave.node == node]
-    if not found:
-        names = [enclave.node for enclave in shown]
-        near = nearest(node, names)
-        said = f"The zone has no node {node!r}; it has {', '.join(names)}."
-        raise Problem(Kind.UNKNOWN, "unknown_node", said, field="node", hint=f"did you mean {near}?" if near else None)
+    enclave = of_node(attest_for_sealing(gateway, gateway.profile.trust), node)
     key = credentials.signing_key(gateway.profile.token).public_key().public_bytes_raw()
-    return Ask(dataset.declaration.dataset, node, key.hex(), found[0].signing_key.hex())
+    return Ask(dataset.declaration.dataset, node, key.hex(), enclave.signing_key.hex())
 
 
 def verify(

@@ -11,9 +11,9 @@ from yingbi.agreements import Agreement
 from yingbi.api.problem import Problem
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, Dataset, DatasetDeclaration
 from yingbi.api.v1.people_pb2 import Me
-from yingbi.api.v1.plan_pb2 import ColumnType
 from yingbi.budget import Budget
 from yingbi.cells import to_python
+from yingbi.datasets import type_name
 from yingbi.display import cell_text, key_text
 from yingbi.mock import mock_tables
 from yingbi.transport import Gateway
@@ -139,7 +139,7 @@ def _tables(declaration: DatasetDeclaration) -> list[Table]:
 def _column(column: ColumnDeclaration) -> Column:
     return Column(
         column.name,
-        ColumnType.Name(column.type).removeprefix("COLUMN_TYPE_").lower(),
+        type_name(column),
         _range(column),
         column.role == ColumnDeclaration.ROLE_UNIT,
         column.required,

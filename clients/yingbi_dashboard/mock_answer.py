@@ -6,10 +6,11 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 
-from yingbi.answer import Table, predicted_errors, table_of
+from yingbi.answer import Table, table_of
 from yingbi.api.v1.plan_pb2 import Plan, Statistic
 from yingbi.cells import Layout, PlanError
 from yingbi.display import answer_rows, average_sentences, forecast_rows
+from yingbi.forecasts import predicted_errors
 from yingbi.stages import is_first_stage
 
 MOST_ROWS = 40

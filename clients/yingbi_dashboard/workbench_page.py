@@ -24,11 +24,11 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import dataset_pb2, job_pb2
 from yingbi.api.v1.people_pb2 import Me
 from yingbi.cells import to_json, to_python
+from yingbi.datasets import type_name
 from yingbi.display import answer_rows, average_sentences
 from yingbi.jobs import Answer, Job
 from yingbi.query import Preview, Query, authorization_of
 from yingbi.transport import Gateway
-from yingbi.zone import type_name
 
 from yingbi_dashboard.agreements_page import STATES, STEPS
 from yingbi_dashboard.charts import LABEL, ROW, WIDTH, Chart, charts_of

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
@@ -14,7 +12,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import people_pb2 as messages
 from yingbi.api.v1.people_pb2_grpc import PeopleServiceServicer
-from yingbi.api.v1.stop_pb2 import SignedStop
 
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
@@ -22,10 +19,8 @@ from gateway.governance import decisions
 from gateway.governance.callers import Caller
 from gateway.governance.people import SESSION_SECONDS
 from gateway.governance.policy import TABLE, Action, check, may
-from gateway.governance.stops import ORGANISATION
-from gateway.jobs import removals
-from gateway.jobs.stopping import Recorded, Stopping
-from gateway.storage import people, stops
+from gateway.jobs.removals import Removals
+from gateway.storage import people
 from gateway.storage.database import Database
 from gateway.storage.people import Account, Said
 
@@ -39,12 +34,11 @@ class PeopleService(PeopleServiceServicer):
         self,
         database: Database,
         authentication: Authentication,
+        removals: Removals,
         *,
         clock: Callable[[], float] = time.time,
-        stopping: Stopping | None = None,
     ) -> None:
-        """`stopping` ends the jobs of who is removed."""
-        self._stopping = stopping
+        self._removals = removals
         self._database = database
         self._authentication = authentication
         self._clock = clock
@@ -77,34 +71,7 @@ class PeopleService(PeopleServiceServicer):
         self, request: messages.RemoveOrganisationRequest, context: Context
     ) -> messages.Organisation:
         caller = self._allowed(context, Action.FILE_ORGANISATION)
-        said = _said("organisation removed", caller, request.organisation, _reason(request.reason))
-        signed = removals.signed_stop(caller, request)
-        # Who goes away leaves no stop that nodes are not told of.
-        return await asyncio.shield(self._removed(caller, said, signed))
-
-    async def _removed(self, caller: Caller, said: Said, signed: SignedStop | None) -> messages.Organisation:
-        end: removals.End | None = None
-        if self._stopping and signed:
-            end = removals.by_stop(self._stopping.recording(caller, signed))
-        elif self._stopping:
-            jobs = partial(stops.hit, scope=ORGANISATION, subject=said.subject)
-            end = self._stopping.cancelling(caller, said.reason, jobs)
-        removed, ended = await self._change(said, removals.remove, caller, said.subject, end, self._clock())
-        # Of what nobody signed there is no proof to wait for.
-        await self._announce(ended, None if signed else 0.0)
-        return removed
-
-    async def _person_removed(self, caller: Caller, said: Said) -> messages.Person:
-        jobs = partial(stops.open_of, developer=said.subject)
-        end = self._stopping.cancelling(caller, said.reason, jobs) if self._stopping else None
-        removed, ended = await self._change(said, removals.remove_person, caller, said.subject, end, self._clock())
-        await self._announce(ended, 0.0)
-        return removed
-
-    async def _announce(self, ended: Sequence[Recorded], patience: float | None) -> None:
-        if self._stopping is not None:
-            for each in ended:
-                await self._stopping.announce(each, patience)
+        return await self._removals.remove_organisation(caller, request)
 
     @answers
     async def ListPeople(self, request: messages.ListPeopleRequest, context: Context) -> messages.ListPeopleResponse:
@@ -134,9 +101,7 @@ class PeopleService(PeopleServiceServicer):
     @answers
     async def RemovePerson(self, request: messages.RemovePersonRequest, context: Context) -> messages.Person:
         caller = self._allowed(context, Action.FILE_PERSON)
-        said = _said("person removed", caller, request.person, _reason(request.reason))
-        # Who goes away leaves no job running of who was removed.
-        return await asyncio.shield(self._person_removed(caller, said))
+        return await self._removals.remove_person(caller, request)
 
     @answers
     async def ListTokens(self, request: Empty, context: Context) -> messages.ListTokensResponse:
@@ -198,14 +163,8 @@ def policy() -> messages.Policy:
     )
 
 
-def _said(action: str, caller: Caller, subject: str, reason: str = "") -> Said:
-    return Said(action, caller.name, caller.organisation, subject, reason)
-
-
-def _reason(text: str) -> str:
-    if not text.strip():
-        raise Problem(Kind.MALFORMED, "reason", "A removal carries its reason.", field="reason")
-    return text.strip()
+def _said(action: str, caller: Caller, subject: str) -> Said:
+    return Said(action, caller.name, caller.organisation, subject)
 
 
 def _parsed(kind: type[messages.Invitation], body: bytes, field: str) -> messages.Invitation:

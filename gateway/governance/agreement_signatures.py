@@ -5,7 +5,6 @@ from __future__ import annotations
 from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.agreement_pb2 import AgreementSignature, SignedAgreement
-from yingbi.api.v1.people_pb2 import Invitation
 
 from gateway.governance.callers import Duty
 
@@ -38,11 +37,8 @@ def ended_signatory(signed: SignedAgreement, now: float) -> str | None:
 
     Enclaves that have charged a job under its terms before take it all the same.
     """
-    for each in (signed.organisation, signed.provider):
-        if each.HasField("certificate") and certificates.certified_until(each.certificate) <= now:
-            invitation = Invitation.FromString(each.certificate.invitation.body)
-            return f"{invitation.person} of {invitation.organisation}"
-    return None
+    ended = (certificates.ended_holder(each.certificate, now) for each in (signed.organisation, signed.provider))
+    return next((holder for holder in ended if holder is not None), None)
 
 
 def _bad(why: str) -> Problem:

@@ -13,16 +13,16 @@ from typing import TypeAlias, TypeVar
 from google.protobuf.message import DecodeError
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.stop_scopes import OF_STEP, name_of
 from yingbi.api.v1.agreement_pb2 import AgreementStep
 from yingbi.api.v1.stop_pb2 import Lift, SignedLift, SignedStop, Stop, StopProofBody, StopRecord, StopScope
 
-from gateway.governance.agreement_states import MAX_REASON, Step
+from gateway.governance.agreement_states import MAX_REASON
 from gateway.governance.callers import Caller, Role
 from gateway.governance.policy import Action, check, may
 
 Body = TypeVar("Body", Stop, Lift)
 Scope: TypeAlias = "StopScope.ValueType"
-
 JOB = StopScope.STOP_SCOPE_JOB
 AGREEMENT = StopScope.STOP_SCOPE_AGREEMENT
 DATASET = StopScope.STOP_SCOPE_DATASET
@@ -39,17 +39,10 @@ ACTIONS: Mapping[Scope, tuple[Action, ...]] = MappingProxyType(
     }
 )
 """What the policy asks of whoever stops this: any one of these. A developer's own job is theirs to cancel."""
-OF_STEP: Mapping[str, Scope] = MappingProxyType({Step.SUSPEND: SUSPENSION, Step.TERMINATE: AGREEMENT})
-"""The stop that a step of an agreement's life comes with."""
 
 # A step and the stop that it comes with have the same one.
 LONGEST_REASON = MAX_REASON
 LONGEST_SUBJECT = 127
-
-
-def name_of(scope: Scope) -> str:
-    """ "job", "agreement", "dataset", "organisation" or "suspension"."""
-    return StopScope.Name(scope).removeprefix("STOP_SCOPE_").lower()
 
 
 def check_may_stop(caller: Caller, scope: Scope) -> None:

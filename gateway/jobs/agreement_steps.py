@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from yingbi.api import digests
+from yingbi.api.stop_scopes import OF_STEP
 from yingbi.api.v1.agreement_pb2 import AgreementStep, RegisteredAgreement
 
 from gateway.governance import stops as rules
@@ -52,7 +53,7 @@ class AgreementSteps:
         return await asyncio.shield(self._take(caller, asked))
 
     async def _take(self, caller: Caller, asked: AgreementStep) -> RegisteredAgreement:
-        if asked.action in rules.OF_STEP:
+        if asked.action in OF_STEP:
             record = self._stopping.recording(caller, asked.stop)
             taken = await self._database.run(_stop, caller, asked, record, self._clock())
         elif asked.action == Step.RESUME:

@@ -98,9 +98,7 @@ class Approvals:
 
     async def revoke(self, caller: Caller, name: str, reason: str) -> StandingRecord:
         """End a standing approval for what is asked from now on. Raises Problem."""
-        if len(reason) > MAX_WORDS:
-            said = f"A reason has at most {MAX_WORDS:,} characters, not {len(reason):,}."
-            raise Problem(Kind.MALFORMED, "reason", said, field="reason")
+        check_words("reason", reason)
         return await self._database.run(standing.revoke, caller, name, reason, self._clock())
 
     async def refuse(self, caller: Caller, job: str, reason: str, clause: str = "", *, returned: bool = False) -> Job:

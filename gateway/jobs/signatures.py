@@ -6,10 +6,9 @@ Asked where a job that waited is charged, and where a queued one begins: the gat
 from __future__ import annotations
 
 from sqlalchemy import Connection
-from yingbi.api.certificates import certified_until
+from yingbi.api.certificates import ended_holder
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.job_pb2 import Approval, Authorization, StandingApproval
-from yingbi.api.v1.people_pb2 import Invitation, SignedCertificate
 
 from gateway.jobs.records import JobRecord
 from gateway.storage import approvals
@@ -22,18 +21,11 @@ def check_count(connection: Connection, record: JobRecord, now: float) -> None:
         raise Problem(Kind.REFUSED, "expired", "The developer's authorization has expired.", hint="ask again")
     approved = approvals.signed(connection, record.job)
     for certificate in (record.authorization.certificate, *(each.certificate for each in approved)):
-        _check_certificate_counts(certificate, now)
+        if holder := ended_holder(certificate, now):
+            said = f"The certificate of {holder}, who signed for this job, has ended."
+            raise Problem(Kind.REFUSED, "certificate_expired", said, hint="ask again")
     for signed in approved:
         given = StandingApproval.FromString(signed.standing) if signed.standing else Approval.FromString(signed.body)
         if given.HasField("expires") and given.expires.seconds <= now:
             said = f"The approval of {given.organisation or 'an organisation'} is over already."
             raise Problem(Kind.REFUSED, "approval_expired", said, hint="ask again")
-
-
-def _check_certificate_counts(certificate: SignedCertificate, now: float) -> None:
-    """Raise Problem for one that has ended. Its chain was checked when its holder was let in."""
-    if not certificate.HasField("invitation") or now < certified_until(certificate):
-        return
-    invitation = Invitation.FromString(certificate.invitation.body)
-    said = f"The certificate of {invitation.person} of {invitation.organisation}, who signed for this job, has ended."
-    raise Problem(Kind.REFUSED, "certificate_expired", said, hint="ask again")

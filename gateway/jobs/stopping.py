@@ -94,16 +94,13 @@ class Stopping:
         runner: Runner,
         feed: Feed,
         *,
-        organisation_key: Callable[[Connection, str], bytes | None] = people.developers_key,
         clock: Callable[[], float] = time.time,
         patience: float = PROOF_SECONDS,
     ) -> None:
-        """`organisation_key`: of a developers' organisation by its name, also of one that was removed."""
         self._database = database
         self._nodes = nodes
         self._runner = runner
         self._feed = feed
-        self._organisation_key = organisation_key
         self._clock = clock
         self._patience = patience
         self._told: dict[int, Told] = {}
@@ -123,7 +120,7 @@ class Stopping:
         if scope not in rules.ACTIONS:
             raise Problem(Kind.MALFORMED, "bad_stop", "A job, an agreement, a dataset or an organisation is stopped.")
         rules.check_may_stop(caller, scope)
-        return await self._database.run(self._preview, caller, scope, subject)
+        return await self._database.run(_preview, caller, scope, subject)
 
     async def stop(self, caller: Caller, signed: SignedStop) -> StopRecord:
         """Stop what the caller signed; the record, with the proofs of nodes that answer at once. Raises Problem.
@@ -139,7 +136,7 @@ class Stopping:
         `announce` what it returns. It raises Problem where this is not for the caller to stop.
         """
         nodes, at = list(self._nodes.states()), self._clock()
-        return lambda connection: self._record(connection, caller, signed, nodes, at)
+        return lambda connection: _record(connection, caller, signed, nodes, at)
 
     async def announce(self, done: Recorded, patience: float | None = None) -> StopRecord:
         """Tell the nodes of a stop that was recorded; the record, with the proofs of nodes that answer at once."""
@@ -194,28 +191,6 @@ class Stopping:
     async def close(self) -> None:
         """See what was heard to its end."""
         await asyncio.gather(*self._keeping, return_exceptions=True)
-
-    def _preview(self, connection: Connection, caller: Caller, scope: Scope, subject: str) -> StopPreview:
-        key = self._key_of(connection, scope, subject)
-        jobs = _checked_hit(connection, caller, scope, subject)
-        return StopPreview(jobs=jobs, organisation_key=key, deployments=deployment_door.hit(connection, scope, subject))
-
-    def _record(
-        self, connection: Connection, caller: Caller, signed: SignedStop, nodes: list[str], at: float
-    ) -> Recorded:
-        stop = Stop.FromString(signed.body)
-        if stop.organisation_key != self._key_of(connection, stop.scope, stop.subject):
-            raise Problem(Kind.CONFLICT, "other_organisation", f"The key signed for is not that of {stop.subject}.")
-        return _stop(connection, signed, stop, caller, nodes, at)
-
-    def _key_of(self, connection: Connection, scope: Scope, subject: str) -> bytes:
-        if scope != ORGANISATION:
-            return b""
-        key = self._organisation_key(connection, subject)
-        if key is None:
-            said = f"There is no developers' organisation {subject!r}."
-            raise Problem(Kind.UNKNOWN, "unknown_organisation", said, field="subject")
-        return key
 
     async def _open_again(self, told: Told, lifted: set[str]) -> None:
         if told.lift is not None and set(self._nodes.states()) & (told.members | told.stopped) <= lifted:
@@ -295,6 +270,23 @@ class Stopping:
         return verify_proof(result.stopped, name, telling.digest(), keys[0] if keys else b"")
 
 
+def _preview(connection: Connection, caller: Caller, scope: Scope, subject: str) -> StopPreview:
+    key = _key_of(connection, scope, subject)
+    jobs = _checked_hit(connection, caller, scope, subject)
+    return StopPreview(jobs=jobs, organisation_key=key, deployments=deployment_door.hit(connection, scope, subject))
+
+
+def _key_of(connection: Connection, scope: Scope, subject: str) -> bytes:
+    """The key that a stop names: of a developers' organisation, also of one that was removed; of others none."""
+    if scope != ORGANISATION:
+        return b""
+    key = people.developers_key(connection, subject)
+    if key is None:
+        said = f"There is no developers' organisation {subject!r}."
+        raise Problem(Kind.UNKNOWN, "unknown_organisation", said, field="subject")
+    return key
+
+
 def _checked_hit(connection: Connection, caller: Caller, scope: Scope, subject: str) -> list[str]:
     if scope == JOB:
         _own(connection, caller, subject)
@@ -331,10 +323,11 @@ def _own(connection: Connection, caller: Caller, job: str) -> JobRecord:
     return record
 
 
-def _stop(
-    connection: Connection, signed: SignedStop, stop: Stop, caller: Caller, nodes: list[str], at: float
-) -> Recorded:
+def _record(connection: Connection, caller: Caller, signed: SignedStop, nodes: list[str], at: float) -> Recorded:
     """Record the stop and end all that it covers, or nothing where the same stop was recorded before."""
+    stop = Stop.FromString(signed.body)
+    if stop.organisation_key != _key_of(connection, stop.scope, stop.subject):
+        raise Problem(Kind.CONFLICT, "other_organisation", f"The key signed for is not that of {stop.subject}.")
     digest = digests.digest(digests.STOP, signed.body)
     if (earlier := stops.find(connection, digest)) is not None:
         return Recorded(earlier)

@@ -43,7 +43,6 @@ from yingbi.api.v1.plan_pb2 import (
     Membership,
     Model,
     NamedExpression,
-    Noise,
     NullTest,
     Output,
     Plan,
@@ -67,13 +66,12 @@ from enclave_sim.plan.evaluations import (
     PREDICTION,
 )
 from enclave_sim.plan.statistics import MAX_BRANCHING
-from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION
 from enclave_sim.plan.values import NUMERIC, to_python, type_name
 from gateway.planning import moments
 from gateway.planning.asked import refuse_whole_units
 from gateway.planning.evaluation_rows import EvaluationRows, read_rows
 from gateway.planning.float_expressions import as_float, cut, float_literal, less, over
-from gateway.planning.notes import join_notes
+from gateway.planning.notes import join_notes, provider_notes
 from gateway.planning.query import Question, Setting, bought_rho_units, checked, sized
 from gateway.planning.scope import Scope, Term
 from gateway.planning.statistics import set_prices
@@ -108,34 +106,25 @@ def plan_evaluation(
             cannot be asked (REFUSED).
     """
     _check_asked(asked)
+    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     rho_units = bought_rho_units(epsilon, delta)
     rows = read_rows(asked, declaration)
     rows.text.read(lambda: refuse_whole_units(rows.scope, rows.parsed.select, parties))
     _refuse_other_inputs(rows)
     by = [_key(rows, term) for term in rows.by]
     # What noise leaves of a count, in units; for choosing how fine scores are told apart.
-    noise = (1 if declaration.units_disjoint else parties) / math.sqrt(2 * rho_units / zcdp.RHO_UNITS)
+    noise = setting.parties_per_unit / math.sqrt(2 * rho_units / zcdp.RHO_UNITS)
     told = _told(asked, rows, by, declaration.max_units, noise)
-    plan = Plan(
-        language_version=LANGUAGE_VERSION,
-        dataset=declaration.dataset,
-        dataset_version=dataset_version,
-        relation=_relation(asked, rows, told),
-        clipping=Clipping(max_rows=1, max_groups=1),
-        fraction_bits=FRACTION_BITS,
-        noise=Noise(
-            parties=parties,
-            parties_per_unit=1 if declaration.units_disjoint else parties,
-            curious=declaration.curious_providers,
-        ),
-        epsilon=epsilon,
-        delta=delta,
-        evaluation=told,
+    plan = setting.plan(
+        Plan(
+            relation=_relation(asked, rows, told),
+            clipping=Clipping(max_rows=1, max_groups=1),
+            evaluation=told,
+        )
     )
     _measure(plan)
     set_prices(plan, [rho_units // len(plan.statistics)] * len(plan.statistics))
     rows.text.read(lambda: refuse_much_text(rows.scope, rows.parsed.select, plan))
-    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     return Question(checked(sized(plan, setting), setting))
 
 
@@ -165,9 +154,7 @@ def evaluation_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
             notes.append(f"Values of the response outside {span} count as the nearest bound in R² and its mean.")
     if told.by and told.task == Evaluation.TASK_REGRESSION:
         notes.append(f"Any {unit} whose rows are in several groups counts in each, with less weight.")
-    if plan.noise.parties_per_unit > 1:
-        notes.append(f"One {unit} may appear at {plan.noise.parties_per_unit} providers and counts once at each.")
-    return [*notes, *join_notes(plan.relation, declaration)]
+    return [*notes, *provider_notes(plan, declaration), *join_notes(plan.relation, declaration)]
 
 
 def _check_asked(asked: EvaluateQuery) -> None:

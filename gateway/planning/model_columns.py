@@ -36,9 +36,10 @@ from enclave_sim.plan.fits import MAX_FIT_COLUMNS
 from enclave_sim.plan.values import NUMERIC, to_python, type_name
 from gateway.planning import moments
 from gateway.planning.float_expressions import as_float, cut, float_literal, less, over, product_of
-from gateway.planning.model_formulas import Factor, ModelFormula, Term, bad, position, refused
+from gateway.planning.model_formulas import Factor, ModelFormula, Term, bad, refused
 from gateway.planning.scope import Scope
 from gateway.planning.scope import Term as SqlTerm
+from gateway.planning.sql import Source
 from gateway.planning.subjects import Subject, bounded
 from gateway.planning.sums import centre_of
 
@@ -109,7 +110,7 @@ def variable_of(formula: ModelFormula, factor: Factor, term: SqlTerm, scope: Sco
             "not_numeric",
             f"{factor.text} is a {type_name(term.type)}, neither a number nor a category with declared values.",
             field="formula",
-            position=position(formula.text, factor.start),
+            position=Source(formula.text).position(factor.start),
             hint=f"Write an expression, as YEAR({factor.text}), with WHERE or declared bounds saying which years.",
         )
     subject = bounded(term)
@@ -128,7 +129,7 @@ def _no_bounds(formula: ModelFormula, factor: Factor, scope: Scope | None) -> Pr
         "no_bounds",
         f"{factor.text} has no declared bounds, which say how much one unit can move a sum.",
         field="formula",
-        position=position(formula.text, factor.start),
+        position=Source(formula.text).position(factor.start),
         hint=f"Write LEAST(GREATEST({factor.text}, lower), upper) with numbers for lower and upper.{others}",
     )
 
@@ -141,7 +142,7 @@ def _category(formula: ModelFormula, factor: Factor, term: SqlTerm) -> Variable:
             "undeclared_values",
             f"{factor.text} has no short list of declared values to make columns of.",
             field="formula",
-            position=position(formula.text, factor.start),
+            position=Source(formula.text).position(factor.start),
             hint=f"Say the values: where=\"{factor.text} IN ('a', 'b')\", or have the dataset declare them.",
         )
     return Variable(factor, None, levels, term.expression, type=term.type)
@@ -322,6 +323,6 @@ def too_many(formula: ModelFormula, found: str, allowed: str) -> Problem:
         "too_many_regressors",
         f"The model has {found}; {allowed} are allowed.",
         field="formula",
-        position=position(formula.text, 0),
+        position=Source(formula.text).position(0),
         hint="Leave some out, or make categories coarser.",
     )

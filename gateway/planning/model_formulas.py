@@ -20,6 +20,8 @@ from itertools import combinations
 
 from yingbi.api.problem import Kind, Problem
 
+from gateway.planning.sql import Source
+
 MAX_CHARACTERS = 5_000
 MAX_TERMS = 64
 MAX_FACTORS = 8
@@ -88,19 +90,14 @@ def read_formula(text: str, *, has_response: bool = True) -> ModelFormula:
 
 def bad(text: str, offset: int, message: str, hint: str = f"write it as in: {EXAMPLE}") -> Problem:
     """The problem with what stands at an offset of a formula."""
-    return Problem(Kind.MALFORMED, "formula", message, field="formula", position=position(text, offset), hint=hint)
+    at = Source(text).position(offset)
+    return Problem(Kind.MALFORMED, "formula", message, field="formula", position=at, hint=hint)
 
 
 def refused(text: str, offset: int, message: str, hint: str) -> Problem:
     """The problem with a formula that was understood."""
-    at = position(text, offset)
+    at = Source(text).position(offset)
     return Problem(Kind.REFUSED, "not_supported", message, field="formula", position=at, hint=hint)
-
-
-def position(text: str, offset: int) -> str:
-    """'line:column', both from 1."""
-    before = text[:offset]
-    return f"{before.count(chr(10)) + 1}:{offset - (before.rfind(chr(10)) + 1) + 1}"
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,16 @@ def _most_groups(plan: Plan, declared: Declared) -> float:
     return prod(len(key.values) if key.values[0].WhichOneof("kind") else math.inf for key in varying)
 
 
+def provider_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
+    """What a developer is told of units that several providers may have, where each counts once at each of them."""
+    if plan.noise.parties_per_unit <= 1:
+        return []
+    return [
+        f"One {declaration.privacy_unit} may appear at {plan.noise.parties_per_unit} providers and counts once at "
+        "each; the noise allows for all of them."
+    ]
+
+
 def join_notes(relation: Relation, declaration: DatasetDeclaration) -> list[str]:
     return [
         f"Of each {declaration.privacy_unit} at most {_count_of(part.unit_join.max_left_rows, 'row')} of the left and "

@@ -16,7 +16,6 @@ from yingbi.api.v1.plan_pb2 import (
     BlockOutputs,
     BlockTree,
     Measure,
-    Noise,
     Output,
     Plan,
     Program,
@@ -36,7 +35,6 @@ from enclave_sim.plan.programs import (
     check_block_output,
 )
 from enclave_sim.plan.schema import find_column, find_table
-from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION
 from gateway.planning.query import Question, Setting, bought_rho_units, checked, sized
 from gateway.planning.readable import UnknownColumn
 from gateway.planning.statistics import set_prices
@@ -71,30 +69,20 @@ def plan_program(
         Problem: a parameter cannot be read (MALFORMED), names something that is not there (UNKNOWN), or asks for
             what cannot be asked (REFUSED).
     """
+    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     rho_units = bought_rho_units(epsilon, delta)
     outputs = _outputs(asked.outputs)
-    disjoint = declaration.units_disjoint
-    plan = Plan(
-        language_version=LANGUAGE_VERSION,
-        dataset=declaration.dataset,
-        dataset_version=dataset_version,
-        program=_program(asked, declaration, parties),
-        statistics=[Statistic(block_outputs=BlockOutputs(outputs=outputs))],
-        clipping=NO_CLIPPING,
-        fraction_bits=FRACTION_BITS,
-        noise=Noise(
-            parties=parties,
-            parties_per_unit=1 if disjoint else parties,
-            curious=declaration.curious_providers,
-        ),
-        outputs=[
-            Output(name=output.name, measure=_measure(output, index)) for index, output in enumerate(asked.outputs)
-        ],
-        epsilon=epsilon,
-        delta=delta,
+    plan = setting.plan(
+        Plan(
+            program=_program(asked, declaration, parties),
+            statistics=[Statistic(block_outputs=BlockOutputs(outputs=outputs))],
+            clipping=NO_CLIPPING,
+            outputs=[
+                Output(name=output.name, measure=_measure(output, index)) for index, output in enumerate(asked.outputs)
+            ],
+        )
     )
     set_prices(plan, [rho_units])
-    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     return Question(checked(sized(plan, setting), setting))
 
 

@@ -77,6 +77,21 @@ class Setting:
     epsilon: float
     delta: float
 
+    @property
+    def parties_per_unit(self) -> int:
+        """At how many providers one unit may appear."""
+        return 1 if self.declaration.units_disjoint else self.parties
+
+    def plan(self, asked: Plan) -> Plan:
+        """What is asked, as a plan for this: what every plan says of its data, its noise and its guarantee is added."""
+        asked.language_version = LANGUAGE_VERSION
+        asked.dataset, asked.dataset_version = self.declaration.dataset, self.dataset_version
+        asked.fraction_bits = FRACTION_BITS
+        curious = self.declaration.curious_providers
+        asked.noise.CopyFrom(Noise(parties=self.parties, parties_per_unit=self.parties_per_unit, curious=curious))
+        asked.epsilon, asked.delta = self.epsilon, self.delta
+        return asked
+
 
 def plan_query(
     sql: str,
@@ -256,26 +271,16 @@ def draft_of(asked: Asked, setting: Setting) -> Plan:
     chooser = Chooser(asked.aggregates, keys.groups)
     outputs = [output_of(column, chooser) for column in asked.selection.shown]
     presentation = presentation_of(asked.presentation, chooser)
-    disjoint = scope.declaration.units_disjoint
-    plan = Plan(
-        language_version=LANGUAGE_VERSION,
-        dataset=scope.declaration.dataset,
-        dataset_version=setting.dataset_version,
-        relation=scope.relation,
-        group_by=keys.messages(),
-        statistics=chooser.statistics,
-        clipping=Clipping(max_rows=max_rows, max_groups=min(_most_groups(asked), max_rows)),
-        fraction_bits=FRACTION_BITS,
-        noise=Noise(
-            parties=setting.parties,
-            parties_per_unit=1 if disjoint else setting.parties,
-            curious=scope.declaration.curious_providers,
-        ),
-        outputs=outputs,
-        epsilon=setting.epsilon,
-        delta=setting.delta,
-        grouping_sets=[GroupingSet(keys=chosen) for chosen in keys.sets],
-        presentation=presentation,
+    plan = setting.plan(
+        Plan(
+            relation=scope.relation,
+            group_by=keys.messages(),
+            statistics=chooser.statistics,
+            clipping=Clipping(max_rows=max_rows, max_groups=min(_most_groups(asked), max_rows)),
+            outputs=outputs,
+            grouping_sets=[GroupingSet(keys=chosen) for chosen in keys.sets],
+            presentation=presentation,
+        )
     )
     refuse_size(plan, keys.groups)
     refuse_much_text(scope, asked.select, plan)

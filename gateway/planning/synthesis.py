@@ -38,7 +38,6 @@ from yingbi.api.v1.plan_pb2 import (
     CountMeasure,
     Expression,
     Measure,
-    Noise,
     Output,
     Plan,
     RangeCounts,
@@ -51,11 +50,12 @@ from yingbi.api.v1.plan_pb2 import (
 
 from enclave_sim.plan.statistics import MAX_BRANCHING
 from enclave_sim.plan.syntheses import MAX_COLUMNS, levels_of
-from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION, MAX_CELLS
+from enclave_sim.plan.validation import MAX_CELLS
 from gateway.planning.asked import refuse_whole_units
+from gateway.planning.composed import ComposedSelect
 from gateway.planning.expressions import compile_term
 from gateway.planning.float_expressions import float_literal, over
-from gateway.planning.notes import join_notes
+from gateway.planning.notes import join_notes, provider_notes
 from gateway.planning.query import Question, Setting, bought_rho_units, checked, sized
 from gateway.planning.scope import Scope
 from gateway.planning.statistics import set_prices
@@ -67,7 +67,7 @@ from gateway.planning.synthesis_columns import (
     levelled,
     reference,
 )
-from gateway.planning.synthesis_text import SynthesisText, read_rows, text_of
+from gateway.planning.synthesis_text import read_rows, text_of
 from gateway.planning.text_lengths import refuse_much_text
 from gateway.planning.wording import number
 
@@ -105,33 +105,29 @@ def plan_synthesis(
         Problem: a parameter or a column cannot be read (MALFORMED), names something that is not there (UNKNOWN), or
             asks for what cannot be asked (REFUSED).
     """
+    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     rho_units = bought_rho_units(epsilon, delta)
     text = text_of(asked, declaration)
     parsed, scope = read_rows(text, declaration)
     text.read(lambda: refuse_whole_units(scope, parsed.select, parties))
     nodes = _columns(parsed.select, scope, text)
-    providers = 1 if declaration.units_disjoint else parties
-    bins = _bins(asked, len(nodes), rho_units, providers, declaration.max_units)
+    bins = _bins(asked, len(nodes), rho_units, setting.parties_per_unit, declaration.max_units)
     columns = [text.read(partial(_levelled, scope, name, node, bins)) for name, node in nodes.items()]
     _refuse_size(columns, list(nodes.values()), scope, text)
     tables, shares = _tables([each.message for each in columns])
-    draft = Plan(
-        language_version=LANGUAGE_VERSION,
-        dataset=declaration.dataset,
-        dataset_version=dataset_version,
-        relation=level_rows(scope, columns),
-        statistics=[Statistic(row_count=RowCount()), *(_marginal(table, columns) for table in tables)],
-        clipping=Clipping(max_rows=1, max_groups=1),
-        fraction_bits=FRACTION_BITS,
-        noise=Noise(parties=parties, parties_per_unit=providers, curious=declaration.curious_providers),
-        outputs=[Output(name="units", measure=Measure(count=CountMeasure(statistic=0)))],
-        epsilon=epsilon,
-        delta=delta,
-        synthesis=Synthesis(columns_text=asked.columns, columns=[column.message for column in columns], tables=tables),
+    draft = setting.plan(
+        Plan(
+            relation=level_rows(scope, columns),
+            statistics=[Statistic(row_count=RowCount()), *(_marginal(table, columns) for table in tables)],
+            clipping=Clipping(max_rows=1, max_groups=1),
+            outputs=[Output(name="units", measure=Measure(count=CountMeasure(statistic=0)))],
+            synthesis=Synthesis(
+                columns_text=asked.columns, columns=[column.message for column in columns], tables=tables
+            ),
+        )
     )
     text.read(lambda: refuse_much_text(scope, parsed.select, draft))
     set_prices(draft, [max(1, math.floor(rho_units * share)) for share in shares])
-    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     return Question(text.read(lambda: checked(sized(draft, setting), setting)))
 
 
@@ -154,12 +150,7 @@ def synthesis_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
     ]
     notes += [_note_of(column) for column in synthesis.columns]
     notes += join_notes(plan.relation, declaration)
-    if plan.noise.parties_per_unit > 1:
-        notes.append(
-            f"One {unit} may appear at {plan.noise.parties_per_unit} providers and counts once at each; the noise "
-            "allows for all of them."
-        )
-    return notes
+    return [*notes, *provider_notes(plan, declaration)]
 
 
 def _note_of(column: SynthesisColumn) -> str:
@@ -173,7 +164,7 @@ def _note_of(column: SynthesisColumn) -> str:
     )
 
 
-def _columns(select: exp.Select, scope: Scope, text: SynthesisText) -> dict[str, exp.Expr]:
+def _columns(select: exp.Select, scope: Scope, text: ComposedSelect) -> dict[str, exp.Expr]:
     """The expressions by their names."""
     found: dict[str, exp.Expr] = {}
     for item in select.expressions:
@@ -216,7 +207,7 @@ def _bins(asked: SynthesizeQuery, columns: int, rho_units: int, providers: int, 
 
 
 def _refuse_size(
-    columns: Sequence[LevelledColumn], nodes: Sequence[exp.Expr], scope: Scope, text: SynthesisText
+    columns: Sequence[LevelledColumn], nodes: Sequence[exp.Expr], scope: Scope, text: ComposedSelect
 ) -> None:
     """Refuse pairs of columns that have more combinations than one marginal, or all of them than a plan."""
     sizes = [levels_of(column.message) for column in columns]

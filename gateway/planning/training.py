@@ -32,11 +32,9 @@ from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import (
     Clipping,
     Fit,
-    Noise,
     Plan,
 )
 
-from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION
 from enclave_sim.privacy.clipping import SIXTEENTHS
 from gateway.planning import model_clusters, model_rounds, network_rounds, stages, training_rounds
 from gateway.planning.asked import refuse_whole_units
@@ -45,7 +43,7 @@ from gateway.planning.model_columns import class_of, variable_of
 from gateway.planning.model_designs import Design, design_of
 from gateway.planning.model_formulas import read_formula
 from gateway.planning.model_rows import ModelText, read_rows, text_of
-from gateway.planning.notes import join_notes
+from gateway.planning.notes import join_notes, provider_notes
 from gateway.planning.query import Question, Setting, bought_rho_units, checked, priced, sized
 from gateway.planning.round_options import option_words
 from gateway.planning.scope import Scope
@@ -115,6 +113,7 @@ def plan_training(
             )
         return plan(asked, declaration, dataset_version=dataset_version, parties=parties, epsilon=epsilon, delta=delta)
     _check_model(asked)
+    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     rho_units = bought_rho_units(epsilon, delta)
     formula = read_formula(asked.formula, has_response=asked.model != Fit.MODEL_PRINCIPAL_COMPONENTS)
     text = text_of(asked, formula, declaration)
@@ -132,27 +131,17 @@ def plan_training(
     if auto_bounds:
         _refuse_auto_bounds(scope, parsed.select.args["from_"], text)
     design = design_of(asked.model, formula, variables, scope, auto_bounds=auto_bounds)
-    draft = Plan(
-        language_version=LANGUAGE_VERSION,
-        dataset=declaration.dataset,
-        dataset_version=dataset_version,
-        relation=design.relation,
-        group_by=design.group_by,
-        statistics=design.statistics,
-        clipping=Clipping(max_rows=1, max_groups=1, joint_norm=design.joint_norm),
-        fraction_bits=FRACTION_BITS,
-        noise=Noise(
-            parties=parties,
-            parties_per_unit=1 if declaration.units_disjoint else parties,
-            curious=declaration.curious_providers,
-        ),
-        outputs=design.outputs,
-        epsilon=epsilon,
-        delta=delta,
-        fit=_fit(asked, design),
+    draft = setting.plan(
+        Plan(
+            relation=design.relation,
+            group_by=design.group_by,
+            statistics=design.statistics,
+            clipping=Clipping(max_rows=1, max_groups=1, joint_norm=design.joint_norm),
+            outputs=design.outputs,
+            fit=_fit(asked, design),
+        )
     )
     text.read(lambda: refuse_much_text(scope, parsed.select, draft))
-    setting = Setting(declaration, dataset_version, parties, epsilon, delta)
     if not auto_bounds:
         return Question(checked(priced(draft, rho_units, setting), setting))
     stage = stages.first_stage_plan(draft, [], rho_units, auto_bounds=True)
@@ -230,12 +219,7 @@ def training_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
             f"Any {unit} whose moments are together longer than {length} weighs less, so that they are as long as that."
         )
     notes.append(_AFTERWARDS[fit.model])
-    if plan.noise.parties_per_unit > 1:
-        notes.append(
-            f"One {unit} may appear at {plan.noise.parties_per_unit} providers and counts once at each; the noise "
-            "allows for all of them."
-        )
-    return notes
+    return [*notes, *provider_notes(plan, declaration)]
 
 
 def _check_model(asked: TrainQuery) -> None:

@@ -23,20 +23,19 @@ from yingbi.api.v1.plan_pb2 import (
     Expression,
     Fit,
     ModelVector,
-    Noise,
     Plan,
     SecondMoments,
     Statistic,
     Value,
 )
 
-from enclave_sim.plan.validation import FRACTION_BITS, LANGUAGE_VERSION
+from enclave_sim.plan.validation import FRACTION_BITS
 from gateway.planning.asked import refuse_whole_units
 from gateway.planning.expressions import compile_term
 from gateway.planning.model_columns import Column, Shape, Variable, column_name, design_rows, variable_of
 from gateway.planning.model_formulas import Factor, ModelFormula, read_formula, refused
 from gateway.planning.model_rows import ModelText, read_rows, text_of
-from gateway.planning.notes import join_notes
+from gateway.planning.notes import join_notes, provider_notes
 from gateway.planning.query import Question, Setting, bought_rho_units, checked, sized
 from gateway.planning.round_options import check_class_weights, check_penalty, round_shares, round_vectors
 from gateway.planning.scope import Scope, Term
@@ -107,36 +106,26 @@ def round_question(
     Raises:
         Problem: what is asked beside the formula does not go with the model (`round_options`).
     """
-    declaration, parties = setting.declaration, setting.parties
     check_penalty(asked)
     check_class_weights(asked, read.formula, classes)
     vectors = round_vectors(asked, vector, classes)
-    draft = Plan(
-        language_version=LANGUAGE_VERSION,
-        dataset=declaration.dataset,
-        dataset_version=setting.dataset_version,
-        relation=design_rows(read.scope, list(read.variables.values()), columns),
-        statistics=[Statistic(model_vector=each) for each in vectors],
-        clipping=Clipping(max_rows=1, max_groups=1),
-        fraction_bits=FRACTION_BITS,
-        noise=Noise(
-            parties=parties,
-            parties_per_unit=1 if declaration.units_disjoint else parties,
-            curious=declaration.curious_providers,
-        ),
-        epsilon=setting.epsilon,
-        delta=setting.delta,
-        fit=Fit(
-            model=asked.model,
-            formula=asked.formula,
-            columns=[column.message for column in columns],
-            intercept=True,
-            components=asked.components,
-            round=asked.round,
-            classes=classes,
-            alpha=asked.alpha if asked.HasField("alpha") else None,
-            class_weights=asked.class_weights if asked.HasField("class_weights") else None,
-        ),
+    draft = setting.plan(
+        Plan(
+            relation=design_rows(read.scope, list(read.variables.values()), columns),
+            statistics=[Statistic(model_vector=each) for each in vectors],
+            clipping=Clipping(max_rows=1, max_groups=1),
+            fit=Fit(
+                model=asked.model,
+                formula=asked.formula,
+                columns=[column.message for column in columns],
+                intercept=True,
+                components=asked.components,
+                round=asked.round,
+                classes=classes,
+                alpha=asked.alpha if asked.HasField("alpha") else None,
+                class_weights=asked.class_weights if asked.HasField("class_weights") else None,
+            ),
+        )
     )
     read.text.read(lambda: refuse_much_text(read.scope, read.select, draft))
     rho_units, rounds, own = bought_rho_units(setting.epsilon, setting.delta), asked.round.rounds, asked.round.number
@@ -187,12 +176,7 @@ def round_notes(plan: Plan, declaration: DatasetDeclaration) -> list[str]:
             "The last round tells how well the model fits the very rows it was trained on; it fits others less well. "
             "Class weights and the penalty are not in it."
         )
-    if plan.noise.parties_per_unit > 1:
-        notes.append(
-            f"One {unit} may appear at {plan.noise.parties_per_unit} providers and counts once at each; the noise "
-            "allows for all of them."
-        )
-    return notes
+    return [*notes, *provider_notes(plan, declaration)]
 
 
 def steps(length: float) -> int:

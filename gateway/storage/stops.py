@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as insert_or_ignore
 from yingbi.api import digests
 from yingbi.api.problem import Kind, Problem
+from yingbi.api.stop_scopes import name_of
 from yingbi.api.v1.stop_pb2 import Lift, NodeProof, SignedLift, SignedStop, Stop, StopProof, StopRecord
 
 from gateway.governance import stops as rules
@@ -128,7 +129,7 @@ def add(
         connection.execute(insert(stop_proofs), [{"stop": number, "node": node, "refusal": ""} for node in nodes])
     audit.append(
         connection,
-        f"stop.{rules.name_of(stop.scope)}",
+        f"stop.{name_of(stop.scope)}",
         stop.subject,
         person=caller.name,
         organisation=caller.organisation,

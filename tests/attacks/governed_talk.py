@@ -10,6 +10,7 @@ import time
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api import digests
+from yingbi.api.stop_scopes import OF_STEP
 from yingbi.api.templates import kind_of, template_of
 from yingbi.api.v1.agreement_pb2 import (
     AgreementSignature,
@@ -59,7 +60,6 @@ from yingbi.api.v1.stop_pb2 import (
 from enclave_sim.plan.canonical import plan_hash
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.governance.catalogue_entry import TEXTS
-from gateway.governance.stops import OF_STEP
 from tests.attacks.gateway_in_process import Zone
 from tests.attacks.honest_talk import Talk
 from tests.attacks.three_enclaves import visits_declaration, visits_of

@@ -12,12 +12,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import update
 from yingbi.api import digests
+from yingbi.api.stop_scopes import OF_STEP
 from yingbi.api.v1.agreement_pb2 import Agreement, AgreementStep, RegisteredAgreement
 from yingbi.api.v1.dataset_pb2 import RegisterDatasetRequest
 from yingbi.api.v1.job_pb2 import Authorization, Job, Query, SubmitQueryRequest
@@ -32,19 +34,21 @@ from enclave_sim.enclave_process import Worker
 from enclave_sim.plan.canonical import plan_hash
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.aggregation.vectors import Vectors
+from gateway.api.authentication import Authentication
 from gateway.governance.agreement_states import SUPERSEDED
 from gateway.governance.callers import Caller, Role
 from gateway.governance.registration import RegisteredDataset
-from gateway.governance.stops import OF_STEP, SUSPENSION, Scope
+from gateway.governance.stops import SUSPENSION, Scope
 from gateway.jobs import records
 from gateway.jobs.admission import Admission
 from gateway.jobs.agreement_steps import AgreementSteps
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
+from gateway.jobs.removals import Removals
 from gateway.jobs.runner import Runner
 from gateway.jobs.stopping import Stopping
-from gateway.storage import agreements, catalogue, stops
+from gateway.storage import agreements, catalogue, people, stops
 from gateway.storage.database import Database
 from gateway.storage.tables import agreements as agreement_rows
 from tests.attacks.three_enclaves import DELTA, Trio, visits_declaration, visits_of
@@ -63,7 +67,7 @@ class Person:
 
 def person(name: str, role: Role, organisation: str = "") -> Person:
     key = Ed25519PrivateKey.generate()
-    return Person(Caller(name, role, "", key.public_key().public_bytes_raw().hex(), organisation or str(role)), key)
+    return Person(Caller(name, role, name, key.public_key().public_bytes_raw().hex(), organisation or str(role)), key)
 
 
 @dataclass
@@ -128,20 +132,15 @@ class LivingZone:
         """The gateway, anew on what is on disk, and all nodes that are there."""
         epoch = self.trio.enclaves[0].epoch
         self.database, feed = Database(self._folder / "gateway.db"), Feed()
+        first = [each.caller for each in (*self.people.values(), *self.developers)]
+        self.authentication = Authentication(await self.database.run(people.seed, first, time.time()))
         self.nodes = Nodes(lambda hello: epoch)
         self.nodes.epoch, self.nodes.signed_epoch = epoch, self.trio.enclaves[0].signed_epoch
         self.runner = Runner(self.database, self.nodes, feed, Vectors(self._folder / "vectors"))
         self.admission = Admission(self.database, self.nodes, self.runner, auto_approve=False)
-        keys = {each.caller.organisation: each.caller.key for each in self.developers}
-        self.stopping = Stopping(
-            self.database,
-            self.nodes,
-            self.runner,
-            feed,
-            organisation_key=lambda _, name: keys.get(name),
-            patience=20.0,
-        )
+        self.stopping = Stopping(self.database, self.nodes, self.runner, feed, patience=20.0)
         self.steps = AgreementSteps(self.database, self.stopping)
+        self.removals = Removals(self.stopping, partial(self.authentication.change, self.database))
         await self.stopping.load()
         for name in self.links:
             self.connect(name)

@@ -22,7 +22,8 @@ from yingbi.api.v1 import deployment_pb2 as messages
 from yingbi.api.v1.attestation_pb2 import GetEvidenceResponse
 from yingbi.api.v1.deployment_pb2 import LinearPredictor, PredictRequest
 from yingbi.api.v1.node_pb2 import Task, TaskResult
-from yingbi.deployments import Deployment, Parameters, UsageReceipt, deploy
+from yingbi.deployments import Deployment, Parameters, deploy
+from yingbi.predictions import UsageReceipt
 
 from enclave_sim import deployments as enclave_deployments
 from enclave_sim.authority import Policy
@@ -216,7 +217,7 @@ def test_who_may_not_use_a_model_does_not_learn_that_it_is_there(zone: InProcess
     assert refusal(seen, zone, "stranger") == "unknown_deployment"
     gateway: Any = zone.as_("stranger")
     own_view = Deployment(seen(zone, "clinic-1").message, gateway)
-    assert refusal(own_view._order, own_view._enclave, [(0.0, 0.0, 0.0)]) == "unknown_deployment"
+    assert refusal(own_view._served._order, own_view._served._enclave, [(0.0, 0.0, 0.0)]) == "unknown_deployment"
     # Its developer, who sees it, is no caller either unless the terms say so.
     assert refusal(seen(zone, "developer").predict, ROWS) == "not_a_caller"
     assert recorded(zone) == 0
@@ -262,7 +263,7 @@ def orders(zone: InProcess, names: list[str]) -> list[tuple[Caller, PredictReque
 
         gateway.predict = keep
         found = Deployment(seen(zone, "clinic-1").message, gateway)
-        refusal(found._order, found._enclave, [(0.0, 0.0, 0.0)])
+        refusal(found._served._order, found._served._enclave, [(0.0, 0.0, 0.0)])
         made.append((gateway.caller, kept[0]))
     return made
 

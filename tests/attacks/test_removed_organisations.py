@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 from yingbi.api.problem import Problem
 from yingbi.api.v1.people_pb2 import RemoveOrganisationRequest
 from yingbi.api.v1.stop_pb2 import SignedStop
 
 from gateway.governance.callers import Role
 from gateway.governance.stops import JOB, ORGANISATION
-from gateway.jobs import removals, states
-from gateway.storage import people
+from gateway.jobs import states
+from gateway.storage import people, stops
+from gateway.storage.tables import organisations as organisation_rows
+from gateway.storage.tables import people as person_rows
 from gateway.storage.tables import stops as stop_rows
-from tests.attacks.living_zone import GUARDED, LivingZone, live
-from tests.attacks.test_stops import _check_proofs, refused
+from tests.attacks.living_zone import GUARDED, LivingZone
+from tests.attacks.test_stops import _check_proofs, refused, run
 from tests.attacks.three_enclaves import Trio
-
-
-def run(trio: Trio, scenario: Callable[[LivingZone], Awaitable[None]]) -> None:
-    """A scenario in a zone of its own, in which the organisations are filed."""
-
-    async def all_of_it() -> None:
-        zone = await live(trio)
-        try:
-            filed = [zone.people[Role.COORDINATOR], zone.developers[0]]
-            callers = [replace(each.caller, bearer_hash=each.caller.name) for each in filed]
-            await zone.database.run(people.seed, callers, time.time())
-            zone.stopping._organisation_key = people.developers_key
-            await asyncio.wait_for(scenario(zone), 300)
-        finally:
-            await zone.stopping.close()
-            await zone.kill()
-
-    asyncio.run(all_of_it())
 
 
 def request(zone: LivingZone, signed: SignedStop | None = None) -> RemoveOrganisationRequest:
@@ -48,14 +29,17 @@ def request(zone: LivingZone, signed: SignedStop | None = None) -> RemoveOrganis
 
 
 async def remove(zone: LivingZone, asked: RemoveOrganisationRequest) -> None:
-    caller = zone.people[Role.COORDINATOR].caller
-    signed = removals.signed_stop(caller, asked)
-    assert signed is not None
-    record = zone.stopping.recording(caller, signed)
-    name, end = asked.organisation, removals.by_stop(record)
-    removed, (stopped,) = await zone.database.run(removals.remove, caller, name, end, time.time())
+    removed = await zone.removals.remove_organisation(zone.people[Role.COORDINATOR].caller, asked)
     assert removed.left
-    _check_proofs(zone, await zone.stopping.announce(stopped))
+    (stopped,) = await zone.database.run(stops.list_all, asked.organisation)
+    _check_proofs(zone, stopped)
+
+
+def _forget_removals(connection: Connection) -> None:
+    """As a lying gateway would."""
+    connection.execute(update(stop_rows).values(lifted=time.time()))
+    for table in (organisation_rows, person_rows):
+        connection.execute(update(table).values(left=None))
 
 
 @pytest.mark.requirement("AGR-05", "MON-01")
@@ -66,7 +50,7 @@ def test_enclaves_refuse_who_was_removed(trio: Trio) -> None:
         await remove(zone, request(zone))
         assert (await zone.record(waiting)).state == states.CANCELLED
         assert (await refused(zone.submit(who))).code == "organisation_stopped"
-        await zone.database.run(lambda connection: connection.execute(update(stop_rows).values(lifted=time.time())))
+        await zone.database.run(_forget_removals)
         job = (await zone.submit(who)).job
         await zone.ended([job], states.ENDED)
         assert (await zone.record(job)).message.failure.code == "stopped"
@@ -99,9 +83,13 @@ def test_a_removal_comes_with_its_own_stop_or_with_none(trio: Trio) -> None:
             (zone.signed_stop(coordinator, JOB, name), "not_allowed"),
         )
         for signed, code in attempts:
-            with pytest.raises(Problem) as raised:
-                removals.signed_stop(coordinator.caller, request(zone, signed))
-            assert raised.value.code == code
-        assert removals.signed_stop(coordinator.caller, RemoveOrganisationRequest(organisation=name)) is None
+            refusal = await refused(zone.removals.remove_organisation(coordinator.caller, request(zone, signed)))
+            assert refusal.code == code
+        await zone.database.run(people.check_not_removed, name)
+        assert await zone.database.run(stops.list_all) == []
+        waiting = (await zone.submit(zone.developers[0], GUARDED)).job
+        unsigned = RemoveOrganisationRequest(organisation=name, reason="over")
+        assert (await zone.removals.remove_organisation(coordinator.caller, unsigned)).left
+        assert (await zone.record(waiting)).state == states.CANCELLED
 
     run(trio, scenario)

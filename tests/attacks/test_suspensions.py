@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, update
 from yingbi.api import digests
+from yingbi.api.stop_scopes import OF_STEP
 from yingbi.api.v1.agreement_pb2 import AgreementState
 from yingbi.api.v1.job_pb2 import Failure
 from yingbi.api.v1.node_pb2 import StopTask
@@ -18,7 +19,7 @@ from yingbi.api.v1.stop_pb2 import StopProofBody
 from enclave_sim import stop_tasks
 from gateway.governance.agreement_states import ACTIVE, SUSPENDED, TERMINATED
 from gateway.governance.callers import Role
-from gateway.governance.stops import AGREEMENT, OF_STEP, SUSPENSION
+from gateway.governance.stops import AGREEMENT, SUSPENSION
 from gateway.jobs import records, states
 from gateway.ledger import ledger
 from gateway.storage import agreements, audit, stops

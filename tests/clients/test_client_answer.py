@@ -11,8 +11,9 @@ import client_scene as scene  # type: ignore[import-not-found]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yingbi.answer import PlanError, predicted_errors, table_of, to_json, to_python
+from yingbi.answer import PlanError, table_of, to_json, to_python
 from yingbi.api.v1 import plan_pb2
+from yingbi.forecasts import predicted_errors
 from yingbi.uncertain import Z
 
 PLAN = scene.counting_plan()

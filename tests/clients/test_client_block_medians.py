@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yingbi.answer import Cell, PlanError, predicted_errors, table_of
+from yingbi.answer import Cell, PlanError, table_of
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery
 from yingbi.api.v1.plan_pb2 import BlockOutput, BlockTree, Plan
+from yingbi.forecasts import predicted_errors
 from yingbi.programs import _check_program, read_outputs
 from yingbi.quantiles import Question, Tree, consistent_leaves, rank_deviations, with_total
 

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yingbi
-from yingbi.answer import check_readable, predicted_errors
+from yingbi.answer import check_readable
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit, Plan, TrainingRound
 from yingbi.cells import PlanError
+from yingbi.forecasts import predicted_errors
 from yingbi.models.clusters import ClusterState, KMeansModel, KMeansRule, quasi_random, row_vector
 from yingbi.rounds import Released, check_round, followed
 

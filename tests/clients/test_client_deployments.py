@@ -32,9 +32,10 @@ from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn, FitFactor, Value
 from yingbi.cli.deployments import _columns, _csv_text, _read_csv, _rows_a_day
 from yingbi.cli.main import main
-from yingbi.deployments import Deployment, Parameters, Predictions, parameters_of
+from yingbi.deployments import Deployment, Parameters, parameters_of
 from yingbi.learning import Model
 from yingbi.linear_model import fitted_of
+from yingbi.predictions import Predictions
 from yingbi.receipt import Receipt
 from yingbi.trust import Trust
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_plans import formula, grid
-from yingbi.answer import Table, check_readable, columns_of, predicted_errors, table_of
+from yingbi.answer import Table, check_readable, columns_of, table_of
 from yingbi.api.v1.plan_pb2 import DistinctValuesMeasure, Measure, Plan
 from yingbi.cells import PlanError
 from yingbi.display import average_sentences
 from yingbi.distinct import sum_quantile, values_held
+from yingbi.forecasts import predicted_errors
 
 ERROR = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP
 """Of one cell, in units: about 16."""

@@ -9,8 +9,9 @@ import statistics
 import made_plans as made  # type: ignore[import-not-found]
 import pytest
 from made_plans import formula, grid
-from yingbi.answer import columns_of, predicted_errors, table_of
+from yingbi.answer import columns_of, table_of
 from yingbi.display import average_sentences, cell_text, forecast_rows, key_text
+from yingbi.forecasts import predicted_errors
 
 ERROR = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP
 COUNT, SUM, UNITS = made.count(0), made.sum_of(1, 0), made.count(2)

@@ -11,9 +11,10 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_plans import formula
-from yingbi.answer import PlanError, predicted_errors, table_of
+from yingbi.answer import PlanError, table_of
 from yingbi.api.v1 import plan_pb2
 from yingbi.api.v1.plan_pb2 import Formula, Measure, Output, Plan, Statistic, Value
+from yingbi.forecasts import predicted_errors
 
 BASE = made.plan(
     [made.rows(), made.total(0, 100), made.ranges()],

@@ -6,8 +6,8 @@ import pytest
 from yingbi.api.problem import Problem
 from yingbi.api.v1.dataset_pb2 import Dataset as DatasetMessage
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, ProgramEnvironment
+from yingbi.datasets import Dataset
 from yingbi.imports import check_imports
-from yingbi.zone import Dataset
 
 ENVIRONMENT = ProgramEnvironment(
     packages=["python 3.11.9", "numpy 2.1.0", "sklearn 1.6.0 or 1.7.0"], modules=["collections", "math", "os"]

@@ -9,9 +9,10 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from yingbi.answer import predicted_errors, table_of
+from yingbi.answer import table_of
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.cells import Layout
+from yingbi.forecasts import predicted_errors
 
 from enclave_sim.plan.sensitivity import total_rho_units
 from tests.attacks.neighbours import MAX_LABS, asked, clinic

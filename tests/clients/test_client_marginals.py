@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from made_plans import count, formula, mean, plan, rows, total, units  # type: ignore[import-not-found]
-from yingbi.answer import PlanError, check_readable, predicted_errors, table_of
+from yingbi.answer import PlanError, check_readable, table_of
 from yingbi.api.v1.plan_pb2 import GroupingSet, Plan, Statistic, Window
+from yingbi.forecasts import predicted_errors
 
 KEYS = [("a", "b"), ("x", "y", "z")]
 SETS = [(0, 1), (0,), ()]

@@ -211,7 +211,7 @@ def test_a_frame_has_the_declared_types(everything: MockTable) -> None:
 
 def test_one_table_is_a_frame_and_several_are_frames_by_name() -> None:
     """Made from what the client has: this dataset has no gateway at all."""
-    from yingbi.zone import Dataset as Seen
+    from yingbi.datasets import Dataset as Seen
 
     frames = Seen(Dataset(declaration=declared(*ALL_TYPES, tables=2)), None).mock(rows=7, seed=1)  # type: ignore[arg-type]
     assert isinstance(frames, dict)

@@ -9,8 +9,9 @@ from random import Random
 import made_people as made  # type: ignore[import-not-found]
 import numpy as np
 import pytest
-from yingbi.answer import PlanError, predicted_errors, table_of
+from yingbi.answer import PlanError, table_of
 from yingbi.api.v1.plan_pb2 import Plan, Value
+from yingbi.forecasts import predicted_errors
 from yingbi.models.kinds import fitted_of, noise_by_name, rehearsed
 from yingbi.models.naive_bayes import NaiveBayesModel, naive_bayes_of
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
-from yingbi.answer import check_readable, predicted_errors
+from yingbi.answer import check_readable
 from yingbi.api.problem import Problem
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.plan_pb2 import (
@@ -22,13 +22,14 @@ from yingbi.api.v1.plan_pb2 import (
     Value,
 )
 from yingbi.cells import PlanError
+from yingbi.forecasts import predicted_errors
 from yingbi.models.boosting import BoostedModel
 from yingbi.models.boosting_rule import BoostingRule, BoostingState, shapes_of
 from yingbi.models.in_rounds import round_kind
 from yingbi.models.network_rule import NetworkState
 from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
 from yingbi.models.networks import NetworkModel
-from yingbi.round_learning import ModelInRounds
+from yingbi.models.round_specs import ModelInRounds
 from yingbi.rounds import Released, Rule, followed
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine

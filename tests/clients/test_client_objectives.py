@@ -10,17 +10,18 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 import pytest
-from yingbi.answer import check_readable, predicted_errors
+from yingbi.answer import check_readable
 from yingbi.api.v1.plan_pb2 import (
     Plan,
     TrainingRound,
 )
 from yingbi.cells import PlanError
 from yingbi.display import cell_text
+from yingbi.forecasts import predicted_errors
 from yingbi.models.in_rounds import round_kind
 from yingbi.models.kmeans import KMeans
+from yingbi.models.round_specs import LogisticRegression
 from yingbi.models.scores import objective_of
-from yingbi.round_learning import LogisticRegression
 from yingbi.rounds import Released
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine

@@ -20,7 +20,7 @@ from yingbi.models.in_rounds import round_kind
 from yingbi.models.kinds import fitted_of
 from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
 from yingbi.models.onnx_export import onnx_bytes, write_onnx
-from yingbi.round_learning import ModelInRounds
+from yingbi.models.round_specs import ModelInRounds
 from yingbi.rounds import Released, followed
 
 onnx = pytest.importorskip("onnx")

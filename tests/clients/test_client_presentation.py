@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_plans import formula, grid
-from yingbi.answer import PlanError, predicted_errors, table_of
+from yingbi.answer import PlanError, table_of
 from yingbi.api.v1.plan_pb2 import Formula, OutputOrdering, Plan
+from yingbi.forecasts import predicted_errors
 
 ERROR = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP
 COUNT = made.count(0)

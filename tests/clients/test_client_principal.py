@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from yingbi.answer import PlanError, predicted_errors, table_of
+from yingbi.answer import PlanError, table_of
 from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.forecasts import predicted_errors
 from yingbi.matrices import eigenpairs
 from yingbi.models.kinds import fitted_of, noise_by_name, rehearsed
 from yingbi.models.principal import PrincipalModel, principal

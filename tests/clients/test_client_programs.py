@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
-from yingbi.answer import predicted_errors, table_of
+from yingbi.answer import table_of
 from yingbi.api import evidence_error as codes
 from yingbi.api import suites
 from yingbi.api.eat import Claims, Statement
@@ -26,6 +26,7 @@ from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import ProgramOutput, ProgramQuery
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.attest import attest_for_sealing
+from yingbi.forecasts import predicted_errors
 from yingbi.programs import _check_program, read_outputs, read_program, read_tables, sealed_programs
 from yingbi.rehearsal import rehearse
 from yingbi.trust import Trust

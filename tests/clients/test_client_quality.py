@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, r2_score, roc_auc_score
-from yingbi.answer import PlanError, check_readable, predicted_errors, table_of
+from yingbi.answer import PlanError, check_readable, table_of
 from yingbi.api.problem import Problem
 from yingbi.api.v1.plan_pb2 import Evaluation as Told
 from yingbi.api.v1.plan_pb2 import Plan, Value
 from yingbi.evaluation import _check_plan, evaluate_query, noised
 from yingbi.evaluation_mock import _parts, mocked, run_here
+from yingbi.forecasts import predicted_errors
 from yingbi.quality import Quality, expected, quality_of
 
 from tests import evaluated as scene

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_plans import formula, grid
-from yingbi.answer import PlanError, Table, columns_of, predicted_errors, table_of
+from yingbi.answer import PlanError, Table, columns_of, table_of
 from yingbi.api.range_tree import range_noise, range_variance
 from yingbi.api.v1.plan_pb2 import Formula, Measure, Plan
+from yingbi.forecasts import predicted_errors
 from yingbi.quantiles import Tree, consistent_leaves
 
 ERROR = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP

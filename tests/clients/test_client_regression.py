@@ -12,10 +12,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from yingbi.answer import PlanError, predicted_errors, table_of
+from yingbi.answer import PlanError, table_of
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, Fit, Plan
+from yingbi.forecasts import predicted_errors
 from yingbi.linear_model import LinearModel, fitted_of
 from yingbi.matrices import SingularError, eigenvalues, inverse
 from yingbi.moments import Moments, exact_moments, expected_moments, pairs

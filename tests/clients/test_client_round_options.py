@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from yingbi.answer import check_readable, predicted_errors
+from yingbi.answer import check_readable
 from yingbi.api.problem import Problem
 from yingbi.api.v1.plan_pb2 import (
     Fit,
     Plan,
 )
 from yingbi.cells import PlanError
+from yingbi.forecasts import predicted_errors
 from yingbi.generalized_model import GeneralizedModel
 from yingbi.models.in_rounds import rule_of
 from yingbi.models.kmeans import KMeans
 from yingbi.models.network_specs import NeuralNetwork
-from yingbi.round_learning import LogisticRegression, ModelInRounds, PoissonRegression
+from yingbi.models.round_specs import LogisticRegression, ModelInRounds, PoissonRegression
 from yingbi.rounds import Released
 
 from tests.clients.trained_in_rounds import (

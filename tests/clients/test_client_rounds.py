@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
-from yingbi.answer import check_readable, predicted_errors
+from yingbi.answer import check_readable
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration, DatasetDeclaration, TableDeclaration
 from yingbi.api.v1.job_pb2 import TrainQuery
 from yingbi.api.v1.plan_pb2 import COLUMN_TYPE_FLOAT64, COLUMN_TYPE_INT64, COLUMN_TYPE_STRING, Fit, TrainingRound, Value
 from yingbi.cells import PlanError
+from yingbi.forecasts import predicted_errors
 from yingbi.generalized_linear import GeneralizedLinearRule, State
 from yingbi.generalized_model import GeneralizedModel
 from yingbi.rounds import Released, followed

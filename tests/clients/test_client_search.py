@@ -17,8 +17,9 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.cli.main import main
 from yingbi.models.network_specs import NeuralNetwork
+from yingbi.models.round_specs import LogisticRegression, ModelInRounds, PoissonRegression
 from yingbi.receipt import Receipt
-from yingbi.round_learning import LogisticRegression, ModelInRounds, PoissonRegression, RoundsModel
+from yingbi.rounds_model import RoundsModel
 from yingbi.search import Search, SearchResult, part_of
 from yingbi.search_receipt import SearchReceipt
 

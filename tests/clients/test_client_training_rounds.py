@@ -27,8 +27,10 @@ from yingbi.generalized_model import GeneralizedModel
 from yingbi.jobs import Job
 from yingbi.models.clusters import KMeansModel
 from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
+from yingbi.models.round_specs import LogisticRegression, ModelInRounds
 from yingbi.receipt import Receipt
-from yingbi.round_learning import LogisticRegression, ModelInRounds, RoundsModel, TrainingInRounds
+from yingbi.round_learning import TrainingInRounds
+from yingbi.rounds_model import RoundsModel
 from yingbi.training_receipt import TrainingReceipt
 from yingbi_dashboard import job_pages
 from yingbi_dashboard.job_pages import objective_line

@@ -13,10 +13,11 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_plans import formula, grid
-from yingbi import answer
-from yingbi.answer import PlanError, Table, columns_of, predicted_errors, table_of
+from yingbi import plan_reader
+from yingbi.answer import PlanError, Table, columns_of, table_of
 from yingbi.api.v1.plan_pb2 import Formula, Frame, Measure, OutputOrdering, Plan, Value, Window
 from yingbi.display import answer_rows, forecast_rows
+from yingbi.forecasts import predicted_errors
 
 ERROR = math.sqrt(made.PARTIES) * made.SIGMA * made.STEP
 COUNT = made.count(0)
@@ -289,7 +290,7 @@ def test_numbers_of_too_many_rows_have_no_error(monkeypatch: pytest.MonkeyPatch)
     plan = counted(TOTAL, window("MINIMUM", COUNT, order=[BY_KEY], frame=SO_FAR), keys=["abcdefgh"])
     whole = table_of(plan, grid(*range(8)))
     assert whole.std_errors[0][0] == pytest.approx(ERROR * math.sqrt(8))
-    monkeypatch.setattr(answer, "MAX_NOISES", 8 * 4 * 7)
+    monkeypatch.setattr(plan_reader, "MAX_NOISES", 8 * 4 * 7)
     table = table_of(plan, grid(*range(8)))
     assert table.rows == whole.rows
     assert table.std_errors[0][0] is None

@@ -11,6 +11,7 @@ from string import Formatter
 
 import pytest
 from yingbi import receipt, search_receipt, training_receipt
+from yingbi.api.stop_scopes import name_of
 from yingbi.api.v1.dataset_pb2 import Budget as BudgetMessage
 from yingbi.api.v1.plan_pb2 import ColumnType
 from yingbi.budget import Budget
@@ -28,7 +29,7 @@ LANGUAGES = [language for language in catalogue.LANGUAGES if language != catalog
 ACTIONS = {
     # Put together where they are recorded.
     *(f"agreement.{step}" for step in agreement_states.Step),
-    *(f"stop.{stops.name_of(scope)}" for scope in stops.ACTIONS),
+    *(f"stop.{name_of(scope)}" for scope in stops.ACTIONS),
     *(f"deployment.{step}" for step in ("deploy", "approve", "withdraw", "predict", "take_back", "answer")),
     *(f"job.{step}" for step in ("return", "refuse")),
     *(f"{kind} removed" for kind in ("passkey", "totp")),

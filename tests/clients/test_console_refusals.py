@@ -13,6 +13,7 @@ import grpc
 import pytest
 import yingbi_dashboard
 from yingbi.api import certificates, evidence_error
+from yingbi.api.stop_scopes import name_of
 from yingbi.api.v1.agreement_pb2 import AgreementState
 from yingbi.api.v1.job_pb2 import Flag
 from yingbi_dashboard import catalogue, decision_page
@@ -20,7 +21,7 @@ from yingbi_dashboard import catalogue, decision_page
 import enclave_sim
 import gateway
 from gateway.governance import agreement_states, flags
-from gateway.governance.stops import ACTIONS, DATASET, SUSPENSION, name_of
+from gateway.governance.stops import ACTIONS, DATASET, SUSPENSION
 from tests.clients.raised_codes import hinted_codes, raised_codes
 
 GATEWAY, CONSOLE, SDK, ENCLAVES = (

@@ -21,8 +21,8 @@ from yingbi.api.v1.plan_pb2 import (
 )
 from yingbi.models.in_rounds import round_kind, rule_of, score_of
 from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
+from yingbi.models.round_specs import LogisticRegression, ModelInRounds, PoissonRegression
 from yingbi.models.scores import Score
-from yingbi.round_learning import LogisticRegression, ModelInRounds, PoissonRegression
 from yingbi.rounds import Released, followed
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine

@@ -1,17 +1,21 @@
 # mypy: ignore-errors
 """diffprivlib: a call for each group and statistic, Laplace noise, privacy of single rows only."""
 
+from __future__ import annotations
+
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 from diffprivlib import tools
-from harness import run
+from harness import Answer, run
 
 
-def prepare(task):  # noqa: ANN001, ANN201
+def prepare(task: SimpleNamespace) -> pd.DataFrame:
     return pd.read_parquet(task.data, columns=["group", "value"])
 
 
-def answer(data, task):  # noqa: ANN001, ANN201
+def answer(data: pd.DataFrame, task: SimpleNamespace) -> Answer:
     share = task.epsilon / 2
     groups = data.groupby("group")["value"]
     for group in range(task.groups):

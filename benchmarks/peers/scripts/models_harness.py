@@ -1,17 +1,23 @@
 # mypy: ignore-errors
 """What the scripts that train models share: read the task, train each model with its ε and seed, write numbers."""
 
+from __future__ import annotations
+
 import json
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
+Train = Callable[[SimpleNamespace, float, int], np.ndarray]
+"""Of the task, ε and a seed: numbers of a model."""
 
-def run(kinds) -> None:  # noqa: ANN001
-    """`kinds` by name: functions of the task, ε and seed that give an array."""
+
+def run(kinds: Mapping[str, Train]) -> None:
+    """Train the models that the task asks for; `kinds` by their names."""
     asked, rows, said = sys.argv[1:]
     task = SimpleNamespace(**json.loads(Path(asked).read_text(encoding="utf-8")))
     with np.load(rows) as given:

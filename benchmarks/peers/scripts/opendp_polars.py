@@ -1,19 +1,23 @@
 # mypy: ignore-errors
 """OpenDP's Polars interface: rows cut to PER_GROUP for each unit and group, discrete Gaussian noise under zCDP."""
 
+from __future__ import annotations
+
+from types import SimpleNamespace
+
 import opendp.prelude as dp
 import polars as pl
-from harness import rho_of, run
+from harness import Answer, rho_of, run
 
 PER_GROUP = 5
 
 
-def prepare(task):  # noqa: ANN001, ANN201
+def prepare(task: SimpleNamespace) -> pl.DataFrame:
     dp.enable_features("contrib")
     return pl.read_parquet(task.data)
 
 
-def answer(data, task):  # noqa: ANN001, ANN201
+def answer(data: pl.DataFrame, task: SimpleNamespace) -> Answer:
     context = dp.Context.compositor(
         data=data.lazy(),
         privacy_unit=dp.unit_of(contributions=1, identifier="unit"),

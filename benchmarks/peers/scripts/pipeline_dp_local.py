@@ -1,22 +1,25 @@
 # mypy: ignore-errors
 """PipelineDP on its local backend: MAX_GROUPS groups of each unit, MAX_ROWS rows in each, Gaussian noise."""
 
+from __future__ import annotations
+
 import operator
+from types import SimpleNamespace
 
 import pandas as pd
 import pipeline_dp
-from harness import run
+from harness import Answer, run
 
 MAX_GROUPS = 20
 MAX_ROWS = 5
 
 
-def prepare(task):  # noqa: ANN001, ANN201
+def prepare(task: SimpleNamespace) -> list[tuple[int, int, float]]:
     data = pd.read_parquet(task.data, columns=["unit", "group", "value"])
     return list(zip(data["unit"].tolist(), data["group"].tolist(), data["value"].tolist(), strict=True))
 
 
-def answer(rows, task):  # noqa: ANN001, ANN201
+def answer(rows: list[tuple[int, int, float]], task: SimpleNamespace) -> Answer:
     accountant = pipeline_dp.PLDBudgetAccountant(total_epsilon=task.epsilon, total_delta=task.delta)
     engine = pipeline_dp.DPEngine(accountant, pipeline_dp.LocalBackend())
     parameters = pipeline_dp.AggregateParams(

@@ -4,19 +4,23 @@
 AVG is divided by hand: asked for as such, it is charged as a third and fourth measurement beside COUNT and SUM.
 """
 
+from __future__ import annotations
+
 import json
 import uuid
+from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import pyqrlew
 import sqlglot
-from harness import run
+from harness import Answer, run
 
 MAX_ROWS = 18
 QUERY = "SELECT grp, COUNT(amount) AS n, SUM(amount) AS total FROM visits GROUP BY grp"
 
 
-def prepare(task):  # noqa: ANN001, ANN201
+def prepare(task: SimpleNamespace) -> tuple[duckdb.DuckDBPyConnection, pyqrlew.Dataset]:
     connection = duckdb.connect()
     connection.execute("SET threads = 2")
     # It knows possible values of text columns only.
@@ -28,7 +32,7 @@ def prepare(task):  # noqa: ANN001, ANN201
     return connection, _dataset(task)
 
 
-def answer(prepared, task):  # noqa: ANN001, ANN201
+def answer(prepared: tuple[duckdb.DuckDBPyConnection, pyqrlew.Dataset], task: SimpleNamespace) -> Answer:
     connection, dataset = prepared
     private = dataset.relation(QUERY).rewrite_with_differential_privacy(
         dataset,
@@ -43,7 +47,7 @@ def answer(prepared, task):  # noqa: ANN001, ANN201
         yield group, count, total, total / max(count, 1)
 
 
-def _dataset(task):  # noqa: ANN001, ANN202
+def _dataset(task: SimpleNamespace) -> pyqrlew.Dataset:
     """What `Dataset.from_database` would read from a database, which it does not do from DuckDB."""
     identity = uuid.uuid4().hex
     dataset = {
@@ -75,11 +79,11 @@ def _dataset(task):  # noqa: ANN001, ANN202
     return pyqrlew.Dataset(pyqrlew.pyqrlew._Dataset(*(json.dumps(part) for part in (dataset, schema, size))))
 
 
-def _text(possible):  # noqa: ANN001, ANN202
+def _text(possible: list[str]) -> dict[str, Any]:
     return {"name": "Text UTF-8", "text": {"encoding": "UTF-8", "possible_values": possible}, "properties": {}}
 
 
-def _number(task):  # noqa: ANN001, ANN202
+def _number(task: SimpleNamespace) -> dict[str, Any]:
     bounds = {"base": "FLOAT64", "min": task.lower, "max": task.upper, "possible_values": []}
     return {"name": "Float64", "float": bounds, "properties": {}}
 

@@ -1,15 +1,20 @@
 # mypy: ignore-errors
 """SmartNoise SQL: MAX_ROWS rows of each unit by reservoir sampling, discrete Laplace noise, ε split by its odometer."""
 
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
 import pandas as pd
-from harness import run
+from harness import Answer, run
 from snsql import Privacy, from_df
 
 MAX_ROWS = 60
 QUERY = "SELECT grp, COUNT(amount) AS n, SUM(amount) AS total, AVG(amount) AS mean FROM bench.visits GROUP BY grp"
 
 
-def prepare(task):  # noqa: ANN001, ANN201
+def prepare(task: SimpleNamespace) -> tuple[pd.DataFrame, dict[str, Any]]:
     # `group`, `unit` and `value` are words of its grammar.
     names = {"unit": "person", "group": "grp", "value": "amount"}
     data = pd.read_parquet(task.data).rename(columns=names)
@@ -25,7 +30,7 @@ def prepare(task):  # noqa: ANN001, ANN201
     return data, {"": {"bench": {"visits": table}}}
 
 
-def answer(prepared, task):  # noqa: ANN001, ANN201
+def answer(prepared: tuple[pd.DataFrame, dict[str, Any]], task: SimpleNamespace) -> Answer:
     data, metadata = prepared
     reader = from_df(data, metadata=metadata, privacy=Privacy(epsilon=task.epsilon, delta=task.delta))
     spent = reader.get_privacy_cost(QUERY)[0]

@@ -1,11 +1,14 @@
 # mypy: ignore-errors
 """Tumult Analytics: rows cut to PER_GROUP for each unit and group, discrete Gaussian noise under zCDP, on Spark."""
 
+from __future__ import annotations
+
 import os
 import sys
+from types import SimpleNamespace
 
-from harness import rho_of, run
-from pyspark.sql import SparkSession
+from harness import Answer, rho_of, run
+from pyspark.sql import DataFrame, SparkSession
 from tmlt.analytics import (
     AddRowsWithID,
     KeySet,
@@ -19,7 +22,7 @@ from tmlt.analytics import (
 PER_GROUP = 5
 
 
-def prepare(task):  # noqa: ANN001, ANN201
+def prepare(task: SimpleNamespace) -> DataFrame:
     os.environ["PYSPARK_PYTHON"] = sys.executable
     spark = (
         SparkSession.builder.master("local[2]")
@@ -35,7 +38,7 @@ def prepare(task):  # noqa: ANN001, ANN201
     return data
 
 
-def answer(data, task):  # noqa: ANN001, ANN201
+def answer(data: DataFrame, task: SimpleNamespace) -> Answer:
     half = rho_of(task.epsilon, task.delta) / 2
     session = Session.from_dataframe(
         privacy_budget=RhoZCDPBudget(2 * half),

@@ -159,6 +159,17 @@ def certified_until(certificate: SignedCertificate) -> float:
     return _seconds(_read_invitation(certificate.invitation).certificate_expires)
 
 
+def ended_holder(certificate: SignedCertificate, now: float) -> str | None:
+    """Whose certificate has ended at `now`, as "ada of college"; None where it still counts, or where there is none.
+
+    As it says: its chain was checked when its holder was let in.
+    """
+    if not certificate.HasField("invitation") or now < certified_until(certificate):
+        return None
+    invitation = _read_invitation(certificate.invitation)
+    return f"{invitation.person} of {invitation.organisation}"
+
+
 def _read_invitation(signed: SignedInvitation) -> Invitation:
     try:
         return Invitation.FromString(signed.body)

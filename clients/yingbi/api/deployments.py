@@ -47,6 +47,8 @@ MAX_NUMBERS = 1_000_000
 MAX_COLUMNS = 500
 MAX_CLASSES = 100
 MAX_DECIMALS = 12
+MICROS = 1_000_000
+"""In one of what the zone counts money in; prices are whole numbers of them."""
 MAX_ORGANISATIONS = 50
 MAX_LIMIT = 10**12
 MAX_JOBS = MAX_ROUNDS

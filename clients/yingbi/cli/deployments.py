@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from yingbi.api import deployments as rules
 from yingbi.api.problem import Kind, Problem
 from yingbi.cli.asking import check_writable
 from yingbi.cli.session import session_of, trust_of
@@ -17,7 +18,8 @@ from yingbi.cli.session import session_of, trust_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yingbi.deployments import Deployment, Predictions
+    from yingbi.deployments import Deployment
+    from yingbi.predictions import Predictions
 
 Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 _PER_DAY = "/day"
@@ -130,7 +132,7 @@ def verify(
     file: Annotated[Path, typer.Argument(metavar="F", help="What --save-usage wrote.", show_default=False)],
 ) -> None:
     """Check usage receipts, with the network off, and say what they count."""
-    from yingbi.deployments import UsageReceipt
+    from yingbi.predictions import UsageReceipt
 
     session = session_of(context)
     trust = trust_of(session.common)
@@ -195,7 +197,7 @@ def _described(found: Deployment) -> str:
         f"fingerprint {found.fingerprint}",
     ]
     for use in found.message.uses:
-        paid = f", for {use.price_micros / 1_000_000:g}" if use.price_micros else ""
+        paid = f", for {use.price_micros / rules.MICROS:g}" if use.price_micros else ""
         lines.append(f"{use.organisation} used {use.rows_today:,} rows today, {use.rows_total:,} in all{paid}")
     return "\n".join(lines)
 

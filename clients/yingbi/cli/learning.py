@@ -28,9 +28,11 @@ from yingbi.cli.session import Interrupted, Session, session_of
 if TYPE_CHECKING:
     from yingbi.models.in_rounds import FittedInRounds
     from yingbi.models.kinds import Fitted
+    from yingbi.models.round_specs import ModelInRounds
     from yingbi.models.specs import ModelSpec
     from yingbi.query import Bounds, Preview
-    from yingbi.round_learning import ModelInRounds, RoundsModel, TrainingInRounds
+    from yingbi.round_learning import TrainingInRounds
+    from yingbi.rounds_model import RoundsModel
 
 DEFAULT_ALPHA = 1.0
 MODELS = ("linear", "ridge", "logistic", "poisson", "naive-bayes", "pca", "kmeans", "network", "boosting")
@@ -232,7 +234,7 @@ def _trained(
 def _in_rounds(model: str, formula: str, rows: str, where: str, given: _Parameters) -> ModelInRounds:
     from yingbi.models.kmeans import DEFAULT_CLUSTERS, KMeans
     from yingbi.models.network_specs import ExplainableBoosting, NeuralNetwork
-    from yingbi.round_learning import LogisticRegression, PoissonRegression
+    from yingbi.models.round_specs import LogisticRegression, PoissonRegression
 
     balance = None if given.class_weight is None else parse_class_weight(given.class_weight)
     stop, score, alpha = given.early_stop, given.score, given.alpha or 0.0

@@ -18,6 +18,7 @@ from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.batch import BatchPreview
 from yingbi.catalogue import entry_lines
+from yingbi.datasets import Dataset, type_name
 from yingbi.display import MISSING, answer_rows, average_sentences, cell_text, forecast_rows, shown_source
 from yingbi.evaluation import summary
 from yingbi.jobs import Answer, Job
@@ -29,7 +30,6 @@ from yingbi.query import Preview
 from yingbi.receipt import Check
 from yingbi.search import SearchPreview, SearchResult
 from yingbi.standing import constants
-from yingbi.zone import Dataset, type_name
 
 _STATE_STYLES = {"succeeded": "green", "failed": "red", "refused": "red", "cancelled": "dim"}
 

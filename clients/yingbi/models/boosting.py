@@ -16,6 +16,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn
 from yingbi.cells import Cell, to_json, to_python
 from yingbi.display import cell_text
+from yingbi.extras import learn_extra
 from yingbi.linear_model import Columns, design_column, level_numbers
 from yingbi.models.boosting_rule import BoostingState, Shape, shapes_of
 from yingbi.regression import INTERCEPT, Coefficient
@@ -146,16 +147,7 @@ class BoostedModel:
         Raises:
             Problem: UNAVAILABLE "scikit_learn_missing".
         """
-        try:
-            import pandas as pd
-            from sklearn import linear_model, pipeline, preprocessing
-        except ImportError as error:
-            raise Problem(
-                Kind.UNAVAILABLE,
-                "scikit_learn_missing",
-                "scikit-learn is not installed.",
-                hint="pip install 'yingbi[learn]'; predict() needs none",
-            ) from error
+        pd, linear_model, pipeline, preprocessing = learn_extra(_sklearn)
         counts = [len(shape.scores) for shape in self.shapes]
         binned = preprocessing.KBinsDiscretizer(encode="onehot-dense", strategy="uniform")
         names = pd.Series([column.name for column in self.fit.columns[:-1]], dtype=object).to_numpy()
@@ -243,3 +235,10 @@ def _labels(column: FitColumn, shape: Shape) -> list[str]:
     shown = [f"{edge:.6g}" for edge in shape.edges]
     middle = [f"[{one}, {other})" for one, other in itertools.pairwise(shown)]
     return [f" < {shown[0]}", *middle, f" >= {shown[-1]}"]
+
+
+def _sklearn() -> tuple[Any, ...]:
+    import pandas as pd
+    from sklearn import linear_model, pipeline, preprocessing
+
+    return pd, linear_model, pipeline, preprocessing

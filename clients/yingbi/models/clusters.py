@@ -32,6 +32,7 @@ from yingbi.api.training import rho_units_of_round
 from yingbi.api.v1.plan_pb2 import Fit, Plan, TrainingRound
 from yingbi.cells import PlanError
 from yingbi.display import cell_text, error_text
+from yingbi.extras import learn_extra
 from yingbi.linear_model import Columns
 from yingbi.models.lines import (
     FitLine,
@@ -39,7 +40,6 @@ from yingbi.models.lines import (
     fingerprint_of,
     frame_of,
     is_complete,
-    learn_extra,
     number_json,
     variables_of,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import Fit, TrainingRound
-from yingbi.round_learning import ModelInRounds
+from yingbi.models.round_specs import ModelInRounds
 
 DEFAULT_CLUSTERS = 5
 MAX_CLUSTERS = 1000

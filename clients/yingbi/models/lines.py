@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import FitColumn
@@ -70,16 +70,3 @@ def frame_of(columns: Sequence[FitColumn], rows: Columns) -> pd.DataFrame:
 
 def is_complete(row: Sequence[float]) -> bool:
     return all(map(math.isfinite, row))
-
-
-def learn_extra(importing: Callable[[], Any]) -> Any:
-    """What an import gives; UNAVAILABLE "scikit_learn_missing" where it is not installed."""
-    try:
-        return importing()
-    except ImportError as error:
-        raise Problem(
-            Kind.UNAVAILABLE,
-            "scikit_learn_missing",
-            "scikit-learn is not installed.",
-            hint="pip install 'yingbi[learn]'; predicting here needs none",
-        ) from error

@@ -8,7 +8,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import job_pb2
 from yingbi.api.v1.plan_pb2 import Fit, Network, TrainingRound
 from yingbi.models.balance import ClassWeight, class_weights_message
-from yingbi.round_learning import ModelInRounds, weighed
+from yingbi.models.round_specs import ModelInRounds, weighed
 from yingbi.rounds import MAX_HIDDEN, MAX_LAYERS
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit
 from yingbi.cells import Cell, to_json, to_python
+from yingbi.extras import learn_extra
 from yingbi.linear_model import Columns, design_of
 from yingbi.matrices import dot
 from yingbi.models.balance import class_weights_json
@@ -120,16 +121,7 @@ class NetworkModel:
         Raises:
             Problem: UNAVAILABLE "scikit_learn_missing".
         """
-        try:
-            import pandas as pd
-            from sklearn import neural_network, preprocessing
-        except ImportError as error:
-            raise Problem(
-                Kind.UNAVAILABLE,
-                "scikit_learn_missing",
-                "scikit-learn is not installed.",
-                hint="pip install 'yingbi[learn]'; predict() needs none",
-            ) from error
+        pd, neural_network, preprocessing = learn_extra(_sklearn)
         kind = neural_network.MLPClassifier if self.classes else neural_network.MLPRegressor
         made = kind(hidden_layer_sizes=self.hidden, activation="tanh")
         tables = [pd.DataFrame(layer, dtype="float64").to_numpy() for layer in self._in_units()]
@@ -221,3 +213,10 @@ def _chances(sums: Sequence[float]) -> list[float]:
         return [1 - one, one]
     powers = [math.exp(each - max(sums)) for each in sums]
     return [power / math.fsum(powers) for power in powers]
+
+
+def _sklearn() -> tuple[Any, ...]:
+    import pandas as pd
+    from sklearn import neural_network, preprocessing
+
+    return pd, neural_network, preprocessing

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from yingbi.api.v1.plan_pb2 import Fit, Plan
 from yingbi.cells import PlanError
 from yingbi.display import cell_text
+from yingbi.extras import learn_extra
 from yingbi.linear_model import Columns
 from yingbi.matrices import Matrix, dot, eigenpairs, multiplied
 from yingbi.models.lines import (
@@ -32,7 +33,6 @@ from yingbi.models.lines import (
     fingerprint_of,
     frame_of,
     is_complete,
-    learn_extra,
     number_json,
     rows_of,
     variables_of,

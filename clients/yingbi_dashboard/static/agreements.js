@@ -16,36 +16,6 @@
     }
   });
 
-  // All fields of a message by their numbers, in their order: lists have several under one number.
-  function fields(bytes) {
-    const found = new Map();
-    let at = 0;
-    const varint = () => {
-      let value = 0n, shift = 0n, byte;
-      do {
-        if (at >= bytes.length) throw new RangeError("cut short");
-        byte = bytes[at++];
-        value |= BigInt(byte & 0x7f) << shift;
-        shift += 7n;
-      } while (byte & 0x80);
-      return value;
-    };
-    while (at < bytes.length) {
-      const tag = varint(), number = Number(tag >> 3n), wire = Number(tag & 7n);
-      if (![0, 1, 2].includes(wire)) throw new RangeError("unknown wire type");
-      let value;
-      if (wire === 0) value = varint();
-      else {
-        const length = wire === 1 ? 8 : Number(varint());
-        if (at + length > bytes.length) throw new RangeError("cut short");
-        value = bytes.slice(at, at + length);
-        at += length;
-      }
-      found.set(number, [...(found.get(number) ?? []), value]);
-    }
-    return found;
-  }
-
   // As the page shows text: what would hide or reorder it, by its number.
   const visible = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (mark) =>
     "\n\t".includes(mark) ? mark : `\\u{${mark.codePointAt(0).toString(16)}}`);
@@ -60,13 +30,13 @@
     truth: (values, shown) => String(alone(values) !== 0n) === shown,
     real: (values, shown) => new DataView(alone(values).buffer).getFloat64(0, true) === Number(shown),
     time: (values, shown) => {
-      const seconds = Number(fields(alone(values)).get(1)?.[0] ?? 0n);
+      const seconds = Number(protobuf.lists(alone(values)).get(1)?.[0] ?? 0n);
       return new Date(1000 * seconds).toISOString().replace("T", " ").replace(".000Z", " UTC") === shown;
     },
   };
   // Whether the bytes to sign have every clause that is shown, as it is shown, and no other; and the hash that is shown.
   async function areAsShown(terms, hash) {
-    const said = fields(terms);
+    const said = protobuf.lists(terms);
     const shown = Array.from(document.querySelectorAll("[data-clause]"));
     return yingbi.toHex(await yingbi.digest("agreement", terms)) === hash && one("terms-hash").textContent === hash
       && said.size === shown.length && shown.every((each) => {
@@ -92,7 +62,7 @@
     if (!scope && !(action === "resume" && suspension)) return {};
     const keys = await yingbi.kept();
     if (!keys) throw new Error(nokey);
-    const { bytes, whole, words, time, message } = yingbi.writing;
+    const { bytes, whole, words, time, message } = protobuf;
     // No two are the same, however soon one follows the other.
     const nanos = crypto.getRandomValues(new Uint32Array(1))[0] % 1e9;
     const signer = bytes(4, keys.publicKey), issued = time(5, Math.floor(Date.now() / 1000), nanos);

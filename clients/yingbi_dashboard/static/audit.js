@@ -12,7 +12,7 @@
     problem.hidden = true;
     const before = JSON.parse(localStorage.getItem(place) ?? "{}");
     try {
-      const answer = await yingbi.send("/audit/verify", before);
+      const answer = await yingbi.request("/audit/verify", before);
       const found = await answer.json();
       if (!answer.ok) throw Object.assign(new Error([found.message, found.hint].filter(Boolean).join(" ")), found);
       localStorage.setItem(place, JSON.stringify({ rows: found.rows, head: found.head }));

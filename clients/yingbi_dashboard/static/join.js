@@ -1,23 +1,23 @@
 // Letting people in, in the browser alone: invitations, certificates (as yingbi/api/certificates.py) and passkeys.
 "use strict";
 yingbi.joining = (() => {
-  const { bytes, words, time, message } = yingbi.writing;
+  const { entries, bytes, words, time, message } = protobuf;
 
   const only = (found, number) => found.find(([each]) => each === number)?.[1];
   const said = (found, number) => new TextDecoder().decode(only(found, number) ?? new Uint8Array());
 
   // What is in an invitation's secret; throws where it is none.
   function read(secret) {
-    const whole = yingbi.entries(yingbi.fromText(secret));
+    const whole = entries(yingbi.fromText(secret));
     const invitation = only(whole, 1), key = only(whole, 2);
-    const body = only(yingbi.entries(invitation), 1), found = yingbi.entries(body);
+    const body = only(entries(invitation), 1), found = entries(body);
     if (key.length !== 32) throw new RangeError("no key");
     return {
       invitation, key, body,
       person: said(found, 2),
       organisation: said(found, 1),
       duties: found.filter(([number]) => number === 3).map(([, duty]) => new TextDecoder().decode(duty)),
-      expires: Number(only(yingbi.entries(only(found, 5)), 1) ?? 0n),
+      expires: Number(only(entries(only(found, 5)), 1) ?? 0n),
     };
   }
 

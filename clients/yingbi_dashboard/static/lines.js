@@ -1,17 +1,8 @@
 // Text areas with line numbers, in which the place of an error is marked; and what posts of such pages share.
 "use strict";
 window.lines = (() => {
-  async function post(path, parts) {
-    const answer = await yingbi.send(path, parts);
-    const said = answer.status === 204 ? {} : await answer.json();
-    if (!answer.ok)
-      throw Object.assign(new Error([said.message, said.hint].filter(Boolean).join(" ")), { position: said.position });
-    return said;
-  }
-  function tell(place, words) {
-    place.textContent = words;
-    place.hidden = !words;
-  }
+  // Whose session has ended stays: the page has what they wrote.
+  const { send: post, tell } = yingbi;
 
   // By form, the line that is marked. Not in its dataset: a field of a form can have that name.
   const marked = new WeakMap();

@@ -3,21 +3,30 @@
 (() => {
   const one = (id) => document.getElementById(id);
 
-  async function post(path, parts) {
-    const answer = await yingbi.send(path, parts);
-    const said = answer.status === 204 ? {} : await answer.json();
-    // Whose session has ended signs in and comes back.
-    if (said.code === "not_authenticated" && !/^\/(sign-in|join)/.test(path))
-      location.assign("/sign-in?" + new URLSearchParams({ next: location.pathname }));
-    if (!answer.ok) throw new Error([said.message, said.hint].filter(Boolean).join(" "));
+  // What is said of a problem is its message; its code and position are beside it.
+  async function send(path, parts) {
+    const answer = await yingbi.request(path, parts);
+    const said = answer.status === 204 ? {} : await answer.json(), { code, position } = said;
+    if (!answer.ok) throw Object.assign(new Error([said.message, said.hint].filter(Boolean).join(" ")), { code, position });
     return said;
+  }
+
+  // Whose session has ended signs in and comes back.
+  async function post(path, parts) {
+    try {
+      return await send(path, parts);
+    } catch (problem) {
+      if (problem.code === "not_authenticated" && !/^\/(sign-in|join)/.test(path))
+        location.assign("/sign-in?" + new URLSearchParams({ next: location.pathname }));
+      throw problem;
+    }
   }
 
   function tell(place, words) {
     place.textContent = words;
     place.hidden = !words;
   }
-  Object.assign(yingbi, { post, tell });
+  Object.assign(yingbi, { post, send, tell });
 
   const signIn = one("sign-in");
   signIn?.addEventListener("submit", async (event) => {

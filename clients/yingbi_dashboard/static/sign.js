@@ -29,7 +29,7 @@ window.yingbi = (() => {
   }
 
   // A browser's own words for what did not arrive are in its language, and not in that of the page.
-  const send = (path, parts) =>
+  const request = (path, parts) =>
     fetch(path, { method: "POST", body: new URLSearchParams(parts), redirect: "error" })
       .catch(() => { throw new Error(document.body.dataset.unreachable); });
 
@@ -53,63 +53,9 @@ window.yingbi = (() => {
     return { privateKey, publicKey };
   }
 
-  // The fields of a protobuf message in order, each with its number: bytes and numbers.
-  function entries(bytes) {
-    const found = [];
-    let at = 0;
-    const varint = () => {
-      let value = 0n, shift = 0n, byte;
-      do {
-        if (at >= bytes.length) throw new RangeError("cut short");
-        byte = bytes[at++];
-        value |= BigInt(byte & 0x7f) << shift;
-        shift += 7n;
-      } while (byte & 0x80);
-      return value;
-    };
-    while (at < bytes.length) {
-      const tag = varint(), number = Number(tag >> 3n), wire = Number(tag & 7n);
-      if (wire === 0) found.push([number, varint()]);
-      else if (wire === 1 || wire === 2) {
-        const length = wire === 1 ? 8 : Number(varint());
-        if (at + length > bytes.length) throw new RangeError("cut short");
-        found.push([number, bytes.slice(at, at + length)]);
-        at += length;
-      } else throw new RangeError("unknown wire type");
-    }
-    return found;
-  }
-
-  // Protobuf, for the few messages that are made here: fields in the order of their numbers, empty ones left out.
-  function varint(value) {
-    const found = [];
-    for (let left = BigInt(value); ; left >>= 7n) {
-      if (left < 128n) return [...found, Number(left)];
-      found.push(Number(left & 127n) | 128);
-    }
-  }
-  function bytes(number, value) {
-    return value.length ? [...varint((number << 3) | 2), ...varint(value.length), ...value] : [];
-  }
-  const writing = {
-    bytes,
-    whole: (number, value) => [...varint(number << 3), ...varint(value)],
-    words: (number, value) => bytes(number, text.encode(value)),
-    time: (number, seconds, nanos = 0) =>
-      bytes(number, [8, ...varint(seconds), ...(nanos ? [16, ...varint(nanos)] : [])]),
-    message: (...fields) => Uint8Array.from(fields.flat()),
-  };
-
-  // By their numbers, where none is there twice: an Approval has no other.
-  function fields(bytes) {
-    const all = entries(bytes), found = new Map(all);
-    if (found.size !== all.length) throw new RangeError("a field is there twice");
-    return found;
-  }
-
   // Whether an approval is of this job, of the plan whose hash was shown, at the price that was shown, by this key.
   async function isAsShown(body, plan, shown, publicKey) {
-    const said = fields(body), hash = toHex(await digest("plan", plan));
+    const said = protobuf.fields(body), hash = toHex(await digest("plan", plan));
     return hash === shown.hash && toHex(said.get(2) ?? []) === hash && toHex(said.get(3) ?? []) === toHex(publicKey)
       && new TextDecoder().decode(said.get(1)) === shown.job && said.get(4) === BigInt(shown.rho)
       && [...said.keys()].every((number) => number >= 1 && number <= 7);
@@ -147,7 +93,7 @@ window.yingbi = (() => {
   }
 
   return {
-    toBase64, fromBase64, toText, fromText, toHex, joined, digest, credentialOf, keysOf, keysFrom, entries, fields, writing,
-    isAsShown, sign, send, keep, kept, forget, keepOwn, ownKeys, forgetOwn, adopt,
+    toBase64, fromBase64, toText, fromText, toHex, joined, digest, credentialOf, keysOf, keysFrom, isAsShown,
+    sign, request, keep, kept, forget, keepOwn, ownKeys, forgetOwn, adopt,
   };
 })();

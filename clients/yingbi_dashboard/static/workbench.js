@@ -9,7 +9,7 @@
 
   // Whether the authorization is of the plan that was previewed, at its price, under its agreement, by this key.
   async function isAsShown(body, plan, shown, publicKey) {
-    const said = yingbi.fields(body), hash = yingbi.toHex(await yingbi.digest("plan", plan));
+    const said = protobuf.fields(body), hash = yingbi.toHex(await yingbi.digest("plan", plan));
     const text = (bytes) => new TextDecoder().decode(bytes ?? new Uint8Array());
     return hash === shown.hash && hash === one("preview-hash").textContent && yingbi.toHex(said.get(1) ?? []) === hash
       && said.get(2) === BigInt(shown.rho) && yingbi.toHex(said.get(6) ?? []) === yingbi.toHex(publicKey)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Coroutine
-from functools import cache
+from collections.abc import Callable, Coroutine
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn, TypeVar
@@ -17,10 +17,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from yingbi.api import certificates, credentials
 from yingbi.api.v1 import people_pb2 as messages
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.node_pb2 import Hello
 
+from gateway.aggregation.vectors import Vectors
 from gateway.api.authentication import Authentication
 from gateway.api.people import PeopleService
 from gateway.governance.callers import Caller, Role
+from gateway.jobs.feed import Feed
+from gateway.jobs.nodes import Nodes
+from gateway.jobs.removals import Removals
+from gateway.jobs.runner import Runner
+from gateway.jobs.stopping import Stopping
 from gateway.storage import people
 from gateway.storage.database import Database
 
@@ -53,6 +61,10 @@ class Call:
         raise Refused(code.name, info.reason, message)
 
 
+def _nobody(hello: Hello) -> KeyEpoch:
+    raise AssertionError(f"{hello.node} is no node of this zone")
+
+
 def run(answering: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(answering)
 
@@ -77,8 +89,10 @@ def _empty_database() -> bytes:
 class Zone:
     """One organisation of each kind, whose first account's name and token are its kind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] | None = None) -> None:
+        """`clock`: by default it is `now`, which tests set."""
         self.now = START
+        self.clock = clock or (lambda: self.now)
         self.folder = folder
         (folder / "gateway.db").write_bytes(_empty_database())
         self.open()
@@ -86,9 +100,16 @@ class Zone:
     def open(self) -> None:
         self.database = Database(self.folder / "gateway.db")
         first = [Caller(role.value, role, hashed(role), public(role).hex(), role.value) for role in Role]
-        accounts = run(self.database.run(people.seed, first, self.now))
-        self.authentication = Authentication(accounts, clock=lambda: self.now)
-        self.service = PeopleService(self.database, self.authentication, clock=lambda: self.now)
+        accounts = run(self.database.run(people.seed, first, self.clock()))
+        self.authentication = Authentication(accounts, clock=self.clock)
+        removals = Removals(self._stopping(), partial(self.authentication.change, self.database), self.clock)
+        self.service = PeopleService(self.database, self.authentication, removals, clock=self.clock)
+
+    def _stopping(self) -> Stopping:
+        """In a zone that has no nodes."""
+        nodes, feed = Nodes(_nobody), Feed()
+        runner = Runner(self.database, nodes, feed, Vectors(self.folder / "vectors"))
+        return Stopping(self.database, nodes, runner, feed, clock=self.clock)
 
     def call(self, method: str, token: str | None, request: Any = None) -> Any:
         return run(getattr(self.service, method)(request or Empty(), Call(token)))

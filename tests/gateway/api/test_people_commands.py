@@ -52,8 +52,7 @@ class Serving:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    zone, authority = people_scene.Zone(tmp_path), Authority.new("zone")
-    zone.service._clock = zone.authentication._clock = time.time
+    zone, authority = people_scene.Zone(tmp_path, time.time), Authority.new("zone")
     serving = Serving(zone, authority)
     (tmp_path / "profiles").mkdir()
     for role in Role:

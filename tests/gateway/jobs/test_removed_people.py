@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from yingbi.api.v1.people_pb2 import RemovePersonRequest
 from gateway.api.authentication import Authentication
 from gateway.api.people import PeopleService
 from gateway.governance.callers import Role
-from gateway.jobs import records, removals, states
+from gateway.jobs import records, states
 from gateway.jobs.feed import Feed
 from gateway.jobs.records import JobRecord
+from gateway.jobs.removals import Removals
 from gateway.jobs.stopping import Stopping
 from gateway.storage import people, stops
 from tests.gateway.jobs.test_admission import DATASET, Account, Scene
@@ -50,7 +52,9 @@ class Leaving(Scene):
         callers = [replace(each.caller, bearer_hash=hashes[each.caller.name]) for each in (ADA, ANN)]
         accounts = asyncio.run(self.database.run(people.seed, callers, 0.0))
         stopping = Stopping(self.database, self.nodes, self.runner, Feed())
-        self.people = PeopleService(self.database, Authentication(accounts), stopping=stopping)
+        authentication = Authentication(accounts)
+        removals = Removals(stopping, partial(authentication.change, self.database))
+        self.people = PeopleService(self.database, authentication, removals)
 
     async def remove(self) -> Any:
         call: Any = Call()
@@ -78,12 +82,12 @@ def test_what_a_removed_developer_asked_for_is_cancelled(scene: Leaving) -> None
 @pytest.mark.parametrize("whom", ["ada", "college"])
 def test_what_is_asked_while_its_developer_is_removed_is_not_admitted(scene: Leaving, whom: str) -> None:
     """The call was let in before; what it asks for would run for nobody."""
-    act = removals.remove_person if whom == "ada" else removals.remove
+    act = people.remove if whom == "ada" else people.remove_organisation
     by = ANN if whom == "ada" else CORA
 
     def leave() -> None:
         scene.nodes.meanwhile = lambda: None
-        scene.database._thread.submit(scene.database._transact, act, (by.caller, whom, None, 1.0)).result()
+        scene.database._thread.submit(scene.database._transact, act, (by.caller, whom, 1.0)).result()
 
     scene.nodes.meanwhile = leave
     with pytest.raises(Problem) as caught:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from yingbi.answer import predicted_errors
 from yingbi.api.v1.plan_pb2 import Plan
+from yingbi.forecasts import predicted_errors
 
 from .conftest import Planner
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from yingbi.answer import Forecast, Table, check_readable, predicted_errors, table_of
+from yingbi.answer import Table, check_readable, table_of
 from yingbi.api import zcdp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.views import viewed
+from yingbi.forecasts import Forecast, predicted_errors
 
 from enclave_sim.plan.sensitivity import total_rho_units
 from enclave_sim.plan.validation import check_plan

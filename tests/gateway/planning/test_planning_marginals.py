@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yingbi.answer import predicted_errors, table_of
+from yingbi.answer import table_of
 from yingbi.api import marginals, zcdp
 from yingbi.api.marginals import Keys
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.cells import Layout
+from yingbi.forecasts import predicted_errors
 
 from enclave_sim.plan.sensitivity import cells_of, total_rho_units
 from enclave_sim.privacy.sampling import sample_share

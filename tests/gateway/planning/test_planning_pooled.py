@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.answer import predicted_errors, table_of
+from yingbi.answer import table_of
 from yingbi.api import zcdp
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.views import viewed
+from yingbi.forecasts import predicted_errors
 
 from enclave_sim.plan.sensitivity import cells_of as cells_of_statistic
 from enclave_sim.plan.sensitivity import total_rho_units

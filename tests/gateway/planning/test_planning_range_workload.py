@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.answer import predicted_errors
 from yingbi.api.v1.plan_pb2 import Plan, RangeCounts
+from yingbi.forecasts import predicted_errors
 
 from enclave_sim.plan.sensitivity import cells, total_rho_units, width
 from enclave_sim.plan.statistics import MAX_STATISTICS

@@ -7,7 +7,8 @@ import statistics
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yingbi.answer import predicted_errors, table_of
+from yingbi.answer import table_of
+from yingbi.forecasts import predicted_errors
 
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.planning.notes import clipping_notes
