@@ -25,6 +25,7 @@ from yingbi.api.v1 import (
     dataset_pb2,
     deployment_pb2,
     job_pb2,
+    operator_pb2,
     people_pb2,
     sign_in_pb2,
     stop_pb2,
@@ -39,6 +40,8 @@ from yingbi.api.v1.deployment_pb2_grpc import add_DeploymentServiceServicer_to_s
 from yingbi.api.v1.job_pb2_grpc import add_JobServiceServicer_to_server
 from yingbi.api.v1.node_pb2 import Hello
 from yingbi.api.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
+from yingbi.api.v1.operator_pb2 import SignedOperatingAgreement
+from yingbi.api.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from yingbi.api.v1.people_pb2_grpc import add_PeopleServiceServicer_to_server
 from yingbi.api.v1.sign_in_pb2_grpc import add_SignInServiceServicer_to_server
 from yingbi.api.v1.stop_pb2_grpc import add_StopServiceServicer_to_server
@@ -53,6 +56,7 @@ from gateway.api.datasets import DatasetService
 from gateway.api.deployments import DeploymentService
 from gateway.api.jobs import JobService
 from gateway.api.nodes import NodeService
+from gateway.api.operators import OperatorService
 from gateway.api.people import PeopleService
 from gateway.api.readable import ReadableRequests
 from gateway.api.sign_in import SignInService
@@ -70,8 +74,9 @@ from gateway.jobs.nodes import Nodes
 from gateway.jobs.runner import Runner
 from gateway.jobs.said_heads import SaidHeads
 from gateway.jobs.stopping import Stopping
-from gateway.storage import people
+from gateway.storage import operators, people
 from gateway.storage.database import Database
+from gateway.zone.first_operator import FILE
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7443
@@ -101,7 +106,9 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     admission = Admission(database, nodes, runner, auto_approve=not governed, governed=governed)
     approvals = Approvals(database, nodes, runner, feed, governed=governed)
     first = load_callers(folder / "callers.json")
-    accounts = await database.run(people.seed, first, time.time())
+    await database.run(people.seed, first, time.time())
+    await database.run(operators.begin, first, _first_agreement(folder / FILE), time.time())
+    accounts = await database.run(people.accounts)
     authentication = Authentication(accounts, used=_note_use(database))
 
     callers_server = grpc.aio.server(options=OPTIONS, interceptors=[ReadableRequests()])
@@ -126,6 +133,7 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     add_VerificationServiceServicer_to_server(verification, callers_server)
     add_AuditServiceServicer_to_server(AuditService(database, authentication), callers_server)
     add_PeopleServiceServicer_to_server(PeopleService(database, authentication, stopping=stopping), callers_server)
+    add_OperatorServiceServicer_to_server(OperatorService(database, authentication), callers_server)
     site = Site(settings["console"]) if settings.get("console") else None
     add_SignInServiceServicer_to_server(SignInService(database, authentication, site), callers_server)
     add_StopServiceServicer_to_server(StopService(database, stopping, authentication), callers_server)
@@ -144,6 +152,11 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     await asyncio.gather(callers_server.stop(0.2), nodes_server.stop(0.2))
     await stopping.close()
     database.close()
+
+
+def _first_agreement(path: Path) -> SignedOperatingAgreement | None:
+    """Of the zone's own operator; None in a zone of before there were any."""
+    return SignedOperatingAgreement.FromString(path.read_bytes()) if path.exists() else None
 
 
 def _note_use(database: Database) -> Callable[[str, float], None]:
@@ -201,6 +214,7 @@ async def _add_health_and_reflection(server: grpc.aio.Server) -> None:
         dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"].full_name,
         deployment_pb2.DESCRIPTOR.services_by_name["DeploymentService"].full_name,
         job_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+        operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
         people_pb2.DESCRIPTOR.services_by_name["PeopleService"].full_name,
         sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].full_name,
         stop_pb2.DESCRIPTOR.services_by_name["StopService"].full_name,
