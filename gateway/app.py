@@ -76,7 +76,7 @@ from gateway.jobs.said_heads import SaidHeads
 from gateway.jobs.stopping import Stopping
 from gateway.storage import operators, people
 from gateway.storage.database import Database
-from gateway.zone.first_operator import FILE
+from gateway.storage.people import Account
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7443
@@ -105,11 +105,7 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     runner = Runner(database, nodes, feed, Vectors(folder / "vectors"), governed=governed)
     admission = Admission(database, nodes, runner, auto_approve=not governed, governed=governed)
     approvals = Approvals(database, nodes, runner, feed, governed=governed)
-    first = load_callers(folder / "callers.json")
-    await database.run(people.seed, first, time.time())
-    await database.run(operators.begin, first, _first_agreement(folder / FILE), time.time())
-    accounts = await database.run(people.accounts)
-    authentication = Authentication(accounts, used=_note_use(database))
+    authentication = Authentication(await _accounts(database, folder), used=_note_use(database))
 
     callers_server = grpc.aio.server(options=OPTIONS, interceptors=[ReadableRequests()])
     datasets = DatasetService(database, nodes, authentication, governed=not settings["auto_approve"])
@@ -154,9 +150,14 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     database.close()
 
 
-def _first_agreement(path: Path) -> SignedOperatingAgreement | None:
-    """Of the zone's own operator; None in a zone of before there were any."""
-    return SignedOperatingAgreement.FromString(path.read_bytes()) if path.exists() else None
+async def _accounts(database: Database, folder: Path) -> list[Account]:
+    """Everybody who can call, with the zone's first accounts, and its own operator authorised."""
+    first = load_callers(folder / "callers.json")
+    await database.run(people.seed, first, time.time())
+    path = folder / "operating_agreement.pb"
+    made = SignedOperatingAgreement.FromString(path.read_bytes()) if path.exists() else None
+    await database.run(operators.begin, first, made, time.time())
+    return await database.run(people.accounts)
 
 
 def _note_use(database: Database) -> Callable[[str, float], None]:

@@ -26,6 +26,7 @@ from yingbi.jobs import Answer, Job, Progress
 from yingbi.learning import Model, ModelSpec, Training
 from yingbi.lookups import Rows, files_of, look_up_tables
 from yingbi.mock import DEFAULT_ROWS, mock_tables
+from yingbi.operators import Operators
 from yingbi.people import People
 from yingbi.profile import Profile
 from yingbi.programs import Outputs, Program, read_outputs, read_program, read_tables
@@ -90,6 +91,11 @@ class Zone:
     def people(self) -> People:
         """Who is filed for the zone."""
         return People(self._gateway)
+
+    @property
+    def operators(self) -> Operators:
+        """Who may operate the zone."""
+        return Operators(self._gateway)
 
     def datasets(self) -> list[Dataset]:
         return [Dataset(message, self._gateway) for message in self._gateway.list_datasets()]

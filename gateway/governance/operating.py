@@ -185,8 +185,8 @@ def _check_party(life: Operating, step: Step, actor: Caller) -> None:
         raise Problem(
             Kind.NOT_ALLOWED,
             "other_operating_agreement",
-            f"The operating agreement {life.name} is between {notice.coordinator} and {life.terms.operator}, reviewed by"
-            f" {notice.supervisor}; {actor.name} is of {actor.organisation}.",
+            f"The operating agreement {life.name} is between {notice.coordinator} and {life.terms.operator},"
+            f" reviewed by {notice.supervisor}; {actor.name} is of {actor.organisation}.",
             field="operator",
         )
 
@@ -194,24 +194,20 @@ def _check_party(life: Operating, step: Step, actor: Caller) -> None:
 def _signed(life: Operating, actor: Caller, now: float) -> State:
     if actor.organisation in life.signed:
         raise _no_time(life, Step.SIGN, now)
-    return (
-        ACTIVE
-        if life.signed | {actor.organisation} == {life.terms.notice.coordinator, life.terms.operator}
-        else ASSESSED
-    )
+    parties = {life.terms.notice.coordinator, life.terms.operator}
+    return ACTIVE if life.signed | {actor.organisation} == parties else ASSESSED
 
 
 def _no_time(life: Operating, step: Step, now: float) -> Problem:
     state, waiting = life.at(now), waits_for(life, now)
+    ended = "the coordinator publishes another notice"
     return Problem(
         Kind.REFUSED,
         "operator_state",
         f"The operating agreement {life.name} is {name_of(state)}: this is no time to {step}."
         + (f" It waits for {waiting}." if waiting else ""),
         field="operator",
-        hint="the coordinator publishes another notice"
-        if state in ENDED
-        else "`yingbi operator show` says whose move it is",
+        hint=ended if state in ENDED else "`yingbi operator show` says whose move it is",
         details={"state": name_of(state)},
     )
 

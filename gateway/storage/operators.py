@@ -35,7 +35,8 @@ from gateway.governance.parties import Party, named, parties_of
 from gateway.governance.policy import Action
 from gateway.storage import audit
 from gateway.storage.agreements import event_of, step_of
-from gateway.storage.tables import operating_agreements, operating_events, operator_notices as notices, organisations
+from gateway.storage.tables import operating_agreements, operating_events, organisations
+from gateway.storage.tables import operator_notices as notices
 
 ADOPTED = "operators-of-before"
 """The notice that stands for none: of operators of before there were notices."""

@@ -41,8 +41,8 @@ HOUR = 3600
 class Account:
     """A token that counts, and whose it is. `ends` is the token's own end; None: it has none.
 
-    `session`: its person signed in for it, by more than another token. `operating` is what became of the applications of
-    its organisation to operate the zone.
+    `session`: its person signed in for it, by more than another token. `operating` is what became of its organisation's
+    applications to operate the zone.
     """
 
     token_id: str

@@ -17,7 +17,6 @@ from yingbi.api.v1.operator_pb2 import OperatingAgreement, OperatorNotice, Signe
 from gateway.governance.agreement_documents import after_five_years
 
 NOTICE = "first-operator"
-FILE = "operating_agreement.pb"
 DAY = 86_400
 
 

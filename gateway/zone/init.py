@@ -92,7 +92,7 @@ def _write_gateway(folder: ZoneFolder, authority: Authority, tokens: dict[str, s
     ]
     save_callers(folder.gateway / "callers.json", callers)
     made = first_operator.first_agreement(tokens, time.time())
-    write_private(folder.gateway / first_operator.FILE, made.SerializeToString())
+    write_private(folder.gateway / "operating_agreement.pb", made.SerializeToString())
     (folder.gateway / "gateway.json").write_text(json.dumps({"auto_approve": auto_approve}))
 
 
