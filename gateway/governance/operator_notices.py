@@ -37,8 +37,9 @@ def read_notice(file: str, document: bytes) -> OperatorNotice:
         starts=starts,
         expires=optional(root, "expires", moment) or after_five_years(starts),
         supervisor=optional(root, "supervisor", text) or "",
-        **{name: _words(member(root, name)) for name in SAID},
     )
+    for name in SAID:
+        setattr(notice, name, _words(member(root, name)))
     for name in ("starts", "apply_by"):
         if getattr(notice, name).seconds >= notice.expires.seconds:
             raise member(root, name).problem("must be before the end of the term")

@@ -183,7 +183,7 @@ def _adopt(connection: Connection, now: float) -> None:
     for row in operators:
         terms = OperatingAgreement(notice=notice, operator=row.organisation, operator_key=row.key)
         _insert(connection, terms.SerializeToString(deterministic=True), now)
-        nobody = Caller(audit.GATEWAY, Role.OPERATOR, "", row.key.hex(), row.organisation)
+        nobody = Caller(audit.GATEWAY, Role.OPERATOR, "", "", audit.GATEWAY)
         reason = "it operated the zone before there were notices"
         present = Operating(terms, states.APPLIED)
         _enter(connection, present, rules.ADOPT, states.ACTIVE, nobody, now, reason)

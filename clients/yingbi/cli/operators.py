@@ -1,4 +1,4 @@
-"""The commands about who may operate the zone, each with the profile of whose move it is, unless `--as` names another."""
+"""The commands about who may operate the zone. Each takes the profile of whose move it is, unless `--as` names one."""
 
 from __future__ import annotations
 
