@@ -26,7 +26,7 @@ expires: 2999-01-02
 
 def refusal(zone: Zone) -> str:
     """What the second operator is told who wants to see all jobs."""
-    problem = zone.problem(4, "jobs", "--as", "runner")
+    problem = zone.problem(3, "jobs", "--as", "runner")
     assert problem["code"] == "operator_not_authorised"
     assert "yingbi operator list" in problem["hint"]
     return str(problem["message"])
@@ -54,9 +54,9 @@ def test_from_the_notice_to_the_end(fresh_zone: Zone, tmp_path: Path) -> None:
     assert bad["position"] == "3:1"
     assert "Did you mean title?" in bad["hint"]
     file.write_text(NOTICE)
-    assert zone.problem(4, "operator", "notice", file, "--as", "operator")["code"] == "not_allowed"
+    assert zone.problem(3, "operator", "notice", file, "--as", "operator")["code"] == "not_allowed"
     assert moved(zone, "notice", file)["open"]
-    assert zone.problem(5, "operator", "notice", file)["code"] == "notice_exists"
+    assert zone.problem(3, "operator", "notice", file)["code"] == "notice_exists"
 
     licence = tmp_path / "licence.pdf"
     licence.write_bytes(b"may run machines")
@@ -64,12 +64,12 @@ def test_from_the_notice_to_the_end(fresh_zone: Zone, tmp_path: Path) -> None:
     applied = moved(zone, *apply, "--as", "runner")
     digest = hashlib.sha256(b"may run machines").hexdigest()
     assert applied["evidence"] == [{"reference": "licence 17", "sha256": digest}]
-    assert zone.problem(5, "operator", *apply, "--as", "runner")["code"] == "application_exists"
+    assert zone.problem(3, "operator", *apply, "--as", "runner")["code"] == "application_exists"
     assert "waits for the review of supervisor" in refusal(zone)
     # Nobody reviews or ends what is their own, and nothing is signed before the review.
     review = ("review", "second", "runner", "--pass", "--reason", "licence and machines seen")
-    assert zone.problem(4, "operator", *review, "--as", "runner")["code"] == "not_allowed"
-    assert zone.problem(5, "operator", "sign", "second", "runner", "--as", "runner")["code"] == "operator_state"
+    assert zone.problem(3, "operator", *review, "--as", "runner")["code"] == "not_allowed"
+    assert zone.problem(3, "operator", "sign", "second", "runner", "--as", "runner")["code"] == "operator_state"
 
     assert moved(zone, *review)["state"] == "review passed"
     assert moved(zone, "sign", "second", "runner")["signed_by"] == ["coordinator"]
