@@ -1,6 +1,6 @@
 """A notice for operators: one YAML 1.2 or JSON document that says who may apply, for what, by when, and for how long.
 
-Keeps: APP-03
+Keeps: APP-03, AGR-01
 """
 
 from __future__ import annotations
