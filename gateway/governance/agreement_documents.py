@@ -68,7 +68,7 @@ def read_agreement(file: str, document: bytes, *, complete: bool = False) -> Agr
         organisation=text(member(root, "organisation")),
         purpose=text(member(root, "purpose")),
         starts=starts,
-        expires=optional(root, "expires", moment) or after_five_years(starts),
+        expires=term_end(root, starts),
         budget_epsilon=real(member(budget, "epsilon")),
         budget_delta=real(member(budget, "delta")),
         max_uses=optional(root, "max_uses", lambda entry: whole(entry, _MAX_USES)),
@@ -107,6 +107,15 @@ def _columns(entry: Entry) -> list[str]:
     if not isinstance(entry.content, list) or not entry.content:
         raise entry.problem(f"must be a list of columns, as table.column, not {shown(entry.content)}")
     return [text(each) for each in entry.content]
+
+
+def term_end(root: Entry, starts: Timestamp) -> Timestamp:
+    """`expires` of a document, or five years after `starts`; raises Problem."""
+    said = optional(root, "expires", moment)
+    try:
+        return said or after_five_years(starts)
+    except ValueError as error:
+        raise member(root, "starts").problem("is too late: five years after it there is no date") from error
 
 
 def after_five_years(starts: Timestamp) -> Timestamp:

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.operator_pb2 import OperatorNotice
 
-from gateway.governance.agreement_documents import MAX_BYTES, after_five_years, moment
+from gateway.governance.agreement_documents import MAX_BYTES, moment, term_end
 from gateway.governance.agreements import MAX_PURPOSE
 from gateway.governance.yaml_fields import check_keys, member, optional, text
 from gateway.governance.yaml_tree import Entry, decoded, tree_of
@@ -35,7 +35,7 @@ def read_notice(file: str, document: bytes) -> OperatorNotice:
         notice=_name(member(root, "notice")),
         apply_by=moment(member(root, "apply_by")),
         starts=starts,
-        expires=optional(root, "expires", moment) or after_five_years(starts),
+        expires=term_end(root, starts),
         supervisor=optional(root, "supervisor", text) or "",
     )
     for name in SAID:

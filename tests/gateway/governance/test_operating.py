@@ -270,6 +270,7 @@ def test_a_notice_without_an_end_means_five_years() -> None:
         ('title: "Operation of the zone"', 'title: ""', "3: title: must have 1 to 10,000 characters"),
         ('scope: "running the gateway"\n', "", "scope: the key is missing"),
         ("zone-2027", "Zone", "2: notice: is no id"),
+        ("starts: 2027-02-28", "starts: 9995-01-01", "10: starts: is too late: five years after it"),
         ("starts: 2027-02-28", "starts: soon", "10: starts: 'soon' is no time"),
         ("starts: 2027-02-28", "starts: 2027-02-28\nexpires: 2027-02-28", "10: starts: must be before the end"),
         ("starts: 2027-02-28", "starts: 2020-02-28\nexpires: 2026-02-28", "9: apply_by: must be before the end"),
