@@ -133,6 +133,8 @@ Global___OperatingAgreement: _TypeAlias = OperatingAgreement  # noqa: Y015
 
 @_typing.final
 class SignedOperatingAgreement(_message.Message):
+    """Signatures are in the domain "operating-agreement", over the very bytes of the terms."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TERMS_FIELD_NUMBER: _builtins.int
