@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_nobody_authorises_themselves(zone: OperatedZone) -> None:
     zone.publish()
     zone.apply()
     for action in ("assess", "refuse", "terminate"):
-        assert refused(lambda action=action: zone.move("runner", action, "we are good")) == "not_allowed"
+        assert refused(partial(zone.move, "runner", action, "we are good")) == "not_allowed"
     # Nor does the zone's other operator, nor the coordinator alone.
     assert refused(lambda: zone.move("operator", "assess", "good")) == "unknown_application"
     assert refused(lambda: zone.move("coordinator", "assess", "good")) == "not_allowed"
@@ -54,7 +55,7 @@ def test_a_signature_is_good_for_its_own_terms_alone(zone: OperatedZone) -> None
     longer.notice.expires.seconds += DAY
     for other in (notices["second"].applications[0].signed.terms, longer.SerializeToString(deterministic=True)):
         for who in ("coordinator", "runner"):
-            assert refused(lambda who=who, other=other: zone.sign(who, "third", other)) == "bad_signature"
+            assert refused(partial(zone.sign, who, "third", other)) == "bad_signature"
     # Nor one of an agreement about data, nor another's.
     assert refused(lambda: zone.sign("runner", "third", terms, digests.AGREEMENT)) == "bad_signature"
     stolen = zone.sign("coordinator", "third").signed.coordinator
