@@ -26,6 +26,7 @@ from yingbi.api.v1 import (
     dataset_pb2,
     deployment_pb2,
     job_pb2,
+    operator_pb2,
     people_pb2,
     sign_in_pb2,
     stop_pb2,
@@ -40,6 +41,8 @@ from yingbi.api.v1.deployment_pb2_grpc import add_DeploymentServiceServicer_to_s
 from yingbi.api.v1.job_pb2_grpc import add_JobServiceServicer_to_server
 from yingbi.api.v1.node_pb2 import Hello
 from yingbi.api.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
+from yingbi.api.v1.operator_pb2 import SignedOperatingAgreement
+from yingbi.api.v1.operator_pb2_grpc import add_OperatorServiceServicer_to_server
 from yingbi.api.v1.people_pb2_grpc import add_PeopleServiceServicer_to_server
 from yingbi.api.v1.sign_in_pb2_grpc import add_SignInServiceServicer_to_server
 from yingbi.api.v1.stop_pb2_grpc import add_StopServiceServicer_to_server
@@ -54,6 +57,7 @@ from gateway.api.datasets import DatasetService
 from gateway.api.deployments import DeploymentService
 from gateway.api.jobs import JobService
 from gateway.api.nodes import NodeService
+from gateway.api.operators import OperatorService
 from gateway.api.people import PeopleService
 from gateway.api.readable import ReadableRequests
 from gateway.api.sign_in import SignInService
@@ -72,8 +76,9 @@ from gateway.jobs.removals import Removals
 from gateway.jobs.runner import Runner
 from gateway.jobs.said_heads import SaidHeads
 from gateway.jobs.stopping import Stopping
-from gateway.storage import people
+from gateway.storage import operators, people
 from gateway.storage.database import Database
+from gateway.storage.people import Account
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7443
@@ -102,9 +107,7 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     runner = Runner(database, nodes, feed, Vectors(folder / "vectors"), governed=governed)
     admission = Admission(database, nodes, runner, auto_approve=not governed, governed=governed)
     approvals = Approvals(database, nodes, runner, feed, governed=governed)
-    first = load_callers(folder / "callers.json")
-    accounts = await database.run(people.seed, first, time.time())
-    authentication = Authentication(accounts, used=_note_use(database))
+    authentication = Authentication(await _accounts(database, folder), used=_note_use(database))
 
     callers_server = grpc.aio.server(options=OPTIONS, interceptors=[ReadableRequests()])
     datasets = DatasetService(database, nodes, authentication, governed=not settings["auto_approve"])
@@ -129,6 +132,7 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     add_AuditServiceServicer_to_server(AuditService(database, authentication), callers_server)
     removals = Removals(stopping, partial(authentication.change, database))
     add_PeopleServiceServicer_to_server(PeopleService(database, authentication, removals), callers_server)
+    add_OperatorServiceServicer_to_server(OperatorService(database, authentication), callers_server)
     site = Site(settings["console"]) if settings.get("console") else None
     add_SignInServiceServicer_to_server(SignInService(database, authentication, site), callers_server)
     add_StopServiceServicer_to_server(StopService(database, stopping, authentication), callers_server)
@@ -147,6 +151,16 @@ async def serve(folder: Path, port: int | None, ready: Path) -> None:
     await asyncio.gather(callers_server.stop(0.2), nodes_server.stop(0.2))
     await stopping.close()
     database.close()
+
+
+async def _accounts(database: Database, folder: Path) -> list[Account]:
+    """Everybody who can call, with the zone's first accounts, and its own operator authorised."""
+    first = load_callers(folder / "callers.json")
+    await database.run(people.seed, first, time.time())
+    path = folder / "operating_agreement.pb"
+    made = SignedOperatingAgreement.FromString(path.read_bytes()) if path.exists() else None
+    await database.run(operators.begin, first, made, time.time())
+    return await database.run(people.accounts)
 
 
 def _note_use(database: Database) -> Callable[[str, float], None]:
@@ -204,6 +218,7 @@ async def _add_health_and_reflection(server: grpc.aio.Server) -> None:
         dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"].full_name,
         deployment_pb2.DESCRIPTOR.services_by_name["DeploymentService"].full_name,
         job_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+        operator_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name,
         people_pb2.DESCRIPTOR.services_by_name["PeopleService"].full_name,
         sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"].full_name,
         stop_pb2.DESCRIPTOR.services_by_name["StopService"].full_name,

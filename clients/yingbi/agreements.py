@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -115,10 +116,7 @@ class Agreement:
     @property
     def events(self) -> list[Event]:
         """Its life so far; of one that an operator registered at once, none."""
-        return [
-            Event(each.action, each.person, each.organisation, each.reason, each.at.ToDatetime(tzinfo=datetime.UTC))
-            for each in self.message.events
-        ]
+        return events_of(self.message.events)
 
     @property
     def signed_by(self) -> list[str]:
@@ -209,13 +207,26 @@ def signing(
             f"The gateway shows other terms of agreement {shown.agreement.agreement} than it would have signed.",
             hint="do not sign; tell the zone's operator",
         )
-    key = credentials.signing_key(token)
-    signature = agreement_pb2.AgreementSignature(
-        signature=digests.sign(key, digests.AGREEMENT, terms),
-        key=key.public_key().public_bytes_raw(),
-        certificate=certificate,
-    )
+    signature = signature_over(digests.AGREEMENT, terms, token, certificate)
     return agreement_pb2.AgreementStep(agreement=shown.agreement.agreement, action="sign", signature=signature)
+
+
+def signature_over(
+    domain: str, terms: bytes, token: str, certificate: SignedCertificate | None = None
+) -> agreement_pb2.AgreementSignature:
+    """Of these terms in a domain of `digests`, with the key of a profile's token, and what certifies that key."""
+    key = credentials.signing_key(token)
+    return agreement_pb2.AgreementSignature(
+        signature=digests.sign(key, domain, terms), key=key.public_key().public_bytes_raw(), certificate=certificate
+    )
+
+
+def events_of(messages: Iterable[agreement_pb2.AgreementEvent]) -> list[Event]:
+    """The steps of a life, in their order."""
+    return [
+        Event(each.action, each.person, each.organisation, each.reason, each.at.ToDatetime(tzinfo=datetime.UTC))
+        for each in messages
+    ]
 
 
 def document_of(path: Path) -> bytes:

@@ -28,6 +28,8 @@ from yingbi.api.v1 import (
     deployment_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
+    operator_pb2,
+    operator_pb2_grpc,
     people_pb2,
     people_pb2_grpc,
     sign_in_pb2,
@@ -69,6 +71,7 @@ class Gateway:
         self._agreements = agreement_pb2_grpc.AgreementServiceStub(self._channel)
         self._deployments = deployment_pb2_grpc.DeploymentServiceStub(self._channel)
         self._audit = audit_pb2_grpc.AuditServiceStub(self._channel)
+        self._operators = operator_pb2_grpc.OperatorServiceStub(self._channel)
         self._people = people_pb2_grpc.PeopleServiceStub(self._channel)
         self._stops = stop_pb2_grpc.StopServiceStub(self._channel)
         self._sign_in = sign_in_pb2_grpc.SignInServiceStub(self._channel)
@@ -232,6 +235,19 @@ class Gateway:
 
     def predict(self, request: deployment_pb2.PredictRequest) -> deployment_pb2.PredictionReply:
         return self._call(self._deployments.Predict, request)
+
+    def publish_notice(self, file: str, document: bytes) -> operator_pb2.PublishedNotice:
+        request = operator_pb2.PublishNoticeRequest(file=file, document=document)
+        return self._call(self._operators.PublishNotice, request)
+
+    def apply_to_operate(self, request: operator_pb2.ApplyToOperateRequest) -> operator_pb2.OperatorRecord:
+        return self._call(self._operators.ApplyToOperate, request)
+
+    def move_operator(self, step: operator_pb2.OperatorStep) -> operator_pb2.OperatorRecord:
+        return self._call(self._operators.MoveOperator, step)
+
+    def list_operators(self) -> list[operator_pb2.PublishedNotice]:
+        return list(self._call(self._operators.ListOperators, Empty()).notices)
 
     def who_am_i(self) -> people_pb2.Me:
         return self._call(self._people.WhoAmI, Empty())

@@ -19,6 +19,7 @@ from yingbi.batch import Batch
 from yingbi.datasets import Dataset
 from yingbi.deployments import Deployable, Deployment, deploy
 from yingbi.jobs import Job
+from yingbi.operators import Operators
 from yingbi.people import People
 from yingbi.profile import Profile
 from yingbi.query import Query
@@ -75,6 +76,11 @@ class Zone:
     def people(self) -> People:
         """Who is filed for the zone."""
         return People(self._gateway)
+
+    @property
+    def operators(self) -> Operators:
+        """Who may operate the zone."""
+        return Operators(self._gateway)
 
     def datasets(self) -> list[Dataset]:
         return [Dataset(message, self._gateway) for message in self._gateway.list_datasets()]

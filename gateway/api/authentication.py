@@ -57,12 +57,16 @@ class Authentication:
         Once begun it is seen to its end, even if who asked for it goes away.
         """
 
-        async def changing() -> Result:
-            changed: tuple[Result, list[Account]] = await database.run(people.change, said, step, *arguments)
-            self.replace(changed[1])
-            return changed[0]
+        return await asyncio.shield(self._changing(database, people.change, said, step, *arguments))
 
-        return await asyncio.shield(changing())
+    async def authorise(self, database: Database, step: Callable[..., Result], *arguments: Any) -> Result:
+        """The same for who may operate the zone, by a step that writes its own row of the record."""
+        return await asyncio.shield(self._changing(database, people.changed, step, *arguments))
+
+    async def _changing(self, database: Database, *change: Any) -> Any:
+        result, accounts = await database.run(*change)
+        self.replace(accounts)
+        return result
 
     def caller(self, context: Context) -> Caller:
         """Who calls, and may look at anything at all; raises Problem."""
@@ -75,8 +79,9 @@ class Authentication:
         return self.find(authorization(context))
 
     def find(self, authorization: str | None) -> Account:
-        """The account whose credential the `authorization` header carries; raises Problem.
+        """The account whose credential the `authorization` header carries, as it is now; raises Problem.
 
+        Whether its organisation may operate the zone is judged here, at each call: by what is filed, and by the clock.
         By the credential's hash, so that how long it takes tells nothing of any other.
         """
         scheme, _, credential = (authorization or "").partition(" ")
@@ -88,7 +93,7 @@ class Authentication:
         if last is not None and now >= last:
             raise _not_authenticated(f"The {'token' if last == found.ends else 'certificate of its person'} has ended.")
         self._note(found.token_id, now // HOUR * HOUR)
-        return found
+        return found.at(now)
 
     def _note(self, token_id: str, hour: float) -> None:
         if self._hours.get(token_id) != hour:

@@ -61,14 +61,14 @@ def read_agreement(file: str, document: bytes, *, complete: bool = False) -> Agr
     check_keys(root, _KEYS)
     budget = member(root, "budget")
     check_keys(budget, _BUDGET_KEYS)
-    starts = _moment(member(root, "starts"))
+    starts = moment(member(root, "starts"))
     agreement = Agreement(
         agreement=text(member(root, "agreement")),
         dataset=text(member(root, "dataset")),
         organisation=text(member(root, "organisation")),
         purpose=text(member(root, "purpose")),
         starts=starts,
-        expires=optional(root, "expires", _moment) or _after_five_years(starts),
+        expires=term_end(root, starts),
         budget_epsilon=real(member(budget, "epsilon")),
         budget_delta=real(member(budget, "delta")),
         max_uses=optional(root, "max_uses", lambda entry: whole(entry, _MAX_USES)),
@@ -109,13 +109,23 @@ def _columns(entry: Entry) -> list[str]:
     return [text(each) for each in entry.content]
 
 
-def _after_five_years(starts: Timestamp) -> Timestamp:
+def term_end(root: Entry, starts: Timestamp) -> Timestamp:
+    """`expires` of a document, or five years after `starts`; raises Problem."""
+    said = optional(root, "expires", moment)
+    try:
+        return said or after_five_years(starts)
+    except ValueError as error:
+        raise member(root, "starts").problem("is too late: five years after it there is no date") from error
+
+
+def after_five_years(starts: Timestamp) -> Timestamp:
+    """When a term ends whose document does not say it."""
     ends = five_years_after(datetime.datetime.fromtimestamp(starts.seconds, datetime.UTC))
     return Timestamp(seconds=int(ends.timestamp()))
 
 
-def _moment(entry: Entry) -> Timestamp:
-    """A day, which begins at 00:00 UTC, or a time with its zone."""
+def moment(entry: Entry) -> Timestamp:
+    """A day, which begins at 00:00 UTC, or a time with its zone; raises Problem."""
     written = text(entry)
     try:
         if not _MOMENT.fullmatch(written):

@@ -10,14 +10,22 @@ from gateway.governance.callers import Duty
 
 
 def check_signature(
-    signed: AgreementSignature, terms: bytes, organisation_key: bytes, *, now: float, starts: float
+    signed: AgreementSignature,
+    terms: bytes,
+    organisation_key: bytes,
+    *,
+    now: float,
+    starts: float,
+    duty: Duty = Duty.SIGNATORY,
+    domain: str = digests.AGREEMENT,
 ) -> None:
     """Refuse a signature that is not of these very bytes by the organisation with this 32-byte key.
 
     Args:
-        terms: the serialized Agreement.
+        terms: the serialized Agreement, or OperatingAgreement.
         now, starts: when it is checked, and when the term begins, in seconds since 1970. A signatory's certificate has
             to count at both: enclaves look when the first job is charged, which is after the second.
+        duty, domain: what a certificate has to give, and in which domain the terms are signed.
 
     Raises:
         Problem: NOT_ALLOWED "bad_signature"; of a certificate as `certificates.certified_key` does.
@@ -25,10 +33,10 @@ def check_signature(
     key = organisation_key
     if signed.HasField("certificate"):
         for at in (now, starts):
-            key = certificates.certified_key(signed.certificate, organisation_key, duty=Duty.SIGNATORY, now=at)
+            key = certificates.certified_key(signed.certificate, organisation_key, duty=duty, now=at)
     if len(key) != certificates.KEY_BYTES or signed.key != key:
         raise _bad("its key is not the organisation's, nor one of a signatory that the organisation certified")
-    if not digests.is_signed(key, digests.AGREEMENT, terms, signed.signature):
+    if not digests.is_signed(key, domain, terms, signed.signature):
         raise _bad("it is not over the agreement's terms as the gateway has them")
 
 

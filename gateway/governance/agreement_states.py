@@ -20,8 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import agreement_pb2
 from yingbi.api.v1.agreement_pb2 import Agreement, AgreementEvent, AgreementState
@@ -105,6 +106,13 @@ _ACTIONS: dict[Step, tuple[Action, ...]] = {
 }
 
 
+class Term(Protocol):
+    """What has an end: an agreement about data, or a notice, with the term of the operating agreements of it."""
+
+    @property
+    def expires(self) -> Timestamp: ...
+
+
 @dataclass(frozen=True)
 class Life:
     """An agreement as far as its life goes."""
@@ -133,7 +141,7 @@ def name_of(state: State) -> str:
     return AgreementState.Name(state).removeprefix("AGREEMENT_STATE_").lower()
 
 
-def state_at(terms: Agreement, state: State, now: float) -> State:
+def state_at(terms: Term, state: State, now: float) -> State:
     """What an agreement is at `now`, in seconds since 1970: all that had not ended has, at the end of its term."""
     return EXPIRED if state not in ENDED and now >= terms.expires.seconds else state
 
@@ -173,7 +181,7 @@ def moved(life: Life, step: Step, actor: Caller, now: float, *, reason: str = ""
     _check_party(life, step, actor)
     _check_time(life, step, now)
     _check_only_decision(life, step, actor)
-    _check_reason(step, reason)
+    check_reason(step, reason, needed=step in REASONED)
     return _result(life, step, actor)
 
 
@@ -265,8 +273,9 @@ def _check_only_decision(life: Life, step: Step, actor: Caller) -> None:
             )
 
 
-def _check_reason(step: Step, reason: str) -> None:
-    if step in REASONED and not reason.strip():
+def check_reason(step: Step, reason: str, *, needed: bool) -> None:
+    """Raise Problem MALFORMED "reason" for one that is needed and missing, or too long."""
+    if needed and not reason.strip():
         raise Problem(
             Kind.MALFORMED, "reason", f"To {step} an agreement takes a reason.", field="reason", hint="give --reason"
         )

@@ -82,6 +82,8 @@ class Caller:
     `signing_key` is the person's own, and `certificate` what enclaves know it by; the first account of an organisation
     has none, and the organisation's own key, which for others is `organisation_signing_key`. `scopes` are those of the
     token that the call came with; None: all that the person may.
+
+    `hindrance` says in words why an operator's organisation may not operate now; empty for all others.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Caller:
     organisation_signing_key: str = ""
     certificate: SignedCertificate | None = field(default=None, compare=False, repr=False)
     scopes: frozenset[Scope] | None = None
+    hindrance: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.organisation) <= MAX_ORGANISATION:

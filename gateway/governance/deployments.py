@@ -37,12 +37,17 @@ MAX_PENDING = 20
 
 def is_privy(caller: Caller, organisation: str) -> bool:
     """Whether the caller may know where the parameters come from and who used how much: not those that only call."""
-    return caller.role is Role.OPERATOR or caller.organisation == organisation
+    operates = caller.role is Role.OPERATOR and not caller.hindrance
+    return operates or caller.organisation == organisation
 
 
 def may_see(caller: Caller, terms: DeploymentTerms, organisation: str) -> bool:
-    """Whether a deployment of this organisation exists for the caller."""
-    return is_privy(caller, organisation) or caller.organisation in terms.organisations
+    """Whether a deployment of this organisation exists for the caller.
+
+    For an operator always: also one that may not operate now can withdraw it, as it can stop what it sees.
+    """
+    own = caller.organisation == organisation
+    return caller.role is Role.OPERATOR or own or caller.organisation in terms.organisations
 
 
 def check_deploy(caller: Caller, request: DeployRequest) -> DeploymentTerms:

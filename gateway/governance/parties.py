@@ -31,9 +31,9 @@ def completed(terms: Agreement, parties: Sequence[Party]) -> Agreement:
     Raises:
         Problem: REFUSED "unknown_party" or "party_needed", at the document's field.
     """
-    asking = _named(parties, Role.DEVELOPER, terms.organisation, "organisation")
-    provider = _named(parties, Role.PROVIDER, terms.provider, "provider")
-    supervisor = _named(parties, Role.SUPERVISOR, terms.supervisor, "supervisor")
+    asking = named(parties, Role.DEVELOPER, terms.organisation, "organisation")
+    provider = named(parties, Role.PROVIDER, terms.provider, "provider")
+    supervisor = named(parties, Role.SUPERVISOR, terms.supervisor, "supervisor")
     found = Agreement()
     found.CopyFrom(terms)
     found.provider, found.supervisor = provider.organisation, supervisor.organisation
@@ -41,7 +41,8 @@ def completed(terms: Agreement, parties: Sequence[Party]) -> Agreement:
     return found
 
 
-def _named(parties: Sequence[Party], kind: Role, name: str, field: str) -> Party:
+def named(parties: Sequence[Party], kind: Role, name: str, field: str) -> Party:
+    """The organisation of this kind and name, or without a name the only one of its kind; raises Problem."""
     known = [party for party in parties if party.kind is kind]
     wanted = [party for party in known if party.organisation == name] if name else known
     if len(wanted) == 1:

@@ -6,7 +6,7 @@ A person belongs to one organisation, whose kind decides what its people can be 
 There is no account that may do everything: who runs the zone cannot ask, approve, or sign, and who approves cannot ask.
 That nobody decides about a request of their own organisation is a rule about the request: see `decisions`.
 
-Keeps: ROL-01, ROL-02, ROL-04, ROL-05
+Keeps: APP-03, ROL-01, ROL-02, ROL-04, ROL-05
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class Action(StrEnum):
     END = "terminate an agreement"
     REGISTER_AGREEMENT = "register an agreement at once, in a zone made with --auto-approve"
     APPROVE_DEPLOYMENT = "approve or withdraw a deployed model"
+    PUBLISH_NOTICE = "publish a notice for operators, sign an operating agreement, or end one"
+    APPLY_TO_OPERATE = "apply to operate the zone, and sign the operating agreement"
+    REVIEW_OPERATOR = "review who applied to operate the zone"
     FILE_ORGANISATION = "file an organisation, or remove one with all its people"
     FILE_PERSON = "invite people to one's own organisation, and remove them"
     SEE_PEOPLE = "see who is filed for every organisation"
@@ -75,6 +78,9 @@ TABLE: Mapping[Action, Who] = MappingProxyType(
         Action.END: ((Role.COORDINATOR, Duty.COORDINATOR), (Role.PROVIDER, Duty.SIGNATORY)),
         Action.REGISTER_AGREEMENT: ((Role.OPERATOR, Duty.OPERATOR),),
         Action.APPROVE_DEPLOYMENT: ((Role.OPERATOR, Duty.OPERATOR),),
+        Action.PUBLISH_NOTICE: ((Role.COORDINATOR, Duty.COORDINATOR),),
+        Action.APPLY_TO_OPERATE: ((Role.OPERATOR, Duty.OPERATOR),),
+        Action.REVIEW_OPERATOR: ((Role.SUPERVISOR, Duty.ASSESSOR),),
         Action.FILE_ORGANISATION: ((Role.COORDINATOR, Duty.COORDINATOR),),
         Action.FILE_PERSON: tuple((role, Duty.ADMINISTRATOR) for role in Role),
         Action.SEE_PEOPLE: (
@@ -103,6 +109,8 @@ SCOPES: Mapping[Scope, frozenset[Action]] = MappingProxyType(
                 Action.SUSPEND,
                 Action.END,
                 Action.APPROVE_DEPLOYMENT,
+                Action.PUBLISH_NOTICE,
+                Action.REVIEW_OPERATOR,
             }
         ),
         Scope.ADMINISTER: frozenset(
@@ -112,16 +120,27 @@ SCOPES: Mapping[Scope, frozenset[Action]] = MappingProxyType(
                 Action.FILE_PERSON,
                 Action.REGISTER_DATASET,
                 Action.REGISTER_AGREEMENT,
+                Action.APPLY_TO_OPERATE,
             }
         ),
     }
 )
 """What a token with a scope can be used for, of what its person may. A token without scopes: for all of it."""
 
+OPERATING: frozenset[Action] = frozenset(
+    {Action.SEE_JOBS, Action.REGISTER_DATASET, Action.REGISTER_AGREEMENT, Action.APPROVE_DEPLOYMENT}
+)
+"""What an operator's people do only while their operating agreement is in force.
+
+Not among them: to look at the catalogue and the zone, which everybody may; to invite people, which is each
+organisation's own affair; to apply, without which nobody would ever begin; and to stop a job or cut a dataset off,
+since a stop never waits for papers. What an operator cut off it alone can let be used again, so that is left to it too.
+"""
+
 
 def may(caller: Caller, action: Action) -> bool:
     """Whether the table lets this caller do this at all, with the token that the call came with."""
-    return in_scope(caller, action) and _may_person(caller, action)
+    return in_scope(caller, action) and _may_person(caller, action) and not _is_hindered(caller, action)
 
 
 def in_scope(caller: Caller, action: Action) -> bool:
@@ -130,7 +149,10 @@ def in_scope(caller: Caller, action: Action) -> bool:
 
 
 def check(caller: Caller, action: Action) -> None:
-    """Raise Problem NOT_ALLOWED "not_allowed" or "other_scope" unless the table lets this caller do this."""
+    """Raise Problem NOT_ALLOWED unless the table lets this caller do this.
+
+    Its code is "not_allowed", "other_scope", or "operator_not_authorised" where their organisation may not operate now.
+    """
     if not _may_person(caller, action):
         needed = " or ".join(f"{duty} of a {role}" for role, duty in TABLE[action])
         has = ", ".join(sorted(caller.duties)) or "no duty"
@@ -149,6 +171,17 @@ def check(caller: Caller, action: Action) -> None:
             f"To {action} takes a token for {needed}; this one is for {has}.",
             hint="`yingbi token create` makes one, from a token that is for it",
         )
+    if _is_hindered(caller, action):
+        raise Problem(
+            Kind.NOT_ALLOWED,
+            "operator_not_authorised",
+            f"{caller.organisation} is not authorised to operate this zone: {caller.hindrance}.",
+            hint="`yingbi operator list` shows the notices, and whose move it is; docs/operators.md has the steps",
+        )
+
+
+def _is_hindered(caller: Caller, action: Action) -> bool:
+    return action in OPERATING and bool(caller.hindrance)
 
 
 def _may_person(caller: Caller, action: Action) -> bool:

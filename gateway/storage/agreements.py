@@ -93,7 +93,7 @@ def move(connection: Connection, asked: AgreementStep, actor: Caller, now: float
     present = life(connection, asked.agreement)
     if actor.role is Role.DEVELOPER and actor.organisation != present.terms.organisation:
         raise rules.unknown(asked.agreement)
-    step = _step(asked.action)
+    step = step_of(asked.action)
     after = states.moved(present, step, actor, now, reason=asked.reason)
     if step is Step.SIGN or (step is Step.CONSENT and asked.HasField("signature")):
         _sign(connection, present.terms, actor, asked.signature, now)
@@ -267,7 +267,8 @@ def names_of(connection: Connection, organisation: str) -> set[str]:
     return set(connection.execute(wanted).scalars())
 
 
-def _step(action: str) -> Step:
+def step_of(action: str) -> Step:
+    """The step of this name; raises Problem MALFORMED "agreement_step"."""
     try:
         return Step(action)
     except ValueError as error:
@@ -358,7 +359,7 @@ def _row(connection: Connection, name: str) -> Any:
 
 def _life(connection: Connection, row: Any) -> Life:
     terms, kept = Agreement.FromString(row.terms), _signatures(row)
-    events = [_event(each) for each in _EVENTS.execute(connection, {"wanted": terms.agreement}).all()]
+    events = [event_of(each) for each in _EVENTS.execute(connection, {"wanted": terms.agreement}).all()]
     parties = {terms.organisation: kept.HasField("organisation"), terms.provider: kept.HasField("provider")}
     return Life(terms, row.state, events, frozenset(name for name, has in parties.items() if has))
 
@@ -370,7 +371,8 @@ def _signatures(row: Any) -> SignedAgreement:
     return kept
 
 
-def _event(row: Any) -> AgreementEvent:
+def event_of(row: Any) -> AgreementEvent:
+    """What a row of `agreement_events`, or of `operating_events`, tells."""
     at = Timestamp()
     at.FromMilliseconds(int(row.at * 1000))
     return AgreementEvent(

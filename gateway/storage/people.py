@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -26,9 +26,11 @@ from yingbi.api.v1.people_pb2 import (
     Token,
 )
 
+from gateway.governance import operating
 from gateway.governance import people as rules
 from gateway.governance.callers import DUTIES, Caller, Duty, Role, Scope
-from gateway.storage import audit
+from gateway.governance.operating import Operating
+from gateway.storage import audit, operators
 from gateway.storage.tables import invitations, organisations, passkeys, people, tokens, totps
 
 Result = TypeVar("Result")
@@ -39,13 +41,15 @@ HOUR = 3600
 class Account:
     """A token that counts, and whose it is. `ends` is the token's own end; None: it has none.
 
-    `session`: its person signed in for it, by more than another token.
+    `session`: its person signed in for it, by more than another token. `operating` is what became of its organisation's
+    applications to operate the zone.
     """
 
     token_id: str
     caller: Caller
     ends: float | None
     session: bool = False
+    operating: tuple[Operating, ...] = ()
 
     @property
     def last(self) -> float | None:
@@ -53,6 +57,15 @@ class Account:
         certificate = self.caller.certificate
         ends = (self.ends, None if certificate is None else certified_until(certificate))
         return min((end for end in ends if end is not None), default=None)
+
+    def at(self, now: float) -> Account:
+        """The account with what hinders its organisation from operating the zone at `now`.
+
+        Keeps: APP-03
+        """
+        if self.caller.role is not Role.OPERATOR:
+            return self
+        return replace(self, caller=replace(self.caller, hindrance=operating.hindrance(self.operating, now)))
 
 
 @dataclass(frozen=True)
@@ -70,10 +83,16 @@ def change(
     connection: Connection, said: Said, step: Callable[..., Result], *arguments: Any
 ) -> tuple[Result, list[Account]]:
     """One change, and the accounts that there are after it. Every change of who is filed goes through here."""
-    result = step(connection, *arguments)
+    result, after = changed(connection, step, *arguments)
     audit.append(
         connection, said.action, said.subject, person=said.person, organisation=said.organisation, reason=said.reason
     )
+    return result, after
+
+
+def changed(connection: Connection, step: Callable[..., Result], *arguments: Any) -> tuple[Result, list[Account]]:
+    """As `change`, of a step that writes its own row of the record."""
+    result = step(connection, *arguments)
     return result, accounts(connection)
 
 
@@ -106,7 +125,8 @@ def accounts(connection: Connection) -> list[Account]:
         .where(tokens.c.revoked.is_(None), people.c.state == PERSON_STATE_ACTIVE, organisations.c.left.is_(None))
         .order_by(tokens.c.created)
     )
-    return [_account(row) for row in connection.execute(wanted)]
+    lives = operators.lives(connection)
+    return [_account(row, lives.get(row.organisation, ())) for row in connection.execute(wanted)]
 
 
 def file_organisation(connection: Connection, request: FileOrganisationRequest, now: float) -> Organisation:
@@ -430,7 +450,7 @@ def _insert_token(
     return made
 
 
-def _account(row: Row[Any]) -> Account:
+def _account(row: Row[Any], lives: tuple[Operating, ...]) -> Account:
     caller = Caller(
         name=row.person,
         role=Role(row.kind),
@@ -442,7 +462,7 @@ def _account(row: Row[Any]) -> Account:
         certificate=None if row.certificate is None else SignedCertificate.FromString(row.certificate),
         scopes=None if row.scopes is None else frozenset(map(Scope, row.scopes.split())),
     )
-    return Account(row.token_id, caller, row.expires, bool(row.session))
+    return Account(row.token_id, caller, row.expires, bool(row.session), lives)
 
 
 def _person(row: Row[Any]) -> Person:

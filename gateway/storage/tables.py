@@ -146,6 +146,50 @@ agreement_days = Table(
     Column("uses", BigInteger, nullable=False),
 )
 
+# What the coordinator published for operators.
+operator_notices = Table(
+    "operator_notices",
+    metadata,
+    Column("notice", String(63), primary_key=True),
+    # A serialized OperatorNotice.
+    Column("terms", LargeBinary, nullable=False),
+    Column("person", String(63), nullable=False),
+    Column("published", Float, nullable=False),
+)
+
+# Who applied under a notice, and what became of it.
+operating_agreements = Table(
+    "operating_agreements",
+    metadata,
+    Column("notice", ForeignKey("operator_notices.notice"), primary_key=True),
+    Column("operator", ForeignKey("organisations.organisation"), primary_key=True),
+    # A serialized OperatingAgreement.
+    Column("terms", LargeBinary, nullable=False),
+    Column("applied", Float, nullable=False),
+    # An AgreementState, as the last step left it: that the term is over is told by the time.
+    Column("state", Integer, nullable=False),
+    # A serialized SignedOperatingAgreement, with the signatures that are there.
+    Column("signed", LargeBinary, nullable=False),
+)
+
+# Every step of their lives, never changed; columns as in agreement_events.
+operating_events = Table(
+    "operating_events",
+    metadata,
+    Column("notice", String(63), primary_key=True),
+    Column("operator", String(63), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("action", String(16), nullable=False),
+    Column("person", String(63), nullable=False),
+    Column("organisation", String(63), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("state", Integer, nullable=False),
+    ForeignKeyConstraint(
+        ["notice", "operator"], ["operating_agreements.notice", "operating_agreements.operator"], name="of_an_agreement"
+    ),
+)
+
 deployments = Table(
     "deployments",
     metadata,

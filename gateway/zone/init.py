@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyCeremonyRequest
 
 from gateway.governance.callers import Caller, Role, save_callers
-from gateway.zone import ceremony
+from gateway.zone import ceremony, first_operator
 from gateway.zone.authority import Authority, certificate_der, certificate_pem, key_pem
 from gateway.zone.folder import ROLES, ZoneFolder, write_private
 
@@ -90,6 +91,8 @@ def _write_gateway(folder: ZoneFolder, authority: Authority, tokens: dict[str, s
         for role, token in tokens.items()
     ]
     save_callers(folder.gateway / "callers.json", callers)
+    made = first_operator.first_agreement(tokens, time.time())
+    write_private(folder.gateway / "operating_agreement.pb", made.SerializeToString())
     (folder.gateway / "gateway.json").write_text(json.dumps({"auto_approve": auto_approve}))
 
 

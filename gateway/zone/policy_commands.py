@@ -22,7 +22,7 @@ def register(host: Any) -> None:
 def document() -> dict[str, Any]:
     """The table, for scripts."""
     from gateway.governance.callers import DUTIES
-    from gateway.governance.policy import SCOPES, TABLE
+    from gateway.governance.policy import OPERATING, SCOPES, TABLE
 
     return {
         "actions": [
@@ -31,6 +31,7 @@ def document() -> dict[str, Any]:
                 "meaning": action.value,
                 "who": [{"kind": kind.value, "duty": duty.value} for kind, duty in who if duty in DUTIES[kind]],
                 "scopes": [scope.value for scope, actions in SCOPES.items() if action in actions],
+                "needs_operating_agreement": action in OPERATING,
             }
             for action, who in TABLE.items()
         ],
@@ -50,5 +51,8 @@ def text() -> str:
             who = "everybody with a duty" if len(duties) == len(Duty) else f"the {min(duties)} of every organisation"
         else:
             who = ", ".join(f"a {each['kind']}'s {each['duty']}" for each in row["who"])
-        lines += [row["meaning"], f"    {who}", f"    tokens for {', '.join(row['scopes'])}", ""]
+        lines += [row["meaning"], f"    {who}"]
+        if row["needs_operating_agreement"]:
+            lines.append("    of an operator only while its operating agreement is in force")
+        lines += [f"    tokens for {', '.join(row['scopes'])}", ""]
     return "\n".join(lines)

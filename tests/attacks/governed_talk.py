@@ -114,6 +114,7 @@ def among_organisations(zone: Zone) -> Talk:
     talk.ask_batch(DATASET)
     _stop(talk)
     talk.invite()
+    talk.operate()
     talk.look_around()
     return talk
 

@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from yingbi.api import certificates, credentials, digests
 from yingbi.api.v1.agreement_pb2 import RegisterAgreementRequest
 from yingbi.api.v1.attestation_pb2 import GetEvidenceRequest
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, RegisterDatasetRequest
+from yingbi.api.v1.dataset_pb2 import DatasetDeclaration, LawfulSource, RegisterDatasetRequest
 from yingbi.api.v1.deployment_pb2 import (
     ApproveDeploymentRequest,
     DeployRequest,
@@ -44,6 +44,7 @@ from yingbi.api.v1.job_pb2 import (
     TrainQuery,
 )
 from yingbi.api.v1.node_pb2 import Hello, NextTaskRequest
+from yingbi.api.v1.operator_pb2 import ApplyToOperateRequest, OperatorRecord, OperatorStep, PublishNoticeRequest
 from yingbi.api.v1.people_pb2 import AcceptInvitationRequest, CreateTokenRequest, InvitePersonRequest, Me
 from yingbi.api.v1.plan_pb2 import Fit, Plan
 from yingbi.api.v1.sign_in_pb2 import BeginSignInRequest, FinishSignInRequest, SignInChallenge
@@ -70,6 +71,18 @@ starts: 2026-01-01
 expires: 2099-01-01
 budget: {epsilon: 1.5, delta: 1e-7}
 max_uses: 40
+"""
+NOTICE = b"""
+notice: another
+title: "Another operator"
+conditions: "machines of its own"
+scope: "running the gateway"
+responsibility: "the operator"
+supervision: "the record"
+revocation: "with a reason"
+apply_by: 2098-01-01
+starts: 2026-01-01
+expires: 2099-01-01
 """
 # Of one of the second enclave's people, and so.
 CLAIM: tuple[int, dict[str, Value]] = (1000, {"male": 0})
@@ -189,6 +202,22 @@ class Talk:
         assert isinstance(begun, SignInChallenge)
         answered = FinishSignInRequest(sign_in=begun.sign_in, code="000000", bearer_hash=_hashed("session"))
         self.requests["FinishSignIn"] = [answered]
+
+    def operate(self) -> None:
+        """A notice, and an application under it; the steps that could be taken next are kept, and not sent."""
+        self.say("PublishNotice", PublishNoticeRequest(document=NOTICE, file="notice.yaml"), "coordinator")
+        evidence = [LawfulSource(reference="licence 17", document_sha256=bytes(32))]
+        asked = ApplyToOperateRequest(notice="another", statement="has machines", evidence=evidence)
+        applied = self.say("ApplyToOperate", asked, "operator")
+        assert isinstance(applied, OperatorRecord)
+        signature = digests.sign(self.key("operator"), digests.OPERATING_AGREEMENT, applied.signed.terms)
+        step = OperatorStep(notice="another", operator="operator", action="sign")
+        step.signature.signature, step.signature.key = signature, applied.agreement.operator_key
+        self.requests["MoveOperator"] = [
+            step,
+            OperatorStep(notice="another", operator="operator", action="assess", reason="seen"),
+            OperatorStep(notice="first-operator", operator="operator", action="terminate", reason="over"),
+        ]
 
     def authorization(self, plan: bytes, request_id: str, agreement: str) -> Authorization:
         """What the developer signs for a plan, under an agreement or none."""

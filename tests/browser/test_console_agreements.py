@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 from yingbi import connect
+from yingbi.operators import SAID
+from yingbi.zone import Zone as Zoned
 
 from tests.browser.conftest import LOOKS, Desk, desk_in, findings
 from tests.zones import AGREEMENT, Zone, add_visits, agree, wait_until
@@ -242,3 +244,29 @@ def test_the_pages_of_agreements_are_accessible_in_every_theme_and_language(desk
         assert findings(desk) == [], (theme, language)
         desk.page.click('button[data-opens="withdraw-dialog"]')
         assert findings(desk) == [], (theme, language)
+
+
+@pytest.mark.requirement("APP-03")
+def test_who_operates_the_zone_is_shown_with_whose_move_it_is(desk: Desk, tmp_path: Path) -> None:
+    """To its supervisor, in every theme and language; what an applicant wrote is text."""
+    name, notice = f"runner-{next(numbers)}", f"notice-{next(numbers)}"
+    file = tmp_path / "notice.yaml"
+    words = "\n".join(f"{key}: whatever" for key in SAID)
+    file.write_text(f"notice: {notice}\n{words}\napply_by: 2998-01-01\nstarts: 2020-01-01\nexpires: 2999-01-01\n")
+    with connect(folder=desk.zone.root, role="coordinator") as coordinator:
+        coordinator.operators.publish(file)
+        _, profile = coordinator.people.file_organisation(name, "operator")
+    with Zoned(profile) as runner:
+        runner.operators.apply(notice, HOSTILE, {"licence 17": file})
+    desk.sign_in("supervisor").go("/agreements").page.click('a[href="/operators"]')
+    card = desk.page.locator(f"#notice-{notice}")
+    said = card.inner_text()
+    for part in (f"{name} · applied for", "Your move:", HOSTILE, "licence 17", "open"):
+        assert part in said, part
+    assert "first-operator" in desk.page.inner_text("main")
+    for theme, language in LOOKS:
+        desk.look(theme=theme, language=language)
+        assert findings(desk) == [], (theme, language)
+    desk.look(language="zh")
+    assert "已申请" in card.inner_text()
+    desk.look()

@@ -18,7 +18,7 @@ from yingbi.budget import Budget
 from yingbi_dashboard import catalogue
 
 import gateway
-from gateway.governance import agreement_states, decisions, stops
+from gateway.governance import agreement_states, decisions, operating, stops
 from gateway.governance.callers import Scope
 from gateway.governance.policy import Action
 from gateway.planning import notes, stages, undeclared
@@ -30,6 +30,7 @@ ACTIONS = {
     # Put together where they are recorded.
     *(f"agreement.{step}" for step in agreement_states.Step),
     *(f"stop.{name_of(scope)}" for scope in stops.ACTIONS),
+    *(f"operator.{step}" for step in (operating.ADOPT, "apply", "assess", "refuse", "sign", "terminate")),
     *(f"deployment.{step}" for step in ("deploy", "approve", "withdraw", "predict", "take_back", "answer")),
     *(f"job.{step}" for step in ("return", "refuse")),
     *(f"{kind} removed" for kind in ("passkey", "totp")),

@@ -21,6 +21,7 @@ from yingbi.cli import (
     escrow,
     evaluation,
     learning,
+    operators,
     people,
     plugins,
     programs,
@@ -39,7 +40,7 @@ _OWN = {
     "datasets", "mock", "sql", "batch", "run", "train", "synthesize", "result", "jobs", "cancel", "approve", "refuse",
     "approvals",
     "budget", "receipt", "agreement", "attest", "audit", "deploy", "deployments", "predict", "verify", "consent",
-    "organisation", "person", "token", "whoami", "stop", "lift", "stops",
+    "organisation", "operator", "person", "token", "whoami", "stop", "lift", "stops",
     "--version",
 }  # fmt: skip
 _OWN_DATASET = {"show"}
@@ -142,6 +143,8 @@ def _app(session: Session, *, with_plugins: bool) -> typer.Typer:
         )
     )
     people.register(app, *filed)
+    operating = typer.Typer(help="Look at who may operate the zone, or take it on.", no_args_is_help=helps)
+    operators.register(app, operating)
     shares = typer.Typer(help="Keep a node's root in shares, and restore it.", no_args_is_help=helps)
     escrow.register(app, shares)
     if with_plugins:

@@ -93,10 +93,12 @@ def add_organisation(
         path = _free(out, zone.profile, person or name)
         filed, profile = zone.people.file_organisation(name, kind, person=person, title=title, real_name=real_name)
     _write(path, profile)
-    session.terminal.show(
-        {**_organisation_json(filed), "profile": str(path)},
-        f"{name} is filed. {path} is the profile of its first account and holds its key: hand it over, and keep none.",
+    said = (
+        f"{name} is filed. {path} is the profile of its first account and holds its key: hand it over, and keep none."
     )
+    if kind == "operator":
+        said += "\nIt operates nothing before it has an operating agreement: `yingbi operator notice`, then `apply`."
+    session.terminal.show({**_organisation_json(filed), "profile": str(path)}, said)
 
 
 def remove_organisation(context: typer.Context, name: Name, reason: Reason, yes: Yes = False) -> None:

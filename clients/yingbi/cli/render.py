@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from yingbi.agreements import Agreement
+from yingbi.agreements import Agreement, Event
 from yingbi.answer import Column, to_json, to_python
 from yingbi.api.v1.audit_pb2 import AuditRow
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
@@ -25,6 +25,7 @@ from yingbi.jobs import Answer, Job
 from yingbi.models.in_rounds import FittedInRounds
 from yingbi.models.kinds import Fitted
 from yingbi.models.shapes import shape_of
+from yingbi.operators import SAID, Application, Notice
 from yingbi.quality import Quality
 from yingbi.query import Preview
 from yingbi.receipt import Check
@@ -293,7 +294,7 @@ def agreement(agreement: Agreement) -> RenderableType:
         Text(str(agreement.budget)),
         *(Text(line) for line in _clauses(agreement)),
         *([Text(f"waits for {agreement.waits_for}", style="bold")] if agreement.waits_for else []),
-        *_dim(_life(agreement)),
+        *_dim(_life(agreement.events)),
     )
 
 
@@ -315,11 +316,49 @@ def _clauses(agreement: Agreement) -> list[str]:
     return [f"{name}: {text}" for name, text in said.items() if text]
 
 
-def _life(agreement: Agreement) -> list[str]:
+def notices(notices: Sequence[Notice]) -> RenderableType:
+    if not notices:
+        return Text("no notices yet", style="dim")
+    header = [(name, False) for name in ("notice", "title", "apply by", "operator", "state", "until", "waits for")]
+    return grid(header, [row for each in notices for row in _applications(each)])
+
+
+def _applications(notice: Notice) -> list[tuple[str, ...]]:
+    terms = notice.message.notice
+    first = (notice.id, terms.title, _moment(terms.apply_by.ToDatetime()))
+    until = _moment(terms.expires.ToDatetime())
+    return [(*first, each.operator, each.state, until, each.waits_for) for each in notice.applications] or [
+        (*first, "", "open" if notice.message.open else "closed", until, "")
+    ]
+
+
+def notice(notice: Notice) -> RenderableType:
+    terms = notice.message.notice
+    return Group(
+        Text(f"{notice.id} – {terms.title}", style="bold"),
+        *(Text(f"{name}: {getattr(terms, name)}") for name in SAID[1:]),
+        Text(f"applications: before {_moment(terms.apply_by.ToDatetime())}, reviewed by {terms.supervisor}"),
+        Text(f"term: from {_moment(terms.starts.ToDatetime())} until {_moment(terms.expires.ToDatetime())}"),
+        *(_application(each) for each in notice.applications),
+    )
+
+
+def _application(application: Application) -> RenderableType:
+    terms = application.message.agreement
+    return Group(
+        Text(f"{application.operator}: {application.state}", style="bold"),
+        Text(f"statement: {terms.statement}"),
+        *(Text(f"evidence: {each.reference}, SHA-256 {each.document_sha256.hex()}") for each in terms.evidence),
+        *([Text(f"waits for {application.waits_for}", style="bold")] if application.waits_for else []),
+        *_dim(_life(application.events)),
+    )
+
+
+def _life(events: Iterable[Event]) -> list[str]:
     return [
         f"{_moment(event.at)}  {event.action} by {event.person} of {event.organisation}"
         + (f": {event.reason}" if event.reason else "")
-        for event in agreement.events
+        for event in events
     ]
 
 

@@ -135,6 +135,7 @@ def test_without_an_end_it_ends_after_five_years() -> None:
     assert read(endless).expires.seconds == seconds("2031-01-01T00:00+00:00")
     leap = endless.replace("starts: 2026-01-01", "starts: 2024-02-29T12:00Z")
     assert read(leap).expires.seconds == seconds("2029-02-28T12:00+00:00")
+    assert "no date" in refused(endless.replace("starts: 2026-01-01", "starts: 9996-01-01")).message
 
 
 WORDS = """\
