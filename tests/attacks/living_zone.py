@@ -139,7 +139,7 @@ class LivingZone:
             self.runner,
             feed,
             organisation_key=lambda _, name: keys.get(name),
-            patience=20.0,
+            patience=60.0,
         )
         self.steps = AgreementSteps(self.database, self.stopping)
         await self.stopping.load()
@@ -267,7 +267,7 @@ class LivingZone:
                 await asyncio.sleep(0.02)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < give_up, "waited in vain"
             await asyncio.sleep(0.01)
