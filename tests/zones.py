@@ -274,8 +274,8 @@ def add_visits(zone: Zone, folder: Path, name: str = "visits", *, grade: int = 2
     return zone.add(folder / name, metadata, {"visits": visits()})
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for a condition; fails after `seconds`."""
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a condition; fails after `seconds`, which are for the slowest machine."""
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up, "waited in vain"

@@ -138,7 +138,7 @@ class LivingZone:
         self.nodes.epoch, self.nodes.signed_epoch = epoch, self.trio.enclaves[0].signed_epoch
         self.runner = Runner(self.database, self.nodes, feed, Vectors(self._folder / "vectors"))
         self.admission = Admission(self.database, self.nodes, self.runner, auto_approve=False)
-        self.stopping = Stopping(self.database, self.nodes, self.runner, feed, patience=20.0)
+        self.stopping = Stopping(self.database, self.nodes, self.runner, feed, patience=60.0)
         self.steps = AgreementSteps(self.database, self.stopping)
         self.removals = Removals(self.stopping, partial(self.authentication.change, self.database))
         await self.stopping.load()
@@ -266,7 +266,7 @@ class LivingZone:
                 await asyncio.sleep(0.02)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < give_up, "waited in vain"
             await asyncio.sleep(0.01)

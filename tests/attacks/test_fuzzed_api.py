@@ -29,7 +29,7 @@ from yingbi.api.v1.job_pb2 import GetJobRequest
 
 from gateway.zone.authority import Authority
 from gateway.zone.folder import ROLES
-from tests.attacks.gateway_in_process import Answer, Metadata, path_of, running_zone, waits
+from tests.attacks.gateway_in_process import ANSWER_SECONDS, Answer, Metadata, path_of, running_zone, waits
 from tests.attacks.governed_talk import among_organisations
 from tests.attacks.honest_talk import METHODS, NODE, Talk, among_operators
 from tests.attacks.invented_messages import Known, extremes, invented, signed
@@ -278,7 +278,7 @@ def test_nodes_port_takes_only_certificates_of_the_zone(by_operators: Fuzzed) ->
             for method in by_operators.of_nodes:
                 with pytest.raises(grpc.RpcError) as refused:
                     channel.unary_unary(path_of(method), None, None)(
-                        b"", metadata=tuple(zone.metadata("developer")), timeout=5
+                        b"", metadata=tuple(zone.metadata("developer")), timeout=ANSWER_SECONDS
                     )
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     for method in by_operators.of_nodes:

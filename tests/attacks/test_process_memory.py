@@ -91,9 +91,9 @@ def asked(watched: Watched, tmp_path_factory: pytest.TempPathFactory) -> Asked:
     zone.add(tmp_path_factory.mktemp("numbers"), METADATA, {"numbers": _rows()})
     enclaves = watched.enclaves()
     found = {}
-    asking = zone.begin("sql", "numbers", QUESTION, "--epsilon", "1", "--json")
     with zone.stopping("opening") as with_its_part:
         with zone.stopping("summed") as with_its_sum:
+            asking = zone.begin("sql", "numbers", QUESTION, "--epsilon", "1", "--json")
             with_its_sum(3)
             exact = {name: zone.told("exact", pid)[-1] for name, pid in enclaves.items()}
             sums = {**_named("the sum of", exact), **_as("the exact total", _total(exact.values()))}

@@ -59,9 +59,9 @@ def run(tables):
     if not found: return {list(HONEST)}
 {_CASES}""".encode()
 
-SECONDS, BLOCKS = 0.5, 2
-TRIES = 3
-"""A machine that stands still for a tenth of a second looks like a leak, but not each time; a leak does."""
+SECONDS, BLOCKS = 1.0, 2
+TRIES = 5
+"""A machine that stands still for a fifth of a second looks like a leak, but not each time; a leak does."""
 
 HONEST_SUMS = [BLOCKS * round((1 << 16) * 0.3), BLOCKS * round((1 << 16) * 0.6)]
 IN_TIME = tuple(range(1, BLOCKS + 1))

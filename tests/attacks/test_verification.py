@@ -263,7 +263,7 @@ def test_two_uses_at_once_are_one_answer(caller: Caller) -> None:
     worker = Worker(caller.enclave(), answered.put)
     for place, sent in enumerate(both):
         worker.accept(Task(id=str(place), verify=caller.task(sent)))
-    results = [answered.get(timeout=20) for _ in both]
+    results = [answered.get(timeout=60) for _ in both]
     said = {result.id: caller.read(both[int(result.id)], result.verified) for result in results}
     assert said == {"0": True, "1": "consent_used"}
 
@@ -285,20 +285,20 @@ def test_a_verdict_waits_for_no_job(caller: Caller, monkeypatch: pytest.MonkeyPa
 
     def slow(*arguments: Any) -> Contribution:
         begun.set()
-        assert goes_on.wait(20)
+        assert goes_on.wait(60)
         return whole(*arguments)
 
     monkeypatch.setattr(jobs, "contribute", slow)
     answered: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
     worker = Worker(caller.enclave(), answered.put)
     worker.accept(Task(id="job", job="job-1", contribute=caller.trio.task(plan)))
-    assert begun.wait(20)
+    assert begun.wait(60)
     sent = caller.send(caller.consent(SUBJECT, TRUE), SUBJECT, TRUE)
     worker.accept(Task(id="verify", verify=caller.task(sent)))
-    first = answered.get(timeout=20)
+    first = answered.get(timeout=60)
     assert (first.id, caller.read(sent, first.verified)) == ("verify", True)
     goes_on.set()
-    assert answered.get(timeout=20).WhichOneof("kind") == "contribution"
+    assert answered.get(timeout=60).WhichOneof("kind") == "contribution"
     caller.trio.load()
     assert len(caller.uses()) == 1
     assert caller.trio.records("contribution") == [0, 1, 0]
@@ -514,10 +514,10 @@ def test_whatever_is_answered_leaves_at_a_point_of_the_grid(caller: Caller, monk
     for claims in ({"male": 1}, TRUE, TRUE):
         sent = caller.send(token, SUBJECT, claims)
         worker.accept(Task(verify=caller.task(sent)))
-        result = answered.get(timeout=20)
+        result = answered.get(timeout=60)
         kinds.append(caller.read(sent, result.verified))
     worker.accept(Task(verify=VerifyTask()))
-    assert answered.get(timeout=20).failure.code == "unknown_developer"
+    assert answered.get(timeout=60).failure.code == "unknown_developer"
     assert kinds == ["other_claims", True, "consent_used"]
     assert len(waits) == 4
 

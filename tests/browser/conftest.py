@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Route, sync_playwright
 from yingbi_dashboard.app import LANGUAGE_COOKIE, THEME_COOKIE
 
 from tests.zones import Zone, add_visits, agree, new_zone
@@ -25,8 +26,10 @@ FLAGS = [
     "--no-first-run",
     "--disable-gpu",
 ]
-LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
-"""In which every page is looked at."""
+LOOKS = [("light", "en"), ("dark", "zh")]
+"""In which every page is looked at: contrast is of the theme, words are of the language. With `--long`, all pairs."""
+if os.environ.get("YINGBI_LONG"):
+    LOOKS = [(theme, language) for theme in ("light", "dark") for language in ("en", "zh")]
 
 
 @pytest.fixture(scope="package")
@@ -67,29 +70,52 @@ class Desk:
         self.page.wait_for_url(self.url + home)
         return self
 
+    def settle(self) -> Desk:
+        """Wait until the page is loaded, with everything that it loads later and shows."""
+        self.page.wait_for_load_state("load")
+        self.page.wait_for_selector(".loading:visible", state="detached")
+        return self
+
     def whole(self, path: str) -> Desk:
         """Open a page, with everything that it loads later."""
-        self.go(path).page.wait_for_selector(".loading", state="detached")
+        return self.go(path).settle()
+
+    def follow(self, way: str | Locator) -> Desk:
+        """Click what another page comes of, or the same one anew; done when that is there.
+
+        Not `expect_navigation`: it takes htmx noting a renewed part in the history for another page.
+        """
+        self.page.evaluate("() => { window.isLeft = true; }")
+        (self.page.locator(way) if isinstance(way, str) else way).click()
+        self.page.wait_for_function("() => !window.isLeft && document.readyState === 'complete'")
         return self
 
     def decision(self, job: str) -> Desk:
         """The whole page of one job that is decided on."""
         return self.whole(f"/decisions/{job}")
 
+    def hold(self, pattern: str) -> list[Route]:
+        """Requests that stay where they are until a test lets them go, as they come."""
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        self.page.route(pattern, hold)
+        return held
+
     def look(self, *, theme: str = "light", language: str = "en") -> Desk:
-        """Show the page in a theme and a language, as if they had been chosen before."""
+        """Show pages in a theme and a language from the next one on, as if they had been chosen before."""
         chosen = {THEME_COOKIE: theme, LANGUAGE_COOKIE: language}
         self.page.context.add_cookies(
             [{"name": name, "value": value, "url": self.url} for name, value in chosen.items()]
         )
-        self.page.reload()
         return self
 
     def choose(self, *, theme: str, language: str) -> Desk:
-        """Choose a theme and a language by their buttons; done when the page of each choice is there."""
+        """Choose a theme and a language by their buttons."""
         for name, value in (("theme", theme), ("language", language)):
-            with self.page.expect_navigation():
-                self.page.click(f'button[name="{name}"][value="{value}"]')
+            self.follow(f'button[name="{name}"][value="{value}"]')
         return self
 
 
@@ -132,7 +158,14 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
         zone.down()
 
 
-def findings(desk: Desk) -> list[str]:
-    """What the accessibility checker finds on the page by WCAG 2.2, levels A and AA, and good practice."""
-    found = Axe().run(desk.page).response["violations"]
+def findings(desk: Desk, within: str = "") -> list[str]:
+    """What the accessibility checker finds on the page by WCAG 2.2, levels A and AA, and good practice.
+
+    Only in the element `within`, where the rest was looked at before: it takes its time for each element.
+    """
+    page = desk.settle().page
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    looking = "async (part) => (await axe.run(part || document, { resultTypes: ['violations'] })).violations"
+    found = page.evaluate(looking, within)
     return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]

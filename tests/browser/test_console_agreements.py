@@ -54,8 +54,8 @@ def take(desk: Desk, name: str, step: str, reason: str = "") -> None:
     desk.page.click(f'button[data-opens="{step}-dialog"]')
     if reason:
         desk.page.fill(f"#{step}-reason", reason)
-    desk.page.click(f'#{step}-dialog button[value="yes"]')
-    desk.page.locator(".events li").nth(before).wait_for()
+    desk.follow(f'#{step}-dialog button[value="yes"]')
+    assert desk.page.locator(".events li").count() == before + 1
 
 
 def state(desk: Desk, name: str) -> str:
@@ -131,8 +131,8 @@ def test_what_a_stop_hits_is_shown_first_and_whose_job_it_was_reads_why(
         supervisor.go(f"/agreements/{name}").page.click('button[data-opens="suspend-dialog"]')
         supervisor.page.locator("#suspend-dialog").get_by_text(job).wait_for()
         supervisor.page.fill("#suspend-reason", "an incident is looked into")
-        supervisor.page.click('#suspend-dialog button[value="yes"]')
-        supervisor.page.locator(".events").get_by_text("an incident is looked into").first.wait_for()
+        supervisor.follow('#suspend-dialog button[value="yes"]')
+        assert "an incident is looked into" in supervisor.page.inner_text(".events")
         # The developer's page is open, and says what happened.
         desk.page.locator("#answer").get_by_text("an incident is looked into").first.wait_for()
         assert "suspended" in desk.page.inner_text("#answer")
@@ -238,12 +238,12 @@ def test_the_pages_of_agreements_are_accessible_in_every_theme_and_language(desk
     name = draft(desk.zone, tmp_path)
     desk.sign_in("developer")
     for theme, language in LOOKS:
-        desk.go("/agreements").look(theme=theme, language=language)
+        desk.look(theme=theme, language=language).go("/agreements")
         assert findings(desk) == [], (theme, language)
         desk.go(f"/agreements/{name}")
         assert findings(desk) == [], (theme, language)
         desk.page.click('button[data-opens="withdraw-dialog"]')
-        assert findings(desk) == [], (theme, language)
+        assert findings(desk, "#withdraw-dialog") == [], (theme, language)
 
 
 @pytest.mark.requirement("APP-03")
@@ -258,15 +258,14 @@ def test_who_operates_the_zone_is_shown_with_whose_move_it_is(desk: Desk, tmp_pa
         _, profile = coordinator.people.file_organisation(name, "operator")
     with Zoned(profile) as runner:
         runner.operators.apply(notice, HOSTILE, {"licence 17": file})
-    desk.sign_in("supervisor").go("/agreements").page.click('a[href="/operators"]')
+    desk.sign_in("supervisor").go("/agreements").follow('a[href="/operators"]')
     card = desk.page.locator(f"#notice-{notice}")
     said = card.inner_text()
     for part in (f"{name} · applied for", "Your move:", HOSTILE, "licence 17", "open"):
         assert part in said, part
     assert "first-operator" in desk.page.inner_text("main")
     for theme, language in LOOKS:
-        desk.look(theme=theme, language=language)
+        desk.look(theme=theme, language=language).go("/operators")
         assert findings(desk) == [], (theme, language)
-    desk.look(language="zh")
+    desk.look(language="zh").go("/operators")
     assert "已申请" in card.inner_text()
-    desk.look()

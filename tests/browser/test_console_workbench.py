@@ -54,6 +54,7 @@ def test_a_question_is_answered_with_its_errors_and_leaves_as_a_file_and_as_pyth
     preview(desk.sign_in("developer"), open_data, sql)
     assert "nobody: the agreement is enough" in desk.page.inner_text("#price")
     desk.page.click('[data-copies="python"]')
+    desk.page.get_by_role("button", name="Copied").wait_for()
     program = ast.parse(desk.page.evaluate("() => navigator.clipboard.readText()"))
     assert sql in [node.value for node in ast.walk(program) if isinstance(node, ast.Constant)]
     job = ask(desk, open_data, sql)
@@ -85,6 +86,21 @@ def test_what_cannot_be_asked_is_said_at_its_place(desk: Desk, open_data: str) -
     assert "budget" in desk.page.inner_text("#preview").lower()
     preview(desk, open_data, "SELECT COUNT(*) FROM visits", "much")
     assert "must be a number" in desk.page.inner_text("#preview")
+
+
+def test_what_is_edited_meanwhile_is_not_shown_as_previewed(desk: Desk, open_data: str) -> None:
+    desk.sign_in("developer").go("/workbench").page.select_option("#dataset", open_data)
+    desk.page.fill("#sql", "SELECT COUNT(*) AS earlier FROM visits")
+    desk.hold("**/workbench/preview")
+    with desk.page.expect_request("**/workbench/preview"):
+        desk.page.click("#workbench button.primary")
+    with desk.page.expect_event("requestfailed"):
+        desk.page.fill("#sql", "SELECT COUNT(*) AS later FROM visits")
+    desk.page.unroute("**/workbench/preview")
+    desk.page.click("#workbench button.primary")
+    desk.page.locator("#run").wait_for()
+    assert "later" in desk.page.inner_text("#preview")
+    assert "earlier" not in desk.page.inner_html("#preview")
 
 
 def test_a_question_in_two_stages_is_referred_to_the_sdk(desk: Desk, open_data: str) -> None:
@@ -133,8 +149,7 @@ def test_another_organisation_finds_neither_agreement_nor_job(desk: Desk, open_d
     job = ask(desk.sign_in("developer"), open_data, "SELECT COUNT(*) AS everybody FROM visits")
     with connect(folder=desk.zone.root, role="coordinator") as zone:
         _, rival = zone.people.file_organisation("rival", "developer")
-    desk.page.click("#sign-out button")
-    desk.page.wait_for_url("**/sign-in")
+    desk.follow("#sign-out button")
     desk.page.fill("#token", rival.token)
     desk.page.click("#sign-in button")
     desk.page.wait_for_url("**/jobs")
@@ -179,7 +194,7 @@ def test_pages_weigh_little_and_ask_no_other_host(desk: Desk, open_data: str) ->
         desk.page.goto("about:blank")
         heard: list[Response] = []
         desk.page.on("response", partial(_keep, heard))
-        desk.go(path).page.wait_for_load_state("networkidle")
+        desk.whole(path)
         assert all(response.url.startswith(desk.url) for response in heard)
         assert 0 < sum(len(response.body()) for response in heard) <= 100_000, path
 
@@ -187,7 +202,7 @@ def test_pages_weigh_little_and_ask_no_other_host(desk: Desk, open_data: str) ->
 def test_the_workbench_is_accessible_in_every_theme_and_language(desk: Desk, open_data: str) -> None:
     job = ask(desk.sign_in("developer"), open_data, "SELECT clinic, AVG(pain) AS pain FROM visits GROUP BY clinic")
     for theme, language in LOOKS:
-        desk.go(f"/workbench/{job}").look(theme=theme, language=language)
+        desk.look(theme=theme, language=language).go(f"/workbench/{job}")
         desk.page.click("#workbench button.primary")
         desk.page.locator("#run").wait_for()
         assert findings(desk) == [], (theme, language)

@@ -7,11 +7,14 @@
   const draft = one("draft-agreement");
   draft?.addEventListener("submit", async (event) => {
     event.preventDefault();
+    const button = draft.querySelector("button");
     tell(one("draft-error"), "");
     lines.mark(draft, "");
+    button.disabled = true;
     try {
       location.assign((await post("/agreements", { document: one("document").value })).next);
     } catch (problem) {
+      button.disabled = false;
       failed(draft, one("draft-error"), problem);
     }
   });

@@ -2,9 +2,17 @@
 "use strict";
 (() => {
   const parts = () => document.querySelectorAll("[data-live]");
-  if (!parts().length) return;
-  let source = null, waiting = null;
+  let source = null, waiting = null, leaves = false;
 
+  // Who signs out is led to one page. A part that is refused meanwhile would lead to another, and stop the first.
+  document.getElementById("sign-out")?.addEventListener("submit", () => {
+    leaves = true;
+    source?.close();
+    document.addEventListener("htmx:before:request", (event) => event.preventDefault());
+    for (const part of document.querySelectorAll("[hx-get]")) htmx.trigger(part, "htmx:abort");
+  });
+
+  if (!parts().length) return;
   function renew() {
     // Of many changes at once, one look.
     waiting ??= setTimeout(() => {
@@ -21,7 +29,7 @@
   // A browser has few connections to one host: pages that nobody looks at hold none.
   document.addEventListener("visibilitychange", () => {
     source?.close();
-    if (!document.hidden) follow();
+    if (!document.hidden && !leaves) follow();
   });
   window.addEventListener("pagehide", () => source?.close());
   follow();

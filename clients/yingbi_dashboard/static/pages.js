@@ -31,7 +31,7 @@
   const signIn = one("sign-in");
   signIn?.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const token = one("token").value.trim(), error = one("sign-in-error");
+    const token = one("token").value.trim(), error = one("sign-in-error"), button = signIn.querySelector("button");
     tell(error, "");
     let keys;
     try {
@@ -39,6 +39,7 @@
     } catch {
       return tell(error, signIn.dataset.unable);
     }
+    button.disabled = true;
     try {
       await post("/sign-in", { credential: await yingbi.credentialOf(token) });
       await yingbi.keep(keys);
@@ -46,6 +47,7 @@
       location.assign(signIn.dataset.next);
     } catch (problem) {
       tell(error, `${signIn.dataset.failed} ${problem.message}`);
+      button.disabled = false;
     }
   });
 
@@ -72,10 +74,12 @@
     return post(`/decisions/${decision.dataset.job}/refuse`, said);
   }
 
-  for (const button of document.querySelectorAll("[data-opens]"))
-    button.addEventListener("click", () => one(button.dataset.opens).showModal());
-  for (const button of document.querySelectorAll("[data-closes]"))
-    button.addEventListener("click", () => button.closest("dialog").close());
+  // Wherever a button is: parts of a page come anew.
+  document.addEventListener("click", (event) => {
+    const opens = event.target.closest("[data-opens]"), closes = event.target.closest("[data-closes]");
+    if (opens) one(opens.dataset.opens).showModal();
+    closes?.closest("dialog").close();
+  });
   for (const form of document.querySelectorAll("dialog form[data-action], dialog form[data-post]"))
     form.addEventListener("submit", async (event) => {
       event.preventDefault();

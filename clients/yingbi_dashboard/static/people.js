@@ -4,7 +4,7 @@
   const one = (id) => document.getElementById(id);
   const { post, tell, joining } = yingbi;
 
-  // What a form does; what goes wrong is said in it, and its buttons wait meanwhile.
+  // What a form does, and the page that it leads to, if any; what goes wrong is said in it. Its buttons wait meanwhile.
   function on(form, act) {
     form?.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -13,13 +13,14 @@
       tell(error, "");
       buttons.forEach((button) => { button.disabled = true; });
       try {
-        await act(parts, submitter?.value);
+        const next = await act(parts, submitter?.value);
+        // What is done is not to be done again before the next page is there.
+        if (next) return location.assign(next);
       } catch (problem) {
         tell(error, problem.message);
         error.scrollIntoView({ block: "nearest" });
-      } finally {
-        buttons.forEach((button) => { button.disabled = false; });
       }
+      buttons.forEach((button) => { button.disabled = false; });
     });
   }
 
@@ -43,7 +44,7 @@
 
   async function arrive(said, next) {
     await yingbi.adopt(said.key);
-    location.assign(next);
+    return next;
   }
 
   const linkForm = one("link-form");
@@ -64,7 +65,7 @@
     }
     await post("/sign-in/link", { credential: await yingbi.credentialOf(token) });
     await yingbi.keep(keys);
-    location.assign(linkForm.dataset.next);
+    return linkForm.dataset.next;
   });
 
   const passkeyForm = one("passkey-form");
@@ -76,7 +77,7 @@
     if (code) proof.code = code;
     else if (!begun.options) throw new Error(none);
     else proof.passkey = await authenticator(() => joining.usePasskey(begun.options), stopped);
-    await arrive(await post("/sign-in/finish", proof), next);
+    return arrive(await post("/sign-in/finish", proof), next);
   });
 
   const join = one("join");
@@ -118,17 +119,17 @@
       throw problem;
     }
     sessionStorage.removeItem("yingbi-join");
-    await arrive(said, "/people");
+    return arrive(said, "/people");
   });
 
   for (const form of document.querySelectorAll("form[data-post]"))
-    on(form, async (parts) => location.assign((await post(form.dataset.post, parts)).next));
+    on(form, async (parts) => (await post(form.dataset.post, parts)).next);
 
   const addPasskey = one("add-passkey");
   on(addPasskey, async (parts) => {
     const { challenge, options } = await post("/people/passkey/begin", {});
     const passkey = await authenticator(() => joining.newPasskey(options), addPasskey.dataset.stopped);
-    location.assign((await post("/people/passkey", { challenge, passkey, label: parts.get("label") })).next);
+    return (await post("/people/passkey", { challenge, passkey, label: parts.get("label") })).next;
   });
 
   const addTotp = one("add-totp");
@@ -142,7 +143,7 @@
   });
   on(addTotp, async (parts) => {
     const sent = { challenge: codes.challenge, code: parts.get("code") };
-    location.assign((await post("/people/totp", sent)).next);
+    return (await post("/people/totp", sent)).next;
   });
 
   const ownKey = one("own-key"), inviting = one("inviting-card"), invite = one("invite");

@@ -30,8 +30,11 @@
   const question = () => Object.fromEntries(new FormData(form));
   let asked = {};
   form.addEventListener("submit", () => { asked = question(); });
-  // What was changed since is not what was previewed.
-  form.addEventListener("input", () => { preview.replaceChildren(); });
+  // What was changed since is not what was previewed, nor what a preview is still on its way of.
+  form.addEventListener("input", () => {
+    htmx.trigger(form, "htmx:abort");
+    preview.replaceChildren();
+  });
 
   preview.addEventListener("click", async (event) => {
     const button = event.target;

@@ -45,4 +45,4 @@ def test_a_stream_ends_with_its_person(tmp_path: Path) -> None:
             await anext(stream)
         assert caught.value.code == "not_authenticated"
 
-    asyncio.run(asyncio.wait_for(watch(), 20))
+    asyncio.run(asyncio.wait_for(watch(), 60))

@@ -128,7 +128,7 @@ def test_a_stage_wakes_nobody_else() -> None:
         feed.changed("job-3")
         assert await others.take() == {"job-3"}
 
-    asyncio.run(asyncio.wait_for(watch(), 20))
+    asyncio.run(asyncio.wait_for(watch(), 60))
 
 
 def test_changes_are_told_of_jobs_that_one_may_see(scene: Shown) -> None:

@@ -78,7 +78,7 @@ def run(scene: Callable[[Nodes, Fake], Awaitable[None]]) -> None:
         nodes = new_nodes()
         node = Fake(nodes)
         await node.poll(0.001)
-        await asyncio.wait_for(scene(nodes, node), 20)
+        await asyncio.wait_for(scene(nodes, node), 60)
 
     asyncio.run(play())
 
