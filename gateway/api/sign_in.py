@@ -18,7 +18,7 @@ from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers
 from gateway.api.passkeys import Passkey
 from gateway.governance import people as rules
-from gateway.governance.sign_in import Attempts, Ceremonies, Site, check_link, failed, new_step, stand_in
+from gateway.governance.sign_in import Attempts, Ceremonies, Site, failed, new_step, stand_in
 from gateway.storage import people, sign_in
 from gateway.storage.database import Database
 from gateway.storage.people import Account, Said
@@ -85,7 +85,6 @@ class SignInService(SignInServiceServicer):
     async def OpenSession(self, request: messages.OpenSessionRequest, context: Context) -> messages.Session:
         account, now = self._authentication.account(context), self._clock()
         caller = account.caller
-        check_link(account.ends, caller.scopes is not None, now)
         opening = self._opening(request.bearer_hash, request.label, now)
         said = Said("signed in", caller.name, caller.organisation, caller.name, "link")
         return await self._open(said, sign_in.sign_in_by_link, caller.name, account.token_id, opening, now)

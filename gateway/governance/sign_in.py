@@ -26,7 +26,7 @@ ATTEMPTS = 5
 ATTEMPT_SECONDS = 900
 STEP_SECONDS = 30
 LINK_SECONDS = 900
-"""A token that ends this soon is a link's: it opens one session and is used up."""
+"""A token that is made for this long is a link's: it opens one session and is used up."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def stand_in(key: bytes, person: str) -> bytes:
     return hmac.digest(key, person.encode(), hashlib.sha256)
 
 
-def check_link(ends: float | None, limited: bool, now: float) -> None:
-    """Raise Problem unless the token that ends at `ends` is a link's."""
-    if limited or ends is None or ends > now + LINK_SECONDS:
+def check_link(made: float, ends: float | None, limited: bool) -> None:
+    """Raise Problem unless a token that was made at `made` and ends at `ends` was made as a link."""
+    if limited or ends is None or ends > made + LINK_SECONDS:
         raise Problem(
             Kind.NOT_ALLOWED,
             "no_link",

@@ -234,9 +234,10 @@ def remove(connection: Connection, caller: Caller, name: str, now: float) -> Per
 def create_token(connection: Connection, account: Account, request: CreateTokenRequest, now: float) -> Token:
     """A further token of who calls; raises Problem."""
     caller = account.caller
-    scopes = rules.check_token(request, caller, None if account.session else account.ends, now)
+    last = None if account.session else account.ends
+    scopes, ends = rules.check_token(request, caller, last, now), rules.token_end(request)
     made = _insert_token(
-        connection, caller.name, request.bearer_hash, request.label, scopes, rules.token_end(request), now
+        connection, caller.name, request.bearer_hash, request.label, scopes, ends, now, opens_until=last
     )
     return find_token(connection, caller.name, made)
 
@@ -431,6 +432,7 @@ def _insert_token(
     now: float,
     *,
     session: bool = False,
+    opens_until: float | None = None,
 ) -> str:
     if connection.execute(select(tokens.c.token_id).where(tokens.c.bearer_hash == bearer_hash)).first() is not None:
         raise Problem(Kind.REFUSED, "token_exists", "There is, or was, a token with this hash.", hint="make another")
@@ -445,6 +447,7 @@ def _insert_token(
             session=int(session),
             created=now,
             expires=ends,
+            opens_until=opens_until,
         )
     )
     return made

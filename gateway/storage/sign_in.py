@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, delete, insert, select, update
@@ -10,9 +10,9 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.people_pb2 import PERSON_STATE_ACTIVE
 from yingbi.api.v1.sign_in_pb2 import Session, SignInMethod
 
-from gateway.governance.sign_in import failed, new_step
+from gateway.governance.sign_in import check_link, failed, new_step
 from gateway.storage import people
-from gateway.storage.tables import passkeys, totps
+from gateway.storage.tables import passkeys, tokens, totps
 
 MAX_PASSKEYS = 20
 
@@ -131,10 +131,17 @@ def sign_in_by_passkey(
 
 
 def sign_in_by_link(connection: Connection, person: str, token_id: str, opening: Opening, now: float) -> Session:
-    """Open a session for the token of a link, which is used up; raises Problem."""
-    if people.find_token(connection, person, token_id).revoked:
+    """Open a session for the token of a link, which is used up; raises Problem.
+
+    It ends no later than the token that the link was made with: else one with an end would open session after session.
+    """
+    row = connection.execute(select(tokens).where(tokens.c.token_id == token_id, tokens.c.person == person)).one()
+    if row.revoked is not None:
         raise failed()
+    check_link(row.created, row.expires, row.scopes is not None)
     people.revoke_token(connection, person, token_id, now)
+    if row.opens_until is not None:
+        opening = replace(opening, ends=min(opening.ends, row.opens_until))
     return _open(connection, person, opening, now, signed_in=False)
 
 

@@ -441,6 +441,8 @@ tokens = Table(
     Column("session", Integer, nullable=False),
     Column("created", Float, nullable=False),
     Column("expires", Float),
+    # When what it opens as a link ends at the latest: with the token that it was made with. NULL: that has no end.
+    Column("opens_until", Float),
     # To the hour.
     Column("last_used", Float),
     Column("revoked", Float),

@@ -19,7 +19,7 @@ TERMS = {
     # Languages, formats and units that have no other name.
     *("SQL", "YAML", "JSON", "CSV", "PEM", "SHA", "Python", "JavaScript", "SDK", "UTC", "English", "delta", "CN"),
     # What one types, and what stands in a query.
-    *("yingbi", "verify", "approve", "approvals", "list"),
+    *("yingbi", "verify", "approve", "approvals", "list", "operator", "notice", "apply", "review", "sign", "terminate"),
     *("SELECT", "AVG", "COUNT", "DISTINCT", "MEDIAN", "SUM", "WHERE", "GROUP", "BY", "NULL", "NaN"),
 }
 """Words of Latin letters that a Chinese reader has to read."""
@@ -69,6 +69,7 @@ def data_of(zone: Zone) -> list[str]:
         yield from gateway.list_people("").people
         yield from gateway.list_organisations().organisations
         yield from gateway.list_tokens().tokens
+        yield from gateway.list_operators()
 
     # What takes part by itself, as evidence, tokens and the record call it.
     found: set[str] = {"console", "dealer", "gateway", "node-1", "node-2", "yingbi zone CA"}
@@ -147,7 +148,7 @@ def test_every_page_in_chinese_is_in_chinese(desk: Desk) -> None:
     grouped = "SELECT clinic, AVG(pain), MEDIAN(pain), COUNT(DISTINCT person) FROM visits GROUP BY clinic"
     read("/workbench", fill(grouped, "#run"))
     desk.sign_in("provider")
-    for path in ("/inbox", f"/decisions/{waiting}", f"/decisions/{done}", "/standing", "/people"):
+    for path in ("/inbox", f"/decisions/{waiting}", f"/decisions/{done}", "/standing", "/people", "/operators"):
         read(path)
     read("/agreements/about-visits", click("#suspend-opens", "#suspend-dialog .hits li"))
     read("/people/provider/remove")

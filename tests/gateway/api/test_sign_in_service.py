@@ -228,6 +228,34 @@ class TestLinksAndLeaving:
         zone.make_token("provider", "reader", "read", ends=zone.now + 600)
         assert refused(console.call, "OpenSession", "reader", request) == "no_link"
 
+    @pytest.mark.requirement("ROL-05")
+    def test_a_token_with_an_end_opens_no_session_beyond_it(self, zone: Any, console: Console) -> None:
+        """Neither as a link, in its last minutes, nor by the links that are made with it, and with what these open."""
+
+        def opens(link: str, session: str) -> None:
+            request = sign_in_pb2.OpenSessionRequest(bearer_hash=people_scene.hashed(session))
+            console.call("OpenSession", link, request)
+
+        zone.make_token("provider", "stolen", ends=zone.now + HOUR)
+        zone.now += 0.9 * HOUR
+        assert refused(opens, "stolen", "opened") == "no_link"
+        zone.make_token("stolen", "link", ends=zone.now + 300)
+        opens("link", "opened")
+        assert zone.may_call("opened")
+        zone.make_token("opened", "further link", ends=zone.now + 300)
+        opens("further link", "opened again")
+        assert zone.may_call("opened again")
+        zone.now += 0.2 * HOUR
+        assert not zone.may_call("opened again")
+        # With a token without an end a link opens a whole session, and no more than that.
+        zone.make_token("provider", "whole link", ends=zone.now + 300)
+        opens("whole link", "whole")
+        zone.now += 7.99 * HOUR
+        zone.make_token("whole", "last link", ends=zone.now + 30)
+        opens("last link", "last")
+        zone.now += 0.02 * HOUR
+        assert not zone.may_call("last")
+
     def test_who_leaves_is_signed_out_and_cannot_sign_in(self, zone: Any, console: Console) -> None:
         token, passkey = zone.join("provider", "ada", "approver"), soft_passkey.SoftPasskey()
         console.register(token, passkey)
