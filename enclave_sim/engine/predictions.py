@@ -145,16 +145,14 @@ class _PredictedRows:
         """The rows over these tables, by units."""
         units, *others = self._query.run(stored)
         places = others[: self._order]
-        codes = to_numpy(units).astype(np.int64, copy=False)
+        codes = to_numpy(units)
         order = _order(codes, places)
         columns = {
             name: _restored(column, self._types[name], order)
             for name, column in zip(self._types, others[self._order :], strict=True)
         }
         codes = codes if order is None else codes[order]
-        inputs = np.empty((len(codes), len(self._model.inputs)))
-        for number, name in enumerate(self._model.inputs):
-            inputs[:, number] = to_numpy(columns[name])
+        inputs = _beside([columns[name] for name in self._model.inputs], len(codes))
         said = predictions(inputs, codes, self._predict, self._model.width, self._key)
         added = {name: _shown(numbers, name) for name, numbers in read(self._model, said).items()}
         return pa.table({UNIT_COLUMN: pa.array(codes), **columns, **added})
@@ -172,11 +170,11 @@ _FLOAT64 = next(kind for kind, arrow in ARROW_TYPES.items() if arrow == pa.float
 
 def _order(units: Integers, places: Sequence[pa.ChunkedArray]) -> Integers | None:
     """What sorts rows by unit, and those of one in their order, NULL last; None where they are."""
-    step = np.diff(units)
-    if (step > 0).all():
+    ascends = units[1:] > units[:-1]
+    if ascends.all():
         return None
     is_plain = len(places) == 1 and pa.types.is_integer(places[0].type) and not places[0].null_count
-    if is_plain and (step >= 0).all() and ((step > 0) | (np.diff(to_numpy(places[0])) > 0)).all():
+    if is_plain and (units[1:] >= units[:-1]).all() and (ascends | (np.diff(to_numpy(places[0])) > 0)).all():
         return None
     names = [f"p{number}" for number in range(len(places))]
     table = pa.table({"u": units, **dict(zip(names, places, strict=True))})
@@ -192,6 +190,17 @@ def _restored(column: pa.ChunkedArray, kind: Any, order: Integers | None) -> pa.
     physical, arrow = PHYSICAL_TYPES[kind], ARROW_TYPES[kind]
     column = column if column.type == physical else column.cast(physical)
     return column if physical == arrow else pa.chunked_array([chunk.view(arrow) for chunk in column.chunks], arrow)
+
+
+def _beside(columns: Sequence[pa.ChunkedArray], rows: int) -> Numbers:
+    """Columns of float64 as one array, with NaN for NULL."""
+    found = np.empty((rows, len(columns)))
+    for number, column in enumerate(columns):
+        start = 0
+        for chunk in column.chunks:
+            found[start : start + len(chunk), number] = chunk.to_numpy(zero_copy_only=False)
+            start += len(chunk)
+    return found
 
 
 def predictions(rows: Numbers, units: Integers, predict: Predict, width: int, key: bytes) -> Numbers:
@@ -217,11 +226,16 @@ def predictions(rows: Numbers, units: Integers, predict: Predict, width: int, ke
         begin, end = start * BATCH_ROWS, (start + size) * BATCH_ROWS
         own = np.flatnonzero((line >= begin) & (line < end)) if batches > step else slice(None)
         given = np.zeros((size * BATCH_ROWS, rows.shape[1]))
-        given[line[own] - begin] = rows[own]
+        _each_as_one(given)[line[own] - begin] = _each_as_one(rows)[own]
         said = predict(given.reshape(size, BATCH_ROWS, -1))
         if said is not None and said.shape == (size, BATCH_ROWS, width):
             found[own] = said.reshape(-1, width).take(line[own] - begin, axis=0)
     return found
+
+
+def _each_as_one(rows: Numbers) -> NDArray[np.void]:
+    """Each row as one thing, which moves at once; in the same memory."""
+    return rows.view(f"V{rows.itemsize * rows.shape[1]}").reshape(-1)
 
 
 def _most_rows(inputs: int, width: int) -> int:
@@ -229,19 +243,20 @@ def _most_rows(inputs: int, width: int) -> int:
     return max(1, MOST_NUMBERS // max(inputs, width))
 
 
-def places(units: Integers, key: bytes) -> NDArray[np.uint8]:
+def places(units: Integers, key: bytes) -> NDArray[np.uint16]:
     """Where in a batch each row is: drawn by its unit and its number within it. `units` as for `predictions`."""
     contents = np.empty((len(units), 2), "<u8")
-    is_first = np.ones(len(units), np.bool_)
-    np.not_equal(units[1:], units[:-1], out=is_first[1:])
-    starts = np.flatnonzero(is_first)
-    lengths = np.diff(starts, append=len(units))
-    contents[:, 0], contents[:, 1] = units, np.arange(len(units)) - np.repeat(starts, lengths)
+    row = np.arange(len(units))
+    # Of each row the one that its unit's begin with.
+    first = row.copy()
+    first[1:][units[1:] == units[:-1]] = 0
+    np.maximum.accumulate(first, out=first)
+    contents[:, 0], contents[:, 1] = units, row - first
     encryptor = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305 (as a function of numbers)
     # One block more than is drawn: the room that a cipher asks for.
     drawn = np.empty(16 * (len(units) + 1), np.uint8)
     encryptor.update_into(contents.reshape(-1).view(np.uint8).data, drawn.data)
-    return drawn[: 16 * len(units) : 16].copy()
+    return drawn.view("<u2")[: 8 * len(units) : 8] % np.uint16(BATCH_ROWS)
 
 
 def read(model: Model, said: Numbers) -> dict[str, Numbers]:
