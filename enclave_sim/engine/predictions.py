@@ -9,11 +9,11 @@ function of that row and of i. That it may depend on i is no slip: kernels work 
 otherwise at its ends, by a hair that a hostile model may magnify to 0 or 1. Were rows put beside one another as they
 come, u's rows would move all that follow to other places. So the place of a row is drawn: under a key that is fresh for
 this sum, AES-256 of (unit's code, number of the row within its unit), of which the remainder by `BATCH_ROWS` is the
-place. Rows with one place go to different batches; which one it is changes nothing, as all batches are the same
-function. Codes decide nothing else, so others' codes may be other ones without u (`engine.programs` has the same
-argument): give them in D' the draws that they have in D. A row's number within its unit follows from the order of the
-unit's rows, which `plan.relations` defines by the unit's rows alone. So all rows of others have the same inputs at the
-same places, and the same predictions. ∎
+place. `BATCH_ROWS` is a constant, whatever the model and the data are. Rows with one place go to different batches;
+which one it is changes nothing, as all batches are the same function. Codes decide nothing else, so others' codes may
+be other ones without u (`engine.programs` has the same argument): give them in D' the draws that they have in D. A
+row's number within its unit follows from the order of the unit's rows, which `plan.relations` defines by the unit's
+rows alone. So all rows of others have the same inputs at the same places, and the same predictions. ∎
 
 *What is taken for granted of `Predict`:* that it runs the checked model, on each batch by itself; and that it fails for
 all data or for none. Rows of a part for which it fails have no prediction: NULL. That is the sandbox's and the check's

@@ -464,3 +464,19 @@ def test_a_model_runs_in_the_sandbox_and_one_that_cannot_is_refused_before_a_row
     with pytest.raises(Problem) as caught, open_model(_plan_model(twice), checked):
         pytest.fail("it ran")
     assert "fails on a batch of zeros" in caught.value.message
+
+
+def test_the_largest_model_that_is_accepted_has_the_memory_that_it_needs_for_a_batch() -> None:
+    """All numbers of a row in one tensor; as float64 that is a GiB."""
+    width = check.MAX_ROW_NUMBERS - 100
+    nodes = [
+        node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+        node("MatMul", ["d", "w"], ["z"]),
+        node("ReduceSum", ["z", "one"], ["s"], keepdims=1),
+        node("Cast", ["s"], ["y"], to=FLOAT),
+    ]
+    file = model(nodes, [weights("w", np.ones((1, width)), np.float64), ONE], columns=1)
+    with open_model(_plan_model(file), check_model(file)) as predict:
+        said = predict(np.ones((1, BATCH_ROWS, 1)))
+        assert said is not None
+        assert (said == width).all()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from yingbi.api.models.check import check_model
 from yingbi.api.v1.plan_pb2 import Model
 
@@ -141,6 +142,22 @@ def test_places_of_a_unit_are_its_own_whoever_else_is_there() -> None:
     assert (places(units[without], KEY) == found[without]).all()
     assert 0.8 * BATCH_ROWS < len(set(found.tolist())) <= BATCH_ROWS
     assert (places(units, bytes(32)) != found).any()
+
+
+def test_a_place_is_drawn_by_a_rows_unit_and_its_number_within_it_and_each_is_as_likely() -> None:
+    units = np.array([3, 3, 3, 7, 8, 8, 2**31 - 1])
+    numbers = [0, 1, 2, 0, 0, 1, 0]
+    drawn = [
+        _aes(unit.to_bytes(8, "little") + number.to_bytes(8, "little"))
+        for unit, number in zip(units.tolist(), numbers, strict=True)
+    ]
+    assert places(units, KEY).tolist() == [int.from_bytes(each[:2], "little") % BATCH_ROWS for each in drawn]
+    assert places(units.astype(np.int32), KEY).tolist() == places(units, KEY).tolist()
+    assert (1 << 16) % BATCH_ROWS == 0
+
+
+def _aes(block: bytes) -> bytes:
+    return Cipher(algorithms.AES256(KEY), modes.ECB()).encryptor().update(block)
 
 
 PLACED = model(
