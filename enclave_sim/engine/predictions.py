@@ -8,12 +8,13 @@ by itself. `plan.sensitivity` needs nothing else of a model.
 function of that row and of i. That it may depend on i is no slip: kernels work through a buffer in steps, and round
 otherwise at its ends, by a hair that a hostile model may magnify to 0 or 1. Were rows put beside one another as they
 come, u's rows would move all that follow to other places. So the place of a row is drawn: under a key that is fresh for
-this sum, AES-256 of (unit's code, number of the row within its unit), of which the remainder by `BATCH_ROWS` is the
-place. `BATCH_ROWS` is a constant, whatever the model and the data are. Rows with one place go to different batches;
-which one it is changes nothing, as all batches are the same function. Codes decide nothing else, so others' codes may
-be other ones without u (`engine.programs` has the same argument): give them in D' the draws that they have in D. A
-row's number within its unit follows from the order of the unit's rows, which `plan.relations` defines by the unit's
-rows alone. So all rows of others have the same inputs at the same places, and the same predictions. ∎
+this sum, AES-256 of (unit's code, number of the row within its unit), of which the remainder by the rows of a batch is
+the place. How many these are is said by the model's work alone (`batch_rows`), whatever the data are. Rows with one
+place go to different batches; which one it is changes nothing, as all batches are the same function. Codes decide
+nothing else, so others' codes may be other ones without u (`engine.programs` has the same argument): give them in D'
+the draws that they have in D. A row's number within its unit follows from the order of the unit's rows, which
+`plan.relations` defines by the unit's rows alone. So all rows of others have the same inputs at the same places, and
+the same predictions. ∎
 
 *What is taken for granted of `Predict`:* that it runs the checked model, on each batch by itself; and that it fails for
 all data or for none. Rows of a part for which it fails have no prediction: NULL. That is the sandbox's and the check's
@@ -44,7 +45,6 @@ from enclave_sim.engine.sql_expressions import Words
 from enclave_sim.engine.sql_relations import UNIT, Relations
 from enclave_sim.plan.evaluations import CONFIDENCE, PREDICTED, PREDICTION, model_columns
 from enclave_sim.privacy.clipping import Integers
-from enclave_sim.sandbox.model_runner import BATCH_ROWS
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 
 KEY_BYTES = 32
@@ -53,6 +53,13 @@ PART_ROWS = 1 << 19
 
 MOST_NUMBERS = 1 << 22
 """Of a run of the model: so that none is too large for it, however many rows a unit has that is in the same part."""
+
+BATCH_ROWS, LIGHT_BATCH_ROWS = 256, 1024
+"""Both divide 2^16, of which a place is the remainder, so that each is as likely. Longer batches are fewer calls of the
+runtime, and more places that stay empty."""
+
+LIGHT_WORK = 1000
+"""Of a row, in operations: up to it, a call costs more than what it does for 256 rows."""
 
 WORKERS = 2
 _ROWS_TABLE = "rows"
@@ -64,8 +71,13 @@ class Predict(Protocol):
     """Runs a model on batches of rows, each by itself."""
 
     def __call__(self, rows: Numbers, /) -> Numbers | None:
-        """(batches, BATCH_ROWS, inputs) to (batches, BATCH_ROWS, width); None where it failed. By any thread."""
+        """(batches, rows of each, inputs) to (batches, rows of each, width); None where it failed. By any thread."""
         ...
+
+
+def batch_rows(work: int) -> int:
+    """How many rows a batch has of a model that takes so many operations for one (`CheckedModel.work`)."""
+    return LIGHT_BATCH_ROWS if work <= LIGHT_WORK else BATCH_ROWS
 
 
 def evaluated_sums(
@@ -74,6 +86,7 @@ def evaluated_sums(
     open_table: OpenTable,
     predict: Predict,
     *,
+    batch: int = BATCH_ROWS,
     key: bytes | None = None,
     memory_limit: str = "1GB",
     cancelled: Callable[[], bool] = never,
@@ -83,14 +96,14 @@ def evaluated_sums(
     Args:
         plan: one that `plan.validation.check_plan` accepts.
         engine: adds up the rows once they have their predictions.
+        batch: how many rows of it the model is given at once, `batch_rows`.
         key: 32 secret bytes that are used for this sum alone; by default drawn. For tests.
 
     Raises:
         Cancelled: soon after `cancelled()` turned true; EngineError; and what `open_table` raises.
     """
-    rows = _PredictedRows(
-        plan, open_table, predict, secrets.token_bytes(KEY_BYTES) if key is None else key, memory_limit
-    )
+    drawn_by = secrets.token_bytes(KEY_BYTES) if key is None else key
+    rows = _PredictedRows(plan, open_table, predict, batch, drawn_by, memory_limit)
     rest = Plan()
     rest.CopyFrom(plan)
     rest.ClearField("evaluation")
@@ -123,8 +136,11 @@ def _opening(table: pa.Table) -> OpenTable:
 class _PredictedRows:
     """The rows of the plan's relation, with the columns that are asked for and those of its model."""
 
-    def __init__(self, plan: Plan, open_table: OpenTable, predict: Predict, key: bytes, memory_limit: str) -> None:
-        self._model, self._predict, self._key, self._open = plan.evaluation.model, predict, key, open_table
+    def __init__(
+        self, plan: Plan, open_table: OpenTable, predict: Predict, batch: int, key: bytes, memory_limit: str
+    ) -> None:
+        self._model, self._open = plan.evaluation.model, open_table
+        self._predict, self._batch, self._key = predict, batch, key
         self._types = _plain_columns(plan)
         asked = [Expression(column=ColumnReference(name=name, type=kind)) for name, kind in self._types.items()]
         self._tables = tables_of(
@@ -153,7 +169,7 @@ class _PredictedRows:
         }
         codes = codes if order is None else codes[order]
         inputs = _beside([columns[name] for name in self._model.inputs], len(codes))
-        said = predictions(inputs, codes, self._predict, self._model.width, self._key)
+        said = predictions(inputs, codes, self._predict, self._model.width, self._key, self._batch)
         added = {name: _shown(numbers, name) for name, numbers in read(self._model, said).items()}
         return pa.table({UNIT_COLUMN: pa.array(codes), **columns, **added})
 
@@ -203,7 +219,9 @@ def _beside(columns: Sequence[pa.ChunkedArray], rows: int) -> Numbers:
     return found
 
 
-def predictions(rows: Numbers, units: Integers, predict: Predict, width: int, key: bytes) -> Numbers:
+def predictions(
+    rows: Numbers, units: Integers, predict: Predict, width: int, key: bytes, batch: int = BATCH_ROWS
+) -> Numbers:
     """What a model says of rows, one line for each; NaN where it fails.
 
     Args:
@@ -211,24 +229,25 @@ def predictions(rows: Numbers, units: Integers, predict: Predict, width: int, ke
         units: of each row, ascending, a unit's rows being in their order.
         width: numbers that it says of a row.
         key: 32 secret bytes, the same for all parts of a sum and for nothing else.
+        batch: rows of a batch.
     """
-    place = places(units, key)
+    place = places(units, key, batch)
     by_place = np.argsort(place, kind="stable")
-    counts = np.bincount(place, minlength=BATCH_ROWS)
+    counts = np.bincount(place, minlength=batch)
     first = np.cumsum(counts) - counts
     # Where a row lies when all batches lie one after another: in a batch of its own among those with its place.
     line = np.empty(len(place), np.int64)
-    line[by_place] = BATCH_ROWS * np.arange(len(place)) + np.repeat(np.arange(BATCH_ROWS) - BATCH_ROWS * first, counts)
-    batches, step = int(counts.max(initial=0)), max(1, _most_rows(rows.shape[1], width) // BATCH_ROWS)
+    line[by_place] = batch * np.arange(len(place)) + np.repeat(np.arange(batch) - batch * first, counts)
+    batches, step = int(counts.max(initial=0)), max(1, _most_rows(rows.shape[1], width) // batch)
     found = np.full((len(rows), width), np.nan)
     for start in range(0, batches, step):
         size = min(step, batches - start)
-        begin, end = start * BATCH_ROWS, (start + size) * BATCH_ROWS
+        begin, end = start * batch, (start + size) * batch
         own = np.flatnonzero((line >= begin) & (line < end)) if batches > step else slice(None)
-        given = np.zeros((size * BATCH_ROWS, rows.shape[1]))
+        given = np.zeros((size * batch, rows.shape[1]))
         _each_as_one(given)[line[own] - begin] = _each_as_one(rows)[own]
-        said = predict(given.reshape(size, BATCH_ROWS, -1))
-        if said is not None and said.shape == (size, BATCH_ROWS, width):
+        said = predict(given.reshape(size, batch, -1))
+        if said is not None and said.shape == (size, batch, width):
             found[own] = said.reshape(-1, width).take(line[own] - begin, axis=0)
     return found
 
@@ -243,7 +262,7 @@ def _most_rows(inputs: int, width: int) -> int:
     return max(1, MOST_NUMBERS // max(inputs, width))
 
 
-def places(units: Integers, key: bytes) -> NDArray[np.uint16]:
+def places(units: Integers, key: bytes, batch: int = BATCH_ROWS) -> NDArray[np.uint16]:
     """Where in a batch each row is: drawn by its unit and its number within it. `units` as for `predictions`."""
     contents = np.empty((len(units), 2), "<u8")
     row = np.arange(len(units))
@@ -256,7 +275,7 @@ def places(units: Integers, key: bytes) -> NDArray[np.uint16]:
     # One block more than is drawn: the room that a cipher asks for.
     drawn = np.empty(16 * (len(units) + 1), np.uint8)
     encryptor.update_into(contents.reshape(-1).view(np.uint8).data, drawn.data)
-    return drawn.view("<u2")[: 8 * len(units) : 8] % np.uint16(BATCH_ROWS)
+    return drawn.view("<u2")[: 8 * len(units) : 8] % np.uint16(batch)
 
 
 def read(model: Model, said: Numbers) -> dict[str, Numbers]:
