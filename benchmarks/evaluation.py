@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from yingbi.api.models.check import check_model
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
-from enclave_sim.engine.predictions import evaluated_sums
+from enclave_sim.engine.predictions import batch_rows, evaluated_sums
 from enclave_sim.models import open_model
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from enclave_sim.sealed.shard import seal_shard, stream_table
@@ -99,9 +99,10 @@ def ours(file: bytes, shard: Path) -> float:
     query = asked(file, "binary")
     assert query.sha256 == hashlib.sha256(file).digest()
     plan = plan_of(query, max_units=10**7)
-    with open_model(plan.evaluation.model, check_model(file)) as predict:
+    checked, opener = check_model(file), partial(stream_table, shard, wrapping_key=WRAPPING_KEY)
+    with open_model(plan.evaluation.model, checked) as predict:
         start = time.perf_counter()
-        evaluated_sums(plan, DuckDBEngine(), partial(stream_table, shard, wrapping_key=WRAPPING_KEY), predict)
+        evaluated_sums(plan, DuckDBEngine(), opener, predict, batch=batch_rows(checked.work))
         return time.perf_counter() - start
 
 

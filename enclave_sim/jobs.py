@@ -32,7 +32,7 @@ from enclave_sim.authority import check_authorization
 from enclave_sim.bodies import read_body
 from enclave_sim.contributions import DatasetVersion
 from enclave_sim.enclave import Enclave
-from enclave_sim.engine.predictions import Predict, evaluated_sums
+from enclave_sim.engine.predictions import Predict, batch_rows, evaluated_sums
 from enclave_sim.engine.programs import RunBlocks, block_sums
 from enclave_sim.engine.protocol import Cancelled, OpenTable
 from enclave_sim.job_records import (
@@ -318,8 +318,9 @@ def _noised_sum(
     cancelled: Callable[[], bool],
 ) -> list[int]:
     plan, opener = admission.plan, _opener(enclave, admission)
-    if predict is not None:
-        exact = evaluated_sums(plan, enclave.engine, opener, predict, cancelled=cancelled)
+    if admission.model is not None and predict is not None:
+        batch = batch_rows(admission.model.work)
+        exact = evaluated_sums(plan, enclave.engine, opener, predict, batch=batch, cancelled=cancelled)
     elif run is None:
         exact = enclave.engine.contribution(plan, opener, cancelled)
     else:

@@ -18,14 +18,14 @@ from yingbi.api.sealing import program_info
 from yingbi.api.v1.job_pb2 import SealedProgram
 from yingbi.api.v1.plan_pb2 import Model
 
-from enclave_sim.engine.predictions import Numbers, Predict
+from enclave_sim.engine.predictions import Numbers, Predict, batch_rows
 from enclave_sim.engine.protocol import Cancelled
 from enclave_sim.identity import Configuration, Identity
 from enclave_sim.programs import unavailable
 from enclave_sim.sandbox import EndedError, Limits, Sandbox, SandboxUnavailableError
 from enclave_sim.sandbox.in_use import IN_USE, InUse
 from enclave_sim.sandbox.limits import MODELS
-from enclave_sim.sandbox.model_runner import BATCH_ROWS, pack_head
+from enclave_sim.sandbox.model_runner import pack_head
 from enclave_sim.sandbox.zygote_process import StartZygote, start_zygote
 
 MEMORY_BYTES = 1 << 30
@@ -81,7 +81,7 @@ class Models:
         with sandbox, self._in_use.while_open(sandbox):
             self._configuration.add(SANDBOX + sandbox.profile.digest)
             predict = _predict_in(sandbox, model, checked)
-            if predict(np.zeros((1, BATCH_ROWS, checked.width))) is None:
+            if predict(np.zeros((1, batch_rows(checked.work), checked.width))) is None:
                 raise refused("it fails on a batch of zeros", hint="try it with onnxruntime on your own machine")
             yield predict
 
@@ -91,10 +91,11 @@ def _predict_in(sandbox: Sandbox, model: Model, checked: CheckedModel) -> Predic
     running = threading.Lock()
 
     def predict(rows: Numbers) -> Numbers | None:
-        shape = (len(rows), BATCH_ROWS, model.width)
-        head = pack_head(len(rows), inputs, model.output)
+        batches, batch, _ = rows.shape
+        shape = (batches, batch, model.width)
+        head = pack_head(batches, batch, inputs, model.output)
         numbers = np.ascontiguousarray(rows, "<f8").reshape(-1).view(np.uint8).data
-        length, work = 8 * int(np.prod(shape)), len(rows) * BATCH_ROWS * (checked.work + 1000)
+        length, work = 8 * int(np.prod(shape)), batches * batch * (checked.work + 1000)
         with running:
             seconds = FLOOR_SECONDS + work / OPERATIONS_A_SECOND
             try:

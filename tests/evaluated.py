@@ -99,7 +99,7 @@ def running(canonical: bytes, width: int, kinds: Sequence[tuple[int, int]], outp
     _keep_the_smallest_numbers()
 
     def predict(rows: Any, /) -> Any:
-        given = pack_head(len(rows), kinds, output) + np.ascontiguousarray(rows, "<f8").tobytes()
+        given = pack_head(len(rows), rows.shape[1], kinds, output) + np.ascontiguousarray(rows, "<f8").tobytes()
         return np.frombuffer(run_model(canonical, given), "<f8").reshape(len(rows), -1, width)
 
     return predict

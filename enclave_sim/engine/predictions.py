@@ -8,12 +8,13 @@ by itself. `plan.sensitivity` needs nothing else of a model.
 function of that row and of i. That it may depend on i is no slip: kernels work through a buffer in steps, and round
 otherwise at its ends, by a hair that a hostile model may magnify to 0 or 1. Were rows put beside one another as they
 come, u's rows would move all that follow to other places. So the place of a row is drawn: under a key that is fresh for
-this sum, AES-256 of (unit's code, number of the row within its unit), of which the remainder by `BATCH_ROWS` is the
-place. Rows with one place go to different batches; which one it is changes nothing, as all batches are the same
-function. Codes decide nothing else, so others' codes may be other ones without u (`engine.programs` has the same
-argument): give them in D' the draws that they have in D. A row's number within its unit follows from the order of the
-unit's rows, which `plan.relations` defines by the unit's rows alone. So all rows of others have the same inputs at the
-same places, and the same predictions. ∎
+this sum, AES-256 of (unit's code, number of the row within its unit), of which the remainder by the rows of a batch is
+the place. How many these are is said by the model's work alone (`batch_rows`), whatever the data are. Rows with one
+place go to different batches; which one it is changes nothing, as all batches are the same function. Codes decide
+nothing else, so others' codes may be other ones without u (`engine.programs` has the same argument): give them in D'
+the draws that they have in D. A row's number within its unit follows from the order of the unit's rows, which
+`plan.relations` defines by the unit's rows alone. So all rows of others have the same inputs at the same places, and
+the same predictions. ∎
 
 *What is taken for granted of `Predict`:* that it runs the checked model, on each batch by itself; and that it fails for
 all data or for none. Rows of a part for which it fails have no prediction: NULL. That is the sandbox's and the check's
@@ -44,7 +45,6 @@ from enclave_sim.engine.sql_expressions import Words
 from enclave_sim.engine.sql_relations import UNIT, Relations
 from enclave_sim.plan.evaluations import CONFIDENCE, PREDICTED, PREDICTION, model_columns
 from enclave_sim.privacy.clipping import Integers
-from enclave_sim.sandbox.model_runner import BATCH_ROWS
 from enclave_sim.sealed.schema import ARROW_TYPES, UNIT_COLUMN
 
 KEY_BYTES = 32
@@ -53,6 +53,13 @@ PART_ROWS = 1 << 19
 
 MOST_NUMBERS = 1 << 22
 """Of a run of the model: so that none is too large for it, however many rows a unit has that is in the same part."""
+
+BATCH_ROWS, LIGHT_BATCH_ROWS = 256, 1024
+"""Both divide 2^16, of which a place is the remainder, so that each is as likely. Longer batches are fewer calls of the
+runtime, and more places that stay empty."""
+
+LIGHT_WORK = 1000
+"""Of a row, in operations: up to it, a call costs more than what it does for 256 rows."""
 
 WORKERS = 2
 _ROWS_TABLE = "rows"
@@ -64,8 +71,13 @@ class Predict(Protocol):
     """Runs a model on batches of rows, each by itself."""
 
     def __call__(self, rows: Numbers, /) -> Numbers | None:
-        """(batches, BATCH_ROWS, inputs) to (batches, BATCH_ROWS, width); None where it failed. By any thread."""
+        """(batches, rows of each, inputs) to (batches, rows of each, width); None where it failed. By any thread."""
         ...
+
+
+def batch_rows(work: int) -> int:
+    """How many rows a batch has of a model that takes so many operations for one (`CheckedModel.work`)."""
+    return LIGHT_BATCH_ROWS if work <= LIGHT_WORK else BATCH_ROWS
 
 
 def evaluated_sums(
@@ -74,6 +86,7 @@ def evaluated_sums(
     open_table: OpenTable,
     predict: Predict,
     *,
+    batch: int = BATCH_ROWS,
     key: bytes | None = None,
     memory_limit: str = "1GB",
     cancelled: Callable[[], bool] = never,
@@ -83,14 +96,14 @@ def evaluated_sums(
     Args:
         plan: one that `plan.validation.check_plan` accepts.
         engine: adds up the rows once they have their predictions.
+        batch: how many rows of it the model is given at once, `batch_rows`.
         key: 32 secret bytes that are used for this sum alone; by default drawn. For tests.
 
     Raises:
         Cancelled: soon after `cancelled()` turned true; EngineError; and what `open_table` raises.
     """
-    rows = _PredictedRows(
-        plan, open_table, predict, secrets.token_bytes(KEY_BYTES) if key is None else key, memory_limit
-    )
+    drawn_by = secrets.token_bytes(KEY_BYTES) if key is None else key
+    rows = _PredictedRows(plan, open_table, predict, batch, drawn_by, memory_limit)
     rest = Plan()
     rest.CopyFrom(plan)
     rest.ClearField("evaluation")
@@ -123,8 +136,11 @@ def _opening(table: pa.Table) -> OpenTable:
 class _PredictedRows:
     """The rows of the plan's relation, with the columns that are asked for and those of its model."""
 
-    def __init__(self, plan: Plan, open_table: OpenTable, predict: Predict, key: bytes, memory_limit: str) -> None:
-        self._model, self._predict, self._key, self._open = plan.evaluation.model, predict, key, open_table
+    def __init__(
+        self, plan: Plan, open_table: OpenTable, predict: Predict, batch: int, key: bytes, memory_limit: str
+    ) -> None:
+        self._model, self._open = plan.evaluation.model, open_table
+        self._predict, self._batch, self._key = predict, batch, key
         self._types = _plain_columns(plan)
         asked = [Expression(column=ColumnReference(name=name, type=kind)) for name, kind in self._types.items()]
         self._tables = tables_of(
@@ -145,17 +161,15 @@ class _PredictedRows:
         """The rows over these tables, by units."""
         units, *others = self._query.run(stored)
         places = others[: self._order]
-        codes = to_numpy(units).astype(np.int64, copy=False)
+        codes = to_numpy(units)
         order = _order(codes, places)
         columns = {
             name: _restored(column, self._types[name], order)
             for name, column in zip(self._types, others[self._order :], strict=True)
         }
         codes = codes if order is None else codes[order]
-        inputs = np.empty((len(codes), len(self._model.inputs)))
-        for number, name in enumerate(self._model.inputs):
-            inputs[:, number] = to_numpy(columns[name])
-        said = predictions(inputs, codes, self._predict, self._model.width, self._key)
+        inputs = _beside([columns[name] for name in self._model.inputs], len(codes))
+        said = predictions(inputs, codes, self._predict, self._model.width, self._key, self._batch)
         added = {name: _shown(numbers, name) for name, numbers in read(self._model, said).items()}
         return pa.table({UNIT_COLUMN: pa.array(codes), **columns, **added})
 
@@ -172,11 +186,11 @@ _FLOAT64 = next(kind for kind, arrow in ARROW_TYPES.items() if arrow == pa.float
 
 def _order(units: Integers, places: Sequence[pa.ChunkedArray]) -> Integers | None:
     """What sorts rows by unit, and those of one in their order, NULL last; None where they are."""
-    step = np.diff(units)
-    if (step > 0).all():
+    ascends = units[1:] > units[:-1]
+    if ascends.all():
         return None
     is_plain = len(places) == 1 and pa.types.is_integer(places[0].type) and not places[0].null_count
-    if is_plain and (step >= 0).all() and ((step > 0) | (np.diff(to_numpy(places[0])) > 0)).all():
+    if is_plain and (units[1:] >= units[:-1]).all() and (ascends | (np.diff(to_numpy(places[0])) > 0)).all():
         return None
     names = [f"p{number}" for number in range(len(places))]
     table = pa.table({"u": units, **dict(zip(names, places, strict=True))})
@@ -194,7 +208,20 @@ def _restored(column: pa.ChunkedArray, kind: Any, order: Integers | None) -> pa.
     return column if physical == arrow else pa.chunked_array([chunk.view(arrow) for chunk in column.chunks], arrow)
 
 
-def predictions(rows: Numbers, units: Integers, predict: Predict, width: int, key: bytes) -> Numbers:
+def _beside(columns: Sequence[pa.ChunkedArray], rows: int) -> Numbers:
+    """Columns of float64 as one array, with NaN for NULL."""
+    found = np.empty((rows, len(columns)))
+    for number, column in enumerate(columns):
+        start = 0
+        for chunk in column.chunks:
+            found[start : start + len(chunk), number] = chunk.to_numpy(zero_copy_only=False)
+            start += len(chunk)
+    return found
+
+
+def predictions(
+    rows: Numbers, units: Integers, predict: Predict, width: int, key: bytes, batch: int = BATCH_ROWS
+) -> Numbers:
     """What a model says of rows, one line for each; NaN where it fails.
 
     Args:
@@ -202,26 +229,32 @@ def predictions(rows: Numbers, units: Integers, predict: Predict, width: int, ke
         units: of each row, ascending, a unit's rows being in their order.
         width: numbers that it says of a row.
         key: 32 secret bytes, the same for all parts of a sum and for nothing else.
+        batch: rows of a batch.
     """
-    place = places(units, key)
+    place = places(units, key, batch)
     by_place = np.argsort(place, kind="stable")
-    counts = np.bincount(place, minlength=BATCH_ROWS)
+    counts = np.bincount(place, minlength=batch)
     first = np.cumsum(counts) - counts
     # Where a row lies when all batches lie one after another: in a batch of its own among those with its place.
     line = np.empty(len(place), np.int64)
-    line[by_place] = BATCH_ROWS * np.arange(len(place)) + np.repeat(np.arange(BATCH_ROWS) - BATCH_ROWS * first, counts)
-    batches, step = int(counts.max(initial=0)), max(1, _most_rows(rows.shape[1], width) // BATCH_ROWS)
+    line[by_place] = batch * np.arange(len(place)) + np.repeat(np.arange(batch) - batch * first, counts)
+    batches, step = int(counts.max(initial=0)), max(1, _most_rows(rows.shape[1], width) // batch)
     found = np.full((len(rows), width), np.nan)
     for start in range(0, batches, step):
         size = min(step, batches - start)
-        begin, end = start * BATCH_ROWS, (start + size) * BATCH_ROWS
+        begin, end = start * batch, (start + size) * batch
         own = np.flatnonzero((line >= begin) & (line < end)) if batches > step else slice(None)
-        given = np.zeros((size * BATCH_ROWS, rows.shape[1]))
-        given[line[own] - begin] = rows[own]
-        said = predict(given.reshape(size, BATCH_ROWS, -1))
-        if said is not None and said.shape == (size, BATCH_ROWS, width):
+        given = np.zeros((size * batch, rows.shape[1]))
+        _each_as_one(given)[line[own] - begin] = _each_as_one(rows)[own]
+        said = predict(given.reshape(size, batch, -1))
+        if said is not None and said.shape == (size, batch, width):
             found[own] = said.reshape(-1, width).take(line[own] - begin, axis=0)
     return found
+
+
+def _each_as_one(rows: Numbers) -> NDArray[np.void]:
+    """Each row as one thing, which moves at once; in the same memory."""
+    return rows.view(f"V{rows.itemsize * rows.shape[1]}").reshape(-1)
 
 
 def _most_rows(inputs: int, width: int) -> int:
@@ -229,19 +262,20 @@ def _most_rows(inputs: int, width: int) -> int:
     return max(1, MOST_NUMBERS // max(inputs, width))
 
 
-def places(units: Integers, key: bytes) -> NDArray[np.uint8]:
+def places(units: Integers, key: bytes, batch: int = BATCH_ROWS) -> NDArray[np.uint16]:
     """Where in a batch each row is: drawn by its unit and its number within it. `units` as for `predictions`."""
     contents = np.empty((len(units), 2), "<u8")
-    is_first = np.ones(len(units), np.bool_)
-    np.not_equal(units[1:], units[:-1], out=is_first[1:])
-    starts = np.flatnonzero(is_first)
-    lengths = np.diff(starts, append=len(units))
-    contents[:, 0], contents[:, 1] = units, np.arange(len(units)) - np.repeat(starts, lengths)
+    row = np.arange(len(units))
+    # Of each row the one that its unit's begin with.
+    first = row.copy()
+    first[1:][units[1:] == units[:-1]] = 0
+    np.maximum.accumulate(first, out=first)
+    contents[:, 0], contents[:, 1] = units, row - first
     encryptor = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305 (as a function of numbers)
     # One block more than is drawn: the room that a cipher asks for.
     drawn = np.empty(16 * (len(units) + 1), np.uint8)
     encryptor.update_into(contents.reshape(-1).view(np.uint8).data, drawn.data)
-    return drawn[: 16 * len(units) : 16].copy()
+    return drawn.view("<u2")[: 8 * len(units) : 8] % np.uint16(batch)
 
 
 def read(model: Model, said: Numbers) -> dict[str, Numbers]:

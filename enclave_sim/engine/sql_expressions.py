@@ -97,6 +97,7 @@ class Values:
         self._words = words
         self._layers: list[_Layer] = []
         self._known: dict[bytes, _Sql] = {}
+        self._texts: dict[str, _Sql] = {}
 
     def sql(self, expression: Expression) -> str:
         """The SQL of an expression, over the rows of `layered`."""
@@ -121,9 +122,11 @@ class Values:
     def _name(self, value: _Sql) -> _Sql:
         if value.short:
             return value
-        name = self._words.name()
-        self._layer(value.layer).expressions.append(f"{value.text} AS {name}")
-        return _Sql(name, value.layer + 1, short=True)
+        if value.text not in self._texts:
+            name = self._words.name()
+            self._layer(value.layer).expressions.append(f"{value.text} AS {name}")
+            self._texts[value.text] = _Sql(name, value.layer + 1, short=True)
+        return self._texts[value.text]
 
     def _layer(self, number: int) -> _Layer:
         if len(self._layers) == number:

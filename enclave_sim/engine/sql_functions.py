@@ -83,7 +83,7 @@ def cut_float64(name: str) -> str:
     """A float64 that may be NaN or infinite as one that is neither: NULL, and the largest of its sign."""
     # First what nearly all are. NaN is the largest number to DuckDB, and so in no branch; nor is NULL.
     return (
-        f"(CASE WHEN abs({name}) <= {_MAX_DOUBLE} THEN {name} WHEN {name} < 0 THEN -{_MAX_DOUBLE}"
+        f"(CASE WHEN isfinite({name}) THEN {name} WHEN {name} < 0 THEN -{_MAX_DOUBLE}"
         f" WHEN NOT isnan({name}) THEN {_MAX_DOUBLE} END)"
     )
 

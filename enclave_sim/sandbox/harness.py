@@ -111,9 +111,10 @@ def _numbers(program: bytes, block: memoryview, width: int) -> bytes:
     return struct.pack(f"<{width}d", *values)
 
 
-def _write(packed: bytes) -> None:
-    while packed:
-        packed = packed[os.write(OUTPUT, packed) :]
+def _write(packed: bytes | memoryview) -> None:
+    rest = memoryview(packed)
+    while rest:
+        rest = rest[os.write(OUTPUT, rest) :]
 
 
 class _Nowhere(io.TextIOBase):

@@ -1,12 +1,12 @@
-"""A model in a block's process: onnxruntime, one batch of `BATCH_ROWS` rows after another.
+"""A model in a block's process: onnxruntime, one batch of rows after another.
 
 Every batch has the same shape and lies at the same place in memory, so that what comes out for a row depends on the
 row, and on its place in the batch, alone: kernels round otherwise at a buffer's ends, and choose by its length.
 
-The block, little-endian: the number of batches and of a row's numbers (two u64); for each graph input how many of the
-row's numbers are its own and their type's ONNX number (u64 each, after how many inputs there are, u64); the length of
-the output's name (u64) and the name; zero bytes up to a multiple of 64; the rows as float64. The output: the numbers of
-every row's output, as float64.
+The block, little-endian: the number of batches, of a batch's rows, and of a row's numbers (three u64); for each graph
+input how many of the row's numbers are its own and their type's ONNX number (u64 each, after how many inputs there are,
+u64); the length of the output's name (u64) and the name; zero bytes up to a multiple of 64; the rows as float64. The
+output: the numbers of every row's output, as float64.
 """
 
 from __future__ import annotations
@@ -15,27 +15,32 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-BATCH_ROWS = 256
 ALIGNMENT = 64
 _COUNT = struct.Struct("<Q")
 _TYPES = {1: "f4", 6: "i4", 7: "i8", 9: "?", 11: "f8"}
 
 
-def pack_head(batches: int, inputs: Sequence[tuple[int, int]], output: str) -> bytes:
+def pack_head(batches: int, batch: int, inputs: Sequence[tuple[int, int]], output: str) -> bytes:
     """What stands before the rows. `inputs`: how many numbers each takes, and of which ONNX type."""
     name = output.encode()
-    numbers = [batches, sum(width for width, _ in inputs), len(inputs), *(each for pair in inputs for each in pair)]
+    numbers = [
+        batches,
+        batch,
+        sum(width for width, _ in inputs),
+        len(inputs),
+        *(each for pair in inputs for each in pair),
+    ]
     head = b"".join(map(_COUNT.pack, [*numbers, len(name)])) + name
     return head + bytes(-len(head) % ALIGNMENT)
 
 
-def run_model(model: bytes, block: memoryview | bytes) -> bytes:
+def run_model(model: bytes, block: memoryview | bytes) -> bytes | memoryview:
     """The output for every row; raises anything."""
     import numpy as np
     import onnxruntime
 
-    batches, columns, inputs, output, given = _read(block)
-    rows = np.frombuffer(given, "<f8").reshape(batches, BATCH_ROWS, columns)
+    batches, batch, columns, inputs, output, given = _read(block)
+    rows = np.frombuffer(given, "<f8").reshape(batches, batch, columns)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -45,7 +50,7 @@ def run_model(model: bytes, block: memoryview | bytes) -> bytes:
     names = [each.name for each in session.get_inputs()]
     fed, start = {}, 0
     for name, (width, kind) in zip(names, inputs, strict=True):
-        fed[name] = (_aligned(width, np.dtype(_TYPES[kind])), slice(start, start + width))
+        fed[name] = (_aligned(batch, width, np.dtype(_TYPES[kind])), slice(start, start + width))
         start += width
     feed = {name: array for name, (array, _) in fed.items()}
     made: Any = None
@@ -55,12 +60,12 @@ def run_model(model: bytes, block: memoryview | bytes) -> bytes:
                 array[:] = rows[number, :, part]
             (found,) = session.run([output], feed)
             if made is None:
-                made = np.empty((batches, BATCH_ROWS, found.size // BATCH_ROWS))
-            made[number] = found.reshape(BATCH_ROWS, -1)
-    return b"" if made is None else bytes(made.tobytes())
+                made = np.empty((batches, batch, found.size // batch))
+            made[number] = found.reshape(batch, -1)
+    return b"" if made is None else memoryview(made).cast("B")
 
 
-def _read(block: memoryview | bytes) -> tuple[int, int, list[tuple[int, int]], str, memoryview]:
+def _read(block: memoryview | bytes) -> tuple[int, int, int, list[tuple[int, int]], str, memoryview]:
     view, position = memoryview(block), 0
 
     def number() -> int:
@@ -69,18 +74,18 @@ def _read(block: memoryview | bytes) -> tuple[int, int, list[tuple[int, int]], s
         (found,) = _COUNT.unpack_from(view, position - _COUNT.size)
         return int(found)
 
-    batches, columns, count = number(), number(), number()
+    batches, batch, columns, count = number(), number(), number(), number()
     inputs = [(number(), number()) for _ in range(count)]
     length = number()
     output = bytes(view[position : position + length]).decode()
-    return batches, columns, inputs, output, view[-(-(position + length) // ALIGNMENT) * ALIGNMENT :]
+    return batches, batch, columns, inputs, output, view[-(-(position + length) // ALIGNMENT) * ALIGNMENT :]
 
 
-def _aligned(width: int, kind: Any) -> Any:
+def _aligned(batch: int, width: int, kind: Any) -> Any:
     """A batch's input, where the runtime would lay its own buffers: at a multiple of 64."""
     import numpy as np
 
-    size = BATCH_ROWS * width * kind.itemsize
+    size = batch * width * kind.itemsize
     buffer = np.zeros(size + ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
-    return buffer[start : start + size].view(kind).reshape(BATCH_ROWS, width)
+    return buffer[start : start + size].view(kind).reshape(batch, width)

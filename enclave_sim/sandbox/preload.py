@@ -119,21 +119,25 @@ _OF = {
 def load(optional: Collection[str] = OPTIONAL) -> None:
     """Import everything, of the optional packages these alone; and use it, for what packages import only then.
 
+    For models numpy and their runtime alone: they are given no tables, and every package makes a fork dearer.
+
     Raises ImportError.
     """
-    for name in NEEDED:
-        importlib.import_module(name)
     for name in _STANDARD:
+        importlib.import_module(name)
+    importlib.import_module("enclave_sim.sandbox.blocks")
+    if MODELS in optional:
+        importlib.import_module("numpy")
+        importlib.import_module(MODELS)
+        return
+    for name in NEEDED:
         importlib.import_module(name)
     for package, modules in _OF.items():
         if (package not in OPTIONAL or package in optional) and importlib.util.find_spec(package):
             importlib.import_module(package)
             for module in modules.split():
                 importlib.import_module(f"{package}.{module}")
-    importlib.import_module("enclave_sim.sandbox.blocks")
     _use_once()
-    if MODELS in optional:
-        importlib.import_module(MODELS)
 
 
 def _use_once() -> None:

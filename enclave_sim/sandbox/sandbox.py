@@ -89,7 +89,9 @@ class Sandbox:
             self._check_not_ended()
             yield result
 
-    def run_model(self, model: bytes, rows: Sequence[bytes | memoryview], length: int, seconds: float) -> bytes | None:
+    def run_model(
+        self, model: bytes, rows: Sequence[bytes | memoryview], length: int, seconds: float
+    ) -> memoryview | None:
         """What a model says of batches of rows (`model_runner`, in pieces): `length` bytes, or None for anything else.
 
         As soon as they are there, within `seconds`. A checked model's work is the same for every row, but for the ways
@@ -198,7 +200,9 @@ class Sandbox:
 NO_TABLES = bytes(4)
 
 
-def _output(zygote: Zygote, given: Sequence[bytes | memoryview], length: int, deadline: float, end: float) -> bytes:
+def _output(
+    zygote: Zygote, given: Sequence[bytes | memoryview], length: int, deadline: float, end: float
+) -> memoryview:
     """What a block's process wrote until it ended or had to: at most one byte more than `length`.
 
     It is killed at `deadline`, and nothing of it is left at `end`, or ZygoteLostError is raised.
@@ -215,10 +219,12 @@ def _output(zygote: Zygote, given: Sequence[bytes | memoryview], length: int, de
         finally:
             os.close(received)
             os.close(result)
-        written = _read(output, length, deadline)
+        room = memoryview(bytearray(length + 1))
+        size = _read(output, room, deadline)
         zygote.kill(end - time.monotonic())
         # What it wrote between the last look and its end belongs to it as well.
-        return written + _rest(output, length + 1 - len(written))
+        size += _rest(output, room[size:])
+        return room[:size]
     finally:
         os.close(output)
 
@@ -235,34 +241,34 @@ def _sealed(pieces: Sequence[bytes | memoryview]) -> int:
     return descriptor
 
 
-def _read(descriptor: int, length: int, deadline: float) -> bytes:
-    written = bytearray()
+def _read(descriptor: int, room: memoryview, deadline: float) -> int:
+    """How much of the room was written to until the deadline."""
+    size = 0
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    while len(written) <= length:
+    while size < len(room):
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(math.ceil(left * 1000)):
             break
-        # No more than a pipe may hold: memory is asked for before anything is read.
-        part = os.read(descriptor, min(length + 1 - len(written), _PIPE_BYTES))
+        part = os.readv(descriptor, [room[size:]])
         if not part:
             break
-        written += part
-    return bytes(written)
+        size += part
+    return size
 
 
-def _rest(descriptor: int, most: int) -> bytes:
-    """What is left in a pipe that nobody can write to any more."""
-    written = b""
-    while len(written) < most:
-        part = os.read(descriptor, most - len(written))
+def _rest(descriptor: int, room: memoryview) -> int:
+    """How much of the room is filled by what is left in a pipe that nobody can write to any more."""
+    size = 0
+    while size < len(room):
+        part = os.readv(descriptor, [room[size:]])
         if not part:
             break
-        written += part
-    return written
+        size += part
+    return size
 
 
-def _numbers(written: bytes, width: int) -> Numbers | None:
+def _numbers(written: memoryview, width: int) -> Numbers | None:
     """The one way from a program's bytes to numbers: never more, never fewer, never anything else."""
     if len(written) != 8 * width:
         return None

@@ -20,9 +20,8 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1 import onnx_pb2
 from yingbi.api.v1.plan_pb2 import Model
 
-from enclave_sim.engine.predictions import predictions
+from enclave_sim.engine.predictions import BATCH_ROWS, LIGHT_BATCH_ROWS, predictions
 from enclave_sim.models import open_model
-from enclave_sim.sandbox.model_runner import BATCH_ROWS
 from tests.evaluated import plainly, running
 from tests.onnx_models import FLOAT, forest, linear, logistic, model, node, softmax, weights
 
@@ -385,9 +384,11 @@ def graphs(draw: st.DrawFn) -> bytes:
     return model([*nodes, node("Identity", [last], ["y"])], constants)
 
 
-@given(graphs())
+@given(graphs(), st.sampled_from([BATCH_ROWS, LIGHT_BATCH_ROWS]))
 @settings(max_examples=150, deadline=None)
-def test_a_row_of_an_accepted_graph_is_told_the_same_to_the_bit_whatever_the_others_are(file: bytes) -> None:
+def test_a_row_of_an_accepted_graph_is_told_the_same_to_the_bit_whatever_the_others_are(
+    file: bytes, batch: int
+) -> None:
     try:
         checked = check_model(file)
     except Problem:
@@ -397,12 +398,12 @@ def test_a_row_of_an_accepted_graph_is_told_the_same_to_the_bit_whatever_the_oth
     random = np.random.default_rng(0)
     rows, units = random.normal(size=(40, 3)), np.arange(40)
     key = bytes(32)
-    before = predictions(rows, units, predict, width, key)
+    before = predictions(rows, units, predict, width, key, batch)
     others = random.normal(size=(40, 3)) * 1e30
     others[7] = rows[7]
     others[8] = np.nan
-    assert predictions(others, units, predict, width, key)[7].tobytes() == before[7].tobytes()
-    assert predictions(rows[7:8], units[7:8], predict, width, key).tobytes() == before[7].tobytes()
+    assert predictions(others, units, predict, width, key, batch)[7].tobytes() == before[7].tobytes()
+    assert predictions(rows[7:8], units[7:8], predict, width, key, batch).tobytes() == before[7].tobytes()
 
 
 def test_drawn_graphs_are_accepted_often_enough() -> None:
@@ -446,7 +447,7 @@ def _plan_model(file: bytes, output: str = "y") -> Model:
 
 def test_a_model_runs_in_the_sandbox_and_one_that_cannot_is_refused_before_a_row_is_read() -> None:
     file = logistic([1.0, -1.0, 0.5])
-    rows = np.random.default_rng(2).normal(size=(3, BATCH_ROWS, 3))
+    rows = np.random.default_rng(2).normal(size=(3, LIGHT_BATCH_ROWS, 3))
     with open_model(_plan_model(file), check_model(file)) as predict:
         said = predict(rows)
         assert said is not None
@@ -464,3 +465,19 @@ def test_a_model_runs_in_the_sandbox_and_one_that_cannot_is_refused_before_a_row
     with pytest.raises(Problem) as caught, open_model(_plan_model(twice), checked):
         pytest.fail("it ran")
     assert "fails on a batch of zeros" in caught.value.message
+
+
+def test_the_largest_model_that_is_accepted_has_the_memory_that_it_needs_for_a_batch() -> None:
+    """All numbers of a row in one tensor, as float64."""
+    width = check.MAX_ROW_NUMBERS - 100
+    nodes = [
+        node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+        node("MatMul", ["d", "w"], ["z"]),
+        node("ReduceSum", ["z", "one"], ["s"], keepdims=1),
+        node("Cast", ["s"], ["y"], to=FLOAT),
+    ]
+    file = model(nodes, [weights("w", np.ones((1, width)), np.float64), ONE], columns=1)
+    with open_model(_plan_model(file), check_model(file)) as predict:
+        said = predict(np.ones((1, BATCH_ROWS, 1)))
+        assert said is not None
+        assert (said == width).all()

@@ -172,6 +172,14 @@ def test_a_deep_expression_stays_as_long_as_it_is(monkeypatch: pytest.MonkeyPatc
     assert cells(DuckDBEngine(), TABLE, asked) == [1]
 
 
+def test_what_is_written_twice_is_computed_once() -> None:
+    product = call("multiply", "k:int64", literal(3))
+    asked = plan(ROW_COUNT, where=all_of(compare(product, ">", 15), compare(product, "<", 19)))
+    queried = QueriedRows(asked, tables_of(asked, opener(TABLE)), "100MB")
+    assert queried.query.sql.count(" * CAST(") == 1
+    assert cells(DuckDBEngine(), TABLE, asked) == [1]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -8,19 +8,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from yingbi.api.models.check import check_model
 from yingbi.api.v1.plan_pb2 import Model
 
 from enclave_sim.engine.duckdb_engine import DuckDBEngine
-from enclave_sim.engine.predictions import Predict, evaluated_sums, places, predictions, read
+from enclave_sim.engine.predictions import (
+    BATCH_ROWS,
+    LIGHT_BATCH_ROWS,
+    Predict,
+    batch_rows,
+    evaluated_sums,
+    places,
+    predictions,
+    read,
+)
 from enclave_sim.engine.protocol import Cancelled
 from enclave_sim.engine.reference_engine import ReferenceEngine
 from enclave_sim.plan.sensitivity import delta2_squared
 from enclave_sim.plan.validation import check_plan
-from enclave_sim.sandbox.model_runner import BATCH_ROWS
 from enclave_sim.sealed.schema import UNIT_COLUMN
 from tests import evaluated as scene
-from tests.onnx_models import linear, logistic, model, node, softmax, weights
+from tests.onnx_models import forest, linear, logistic, model, node, softmax, weights
 
 MODEL = logistic([0.05, -0.02, 0.5], -1.5)
 KEY = bytes(range(32))
@@ -134,13 +143,40 @@ def test_a_cancelled_evaluation_stops() -> None:
         evaluated_sums(plan, DuckDBEngine(), opener, running(MODEL), cancelled=lambda: True)
 
 
-def test_places_of_a_unit_are_its_own_whoever_else_is_there() -> None:
+BATCHES = pytest.mark.parametrize("batch", [BATCH_ROWS, LIGHT_BATCH_ROWS])
+
+
+def test_how_long_batches_are_is_of_the_model_alone() -> None:
+    assert batch_rows(check_model(MODEL).work) == LIGHT_BATCH_ROWS
+    assert batch_rows(check_model(forest(100, 6, 3)).work) == BATCH_ROWS
+
+
+@BATCHES
+def test_places_of_a_unit_are_its_own_whoever_else_is_there(batch: int) -> None:
     units = np.sort(np.random.default_rng(1).integers(0, 500, 2000))
-    found = places(units, KEY)
+    found = places(units, KEY, batch)
     without = units != 17
-    assert (places(units[without], KEY) == found[without]).all()
-    assert 0.8 * BATCH_ROWS < len(set(found.tolist())) <= BATCH_ROWS
-    assert (places(units, bytes(32)) != found).any()
+    assert (places(units[without], KEY, batch) == found[without]).all()
+    assert 0.8 * batch < len(set(found.tolist())) <= batch
+    assert (places(units, bytes(32), batch) != found).any()
+
+
+@BATCHES
+def test_a_place_is_drawn_by_a_rows_unit_and_its_number_within_it_and_each_is_as_likely(batch: int) -> None:
+    units = np.array([3, 3, 3, 7, 8, 8, 2**31 - 1])
+    numbers = [0, 1, 2, 0, 0, 1, 0]
+    drawn = [
+        _aes(unit.to_bytes(8, "little") + number.to_bytes(8, "little"))
+        for unit, number in zip(units.tolist(), numbers, strict=True)
+    ]
+    found = places(units, KEY, batch)
+    assert found.tolist() == [int.from_bytes(each[:2], "little") % batch for each in drawn]
+    assert (places(units.astype(np.int32), KEY, batch) == found).all()
+    assert (1 << 16) % batch == 0
+
+
+def _aes(block: bytes) -> bytes:
+    return Cipher(algorithms.AES256(KEY), modes.ECB()).encryptor().update(block)
 
 
 PLACED = model(
@@ -158,8 +194,9 @@ PLACED = model(
 )
 
 
-def test_kernels_do_treat_places_in_another_way_so_that_rows_as_they_come_would_tell_who_is_there() -> None:
-    given = np.zeros((1, BATCH_ROWS, 5))
+@BATCHES
+def test_kernels_do_treat_places_in_another_way_so_that_rows_as_they_come_would_tell_who_is_there(batch: int) -> None:
+    given = np.zeros((1, batch, 5))
     given[0] = np.random.default_rng(3).normal(size=5)
     said = running(PLACED)(given)
     assert said is not None
@@ -171,24 +208,28 @@ def test_kernels_do_treat_places_in_another_way_so_that_rows_as_they_come_would_
 @pytest.mark.parametrize(
     "file", [MODEL, PLACED, softmax([[0.1, 0.2], [0.3, -0.4], [1.0, 0.5]])], ids=["logistic", "placed", "softmax"]
 )
-def test_a_persons_prediction_is_the_same_to_the_bit_whoever_else_is_there(file: bytes) -> None:
+@BATCHES
+def test_a_persons_prediction_is_the_same_to_the_bit_whoever_else_is_there(file: bytes, batch: int) -> None:
     checked = check_model(file)
     (width,) = checked.outputs.values()
     random = np.random.default_rng(3)
     units = np.sort(random.integers(0, 300, 1000))
     rows = random.normal(size=(1000, checked.width))
     predict = running(file, width)
-    everybody = predictions(rows, units, predict, width, KEY)
+    everybody = predictions(rows, units, predict, width, KEY, batch)
     for unit in (0, 150, int(units[-1])):
         others = units != unit
-        alone = predictions(rows[others], units[others], predict, width, KEY)
+        alone = predictions(rows[others], units[others], predict, width, KEY, batch)
         assert alone.tobytes() == everybody[others].tobytes()
 
 
 @pytest.mark.parametrize(
     ("file", "inputs"), [(MODEL, "age, bmi, male"), (PLACED, "age, bmi, male, age, bmi")], ids=["logistic", "placed"]
 )
-def test_a_person_moves_the_sums_by_what_is_claimed_and_by_their_own_rows_alone(file: bytes, inputs: str) -> None:
+@BATCHES
+def test_a_person_moves_the_sums_by_what_is_claimed_and_by_their_own_rows_alone(
+    file: bytes, inputs: str, batch: int
+) -> None:
     """Also with a model that tells places apart, and whoever comes before or after."""
     table = scene.people(200, most_rows=4)
     plan = scene.plan_of(scene.asked(file, "binary", by="male", inputs=inputs, bins=20))
@@ -196,7 +237,7 @@ def test_a_person_moves_the_sums_by_what_is_claimed_and_by_their_own_rows_alone(
 
     def sums(kept: Any) -> Any:
         opener = scene.opening({"people": table.filter(pa.array(kept))})
-        return np.array(evaluated_sums(plan, DuckDBEngine(), opener, running(file), key=KEY))
+        return np.array(evaluated_sums(plan, DuckDBEngine(), opener, running(file), batch=batch, key=KEY))
 
     everybody = sums(units >= 0)
     for unit in sorted(set(units.tolist()))[::40]:

@@ -20,6 +20,7 @@ from enclave_sim.sandbox import Limits, Sandbox, SandboxUnavailableError, launch
 from enclave_sim.sandbox import sandbox as sandbox_module
 from enclave_sim.sandbox.blocks import pack_tables
 from enclave_sim.sandbox.launcher import Launched
+from enclave_sim.sandbox.limits import MODELS
 from enclave_sim.sandbox.zygote_process import Zygote, ZygoteProcess, start_zygote
 
 LIMITS = Limits(seconds=1.0, memory_bytes=128 << 20, block_bytes=16 << 20, packages=())
@@ -188,3 +189,11 @@ def run(tables):
     with Sandbox(replace(LIMITS, packages=packages)) as sandbox:
         assert list(sandbox.run(source, [pack_tables({})], 1, slots=False)) == [(there,)]
         assert any(module.startswith("scipy") for module in sandbox.profile.modules) == bool(there)
+
+
+def test_a_sandbox_for_models_has_loaded_what_models_need_alone(few_modules: None) -> None:
+    pytest.importorskip(MODELS)
+    with Sandbox(replace(LIMITS, packages=(MODELS,))) as sandbox:
+        loaded = {module.split()[0] for module in sandbox.profile.modules}
+    assert {"numpy", MODELS} <= loaded
+    assert not {"pandas", "scipy", "sklearn"} & loaded
