@@ -32,9 +32,9 @@ def k_means(console: Console, repeats: int) -> Iterator[Scores]:
         if said is not None:
             ways[DIFFPRIVLIB.name] = _score(table, clear, said)
         alone = float(np.mean(np.sum((table.scaled - table.scaled.mean(axis=0)) ** 2, axis=1)))
-        rows = f"{table.name}, one centre {alone / clear:.2f}"
-        measure = "distance over that in the clear"
-        yield Scores(f"k-means, {CLUSTERS} centres", rows, measure, 1.0, scored(ways, repeats), less_is_better=True)
+        console.print(f"{table.name}: one centre alone has {alone / clear:.2f} times the distance of {CLUSTERS}")
+        model, found = f"k-means, {CLUSTERS} centres", scored(ways, repeats)
+        yield Scores(model, table.name, "relative distance", 1.0, found, less_is_better=True)
 
 
 def centres(table: RealTable, epsilon: float, rounds: int = DEFAULT_ROUNDS) -> Floats:
