@@ -14,7 +14,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn, Plan
 from yingbi.cells import to_json, to_python
 from yingbi.display import cell_text, error_text
-from yingbi.extras import learn_extra
+from yingbi.extras import learn_extra, pandas_extra
 from yingbi.regression import INTERCEPT, Coefficient, Regression, regression_of
 
 if TYPE_CHECKING:
@@ -106,9 +106,8 @@ class LinearModel:
 
     def frame_of(self, rows: Columns) -> pd.DataFrame:
         """`design` as a frame: what `estimator()` predicts from."""
-        import pandas as pd
-
-        return pd.DataFrame(self.design(rows))
+        found: pd.DataFrame = pandas_extra("learn").DataFrame(self.design(rows))
+        return found
 
     @property
     def units(self) -> float:

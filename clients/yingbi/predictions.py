@@ -41,6 +41,7 @@ from yingbi.api.v1.deployment_pb2 import (
     UsageBody,
 )
 from yingbi.attest import attest_for_sealing, not_trusted, of_node, sealed_to
+from yingbi.extras import pandas_extra
 from yingbi.linear_model import Columns, design_of
 from yingbi.transport import Gateway
 from yingbi.trust import Trust
@@ -165,9 +166,8 @@ class Predictions(Sequence["float | tuple[float, ...]"]):
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each that was asked."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows), columns=list(self.columns))
+        found: pd.DataFrame = pandas_extra().DataFrame(list(self.rows), columns=list(self.columns))
+        return found
 
     def to_json(self) -> dict[str, object]:
         return {

@@ -16,7 +16,7 @@ from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit, FitColumn
 from yingbi.cells import Cell, to_json, to_python
 from yingbi.display import cell_text
-from yingbi.extras import learn_extra
+from yingbi.extras import learn_extra, pandas_extra
 from yingbi.linear_model import Columns, design_column, level_numbers
 from yingbi.models.boosting_rule import BoostingState, Shape, shapes_of
 from yingbi.regression import INTERCEPT, Coefficient
@@ -103,14 +103,12 @@ class BoostedModel:
 
     def to_pandas(self) -> pd.DataFrame:
         """What each variable adds: a row for each bin, with its ends or its value, score and noise error."""
-        import pandas as pd
-
-        found = []
+        rows: list[dict[str, Any]] = []
         for column, shape in zip(self.fit.columns, self.shapes, strict=False):
             ends = (-math.inf, *shape.edges, math.inf)
             for place, (score, error) in enumerate(zip(shape.scores, shape.errors, strict=True)):
                 is_number = not column.levels
-                found.append(
+                rows.append(
                     {
                         "variable": column.name,
                         "value": None if is_number else to_python(column.levels[place]),
@@ -120,7 +118,8 @@ class BoostedModel:
                         "noise_error": error,
                     }
                 )
-        return pd.DataFrame(found)
+        found: pd.DataFrame = pandas_extra().DataFrame(rows)
+        return found
 
     def predict(self, rows: Columns) -> list[Any]:
         """The more likely class of each row, or its number; NaN where a variable has no value.
@@ -172,10 +171,10 @@ class BoostedModel:
 
     def frame_of(self, rows: Columns) -> pd.DataFrame:
         """Numbers as they are, and of categories the place of the value: what `estimator()` predicts from."""
-        import pandas as pd
-
         columns = zip(self.fit.columns, self._columns(rows), strict=False)
-        return pd.DataFrame({column.name: values for column, values in columns})
+        named = {column.name: values for column, values in columns}
+        found: pd.DataFrame = pandas_extra("learn").DataFrame(named)
+        return found
 
     def to_json(self) -> dict[str, object]:
         return {

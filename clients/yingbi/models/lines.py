@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import FitColumn
 from yingbi.cells import Cell
+from yingbi.extras import pandas_extra
 from yingbi.linear_model import DIGITS, Columns, design_column
 from yingbi.regression import Coefficient
 
@@ -63,9 +64,9 @@ def rows_of(columns: Sequence[FitColumn], rows: Columns) -> list[tuple[float, ..
 
 def frame_of(columns: Sequence[FitColumn], rows: Columns) -> pd.DataFrame:
     """The same as a frame, with the columns' names. Raises Problem as `rows_of`."""
-    import pandas as pd
-
-    return pd.DataFrame(rows_of(columns, rows), columns=[each.name for each in columns], dtype="float64")
+    names = [each.name for each in columns]
+    found: pd.DataFrame = pandas_extra("learn").DataFrame(rows_of(columns, rows), columns=names, dtype="float64")
+    return found
 
 
 def is_complete(row: Sequence[float]) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.plan_pb2 import Fit
 from yingbi.cells import Cell, to_json, to_python
-from yingbi.extras import learn_extra
+from yingbi.extras import learn_extra, pandas_extra
 from yingbi.linear_model import Columns, design_of
 from yingbi.matrices import dot
 from yingbi.models.balance import class_weights_json
@@ -141,9 +141,8 @@ class NetworkModel:
 
     def frame_of(self, rows: Columns) -> pd.DataFrame:
         """The regressors as a frame: what `estimator()` predicts from."""
-        import pandas as pd
-
-        return pd.DataFrame(design_of(self.fit.columns[:-1], rows))
+        found: pd.DataFrame = pandas_extra("learn").DataFrame(design_of(self.fit.columns[:-1], rows))
+        return found
 
     def to_json(self) -> dict[str, object]:
         return {
