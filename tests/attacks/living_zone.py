@@ -278,8 +278,3 @@ async def live(trio: Trio, developers: int = 1) -> LivingZone:
     await zone.start()
     await zone.add_datasets()
     return zone
-
-
-def folder_of(zone: LivingZone) -> Path:
-    """Where the gateway keeps its files."""
-    return zone._folder
