@@ -12,13 +12,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from yingbi.agreements import Event, document_of, events_of, signature_over
 from yingbi.api import digests
+from yingbi.api.notices import CLAUSES
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1 import agreement_pb2
 from yingbi.api.v1 import operator_pb2 as messages
 from yingbi.api.v1.dataset_pb2 import LawfulSource
 from yingbi.transport import Gateway
 
-SAID = ("title", "conditions", "scope", "responsibility", "supervision", "revocation")
 STATES = {
     agreement_pb2.AGREEMENT_STATE_APPLIED: "applied for",
     agreement_pb2.AGREEMENT_STATE_ASSESSED: "review passed",
@@ -104,7 +104,8 @@ class Notice:
         terms = self.message.notice
         return {
             "notice": self.id,
-            **{name: getattr(terms, name) for name in SAID},
+            "title": terms.title,
+            **{name: getattr(terms, name) for name in CLAUSES},
             "coordinator": terms.coordinator,
             "supervisor": terms.supervisor,
             "published": _iso(self.message.published),

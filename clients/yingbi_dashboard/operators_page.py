@@ -29,14 +29,14 @@ STATES = {
     "expired": "agreements.expired",
 }
 STEPS = {**AGREEMENT_STEPS, "adopt": "operators.do_adopt"}
-CLAUSES = {
+CLAUSE_TITLES = {
     "conditions": "operators.conditions",
     "scope": "operators.scope",
     "responsibility": "agreements.responsibility",
     "supervision": "agreements.supervision",
     "revocation": "agreements.revocation",
 }
-"""Of each clause of a notice that is words: the key of its title."""
+"""Of each clause of a notice: the key of its title."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def routes(console: Serving) -> list[Route]:
     async def listed(request: Request) -> Response:
         me, found = await console.ask(request, lambda gateway: (who_is(gateway), Operators(gateway).notices()))
         cards = [card_of(each, me) for each in reversed(found)]
-        return console.page(request, "operators.html", me=me, cards=cards, steps=STEPS, clauses=CLAUSES)
+        return console.page(request, "operators.html", me=me, cards=cards, steps=STEPS, clauses=CLAUSE_TITLES)
 
     return [Route("/operators", listed)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from yingbi.api.notices import CLAUSES
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.operator_pb2 import OperatorNotice
 
@@ -16,9 +17,9 @@ from gateway.governance.agreements import MAX_PURPOSE
 from gateway.governance.yaml_fields import check_keys, member, optional, text
 from gateway.governance.yaml_tree import Entry, decoded, tree_of
 
-SAID = ("title", "conditions", "scope", "responsibility", "supervision", "revocation")
-"""What a notice says in words, each under a key of its own; all are needed."""
-_KEYS = ("notice", *SAID, "apply_by", "starts", "expires", "supervisor")
+# All are needed.
+_WORDS = ("title", *CLAUSES)
+_KEYS = ("notice", *_WORDS, "apply_by", "starts", "expires", "supervisor")
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
 
 
@@ -38,7 +39,7 @@ def read_notice(file: str, document: bytes) -> OperatorNotice:
         expires=term_end(root, starts),
         supervisor=optional(root, "supervisor", text) or "",
     )
-    for name in SAID:
+    for name in _WORDS:
         setattr(notice, name, _words(member(root, name)))
     for name in ("starts", "apply_by"):
         if getattr(notice, name).seconds >= notice.expires.seconds:

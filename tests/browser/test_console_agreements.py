@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 from yingbi import connect
-from yingbi.operators import SAID
+from yingbi.api.notices import CLAUSES
 from yingbi.zone import Zone as Zoned
 
 from tests.browser.conftest import LOOKS, Desk, desk_in, findings
@@ -251,7 +251,7 @@ def test_who_operates_the_zone_is_shown_with_whose_move_it_is(desk: Desk, tmp_pa
     """To its supervisor, in every theme and language; what an applicant wrote is text."""
     name, notice = f"runner-{next(numbers)}", f"notice-{next(numbers)}"
     file = tmp_path / "notice.yaml"
-    words = "\n".join(f"{key}: whatever" for key in SAID)
+    words = "\n".join(f"{key}: whatever" for key in ("title", *CLAUSES))
     file.write_text(f"notice: {notice}\n{words}\napply_by: 2998-01-01\nstarts: 2020-01-01\nexpires: 2999-01-01\n")
     with connect(folder=desk.zone.root, role="coordinator") as coordinator:
         coordinator.operators.publish(file)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from yingbi.api.notices import CLAUSES
 from yingbi.api.v1 import agreement_pb2, operator_pb2
 from yingbi.api.v1.agreement_pb2 import AgreementSignature
 from yingbi.api.v1.people_pb2 import Me, Organisation
-from yingbi.operators import SAID, Notice
 from yingbi.operators import STATES as SDK_STATES
+from yingbi.operators import Notice
 from yingbi_dashboard import catalogue
-from yingbi_dashboard.operators_page import CLAUSES, STATES, STEPS, card_of
+from yingbi_dashboard.operators_page import CLAUSE_TITLES, STATES, STEPS, card_of
 
 from gateway.governance import operating
 
@@ -46,5 +47,5 @@ def test_whose_move_it_is(state: int, signed: bool, movers: set[str]) -> None:
 def test_every_state_step_and_clause_has_its_words() -> None:
     assert set(STATES) == set(SDK_STATES.values())
     assert {*(step.value for step in operating._FROM), "apply", operating.ADOPT} <= set(STEPS)
-    assert {"title", *CLAUSES} == set(SAID)
-    assert {*STATES.values(), *STEPS.values(), *CLAUSES.values()} <= set(catalogue.messages("zh"))
+    assert set(CLAUSE_TITLES) == set(CLAUSES)
+    assert {*STATES.values(), *STEPS.values(), *CLAUSE_TITLES.values()} <= set(catalogue.messages("zh"))

@@ -13,9 +13,9 @@ from yingbi.cli.session import Session, session_of
 if TYPE_CHECKING:
     from yingbi.operators import Application
 
-NoticeId = Annotated[str, typer.Argument(metavar="NOTICE", show_default=False)]
+NoticeId = Annotated[str, typer.Argument(metavar="NOTICE", help="The notice's id.", show_default=False)]
 OperatorName = Annotated[str, typer.Argument(metavar="OPERATOR", help="The organisation.", show_default=False)]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; the others read it.", show_default=False)]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; the others read it.")]
 
 
 def register(app: typer.Typer, operator: typer.Typer) -> None:
@@ -59,7 +59,7 @@ def review(
     name: NoticeId,
     operator: OperatorName,
     passed: Annotated[bool, typer.Option("--pass/--refuse", help="What comes of the review.")],
-    reason: Reason = "",
+    reason: Reason,
 ) -> None:
     """Review who applied, as the supervisor that the notice names."""
     session = session_of(context)
@@ -78,7 +78,7 @@ def terminate(
     context: typer.Context,
     name: NoticeId,
     operator: OperatorName,
-    reason: Reason = "",
+    reason: Reason,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
     """End an operating agreement for good, as the coordinator."""

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from yingbi.agreements import Agreement, Event
 from yingbi.answer import Column, to_json, to_python
+from yingbi.api.notices import CLAUSES
 from yingbi.api.v1.audit_pb2 import AuditRow
 from yingbi.api.v1.dataset_pb2 import ColumnDeclaration
 from yingbi.api.v1.plan_pb2 import Plan
@@ -25,7 +26,7 @@ from yingbi.jobs import Answer, Job
 from yingbi.models.in_rounds import FittedInRounds
 from yingbi.models.kinds import Fitted
 from yingbi.models.shapes import shape_of
-from yingbi.operators import SAID, Application, Notice
+from yingbi.operators import Application, Notice
 from yingbi.quality import Quality
 from yingbi.query import Preview
 from yingbi.receipt import Check
@@ -336,7 +337,7 @@ def notice(notice: Notice) -> RenderableType:
     terms = notice.message.notice
     return Group(
         Text(f"{notice.id} – {terms.title}", style="bold"),
-        *(Text(f"{name}: {getattr(terms, name)}") for name in SAID[1:]),
+        *(Text(f"{name}: {getattr(terms, name)}") for name in CLAUSES),
         Text(f"applications: before {_moment(terms.apply_by.ToDatetime())}, reviewed by {terms.supervisor}"),
         Text(f"term: from {_moment(terms.starts.ToDatetime())} until {_moment(terms.expires.ToDatetime())}"),
         *(_application(each) for each in notice.applications),
