@@ -17,7 +17,7 @@ Keeps: AGR-04, APP-01, ROL-02
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
@@ -157,12 +157,17 @@ def waits_for(life: Life, now: float) -> str:
         case agreement_pb2.AGREEMENT_STATE_ASSESSED:
             return f"the consent of {terms.provider}"
         case agreement_pb2.AGREEMENT_STATE_CONSENTED:
-            missing = [each for each in (terms.organisation, terms.provider) if each not in life.signed]
-            return f"the signature{'s' if len(missing) > 1 else ''} of {' and '.join(missing)}"
+            return missing_signatures((terms.organisation, terms.provider), life.signed)
         case agreement_pb2.AGREEMENT_STATE_SUSPENDED:
             return f"the end of the suspension by {' and '.join(sorted(life.suspended_by))}"
         case _:
             return ""
+
+
+def missing_signatures(parties: Sequence[str], signed: Collection[str]) -> str:
+    """Whose signatures are missing, in words; one is."""
+    missing = [each for each in parties if each not in signed]
+    return f"the signature{'s' if len(missing) > 1 else ''} of {' and '.join(missing)}"
 
 
 def moved(life: Life, step: Step, actor: Caller, now: float, *, reason: str = "") -> State:

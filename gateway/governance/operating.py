@@ -36,6 +36,7 @@ from gateway.governance.agreement_states import (
     State,
     Step,
     check_reason,
+    missing_signatures,
     name_of,
     state_at,
 )
@@ -132,8 +133,7 @@ def waits_for(life: Operating, now: float) -> str:
     if state == APPLIED:
         return f"the review of {notice.supervisor}"
     if state == ASSESSED:
-        missing = [each for each in (notice.coordinator, life.terms.operator) if each not in life.signed]
-        return f"the signature{'s' if len(missing) > 1 else ''} of {' and '.join(missing)}"
+        return missing_signatures((notice.coordinator, life.terms.operator), life.signed)
     return ""
 
 

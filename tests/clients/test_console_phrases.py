@@ -86,8 +86,10 @@ def test_every_budget_is_said(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_whose_move_an_agreement_is_is_said(language: str) -> None:
-    found = [text for text in _texts(Path(agreement_states.__file__), ("waits_for",)) if text.startswith("the ")]
-    assert len(found) == 5
+    sources, functions = (agreement_states, operating), ("waits_for", "missing_signatures")
+    texts = (text for module in sources for text in _texts(Path(module.__file__), functions))
+    found = [text for text in texts if text.startswith("the ")]
+    assert len(found) == 6
     assert [text for text in found if not chinese(catalogue.phrase(language, text))] == []
 
 
