@@ -7,7 +7,6 @@ window.yingbi = (() => {
   const toBase64 = (bytes) => btoa(String.fromCharCode(...bytes));
   const fromBase64 = (words) => Uint8Array.from(atob(words), (mark) => mark.charCodeAt(0));
   const toHex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const joined = (...parts) => new Uint8Array(parts.flatMap((part) => Array.from(part)));
 
   // As yingbi/api/digests.py: SHA-256 over the domain, a zero byte, and each part after its length in eight bytes.
   async function digest(domain, ...parts) {
@@ -46,7 +45,7 @@ window.yingbi = (() => {
 
   // A pair of keys of a seed of 32 bytes, as it is kept: the private one cannot be read any more.
   async function keysFrom(bytes) {
-    const seed = joined(PKCS8, bytes);
+    const seed = Uint8Array.of(...PKCS8, ...bytes);
     const readable = await crypto.subtle.importKey("pkcs8", seed, "Ed25519", true, ["sign"]);
     const publicKey = fromText((await crypto.subtle.exportKey("jwk", readable)).x);
     const privateKey = await crypto.subtle.importKey("pkcs8", seed, "Ed25519", false, ["sign"]);
@@ -93,7 +92,7 @@ window.yingbi = (() => {
   }
 
   return {
-    toBase64, fromBase64, toText, fromText, toHex, joined, digest, credentialOf, keysOf, keysFrom, isAsShown,
+    toBase64, fromBase64, toText, fromText, toHex, digest, credentialOf, keysOf, keysFrom, isAsShown,
     sign, request, keep, kept, forget, keepOwn, ownKeys, forgetOwn, adopt,
   };
 })();
