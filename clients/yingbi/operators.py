@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ STATES = {
 }
 
 
+NOT_YET = "not yet in force"
+"""Signed by both, of a term that begins later, by this machine's clock."""
+
+
 @dataclass(frozen=True)
 class Application:
     """An application to operate the zone; once both have signed, an operating agreement."""
@@ -46,7 +51,10 @@ class Application:
     @property
     def state(self) -> str:
         """As it was when it was fetched: "applied for", "review passed", "in force" and so on."""
-        return STATES[self.message.state]
+        state, starts = self.message.state, self.message.agreement.notice.starts.seconds
+        if state == agreement_pb2.AGREEMENT_STATE_ACTIVE and time.time() < starts:
+            return NOT_YET
+        return STATES[state]
 
     @property
     def waits_for(self) -> str:

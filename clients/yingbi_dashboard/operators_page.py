@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from yingbi.api.v1.people_pb2 import Me
-from yingbi.operators import Application, Notice, Operators
+from yingbi.operators import NOT_YET, Application, Notice, Operators
 
 from yingbi_dashboard.agreements_page import STEPS as AGREEMENT_STEPS
 from yingbi_dashboard.serving import Serving
@@ -24,6 +24,7 @@ STATES = {
     "applied for": "agreements.applied",
     "review passed": "operators.assessed",
     "in force": "agreements.in_force",
+    NOT_YET: "agreements.not_yet",
     "refused": "agreements.refused",
     "terminated": "agreements.terminated",
     "expired": "agreements.expired",

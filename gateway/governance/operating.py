@@ -64,6 +64,7 @@ _ACTIONS: dict[Step, tuple[Action, ...]] = {
     Step.SIGN: (Action.PUBLISH_NOTICE, Action.APPLY_TO_OPERATE),
     Step.TERMINATE: (Action.PUBLISH_NOTICE,),
 }
+_IN_WORDS: dict[State, str] = {APPLIED: "applied for", ASSESSED: "reviewed", ACTIVE: "signed by both"}
 _SEE_ALL = frozenset({Role.COORDINATOR, Role.SUPERVISOR, Role.AUDITOR})
 
 
@@ -204,7 +205,7 @@ def _no_time(life: Operating, step: Step, now: float) -> Problem:
     return Problem(
         Kind.REFUSED,
         "operator_state",
-        f"The operating agreement {life.name} is {name_of(state)}: this is no time to {step}."
+        f"The operating agreement {life.name} is {_IN_WORDS.get(state, name_of(state))}: this is no time to {step}."
         + (f" It waits for {waiting}." if waiting else ""),
         field="operator",
         hint=ended if state in ENDED else "`yingbi operator show` says whose move it is",

@@ -154,7 +154,7 @@ def check(caller: Caller, action: Action) -> None:
     Its code is "not_allowed", "other_scope", or "operator_not_authorised" where their organisation may not operate now.
     """
     if not _may_person(caller, action):
-        needed = " or ".join(f"{duty} of a {role}" for role, duty in TABLE[action])
+        needed = " or ".join(f"{duty} of {with_article(role)}" for role, duty in TABLE[action])
         has = ", ".join(sorted(caller.duties)) or "no duty"
         raise Problem(
             Kind.NOT_ALLOWED,
@@ -178,6 +178,11 @@ def check(caller: Caller, action: Action) -> None:
             f"{caller.organisation} is not authorised to operate this zone: {caller.hindrance}.",
             hint="`yingbi operator list` shows the notices, and whose move it is; docs/operators.md has the steps",
         )
+
+
+def with_article(kind: str) -> str:
+    """A kind of organisation, or a duty, as one of many: "a provider", "an operator"."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _is_hindered(caller: Caller, action: Action) -> bool:

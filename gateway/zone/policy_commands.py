@@ -42,6 +42,7 @@ def document() -> dict[str, Any]:
 def text() -> str:
     """The table, for people: an action a paragraph."""
     from gateway.governance.callers import Duty, Role
+    from gateway.governance.policy import with_article
 
     lines = []
     for row in document()["actions"]:
@@ -50,7 +51,7 @@ def text() -> str:
         if len(kinds) == len(Role):
             who = "everybody with a duty" if len(duties) == len(Duty) else f"the {min(duties)} of every organisation"
         else:
-            who = ", ".join(f"a {each['kind']}'s {each['duty']}" for each in row["who"])
+            who = ", ".join(f"{with_article(each['kind'])}'s {each['duty']}" for each in row["who"])
         lines += [row["meaning"], f"    {who}"]
         if row["needs_operating_agreement"]:
             lines.append("    of an operator only while its operating agreement is in force")

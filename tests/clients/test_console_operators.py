@@ -7,8 +7,8 @@ from yingbi.api.notices import CLAUSES
 from yingbi.api.v1 import agreement_pb2, operator_pb2
 from yingbi.api.v1.agreement_pb2 import AgreementSignature
 from yingbi.api.v1.people_pb2 import Me, Organisation
+from yingbi.operators import NOT_YET, Application, Notice
 from yingbi.operators import STATES as SDK_STATES
-from yingbi.operators import Notice
 from yingbi_dashboard import catalogue
 from yingbi_dashboard.operators_page import CLAUSE_TITLES, STATES, STEPS, card_of
 
@@ -44,8 +44,15 @@ def test_whose_move_it_is(state: int, signed: bool, movers: set[str]) -> None:
     assert {reader for reader in readers if entry(state, reader, signed=signed)[1]} == movers
 
 
+def test_a_term_that_begins_later_is_not_yet_in_force() -> None:
+    record = operator_pb2.OperatorRecord(state=agreement_pb2.AGREEMENT_STATE_ACTIVE)
+    assert Application(record).state == "in force"
+    record.agreement.notice.starts.seconds = 1 << 40
+    assert Application(record).state == NOT_YET
+
+
 def test_every_state_step_and_clause_has_its_words() -> None:
-    assert set(STATES) == set(SDK_STATES.values())
+    assert set(STATES) == {*SDK_STATES.values(), NOT_YET}
     assert {*(step.value for step in operating._FROM), "apply", operating.ADOPT} <= set(STEPS)
     assert set(CLAUSE_TITLES) == set(CLAUSES)
     assert {*STATES.values(), *STEPS.values(), *CLAUSE_TITLES.values()} <= set(catalogue.messages("zh"))

@@ -34,8 +34,9 @@ def notice(
     session = session_of(context)
     with session.zone("coordinator") as zone:
         published = zone.operators.publish(file)
-    document = published.to_json()
-    session.terminal.show(document, f"{published.id} is published: operators apply before {document['apply_by']}.")
+    before = published.message.notice.apply_by.ToDatetime()
+    said = f"{published.id} is published: operators apply before {before:%Y-%m-%d %H:%M} UTC."
+    session.terminal.show(published.to_json(), said)
 
 
 def apply(
@@ -121,9 +122,11 @@ def _evidence(text: str) -> tuple[str, str]:
 
 
 def _show(session: Session, application: Application) -> None:
+    from yingbi.operators import NOT_YET
+
     waiting = f"; it waits for {application.waits_for}" if application.waits_for else ""
     what = f"The application of {application.operator} under {application.notice}"
-    if application.state in ("in force", "terminated"):
+    if application.state in ("in force", NOT_YET, "terminated"):
         what = f"The operating agreement of {application.operator} under {application.notice}"
     session.terminal.show(application.to_json(), f"{what} is {_said(application.state)}{waiting}.")
 

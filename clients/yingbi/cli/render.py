@@ -320,14 +320,14 @@ def _clauses(agreement: Agreement) -> list[str]:
 def notices(notices: Sequence[Notice]) -> RenderableType:
     if not notices:
         return Text("no notices yet", style="dim")
-    header = [(name, False) for name in ("notice", "title", "apply by", "operator", "state", "until", "waits for")]
+    header = [(name, False) for name in ("notice", "apply by", "operator", "state", "until", "waits for")]
     return grid(header, [row for each in notices for row in _applications(each)])
 
 
 def _applications(notice: Notice) -> list[tuple[str, ...]]:
     terms = notice.message.notice
-    first = (notice.id, terms.title, _moment(terms.apply_by.ToDatetime()))
-    until = _moment(terms.expires.ToDatetime())
+    first = (notice.id, f"{terms.apply_by.ToDatetime():%Y-%m-%d}")
+    until = f"{terms.expires.ToDatetime():%Y-%m-%d}"
     return [(*first, each.operator, each.state, until, each.waits_for) for each in notice.applications] or [
         (*first, "", "open" if notice.message.open else "closed", until, "")
     ]
