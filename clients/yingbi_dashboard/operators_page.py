@@ -29,7 +29,7 @@ STATES = {
     "terminated": "agreements.terminated",
     "expired": "agreements.expired",
 }
-STEPS = {**AGREEMENT_STEPS, "adopt": "operators.do_adopt"}
+STEPS = {**AGREEMENT_STEPS, "assess": "operators.do_review", "adopt": "operators.do_adopt"}
 CLAUSE_TITLES = {
     "conditions": "operators.conditions",
     "scope": "operators.scope",

@@ -268,4 +268,5 @@ def test_who_operates_the_zone_is_shown_with_whose_move_it_is(desk: Desk, tmp_pa
         desk.look(theme=theme, language=language).go("/operators")
         assert findings(desk) == [], (theme, language)
     desk.look(language="zh").go("/operators")
-    assert "已申请" in card.inner_text()
+    for part in ("已申请", "supervisor 的资格审查"):
+        assert part in card.inner_text(), part

@@ -87,7 +87,7 @@ def test_every_budget_is_said(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_whose_move_an_agreement_is_is_said(language: str) -> None:
     sources, functions = (agreement_states, operating), ("waits_for", "missing_signatures")
-    texts = (text for module in sources for text in _texts(Path(module.__file__), functions))
+    texts = (text for module in sources for text in _texts(Path(module.__file__ or ""), functions))
     found = [text for text in texts if text.startswith("the ")]
     assert len(found) == 6
     assert [text for text in found if not chinese(catalogue.phrase(language, text))] == []
