@@ -12,9 +12,10 @@ demo: $(SETUP)
 test: $(SETUP) lint
 	$(MAKE) --no-print-directory -j 2 types tests
 
+# Of three, one waits for processes most of the time: two cores have work.
 tests: $(SETUP)
 	sh scripts/install_browser.sh
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --timeout 300
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup --timeout 300
 
 lint: $(SETUP)
 	$(BIN)/ruff check .

@@ -46,8 +46,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("names", nargs="*", choices=[*MEASURES, []], help="by default all")
     parser.add_argument("--repeats", type=int, default=9, help="models for each cell")
-    parser.add_argument("--plot", action="store_true", help=f"draw what was measured: {PLOT}")
+    parser.add_argument("--plot", action="store_true", help=f"draw all that was measured: {PLOT}")
     given, console = parser.parse_args(), Console(width=140)
+    if given.plot and given.names:
+        parser.error("--plot draws all measures: name none")
     measured: list[Scores] = []
     for name in given.names or MEASURES:
         for scores in measure_of(name)(console, given.repeats):
