@@ -248,7 +248,8 @@ def open_session(
     """A token of who has just signed in, or used a link; raises Problem."""
     rules.check_bearer_hash(bearer_hash)
     rules.check_text(label, "label")
-    made = _insert_token(connection, person, bearer_hash, label, None, ends, now, session=signed_in)
+    # One that a link opened may end as soon as a link does: taken for one, it opens nothing beyond its own end.
+    made = _insert_token(connection, person, bearer_hash, label, None, ends, now, session=signed_in, opens_until=ends)
     return find_token(connection, person, made)
 
 
