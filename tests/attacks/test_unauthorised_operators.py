@@ -11,12 +11,12 @@ from yingbi.api import digests
 from yingbi.api.problem import Problem
 from yingbi.api.v1.operator_pb2 import OperatingAgreement
 
-from gateway.governance.callers import Role
+from gateway.governance.callers import Caller, Role
 from gateway.storage import audit, operators, people
 from gateway.storage.database import Database
 from gateway.zone.first_operator import first_agreement
 from tests.gateway.api.operator_scene import OperatedZone, first_callers, zone
-from tests.gateway.api.people_scene import START, Refused, run
+from tests.gateway.api.people_scene import START, Refused, hashed, public, run
 
 __all__ = ["zone"]
 
@@ -140,4 +140,18 @@ def test_operators_of_before_go_on_and_the_record_says_so(tmp_path: Path) -> Non
     assert [(row.action, row.subject, row.person) for row in rows] == [
         ("operator.adopt", "operators-of-before/operator", "gateway")
     ]
+    database.close()
+
+
+def test_nobody_is_an_operator_of_before_who_came_after(tmp_path: Path) -> None:
+    """A zone of before, whose operator had been removed: who is filed since is not taken over by a restart."""
+    database = Database(tmp_path / "gateway.db")
+    others = [caller for caller in first_callers() if caller.role is not Role.OPERATOR]
+    run(database.run(people.seed, others, START))
+    run(database.run(operators.begin, others, None, START))
+    runner = Caller("runner", Role.OPERATOR, hashed("runner"), public("runner").hex(), "runner")
+    run(database.run(people.seed, [runner], START))
+    run(database.run(operators.begin, others, None, START))
+    own = next(each for each in run(database.run(people.accounts)) if each.caller.role is Role.OPERATOR)
+    assert own.at(START).caller.hindrance == "it has not applied under any notice"
     database.close()
