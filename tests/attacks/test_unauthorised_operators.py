@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from yingbi.api import digests
 from yingbi.api.problem import Problem
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.deployment_pb2 import ApproveDeploymentRequest, WithdrawDeploymentRequest
+from yingbi.api.v1.node_pb2 import Hello
 from yingbi.api.v1.operator_pb2 import OperatingAgreement
 
+from gateway.api.deployments import DeploymentService
 from gateway.governance.callers import Caller, Role
+from gateway.jobs.deployments import Deployments
+from gateway.jobs.nodes import Nodes
 from gateway.storage import audit, operators, people
 from gateway.storage.database import Database
 from gateway.zone.first_operator import first_agreement
 from tests.gateway.api.operator_scene import OperatedZone, first_callers, zone
-from tests.gateway.api.people_scene import START, Refused, hashed, public, run
+from tests.gateway.api.people_scene import START, Call, Refused, hashed, public, run
 
 __all__ = ["zone"]
 
@@ -155,3 +162,23 @@ def test_nobody_is_an_operator_of_before_who_came_after(tmp_path: Path) -> None:
     own = next(each for each in run(database.run(people.accounts)) if each.caller.role is Role.OPERATOR)
     assert own.at(START).caller.hindrance == "it has not applied under any notice"
     database.close()
+
+
+def test_who_may_not_operate_withdraws_a_model_all_the_same(zone: OperatedZone) -> None:
+    """A stop never waits for papers; and nothing else is done to it."""
+    deployments = Deployments(zone.database, Nodes(_nobody), zone.authentication)
+    service = DeploymentService(deployments, zone.authentication)
+    withdrawal, approval = WithdrawDeploymentRequest(deployment="liver"), ApproveDeploymentRequest(deployment="liver")
+    assert zone.hindrance("runner")
+    assert refused(lambda: run(service.ApproveDeployment(approval, _call("runner")))) == "operator_not_authorised"
+    assert refused(lambda: run(service.WithdrawDeployment(withdrawal, _call("runner")))) == "unknown_deployment"
+    zone.make_token("runner", "reader", "read")
+    assert refused(lambda: run(service.WithdrawDeployment(withdrawal, _call("reader")))) == "other_scope"
+
+
+def _nobody(hello: Hello) -> KeyEpoch:
+    raise AssertionError(f"{hello.node} is no node of this zone")
+
+
+def _call(token: str) -> Any:
+    return Call(token)
