@@ -258,7 +258,9 @@ class TestLinksAndLeaving:
         assert not zone.may_call("last")
 
     @pytest.mark.requirement("ROL-05")
-    def test_what_a_link_opened_opens_nothing_beyond_itself_however_soon_it_ends(self, zone: Any, console: Console) -> None:
+    def test_what_a_link_opened_opens_nothing_beyond_itself_however_soon_it_ends(
+        self, zone: Any, console: Console
+    ) -> None:
         def opens(link: str, session: str) -> None:
             request = sign_in_pb2.OpenSessionRequest(bearer_hash=people_scene.hashed(session))
             console.call("OpenSession", link, request)
