@@ -25,7 +25,7 @@ from gateway.jobs import agreement_door, records, shown, signatures, standing, s
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
-from gateway.jobs.runner import Runner, check_not_stopped
+from gateway.jobs.runner import Runner, check_not_stopped, check_still_open
 from gateway.ledger import ledger, limits
 from gateway.storage import agreements, approvals, audit, catalogue, people
 from gateway.storage import standing as stored
@@ -161,11 +161,12 @@ def charged(connection: Connection, record: JobRecord, now: float, *, governed: 
 
 
 def _ended(connection: Connection, record: JobRecord, now: float, governed: bool) -> JobRecord | None:
-    """The waiting job, refused, where its agreement ended while it waited."""
+    """The waiting job, refused, where its agreement ended or its dataset closed while it waited."""
     try:
         signatures.check_count(connection, record, now)
         agreement_door.check(connection, record, now, governed=governed)
         check_not_stopped(connection, record)
+        check_still_open(connection, record)
     except Problem as problem:
         return records.move(connection, record.job, states.REFUSED, records.failure_of(problem))
     return None

@@ -344,12 +344,12 @@ def _begin(connection: Connection, record: JobRecord, now: float, governed: bool
     agreement_door.check(connection, record, now, governed=governed)
     signatures.check_count(connection, record, now)
     check_not_stopped(connection, record)
-    _check_still_open(connection, record)
+    check_still_open(connection, record)
     ledger.spend(connection, record.job)
     return records.move(connection, record.job, states.RUNNING)
 
 
-def _check_still_open(connection: Connection, record: JobRecord) -> None:
+def check_still_open(connection: Connection, record: JobRecord) -> None:
     """Raise Problem where a newer version of the dataset closed what the job does: enclaves refuse it, once charged."""
     present = catalogue.find(connection, record.dataset)
     plan = Plan.FromString(record.plan)
