@@ -142,14 +142,29 @@ def sign_in_by_link(connection: Connection, person: str, token_id: str, opening:
     people.revoke_token(connection, person, token_id, now)
     if row.opens_until is not None:
         opening = replace(opening, ends=min(opening.ends, row.opens_until))
-    return _open(connection, person, opening, now, signed_in=False)
+    return _open(connection, person, opening, now, signed_in=False, opens_until=row.opens_until)
 
 
-def _open(connection: Connection, person: str, opening: Opening, now: float, *, signed_in: bool = True) -> Session:
+def _open(
+    connection: Connection,
+    person: str,
+    opening: Opening,
+    now: float,
+    *,
+    signed_in: bool = True,
+    opens_until: float | None = None,
+) -> Session:
     found = people.find_person(connection, person)
     if found is None or found.state != PERSON_STATE_ACTIVE:
         raise failed()
     token = people.open_session(
-        connection, person, opening.bearer_hash, opening.label, opening.ends, now, signed_in=signed_in
+        connection,
+        person,
+        opening.bearer_hash,
+        opening.label,
+        opening.ends,
+        now,
+        signed_in=signed_in,
+        opens_until=opens_until,
     )
     return Session(token=token, person=found)
