@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yingbi.api import digests
+from yingbi.api import credentials, digests
 from yingbi.api.problem import Problem
+from yingbi.api.v1.agreement_pb2 import AgreementSignature
 from yingbi.api.v1.attestation_pb2 import KeyEpoch
 from yingbi.api.v1.deployment_pb2 import ApproveDeploymentRequest, WithdrawDeploymentRequest
 from yingbi.api.v1.node_pb2 import Hello
@@ -82,6 +83,28 @@ def test_a_person_signs_only_with_the_duty_for_it(zone: OperatedZone) -> None:
     zone.sign("coordinator")
     assert zone.sign(ada).signed.operator.HasField("certificate")
     assert zone.hindrance("ada-token") == zone.hindrance(clerk) == ""
+
+
+def test_who_is_removed_while_they_sign_has_signed_nothing(zone: OperatedZone) -> None:
+    zone.publish()
+    zone.apply()
+    zone.move("supervisor", "assess", "seen")
+    zone.sign("coordinator")
+    ada = zone.join("runner", "ada", "operator")
+    by = zone.authentication.account(_call("runner")).caller
+
+    def removed_meanwhile() -> float:
+        zone.operators._clock = lambda: zone.now
+        zone.database._thread.submit(zone.database._transact, people.remove, (by, "ada", zone.now)).result()
+        return zone.now
+
+    # Asked for once the call was let in, before its transaction.
+    shown = zone.ask("ListOperators", "coordinator").notices[1].applications[0].signed.terms
+    signature = digests.sign(credentials.signing_key(ada), digests.OPERATING_AGREEMENT, shown)
+    given = AgreementSignature(signature=signature, key=public(ada))
+    zone.operators._clock = removed_meanwhile
+    assert refused(lambda: zone.move(ada, "sign", signature=given)) == "person_left"
+    assert "waits for the signature of runner" in zone.hindrance("runner")
 
 
 @pytest.mark.requirement("AGR-03")
@@ -167,7 +190,7 @@ def test_nobody_is_an_operator_of_before_who_came_after(tmp_path: Path) -> None:
 def test_who_may_not_operate_withdraws_a_model_all_the_same(zone: OperatedZone) -> None:
     """A stop never waits for papers; and nothing else is done to it."""
     deployments = Deployments(zone.database, Nodes(_nobody), zone.authentication)
-    service = DeploymentService(deployments, zone.authentication)
+    service: Any = DeploymentService(deployments, zone.authentication)
     withdrawal, approval = WithdrawDeploymentRequest(deployment="liver"), ApproveDeploymentRequest(deployment="liver")
     assert zone.hindrance("runner")
     assert refused(lambda: run(service.ApproveDeployment(approval, _call("runner")))) == "operator_not_authorised"
