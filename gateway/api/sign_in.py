@@ -91,7 +91,7 @@ class SignInService(SignInServiceServicer):
 
     @answers
     async def BeginPasskey(self, request: Empty, context: Context) -> messages.PasskeyChallenge:
-        person, site = self._lasting(context).caller.name, self._there()
+        person, site = self._whole(context).caller.name, self._there()
         stored = await self._database.run(sign_in.list_passkeys, person)
         challenge = secrets.token_bytes(32)
         options = passkeys.creation_options(site, challenge, person, [each.credential_id for each in stored])
@@ -102,7 +102,7 @@ class SignInService(SignInServiceServicer):
     async def RegisterPasskey(
         self, request: messages.RegisterPasskeyRequest, context: Context
     ) -> messages.SignInMethod:
-        account, now = self._lasting(context), self._clock()
+        account, now = self._whole(context), self._clock()
         rules.check_text(request.label, "label")
         challenge = self._own(request.challenge, PASSKEY, account, now)
         made = passkeys.registered(self._there(), challenge, request.passkey)
@@ -117,14 +117,14 @@ class SignInService(SignInServiceServicer):
     async def BeginTotp(self, request: Empty, context: Context) -> messages.TotpSecret:
         import pyotp
 
-        person, secret = self._lasting(context).caller.name, pyotp.random_base32()
+        person, secret = self._whole(context).caller.name, pyotp.random_base32()
         begun = self._ceremonies.begin(TOTP, person, secret.encode(), self._clock())
         uri = pyotp.TOTP(secret).provisioning_uri(name=person, issuer_name=passkeys.NAME)
         return messages.TotpSecret(challenge=begun, secret=secret, uri=uri)
 
     @answers
     async def RegisterTotp(self, request: messages.RegisterTotpRequest, context: Context) -> messages.SignInMethod:
-        account, now = self._lasting(context), self._clock()
+        account, now = self._whole(context), self._clock()
         secret = self._own(request.challenge, TOTP, account, now).decode()
         step = new_step(secret, request.code, 0, now)
         said = _said("codes added", account)
@@ -175,16 +175,6 @@ class SignInService(SignInServiceServicer):
         if account.caller.scopes is not None:
             said = "How you sign in is changed with a token without limits."
             raise Problem(Kind.NOT_ALLOWED, "other_scope", said, hint="sign in, or use your profile")
-        return account
-
-    def _lasting(self, context: Context) -> Account:
-        """The same with one that may be outlasted: who holds a token with an end would sign in after it."""
-        account = self._whole(context)
-        if account.lent:
-            said = "A way to sign in would outlive the token that you call with, or that opened your session."
-            raise Problem(
-                Kind.NOT_ALLOWED, "outlives", said, hint="use a token without an end, or a link made with one"
-            )
         return account
 
     def _there(self) -> Site:

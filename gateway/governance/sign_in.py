@@ -124,14 +124,9 @@ def stand_in(key: bytes, person: str) -> bytes:
     return hmac.digest(key, person.encode(), hashlib.sha256)
 
 
-def is_link(made: float, ends: float | None) -> bool:
-    """Whether a token that was made at `made` and ends at `ends` (None: never) was made as a link."""
-    return ends is not None and ends <= made + LINK_SECONDS
-
-
 def check_link(made: float, ends: float | None, limited: bool) -> None:
     """Raise Problem unless a token that was made at `made` and ends at `ends` was made as a link."""
-    if limited or not is_link(made, ends):
+    if limited or ends is None or ends > made + LINK_SECONDS:
         raise Problem(
             Kind.NOT_ALLOWED,
             "no_link",

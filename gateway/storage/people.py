@@ -30,7 +30,6 @@ from gateway.governance import operating
 from gateway.governance import people as rules
 from gateway.governance.callers import DUTIES, Caller, Duty, Role, Scope
 from gateway.governance.operating import Operating
-from gateway.governance.sign_in import is_link
 from gateway.storage import audit, operators
 from gateway.storage.tables import invitations, organisations, passkeys, people, tokens, totps
 
@@ -42,16 +41,14 @@ HOUR = 3600
 class Account:
     """A token that counts, and whose it is. `ends` is the token's own end; None: it has none.
 
-    `session`: its person signed in for it, by more than another token. `lent`: it, or the token that opened it, was
-    made with an end, which no way to sign in outlasts. `operating` is what became of its organisation's applications
-    to operate the zone.
+    `session`: its person signed in for it, by more than another token. `operating` is what became of its organisation's
+    applications to operate the zone.
     """
 
     token_id: str
     caller: Caller
     ends: float | None
     session: bool = False
-    lent: bool = False
     operating: tuple[Operating, ...] = ()
 
     @property
@@ -125,7 +122,6 @@ def accounts(connection: Connection) -> list[Account]:
     joined = tokens.join(people).join(organisations)
     wanted = (
         select(tokens.c.token_id, tokens.c.bearer_hash, tokens.c.scopes, tokens.c.expires, tokens.c.session)
-        .add_columns(tokens.c.opens_until)
         .add_columns(people.c.person, people.c.duties, people.c.certificate, people.c.key.label("own_key"))
         .add_columns(organisations.c.organisation, organisations.c.kind, organisations.c.key)
         .select_from(joined)
@@ -243,9 +239,6 @@ def create_token(connection: Connection, account: Account, request: CreateTokenR
     caller = account.caller
     last = None if account.session else account.ends
     scopes, ends = rules.check_token(request, caller, last, now), rules.token_end(request)
-    if last is None and not is_link(now, ends):
-        # Lent, with an end of its own. A link ends soon as well, and is for who has all the time.
-        last = ends
     made = _insert_token(
         connection, caller.name, request.bearer_hash, request.label, scopes, ends, now, opens_until=last
     )
@@ -253,25 +246,13 @@ def create_token(connection: Connection, account: Account, request: CreateTokenR
 
 
 def open_session(
-    connection: Connection,
-    person: str,
-    bearer_hash: str,
-    label: str,
-    ends: float,
-    now: float,
-    *,
-    signed_in: bool,
-    opens_until: float | None = None,
+    connection: Connection, person: str, bearer_hash: str, label: str, ends: float, now: float, *, signed_in: bool
 ) -> Token:
-    """A token of who has just signed in, or used a link; raises Problem.
-
-    `opens_until`: as of the link. What one opened may end as soon as links do: taken for one, it opens nothing longer.
-    """
+    """A token of who has just signed in, or used a link; raises Problem."""
     rules.check_bearer_hash(bearer_hash)
     rules.check_text(label, "label")
-    made = _insert_token(
-        connection, person, bearer_hash, label, None, ends, now, session=signed_in, opens_until=opens_until
-    )
+    # One that a link opened may end as soon as a link does: taken for one, it opens nothing beyond its own end.
+    made = _insert_token(connection, person, bearer_hash, label, None, ends, now, session=signed_in, opens_until=ends)
     return find_token(connection, person, made)
 
 
@@ -488,7 +469,7 @@ def _account(row: Row[Any], lives: tuple[Operating, ...]) -> Account:
         certificate=None if row.certificate is None else SignedCertificate.FromString(row.certificate),
         scopes=None if row.scopes is None else frozenset(map(Scope, row.scopes.split())),
     )
-    return Account(row.token_id, caller, row.expires, bool(row.session), row.opens_until is not None, lives)
+    return Account(row.token_id, caller, row.expires, bool(row.session), lives)
 
 
 def _person(row: Row[Any]) -> Person:

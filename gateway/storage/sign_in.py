@@ -142,29 +142,14 @@ def sign_in_by_link(connection: Connection, person: str, token_id: str, opening:
     people.revoke_token(connection, person, token_id, now)
     if row.opens_until is not None:
         opening = replace(opening, ends=min(opening.ends, row.opens_until))
-    return _open(connection, person, opening, now, signed_in=False, opens_until=row.opens_until)
+    return _open(connection, person, opening, now, signed_in=False)
 
 
-def _open(
-    connection: Connection,
-    person: str,
-    opening: Opening,
-    now: float,
-    *,
-    signed_in: bool = True,
-    opens_until: float | None = None,
-) -> Session:
+def _open(connection: Connection, person: str, opening: Opening, now: float, *, signed_in: bool = True) -> Session:
     found = people.find_person(connection, person)
     if found is None or found.state != PERSON_STATE_ACTIVE:
         raise failed()
     token = people.open_session(
-        connection,
-        person,
-        opening.bearer_hash,
-        opening.label,
-        opening.ends,
-        now,
-        signed_in=signed_in,
-        opens_until=opens_until,
+        connection, person, opening.bearer_hash, opening.label, opening.ends, now, signed_in=signed_in
     )
     return Session(token=token, person=found)

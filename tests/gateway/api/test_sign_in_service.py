@@ -274,27 +274,6 @@ class TestLinksAndLeaving:
         zone.now += 0.2 * HOUR
         assert not zone.may_call("opened again")
 
-    @pytest.mark.requirement("ROL-05")
-    def test_a_token_with_an_end_is_not_turned_into_a_way_to_sign_in(self, zone: Any, console: Console) -> None:
-        """Nor is what its links open; what a link of a token without an end opened is."""
-
-        def opens(link: str, session: str) -> None:
-            request = sign_in_pb2.OpenSessionRequest(bearer_hash=people_scene.hashed(session))
-            console.call("OpenSession", link, request)
-
-        zone.make_token("provider", "stolen", ends=zone.now + HOUR)
-        zone.make_token("stolen", "link", ends=zone.now + 300)
-        opens("link", "opened")
-        for token in ("stolen", "opened"):
-            assert refused(console.with_codes, token) == "outlives"
-            assert refused(console.register, token, soft_passkey.SoftPasskey()) == "outlives"
-        zone.make_token("provider", "own link", ends=zone.now + 300)
-        opens("own link", "own")
-        codes, key = console.with_codes("own"), soft_passkey.SoftPasskey()
-        session = console.finish(console.begin("provider"), code=codes.at(int(zone.now)))
-        console.register(session, key)
-        assert zone.may_call(console.sign_in("provider", key))
-
     def test_who_leaves_is_signed_out_and_cannot_sign_in(self, zone: Any, console: Console) -> None:
         token, passkey = zone.join("provider", "ada", "approver"), soft_passkey.SoftPasskey()
         console.register(token, passkey)
