@@ -8,8 +8,8 @@ it names.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from string import Formatter
@@ -81,8 +81,8 @@ def phrase(language: str, said: str) -> str:
     """A sentence of the gateway's or of the SDK's; empty where it is known in this language in no other words."""
     if language == DEFAULT:
         return ""
-    found = ((pattern.fullmatch(said), own) for pattern, own in _patterns(language))
-    return next((own.format_map(_parts(match)) for match, own in found if match), "")
+    found = ((sentence.parts_of(said), own) for sentence, own in _sentences(language))
+    return next((own.format_map(parts) for parts, own in found if parts is not None), "")
 
 
 def named(language: str, kind: str, name: str) -> str:
@@ -114,18 +114,45 @@ class _Part(str):
         return text
 
 
-def _parts(match: re.Match[str]) -> Mapping[str, _Part]:
-    return {name: _Part(text) for name, text in match.groupdict().items()}
+@dataclass(frozen=True)
+class _Sentence:
+    """A sentence with parts: the names of these, and the texts before, between and behind them."""
+
+    names: Sequence[str]
+    texts: Sequence[str]
+
+    def parts_of(self, said: str) -> Mapping[str, _Part] | None:
+        """The parts that stand in `said`, the first ones as short as can be; None where it is another sentence.
+
+        Each text is where it comes first, which leaves most room for the next ones: nothing is ever tried again. What a
+        node or a gateway says may be long, and made to be slow to tell from a sentence.
+        """
+        if not self.names:
+            return {} if said == self.texts[0] else None
+        first, *between, last = self.texts
+        at, end = len(first), len(said) - len(last)
+        if at > end or not (said.startswith(first) and said.endswith(last)):
+            return None
+        found: dict[str, _Part] = {}
+        for name, text in zip(self.names[:-1], between, strict=True):
+            next_ = said.find(text, at, end)
+            if next_ < 0:
+                return None
+            found[name] = _Part(said[at:next_])
+            at = next_ + len(text)
+        return {**found, self.names[-1]: _Part(said[at:end])}
 
 
 @cache
-def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
-    return [(re.compile(_pattern(english), re.DOTALL), own) for english, own in phrases(language).items()]
+def _sentences(language: str) -> list[tuple[_Sentence, str]]:
+    return [(_sentence(english), own) for english, own in phrases(language).items()]
 
 
-def _pattern(english: str) -> str:
-    parts = Formatter().parse(english)
-    return "".join(re.escape(text) + (f"(?P<{name}>.*?)" if name else "") for text, name, _, _ in parts)
+def _sentence(english: str) -> _Sentence:
+    parsed = list(Formatter().parse(english))
+    names = [name for _, name, _, _ in parsed if name]
+    texts = [text for text, _, _, _ in parsed]
+    return _Sentence(names, texts if len(texts) > len(names) else [*texts, ""])
 
 
 @cache

@@ -109,6 +109,9 @@ def check_closed_since(plan: Plan, declared: DatasetDeclaration, newest: Dataset
     require(agreed, "dataset_version", "took no agreement, as the dataset does now")
     curious = newest.curious_providers <= declared.curious_providers
     require(curious, "dataset_version", "has noise against fewer curious providers than the dataset has now")
+    # Who corrects it says that the noise of before was too little.
+    disjoint = newest.units_disjoint or not declared.units_disjoint
+    require(disjoint, "dataset_version", "has noise for units at one provider each, which the dataset says no more")
 
 
 def _check_verification(declaration: DatasetDeclaration) -> None:

@@ -59,9 +59,11 @@ class Authentication:
 
         return await asyncio.shield(self._changing(database, people.change, said, step, *arguments))
 
-    async def authorise(self, database: Database, step: Callable[..., Result], *arguments: Any) -> Result:
-        """The same for who may operate the zone, by a step that writes its own row of the record."""
-        return await asyncio.shield(self._changing(database, people.changed, step, *arguments))
+    async def authorise(
+        self, database: Database, actor: Caller, step: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        """The same for who may operate the zone, by a step of `actor` that writes its own row of the record."""
+        return await asyncio.shield(self._changing(database, people.authorised, actor, step, *arguments))
 
     async def _changing(self, database: Database, *change: Any) -> Any:
         result, accounts = await database.run(*change)

@@ -12,7 +12,7 @@ from yingbi.api.v1.job_pb2_grpc import JobServiceServicer
 from gateway.api.authentication import Authentication
 from gateway.api.errors import Context, answers, streams
 from gateway.governance.callers import Caller, Role
-from gateway.governance.policy import Action, check
+from gateway.governance.policy import Action, check, may
 from gateway.jobs import decisions, records, shown, summaries
 from gateway.jobs.admission import Admission
 from gateway.jobs.approval import Approvals, check_words
@@ -115,6 +115,9 @@ class JobService(JobServiceServicer):
         check(caller, summaries.stop_action(caller))
         check_words("reason", request.reason)
         cancelled = await self._stopping.cancel(caller, request.job, request.reason.strip())
+        if caller.role is not Role.DEVELOPER and not may(caller, Action.SEE_JOBS):
+            # Or what somebody asked for would be read by stopping it.
+            return messages.Job(job=cancelled.job, state=cancelled.state)
         return await self._database.run(shown.describe, cancelled)
 
     @answers

@@ -44,14 +44,18 @@ class OperatorService(OperatorServiceServicer):
     ) -> messages.OperatorRecord:
         caller = self._authentication.caller(context)
         check(caller, Action.APPLY_TO_OPERATE)
-        return await self._authentication.authorise(self._database, operators.apply, request, caller, self._clock())
+        return await self._authentication.authorise(
+            self._database, caller, operators.apply, request, caller, self._clock()
+        )
 
     @answers
     async def MoveOperator(self, request: messages.OperatorStep, context: Context) -> messages.OperatorRecord:
         caller = self._authentication.caller(context)
         if request.HasField("signature"):
             caller.certify(request.signature)
-        return await self._authentication.authorise(self._database, operators.move, request, caller, self._clock())
+        return await self._authentication.authorise(
+            self._database, caller, operators.move, request, caller, self._clock()
+        )
 
     @answers
     async def ListOperators(self, request: Empty, context: Context) -> messages.ListOperatorsResponse:

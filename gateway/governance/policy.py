@@ -133,8 +133,9 @@ OPERATING: frozenset[Action] = frozenset(
 """What an operator's people do only while their operating agreement is in force.
 
 Not among them: to look at the catalogue and the zone, which everybody may; to invite people, which is each
-organisation's own affair; to apply, without which nobody would ever begin; and to stop a job or cut a dataset off,
-since a stop never waits for papers. What an operator cut off it alone can let be used again, so that is left to it too.
+organisation's own affair; to apply, without which nobody would ever begin; and to stop a job, cut a dataset off, or
+withdraw a model that was approved, since a stop never waits for papers. What an operator cut off it alone can let be
+used again, so that is left to it too.
 """
 
 

@@ -22,7 +22,7 @@ from gateway.governance import stops as rules
 from gateway.governance.agreement_states import Step
 from gateway.governance.callers import Caller
 from gateway.jobs.stopping import Recorded, Stopping
-from gateway.storage import agreements, stops
+from gateway.storage import agreements, people, stops
 from gateway.storage.database import Database
 
 
@@ -59,12 +59,17 @@ class AgreementSteps:
         elif asked.action == Step.RESUME:
             taken = await self._database.run(_resume, caller, asked, self._clock())
         else:
-            return await self._database.run(agreements.move, asked, caller, self._clock())
+            return await self._database.run(_move, asked, caller, self._clock())
         if taken.stopped is not None:
             await self._stopping.announce(taken.stopped)
         if taken.lifted is not None:
             await self._stopping.announce_lift(taken.lifted, asked.lift)
         return taken.agreement
+
+
+def _move(connection: Connection, asked: AgreementStep, caller: Caller, now: float) -> RegisteredAgreement:
+    people.check_has_not_left(connection, caller)
+    return agreements.move(connection, asked, caller, now)
 
 
 def _stop(
@@ -96,7 +101,7 @@ def _resume(connection: Connection, caller: Caller, asked: AgreementStep, now: f
         # The step was taken, and a node refused the lift that came with it: this one takes its place.
         lifted = stops.lift(connection, asked.lift, caller)
         return _Taken(agreements.show(connection, asked.agreement, caller.spends_as, now), lifted=lifted)
-    moved = agreements.move(connection, asked, caller, now)
+    moved = _move(connection, asked, caller, now)
     # What an earlier release suspended, no enclave was told of.
     if not stops.is_suspended(connection, asked.agreement, caller.organisation):
         return _Taken(moved)

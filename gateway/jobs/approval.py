@@ -1,6 +1,6 @@
 """What is decided about jobs that wait: approve, which charges them once all have said yes, return, or refuse.
 
-Nothing here touches data. Every change is made by `_approve`, `_approve_replayed` or `_refuse`, each one transaction.
+Nothing here touches data. Every change is made by `_approve` or `_refuse`, each one transaction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.jobs import agreement_door, records, shown, signatures, standing, s
 from gateway.jobs.feed import Feed
 from gateway.jobs.nodes import Nodes
 from gateway.jobs.records import JobRecord
-from gateway.jobs.runner import Runner, check_not_stopped
+from gateway.jobs.runner import Runner, check_not_stopped, check_still_open
 from gateway.ledger import ledger, limits
 from gateway.storage import agreements, approvals, audit, catalogue, people
 from gateway.storage import standing as stored
@@ -80,14 +80,12 @@ class Approvals:
             await self._database.run(standing.check_given, caller, signed, terms, record, self._clock())
         else:
             _check_approval(caller, signed, approval, record, self._clock())
-        if await self._database.run(records.release, record.plan_hash):
-            record = await self._database.run(_approve_replayed, caller, record, signed, self._clock(), self._governed)
-        else:
+        if not await self._database.run(records.release, record.plan_hash):
             epoch = self._nodes.check_connected()
             check_roster(record.dataset, record.registration.SerializeToString(), epoch)
-            record = await self._database.run(_approve, caller, record, signed, self._clock(), self._governed)
-            if record.state == states.QUEUED:
-                self._runner.start(record)
+        record = await self._database.run(_approve, caller, record, signed, self._clock(), self._governed)
+        if record.state == states.QUEUED:
+            self._runner.start(record)
         self._feed.changed(record.job)
         return await self._database.run(shown.describe, record)
 
@@ -135,16 +133,22 @@ def _failure(caller: Caller, reason: str, clause: str, *, returned: bool) -> Fai
 def _approve(
     connection: Connection, caller: Caller, record: JobRecord, signed: SignedApproval, now: float, governed: bool
 ) -> JobRecord:
-    """Record a yes; once it is the last one, charge and queue the job, or refuse it and say why: one transaction."""
+    """Record a yes; once it is the last one, answer the job, or charge and queue it, or refuse it: one transaction."""
     if not _said_yes(connection, caller, record, signed, now):
         return records.touch(connection, record.job)
     return charged(connection, record, now, governed=governed)
 
 
 def charged(connection: Connection, record: JobRecord, now: float, *, governed: bool = False) -> JobRecord:
-    """A waiting job that has every yes, charged and queued, or refused with the reason. One step of a transaction."""
+    """A waiting job that has every yes, charged and queued, or refused with the reason. One step of a transaction.
+
+    Where its plan was released meanwhile, or to others before, that is its answer, at no cost.
+    """
     if ended := _ended(connection, record, now, governed):
         return ended
+    if records.release(connection, record.plan_hash) is not None:
+        records.set_replayed(connection, record.job)
+        return records.move(connection, record.job, states.SUCCEEDED)
     declaration = catalogue.find(connection, record.dataset).declaration
     agreement = agreements.find(connection, record.agreement)
     charge = charge_of(Plan.FromString(record.plan))
@@ -157,11 +161,12 @@ def charged(connection: Connection, record: JobRecord, now: float, *, governed: 
 
 
 def _ended(connection: Connection, record: JobRecord, now: float, governed: bool) -> JobRecord | None:
-    """The waiting job, refused, where its agreement ended while it waited."""
+    """The waiting job, refused, where its agreement ended or its dataset closed while it waited."""
     try:
         signatures.check_count(connection, record, now)
         agreement_door.check(connection, record, now, governed=governed)
         check_not_stopped(connection, record)
+        check_still_open(connection, record)
     except Problem as problem:
         return records.move(connection, record.job, states.REFUSED, records.failure_of(problem))
     return None
@@ -188,17 +193,6 @@ def _check_may_decide(connection: Connection, caller: Caller, job: str) -> None:
         states.check_transition(job, record.state, states.QUEUED)
     grade = catalogue.find(connection, record.dataset).declaration.grade
     decisions.check_may_decide(caller, record.organisation, grade, approvals.given(connection, job))
-
-
-def _approve_replayed(
-    connection: Connection, caller: Caller, record: JobRecord, signed: SignedApproval, now: float, governed: bool
-) -> JobRecord:
-    if not _said_yes(connection, caller, record, signed, now):
-        return records.touch(connection, record.job)
-    if ended := _ended(connection, record, now, governed):
-        return ended
-    records.set_replayed(connection, record.job)
-    return records.move(connection, record.job, states.SUCCEEDED)
 
 
 def _refuse(connection: Connection, caller: Caller, job: str, failure: Failure) -> JobRecord:

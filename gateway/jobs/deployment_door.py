@@ -75,8 +75,11 @@ def check_released(connection: Connection, provenance: Provenance | None) -> Non
 def check(connection: Connection, found: StoredDeployment, caller: Caller, now: float) -> None:
     """Raise Problem where a stop in force covers the deployment or whoever asks, or an agreement of it is not active.
 
+    So it does for who was removed since the call was let in.
+
     `now`: seconds since 1970.
     """
+    people.check_has_not_left(connection, caller)
     present = under(connection, found.organisation, found.jobs)
     for organisation in sorted(present.organisations | {caller.organisation}):
         people.check_not_removed(connection, organisation)

@@ -130,7 +130,7 @@ class Runner:
             limit = _deadline(Plan.FromString(record.plan))
             receipt = await asyncio.wait_for(self._compute(record, epoch), limit)
             await _next_point(started)
-            await self._written(_succeed, record, receipt)
+            await self._written(record.job, _succeed, record, receipt)
         except Problem as problem:
             await self._fail(record, problem, started)
         except TimeoutError:
@@ -273,13 +273,15 @@ class Runner:
     async def _fail(self, record: JobRecord, problem: Problem, started: float) -> None:
         if record.state != states.QUEUED:
             await _next_point(started)
-        await self._written(_fail, record.job, records.failure_of(problem))
+        await self._written(record.job, _fail, record.job, records.failure_of(problem))
 
-    async def _written(self, end: Callable[..., None], *arguments: object) -> None:
+    async def _written(self, job: str, end: Callable[..., None], *arguments: object) -> None:
         """How the job ended, as soon as there is room to write it: nothing else would take the job up before a restart.
 
         Nothing is computed in these transactions, so that no node's own disk is meant.
         """
+        # It may be what the job itself keeps that leaves none.
+        self._vectors.remove(job)
         while True:
             try:
                 return await self._database.run(end, *arguments)
@@ -344,12 +346,12 @@ def _begin(connection: Connection, record: JobRecord, now: float, governed: bool
     agreement_door.check(connection, record, now, governed=governed)
     signatures.check_count(connection, record, now)
     check_not_stopped(connection, record)
-    _check_still_open(connection, record)
+    check_still_open(connection, record)
     ledger.spend(connection, record.job)
     return records.move(connection, record.job, states.RUNNING)
 
 
-def _check_still_open(connection: Connection, record: JobRecord) -> None:
+def check_still_open(connection: Connection, record: JobRecord) -> None:
     """Raise Problem where a newer version of the dataset closed what the job does: enclaves refuse it, once charged."""
     present = catalogue.find(connection, record.dataset)
     plan = Plan.FromString(record.plan)

@@ -25,7 +25,7 @@ from gateway.governance.callers import Caller
 from gateway.governance.registration import RegisteredDataset, check_roster
 from gateway.jobs.nodes import Nodes, first_failure
 from gateway.ledger import uses
-from gateway.storage import audit, catalogue, stops
+from gateway.storage import audit, catalogue, people, stops
 from gateway.storage.database import Database
 
 ANSWER_SECONDS = 45.0
@@ -56,7 +56,11 @@ async def verify(database: Database, nodes: Nodes, caller: Caller, request: Veri
 
 
 def _count(connection: Connection, use: uses.Use, dataset: RegisteredDataset, caller: Caller, now: float) -> None:
-    """Count and record a use, unless the dataset or whoever asks was stopped. Nothing says whom it is about."""
+    """Count and record a use, unless the dataset or whoever asks was stopped or removed.
+
+    Nothing says whom it is about.
+    """
+    people.check_has_not_left(connection, caller)
     stops.check_not_stopped(connection, dataset=use.dataset, organisation=caller.organisation, agreement="")
     uses.count(connection, use, dataset.declaration, caller, now)
     who = {"person": caller.name, "organisation": caller.organisation}
@@ -64,7 +68,11 @@ def _count(connection: Connection, use: uses.Use, dataset: RegisteredDataset, ca
 
 
 def _release(connection: Connection, use: uses.Use, caller: Caller, now: float) -> VerificationUse:
-    """What the caller used with it; the answer is withheld where the dataset or whoever asks was stopped meanwhile."""
+    """What the caller used with it; the answer is withheld where the dataset or whoever asks was stopped meanwhile.
+
+    So it is from who was removed meanwhile.
+    """
+    people.check_has_not_left(connection, caller)
     stops.check_not_stopped(connection, dataset=use.dataset, organisation=caller.organisation, agreement="")
     return uses.used(connection, use.dataset, caller, now)
 

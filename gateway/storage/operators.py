@@ -167,9 +167,7 @@ def begin(connection: Connection, first: Iterable[Caller], made: SignedOperating
 def _adopt(connection: Connection, now: float) -> None:
     there = select(organisations).where(organisations.c.left.is_(None)).order_by(organisations.c.organisation)
     rows = connection.execute(there).all()
-    operators = [row for row in rows if row.kind == Role.OPERATOR]
-    if not operators:
-        return
+    # Published where there is none as well: who comes later comes under other notices, whenever this gateway starts.
     starts = Timestamp(seconds=int(now))
     notice = OperatorNotice(
         notice=ADOPTED, title="Operators of before there were notices", starts=starts, expires=after_five_years(starts)
@@ -180,7 +178,9 @@ def _adopt(connection: Connection, now: float) -> None:
             setattr(notice, kind.value, found.organisation)
             setattr(notice, f"{kind.value}_key", found.key)
     _insert_notice(connection, notice, audit.GATEWAY, now)
-    for row in operators:
+    for row in rows:
+        if row.kind != Role.OPERATOR:
+            continue
         terms = OperatingAgreement(notice=notice, operator=row.organisation, operator_key=row.key)
         _insert(connection, terms.SerializeToString(deterministic=True), now)
         nobody = Caller(audit.GATEWAY, Role.OPERATOR, "", "", audit.GATEWAY)

@@ -83,15 +83,18 @@ def change(
     connection: Connection, said: Said, step: Callable[..., Result], *arguments: Any
 ) -> tuple[Result, list[Account]]:
     """One change, and the accounts that there are after it. Every change of who is filed goes through here."""
-    result, after = changed(connection, step, *arguments)
+    result = step(connection, *arguments)
     audit.append(
         connection, said.action, said.subject, person=said.person, organisation=said.organisation, reason=said.reason
     )
-    return result, after
+    return result, accounts(connection)
 
 
-def changed(connection: Connection, step: Callable[..., Result], *arguments: Any) -> tuple[Result, list[Account]]:
-    """As `change`, of a step that writes its own row of the record."""
+def authorised(
+    connection: Connection, actor: Caller, step: Callable[..., Result], *arguments: Any
+) -> tuple[Result, list[Account]]:
+    """As `change`, of a step by `actor`, who was not removed meanwhile, that writes its own row of the record."""
+    check_has_not_left(connection, actor)
     result = step(connection, *arguments)
     return result, accounts(connection)
 
@@ -248,7 +251,8 @@ def open_session(
     """A token of who has just signed in, or used a link; raises Problem."""
     rules.check_bearer_hash(bearer_hash)
     rules.check_text(label, "label")
-    made = _insert_token(connection, person, bearer_hash, label, None, ends, now, session=signed_in)
+    # One that a link opened may end as soon as a link does: taken for one, it opens nothing beyond its own end.
+    made = _insert_token(connection, person, bearer_hash, label, None, ends, now, session=signed_in, opens_until=ends)
     return find_token(connection, person, made)
 
 

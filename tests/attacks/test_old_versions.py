@@ -38,8 +38,12 @@ def _more_curious(declaration: DatasetDeclaration) -> None:
     declaration.curious_providers = 1
 
 
+def _not_disjoint(declaration: DatasetDeclaration) -> None:
+    declaration.units_disjoint = False
+
+
 @pytest.mark.requirement("GRD-08")
-@pytest.mark.parametrize("close", [_forbidden, _left_out, _graver, _for_models_alone, _more_curious])
+@pytest.mark.parametrize("close", [_forbidden, _left_out, _graver, _for_models_alone, _more_curious, _not_disjoint])
 def test_what_a_provider_closed_is_closed_whichever_version_is_named(
     trio: Trio, close: Callable[[DatasetDeclaration], None]
 ) -> None:

@@ -14,6 +14,7 @@ from yingbi.api.problem import Problem
 from yingbi.api.v1 import deployment_pb2 as messages
 from yingbi.api.v1.deployment_pb2 import DeploymentTerms, PredictRequest, Provenance, SignedDeploymentTerms
 from yingbi.api.v1.node_pb2 import LiftTask
+from yingbi.api.v1.people_pb2 import PERSON_STATE_LEFT
 from yingbi.api.v1.receipt_pb2 import Manifest, Receipt, ReceiptBody
 from yingbi.deployments import deploy
 
@@ -245,6 +246,32 @@ def test_a_removed_partners_model_answers_nobody(stoppable: Stoppable) -> None:
     stoppable.do(lambda connection: connection.execute(tables.organisations.insert().values(gone)))
     assert refusal(seen(zone, "clinic-1").predict, ROWS) == "organisation_left"
     assert recorded(zone) == 0
+
+
+@pytest.mark.requirement("MON-01")
+def test_who_is_removed_while_the_answer_is_computed_does_not_get_it(
+    stoppable: Stoppable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = stoppable.zone
+    deployed(zone)
+    whole = deployments._sealed_answer
+    clinic = {"organisation": "clinic", "kind": "developer", "title": "", "key": bytes(32), "filed": 1.0}
+    gone: dict[str, Any] = {
+        "person": "clinic-1",
+        "organisation": "clinic",
+        "real_name": "",
+        "duties": "",
+        "state": PERSON_STATE_LEFT,
+    }
+    gone |= {"filed": 1.0, "left": 2.0}
+
+    def slow(*given: Any) -> bytes:
+        stoppable.do(lambda connection: connection.execute(tables.organisations.insert().values(clinic)))
+        stoppable.do(lambda connection: connection.execute(tables.people.insert().values(gone)))
+        return whole(*given)
+
+    monkeypatch.setattr(deployments, "_sealed_answer", slow)
+    assert refusal(seen(zone, "clinic-1").predict, ROWS) == "person_left"
 
 
 def test_a_stop_first_shows_which_models_it_ends(stoppable: Stoppable) -> None:

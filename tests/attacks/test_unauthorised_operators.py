@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from yingbi.api import digests
+from yingbi.api import credentials, digests
 from yingbi.api.problem import Problem
+from yingbi.api.v1.agreement_pb2 import AgreementSignature
+from yingbi.api.v1.attestation_pb2 import KeyEpoch
+from yingbi.api.v1.deployment_pb2 import ApproveDeploymentRequest, WithdrawDeploymentRequest
+from yingbi.api.v1.node_pb2 import Hello
 from yingbi.api.v1.operator_pb2 import OperatingAgreement
 
-from gateway.governance.callers import Role
+from gateway.api.deployments import DeploymentService
+from gateway.governance.callers import Caller, Role
+from gateway.jobs.deployments import Deployments
+from gateway.jobs.nodes import Nodes
 from gateway.storage import audit, operators, people
 from gateway.storage.database import Database
 from gateway.zone.first_operator import first_agreement
 from tests.gateway.api.operator_scene import OperatedZone, first_callers, zone
-from tests.gateway.api.people_scene import START, Refused, run
+from tests.gateway.api.people_scene import START, Call, Refused, hashed, public, run
 
 __all__ = ["zone"]
 
@@ -75,6 +83,28 @@ def test_a_person_signs_only_with_the_duty_for_it(zone: OperatedZone) -> None:
     zone.sign("coordinator")
     assert zone.sign(ada).signed.operator.HasField("certificate")
     assert zone.hindrance("ada-token") == zone.hindrance(clerk) == ""
+
+
+def test_who_is_removed_while_they_sign_has_signed_nothing(zone: OperatedZone) -> None:
+    zone.publish()
+    zone.apply()
+    zone.move("supervisor", "assess", "seen")
+    zone.sign("coordinator")
+    ada = zone.join("runner", "ada", "operator")
+    by = zone.authentication.account(_call("runner")).caller
+
+    def removed_meanwhile() -> float:
+        zone.operators._clock = lambda: zone.now
+        zone.database._thread.submit(zone.database._transact, people.remove, (by, "ada", zone.now)).result()
+        return zone.now
+
+    # Asked for once the call was let in, before its transaction.
+    shown = zone.ask("ListOperators", "coordinator").notices[1].applications[0].signed.terms
+    signature = digests.sign(credentials.signing_key(ada), digests.OPERATING_AGREEMENT, shown)
+    given = AgreementSignature(signature=signature, key=public(ada))
+    zone.operators._clock = removed_meanwhile
+    assert refused(lambda: zone.move(ada, "sign", signature=given)) == "person_left"
+    assert "waits for the signature of runner" in zone.hindrance("runner")
 
 
 @pytest.mark.requirement("AGR-03")
@@ -141,3 +171,37 @@ def test_operators_of_before_go_on_and_the_record_says_so(tmp_path: Path) -> Non
         ("operator.adopt", "operators-of-before/operator", "gateway")
     ]
     database.close()
+
+
+def test_nobody_is_an_operator_of_before_who_came_after(tmp_path: Path) -> None:
+    """A zone of before, whose operator had been removed: who is filed since is not taken over by a restart."""
+    database = Database(tmp_path / "gateway.db")
+    others = [caller for caller in first_callers() if caller.role is not Role.OPERATOR]
+    run(database.run(people.seed, others, START))
+    run(database.run(operators.begin, others, None, START))
+    runner = Caller("runner", Role.OPERATOR, hashed("runner"), public("runner").hex(), "runner")
+    run(database.run(people.seed, [runner], START))
+    run(database.run(operators.begin, others, None, START))
+    own = next(each for each in run(database.run(people.accounts)) if each.caller.role is Role.OPERATOR)
+    assert own.at(START).caller.hindrance == "it has not applied under any notice"
+    database.close()
+
+
+def test_who_may_not_operate_withdraws_a_model_all_the_same(zone: OperatedZone) -> None:
+    """A stop never waits for papers; and nothing else is done to it."""
+    deployments = Deployments(zone.database, Nodes(_nobody), zone.authentication)
+    service: Any = DeploymentService(deployments, zone.authentication)
+    withdrawal, approval = WithdrawDeploymentRequest(deployment="liver"), ApproveDeploymentRequest(deployment="liver")
+    assert zone.hindrance("runner")
+    assert refused(lambda: run(service.ApproveDeployment(approval, _call("runner")))) == "operator_not_authorised"
+    assert refused(lambda: run(service.WithdrawDeployment(withdrawal, _call("runner")))) == "unknown_deployment"
+    zone.make_token("runner", "reader", "read")
+    assert refused(lambda: run(service.WithdrawDeployment(withdrawal, _call("reader")))) == "other_scope"
+
+
+def _nobody(hello: Hello) -> KeyEpoch:
+    raise AssertionError(f"{hello.node} is no node of this zone")
+
+
+def _call(token: str) -> Any:
+    return Call(token)

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from gateway.governance.stops import DATASET as DATASET_SCOPE
 from gateway.jobs import verifying
 from gateway.jobs.nodes import Nodes
 from gateway.ledger import uses
-from gateway.storage import catalogue, stops
+from gateway.storage import catalogue, people, stops
 from gateway.storage.database import Database
 from gateway.storage.tables import verifications
 from tests.attacks.three_enclaves import Trio
@@ -281,6 +281,37 @@ def test_an_answer_that_was_under_way_when_the_stop_came_is_withheld_and_counted
     monkeypatch.setattr(verifying, "_answer", then_it_is_stopped)
     assert scene.refusal(scene.consent()).code == "dataset_cut_off"
     assert scene.counted() == (1, 1, 7)
+
+
+@pytest.mark.parametrize("whom", ["ada", "college"])
+@pytest.mark.parametrize("answers", [False, True])
+def test_who_is_removed_meanwhile_gets_no_answer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, whom: str, answers: bool
+) -> None:
+    """Nodes take up to 45 seconds; what none of them was asked for yet is not counted either."""
+    ann, cora = (
+        Account("ann", Role.DEVELOPER, "1" * 64, "01" * 32, "college"),
+        Account("cora", Role.COORDINATOR, "", "", "city"),
+    )
+    first = [replace(scene.desk.account, bearer_hash="2" * 64), ann]
+    asyncio.run(scene.desk.database.run(people.seed, first, 0.0))
+    leave, by = (people.remove, ann) if whom == "ada" else (people.remove_organisation, cora)
+    step = "_answer" if answers else "_check_node"
+    taken = getattr(verifying, step)
+
+    async def then_they_leave(*given: Any) -> bytes:
+        answer: bytes = await taken(*given)
+        await scene.desk.database.run(leave, by, whom, 1.0)
+        return answer
+
+    def leaving(*given: Any) -> None:
+        taken(*given)
+        scene.desk.database._thread.submit(scene.desk.database._transact, leave, (by, whom, 1.0)).result()
+
+    consent = scene.consent()
+    monkeypatch.setattr(verifying, step, then_they_leave if answers else leaving)
+    assert scene.refusal(consent).code == ("person_left" if whom == "ada" else "organisation_left")
+    assert scene.counted() == ((1, 1, 7) if answers else (0, 0, 0))
 
 
 def test_a_developer_has_so_many_answers_a_day_over_all_providers(scene: Scene) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from yingbi import receipt, search_receipt, training_receipt
 from yingbi.api.stop_scopes import name_of
 from yingbi.api.v1.dataset_pb2 import Budget as BudgetMessage
@@ -117,6 +119,28 @@ def test_parts_are_said_as_they_came_or_with_their_words_replaced() -> None:
     for unknown in (catalogue.hints, catalogue.phrases, catalogue.names):
         with pytest.raises(KeyError):
             unknown("en")
+
+
+def test_what_is_made_to_be_slow_to_tell_from_a_sentence_is_told_at_once() -> None:
+    """A node's refusal, or a lying gateway's, is shown by the console, which serves everybody else meanwhile."""
+    slow = ", made by a " * 10_000 + " and signed by its enclave; " * 5_000 + " of " * 20_000
+    assert catalogue.phrase("zh", slow) == ""
+    assert catalogue.hint("zh", "of another version", slow) == ""
+
+
+@given(st.data())
+def test_sentences_are_told_as_by_their_patterns(data: st.DataObject) -> None:
+    english = data.draw(st.sampled_from(list(catalogue.phrases("zh"))))
+    parsed = list(Formatter().parse(english))
+    words = st.lists(st.sampled_from([*(text for text, _, _, _ in parsed), "", "a", "\n", "£"]), max_size=3)
+    said = "".join(text + ("".join(data.draw(words)) if name else "") for text, name, _, _ in parsed)
+    pattern = "".join(re.escape(text) + (f"(?P<{name}>.*?)" if name else "") for text, name, _, _ in parsed)
+    match = re.fullmatch(pattern, said, re.DOTALL)
+    assert match is not None
+    assert catalogue._sentence(english).parts_of(said) == match.groupdict()
+    assert (catalogue._sentence(english).parts_of(said[1:]) is None) == (
+        re.fullmatch(pattern, said[1:], re.DOTALL) is None
+    )
 
 
 def _parts(sentence: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,23 @@ class TestLinksAndLeaving:
         opens("last link", "last")
         zone.now += 0.02 * HOUR
         assert not zone.may_call("last")
+
+    @pytest.mark.requirement("ROL-05")
+    def test_what_a_link_opened_opens_nothing_beyond_itself_however_soon_it_ends(
+        self, zone: Any, console: Console
+    ) -> None:
+        def opens(link: str, session: str) -> None:
+            request = sign_in_pb2.OpenSessionRequest(bearer_hash=people_scene.hashed(session))
+            console.call("OpenSession", link, request)
+
+        zone.make_token("provider", "stolen", ends=zone.now + HOUR)
+        zone.now += 0.9 * HOUR
+        zone.make_token("stolen", "link", ends=zone.now + 300)
+        opens("link", "opened")
+        with suppress(people_scene.Refused):
+            opens("opened", "opened again")
+        zone.now += 0.2 * HOUR
+        assert not zone.may_call("opened again")
 
     def test_who_leaves_is_signed_out_and_cannot_sign_in(self, zone: Any, console: Console) -> None:
         token, passkey = zone.join("provider", "ada", "approver"), soft_passkey.SoftPasskey()

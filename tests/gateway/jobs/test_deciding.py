@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from yingbi.api import certificates, digests
 from yingbi.api.problem import Kind, Problem
 from yingbi.api.v1.attestation_pb2 import KeyHolder
-from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
+from yingbi.api.v1.dataset_pb2 import SERVICE_FORM_DATA, DatasetDeclaration, RegisterDatasetRequest
 from yingbi.api.v1.job_pb2 import Approval, Decision, Job, ListDecisionsResponse, SignedApproval
 from yingbi.api.v1.plan_pb2 import Plan
 from yingbi.api.v1.receipt_pb2 import Receipt
@@ -225,6 +225,32 @@ def test_what_was_approved_for_others_is_replayed_once_it_is_approved_for_who_as
     answered = scene.say_yes(SUPERVISOR, asked)
     assert (answered.state, answered.replayed, answered.receipt.body) == (states.SUCCEEDED, True, b"released")
     assert scene.spent() == spent
+
+
+@pytest.mark.requirement("GRD-08")
+def test_what_a_newer_version_closed_is_not_replayed_for_who_waited(scene: Deciding) -> None:
+    """Nor is it queued: it would not begin."""
+    scene.register(_version(graded(4).declaration, 1))
+    released = scene.submit(ADA, "n", 0.2)
+    waiting = [scene.submit(BEN, name, 0.2) for name in ("n", "m")]
+    for job in (released, *waiting):
+        scene.say_yes(PROVIDER, job)
+    scene.say_yes(SUPERVISOR, released)
+    asyncio.run(scene.database.run(_release, released.job))
+    spent, started = scene.spent(), list(scene.runner.jobs)
+    closed = graded(4).declaration
+    closed.forms.append(SERVICE_FORM_DATA)
+    scene.register(_version(closed, 2))
+    for job in waiting:
+        answered = scene.say_yes(SUPERVISOR, job)
+        assert (answered.state, answered.failure.code) == (states.REFUSED, "plan_changed")
+        assert not answered.HasField("receipt")
+    assert (scene.spent(), scene.runner.jobs) == (spent, started)
+
+
+def _version(declaration: DatasetDeclaration, number: int) -> RegisteredDataset:
+    registration = RegisterDatasetRequest(declaration=declaration.SerializeToString(deterministic=True))
+    return RegisteredDataset(declaration, bytes([number]) * 32, registration.SerializeToString(deterministic=True))
 
 
 def _release(connection: Connection, job: str) -> None:

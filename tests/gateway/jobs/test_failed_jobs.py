@@ -113,7 +113,16 @@ class Answering(Runner):
         return KeyEpoch()
 
     async def _compute(self, record: JobRecord, epoch: KeyEpoch) -> Receipt:
+        self._vectors.put(record.job, "node-2", 0, [bytes(8)], 8)
         return Receipt(body=b"released")
+
+
+class Refusing(Answering):
+    """The nodes are there, and one of them refuses what all contributed."""
+
+    async def _compute(self, record: JobRecord, epoch: KeyEpoch) -> Receipt:
+        await super()._compute(record, epoch)
+        raise Problem(Kind.FAILED, "refused", "No.")
 
 
 @pytest.mark.parametrize("kind", [Answering, FullDisk])
@@ -137,3 +146,23 @@ def test_how_a_job_ended_is_written_once_there_is_room(
     monkeypatch.undo()
     state = asyncio.run(scene.database.run(records.get, job.job)).state
     assert (state, len(refused)) == (states.SUCCEEDED if kind is Answering else states.FAILED, 1)
+
+
+@pytest.mark.parametrize("kind", [Answering, Refusing])
+def test_a_disk_that_is_full_of_a_jobs_own_vectors_has_room_for_its_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: type[Runner]
+) -> None:
+    """Or the one would wait for the other, for ever."""
+    job, run = scene.submit(ADA, "n", 0.1), scene.database.run
+
+    async def beside_vectors(function: Callable[..., object], *arguments: object) -> object:
+        if function in (runner._succeed, runner._fail) and any((scene.folder / "vectors").iterdir()):
+            raise Problem(Kind.FAILED, "storage", "The gateway could not write its database.")
+        return await run(function, *arguments)
+
+    monkeypatch.setattr(runner, "_check_same_nodes", lambda record, epoch: None)
+    monkeypatch.setattr(scene.database, "run", beside_vectors)
+    taken_up(scene, kind, monkeypatch)
+    monkeypatch.undo()
+    state = asyncio.run(scene.database.run(records.get, job.job)).state
+    assert state == (states.SUCCEEDED if kind is Answering else states.FAILED)

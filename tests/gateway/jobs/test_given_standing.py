@@ -10,19 +10,21 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 from yingbi.api import digests
 from yingbi.api.templates import kind_of, template_of
 from yingbi.api.v1.attestation_pb2 import KeyHolder
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import ConstantRange, Job, SignedApproval, StandingApproval, StandingRecord
 from yingbi.api.v1.plan_pb2 import Plan, Value
+from yingbi.api.v1.receipt_pb2 import Receipt
 
 from enclave_sim.plan.sensitivity import total_rho_units
 from gateway.governance.callers import Role
-from gateway.jobs import states
+from gateway.jobs import records, states
+from gateway.ledger import ledger
 from gateway.storage import approvals
-from gateway.storage.tables import organisations
+from gateway.storage.tables import jobs, organisations
 from tests.gateway.jobs.agreed import ADA, HANNA, SUE, Governed, document
 from tests.gateway.jobs.test_admission import DATASET, Account
 from tests.gateway.jobs.test_deciding import refusal
@@ -117,6 +119,26 @@ def test_what_differs_waits(scene: Standing, pain: float, epsilon: float) -> Non
     scene.give(scene.below(5))
     assert scene.below(pain, epsilon).state == states.WAITING
     assert scene.ask("m").state == states.WAITING
+
+
+def test_what_others_were_answered_is_not_charged_under_one(scene: Standing) -> None:
+    """It is the answer, as where each approval is given by hand."""
+    first = scene.below(5)
+    scene.give(first)
+    asyncio.run(scene.database.run(_answer_others, first.job))
+    spent = scene.spent()
+    again = scene.ask("5.00 ", BELOW)
+    assert (again.state, again.replayed, again.receipt.body) == (states.SUCCEEDED, True, b"released")
+    assert (scene.spent(), scene.runner.jobs) == (spent, [first.job])
+
+
+def _answer_others(connection: Connection, job: str) -> None:
+    """End the job as another organisation's."""
+    ledger.spend(connection, job)
+    records.move(connection, job, states.RUNNING)
+    records.store_release(connection, records.get(connection, job), Receipt(body=b"released"))
+    records.move(connection, job, states.SUCCEEDED)
+    connection.execute(update(jobs).where(jobs.c.job == job).values(organisation="university"))
 
 
 def test_after_its_end_everything_waits(scene: Standing) -> None:

@@ -12,19 +12,23 @@ from typing import Any
 import pytest
 from yingbi.api import credentials
 from yingbi.api.problem import Problem
+from yingbi.api.v1.agreement_pb2 import AgreementStep
 from yingbi.api.v1.dataset_pb2 import DatasetDeclaration
 from yingbi.api.v1.job_pb2 import Job
 from yingbi.api.v1.people_pb2 import RemovePersonRequest
 
 from gateway.api.authentication import Authentication
 from gateway.api.people import PeopleService
+from gateway.governance import agreement_states
 from gateway.governance.callers import Role
 from gateway.jobs import records, states
+from gateway.jobs.agreement_steps import AgreementSteps
 from gateway.jobs.feed import Feed
 from gateway.jobs.records import JobRecord
 from gateway.jobs.removals import Removals
 from gateway.jobs.stopping import Stopping
-from gateway.storage import people, stops
+from gateway.storage import agreements, people, stops
+from tests.gateway.jobs.agreed import PARTIES, document
 from tests.gateway.jobs.test_admission import DATASET, Account, Scene
 
 ADA, ANN = Account("ada", "college"), Account("ann", "college")
@@ -94,3 +98,18 @@ def test_what_is_asked_while_its_developer_is_removed_is_not_admitted(scene: Lea
         scene.submit(ADA, "n", 0.1)
     assert caught.value.code == ("person_left" if whom == "ada" else "organisation_left")
     assert asyncio.run(scene.database.run(stops.open_of, "ada")) == []
+
+
+def test_a_step_of_an_agreement_is_not_taken_by_who_is_removed_meanwhile(scene: Leaving) -> None:
+    asyncio.run(scene.database.run(agreements.draft, document(), PARTIES, ADA.caller, 1_000.0))
+
+    def leave() -> float:
+        scene.database._thread.submit(scene.database._transact, people.remove, (ANN.caller, "ada", 1.0)).result()
+        return 1_500.0
+
+    nothing: Any = None
+    steps = AgreementSteps(scene.database, nothing, clock=leave)
+    with pytest.raises(Problem) as caught:
+        asyncio.run(steps.take(ADA.caller, AgreementStep(agreement="falls", action="apply")))
+    assert caught.value.code == "person_left"
+    assert asyncio.run(scene.database.run(agreements.life, "falls")).state == agreement_states.DRAFT
