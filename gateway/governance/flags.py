@@ -143,7 +143,7 @@ def _budget(dataset: Spending) -> Iterator[Flag]:
     if after > dataset.limit:
         yield _flag("budget", WARNING, "budget_over")
     else:
-        yield _flag("budget", WARNING if share >= 0.8 else NOTICE, "budget_after", share=f"{share:.1%}")
+        yield _flag("budget", WARNING if share >= 0.8 else NOTICE, "budget_after", share=f"{100 * share:.3g}%")
 
 
 def _alike(asked: Earlier, earlier: Sequence[Earlier]) -> Iterator[Flag]:

@@ -64,8 +64,9 @@ def test_an_earlier_question_with_one_condition_more_is_a_warning_and_the_same_o
 
 
 def test_the_budget_is_everybodys_and_after_this_job() -> None:
-    assert "50.0%" in flags(COUNT, spending=Spending(100, 40, 10))["notice budget"]
-    assert "80.0%" in flags(COUNT, spending=Spending(100, 70, 10))["warning budget"]
+    assert "After this 50% of" in flags(COUNT, spending=Spending(100, 40, 10))["notice budget"]
+    assert "After this 0.0251% of" in flags(COUNT, spending=Spending(1_000_000, 241, 10))["notice budget"]
+    assert "After this 80% of" in flags(COUNT, spending=Spending(100, 70, 10))["warning budget"]
     assert "does not hold" in flags(COUNT, spending=Spending(100, 95, 10))["warning budget"]
 
 
