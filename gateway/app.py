@@ -76,7 +76,7 @@ from gateway.jobs.removals import Removals
 from gateway.jobs.runner import Runner
 from gateway.jobs.said_heads import SaidHeads
 from gateway.jobs.stopping import Stopping
-from gateway.storage import operators, people
+from gateway.storage import bearer_tokens, operators, people
 from gateway.storage.database import Database
 from gateway.storage.people import Account
 
@@ -168,7 +168,7 @@ def _note_use(database: Database) -> Callable[[str, float], None]:
     noting: set[asyncio.Task[None]] = set()
 
     def note(token_id: str, hour: float) -> None:
-        task = asyncio.create_task(database.run(people.used, token_id, hour))
+        task = asyncio.create_task(database.run(bearer_tokens.used, token_id, hour))
         noting.add(task)
         task.add_done_callback(noting.discard)
 

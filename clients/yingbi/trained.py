@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +16,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TrainedModel(Answer):
+class TrainedModel(Answer, ABC):
     """What is common to trained models. ± in the table is the standard error of noise and sampling together."""
 
     @property
+    @abstractmethod
     def fitted(self) -> Any:
         """The model by itself."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def card(self) -> dict[str, object]:
         """What whoever uses the model should know of it."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def words(self) -> list[str]:
         """How good it is, in some sentences."""
-        raise NotImplementedError
 
     @property
     def fingerprint(self) -> str:

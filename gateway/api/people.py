@@ -20,7 +20,7 @@ from gateway.governance.callers import Caller
 from gateway.governance.people import SESSION_SECONDS
 from gateway.governance.policy import TABLE, Action, check, may
 from gateway.jobs.removals import Removals
-from gateway.storage import people
+from gateway.storage import bearer_tokens, people
 from gateway.storage.database import Database
 from gateway.storage.people import Account, Said
 
@@ -106,13 +106,13 @@ class PeopleService(PeopleServiceServicer):
     @answers
     async def ListTokens(self, request: Empty, context: Context) -> messages.ListTokensResponse:
         caller = self._authentication.account(context).caller
-        return messages.ListTokensResponse(tokens=await self._database.run(people.list_tokens, caller.name))
+        return messages.ListTokensResponse(tokens=await self._database.run(bearer_tokens.list_all, caller.name))
 
     @answers
     async def CreateToken(self, request: messages.CreateTokenRequest, context: Context) -> messages.Token:
         account = self._authentication.account(context)
         said = _said("token made", account.caller, account.caller.name)
-        step = people.create_token
+        step = bearer_tokens.create
         return await self._change(said, step, account, request, self._clock())
 
     @answers
@@ -123,7 +123,7 @@ class PeopleService(PeopleServiceServicer):
             said_so = "A token with scopes can revoke itself and no other."
             raise Problem(Kind.NOT_ALLOWED, "other_scope", said_so, field="token_id")
         said = _said("token revoked", caller, request.token_id)
-        return await self._change(said, people.revoke_token, caller.name, request.token_id, self._clock())
+        return await self._change(said, bearer_tokens.revoke, caller.name, request.token_id, self._clock())
 
     def _who(self, context: Context) -> str | None:
         """Whose token the call came with; None where that is nobody's."""

@@ -19,7 +19,7 @@ from gateway.api.errors import Context, answers
 from gateway.api.passkeys import Passkey
 from gateway.governance import people as rules
 from gateway.governance.sign_in import Attempts, Ceremonies, Site, failed, new_step, stand_in
-from gateway.storage import people, sign_in
+from gateway.storage import bearer_tokens, sign_in
 from gateway.storage.database import Database
 from gateway.storage.people import Account, Said
 from gateway.storage.sign_in import Opening
@@ -151,7 +151,7 @@ class SignInService(SignInServiceServicer):
     async def SignOut(self, request: Empty, context: Context) -> Token:
         account = self._authentication.account(context)
         said = _said("signed out", account)
-        name, step = account.caller.name, people.revoke_token
+        name, step = account.caller.name, bearer_tokens.revoke
         return await self._authentication.change(self._database, said, step, name, account.token_id, self._clock())
 
     async def _open(self, said: Said, step: Callable[..., messages.Session], *arguments: object) -> messages.Session:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -16,21 +15,19 @@ from yingbi.api.v1.people_pb2 import (
     PERSON_STATE_INVITED,
     PERSON_STATE_LEFT,
     AcceptInvitationRequest,
-    CreateTokenRequest,
     FileOrganisationRequest,
     Invitation,
     InvitePersonRequest,
     Organisation,
     Person,
     SignedCertificate,
-    Token,
 )
 
 from gateway.governance import operating
 from gateway.governance import people as rules
 from gateway.governance.callers import DUTIES, Caller, Duty, Role, Scope
 from gateway.governance.operating import Operating
-from gateway.storage import audit, operators
+from gateway.storage import audit, bearer_tokens, operators
 from gateway.storage.tables import invitations, organisations, passkeys, people, tokens, totps
 
 Result = TypeVar("Result")
@@ -113,7 +110,7 @@ def seed(connection: Connection, callers: Iterable[Caller], now: float) -> list[
         if caller.name not in names and not filed[caller.organisation].left:
             _insert_person(connection, caller.name, caller.organisation, "", caller.duties, PERSON_STATE_ACTIVE, now)
             _set(connection, caller.name, key=caller.key)
-            _insert_token(connection, caller.name, caller.bearer_hash, "first account", None, None, now)
+            bearer_tokens.add(connection, caller.name, caller.bearer_hash, "first account", None, None, now)
     return accounts(connection)
 
 
@@ -141,7 +138,7 @@ def file_organisation(connection: Connection, request: FileOrganisationRequest, 
         connection, request.person, request.organisation, request.real_name, DUTIES[kind], PERSON_STATE_ACTIVE, now
     )
     _set(connection, request.person, key=request.key)
-    _insert_token(connection, request.person, request.bearer_hash, "first account", None, None, now)
+    bearer_tokens.add(connection, request.person, request.bearer_hash, "first account", None, None, now)
     return find_organisation(connection, request.organisation)
 
 
@@ -210,7 +207,7 @@ def accept(
         duties=" ".join(sorted(chain.duties)),
         state=PERSON_STATE_ACTIVE,
     )
-    _insert_token(
+    bearer_tokens.add(
         connection,
         person.person,
         request.bearer_hash,
@@ -232,57 +229,6 @@ def remove(connection: Connection, caller: Caller, name: str, now: float) -> Per
     rules.check_removal(caller, person, colleagues)
     _leave(connection, name, now)
     return _known(connection, name)
-
-
-def create_token(connection: Connection, account: Account, request: CreateTokenRequest, now: float) -> Token:
-    """A further token of who calls; raises Problem."""
-    caller = account.caller
-    last = None if account.session else account.ends
-    scopes, ends = rules.check_token(request, caller, last, now), rules.token_end(request)
-    made = _insert_token(
-        connection, caller.name, request.bearer_hash, request.label, scopes, ends, now, opens_until=last
-    )
-    return find_token(connection, caller.name, made)
-
-
-def open_session(
-    connection: Connection, person: str, bearer_hash: str, label: str, ends: float, now: float, *, signed_in: bool
-) -> Token:
-    """A token of who has just signed in, or used a link; raises Problem."""
-    rules.check_bearer_hash(bearer_hash)
-    rules.check_text(label, "label")
-    # One that a link opened may end as soon as a link does: taken for one, it opens nothing beyond its own end.
-    made = _insert_token(connection, person, bearer_hash, label, None, ends, now, session=signed_in, opens_until=ends)
-    return find_token(connection, person, made)
-
-
-def revoke_token(connection: Connection, person: str, token_id: str, now: float) -> Token:
-    """Revoke a token of a person's; raises Problem UNKNOWN for anybody else's."""
-    find_token(connection, person, token_id)
-    connection.execute(
-        update(tokens).where(tokens.c.token_id == token_id, tokens.c.revoked.is_(None)).values(revoked=now)
-    )
-    return find_token(connection, person, token_id)
-
-
-def used(connection: Connection, token_id: str, hour: float) -> None:
-    """Note in which hour a token was used last."""
-    connection.execute(update(tokens).where(tokens.c.token_id == token_id).values(last_used=hour))
-
-
-def find_token(connection: Connection, person: str, token_id: str) -> Token:
-    """A token of a person's; raises Problem."""
-    found = next((each for each in list_tokens(connection, person) if each.token_id == token_id), None)
-    if found is None:
-        said = f"You have no token {token_id!r}."
-        raise Problem(Kind.UNKNOWN, "unknown_token", said, field="token_id", hint="`yingbi token list`")
-    return found
-
-
-def list_tokens(connection: Connection, person: str) -> list[Token]:
-    """A person's tokens, also those that ended, in the order in which they were made."""
-    wanted = select(tokens).where(tokens.c.person == person).order_by(tokens.c.created, tokens.c.token_id)
-    return [_token(row) for row in connection.execute(wanted)]
 
 
 def find_organisation(connection: Connection, name: str) -> Organisation:
@@ -322,7 +268,7 @@ def all_organisations(connection: Connection) -> list[Organisation]:
             kind=row.kind,
             title=row.title,
             key=row.key,
-            filed=_timestamp(row.filed),
+            filed=Timestamp(seconds=int(row.filed)),
             left=row.left is not None,
         )
         for row in found
@@ -426,37 +372,6 @@ def _set(connection: Connection, name: str, **values: Any) -> None:
     connection.execute(update(people).where(people.c.person == name).values(**values))
 
 
-def _insert_token(
-    connection: Connection,
-    person: str,
-    bearer_hash: str,
-    label: str,
-    scopes: Collection[Scope] | None,
-    ends: float | None,
-    now: float,
-    *,
-    session: bool = False,
-    opens_until: float | None = None,
-) -> str:
-    if connection.execute(select(tokens.c.token_id).where(tokens.c.bearer_hash == bearer_hash)).first() is not None:
-        raise Problem(Kind.REFUSED, "token_exists", "There is, or was, a token with this hash.", hint="make another")
-    made = secrets.token_hex(8)
-    connection.execute(
-        insert(tokens).values(
-            token_id=made,
-            person=person,
-            bearer_hash=bearer_hash,
-            label=label,
-            scopes=None if scopes is None else " ".join(sorted(scopes)),
-            session=int(session),
-            created=now,
-            expires=ends,
-            opens_until=opens_until,
-        )
-    )
-    return made
-
-
 def _account(row: Row[Any], lives: tuple[Operating, ...]) -> Account:
     caller = Caller(
         name=row.person,
@@ -479,23 +394,7 @@ def _person(row: Row[Any]) -> Person:
         real_name=row.real_name,
         duties=row.duties.split(),
         state=row.state,
-        filed=_timestamp(row.filed),
+        filed=Timestamp(seconds=int(row.filed)),
         key=row.key or b"",
         certificate=None if row.certificate is None else SignedCertificate.FromString(row.certificate),
     )
-
-
-def _token(row: Row[Any]) -> Token:
-    return Token(
-        token_id=row.token_id,
-        label=row.label,
-        scopes=(row.scopes or "").split(),
-        created=_timestamp(row.created),
-        expires=_timestamp(row.expires),
-        last_used=_timestamp(row.last_used),
-        revoked=row.revoked is not None,
-    )
-
-
-def _timestamp(time: float | None) -> Timestamp | None:
-    return None if time is None else Timestamp(seconds=int(time))

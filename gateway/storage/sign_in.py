@@ -11,7 +11,7 @@ from yingbi.api.v1.people_pb2 import PERSON_STATE_ACTIVE
 from yingbi.api.v1.sign_in_pb2 import Session, SignInMethod
 
 from gateway.governance.sign_in import check_link, failed, new_step
-from gateway.storage import people
+from gateway.storage import bearer_tokens, people
 from gateway.storage.tables import passkeys, tokens, totps
 
 MAX_PASSKEYS = 20
@@ -139,7 +139,7 @@ def sign_in_by_link(connection: Connection, person: str, token_id: str, opening:
     if row.revoked is not None:
         raise failed()
     check_link(row.created, row.expires, row.scopes is not None)
-    people.revoke_token(connection, person, token_id, now)
+    bearer_tokens.revoke(connection, person, token_id, now)
     if row.opens_until is not None:
         opening = replace(opening, ends=min(opening.ends, row.opens_until))
     return _open(connection, person, opening, now, signed_in=False)
@@ -149,7 +149,7 @@ def _open(connection: Connection, person: str, opening: Opening, now: float, *, 
     found = people.find_person(connection, person)
     if found is None or found.state != PERSON_STATE_ACTIVE:
         raise failed()
-    token = people.open_session(
+    token = bearer_tokens.open_session(
         connection, person, opening.bearer_hash, opening.label, opening.ends, now, signed_in=signed_in
     )
     return Session(token=token, person=found)

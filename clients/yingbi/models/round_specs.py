@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from yingbi.api.problem import Kind, Problem
@@ -15,7 +16,7 @@ DEFAULT_ROUNDS = 12
 
 
 @dataclass(frozen=True)
-class ModelInRounds:
+class ModelInRounds(ABC):
     """What is common to models that are trained in rounds."""
 
     formula: str
@@ -35,9 +36,9 @@ class ModelInRounds:
             raise Problem(Kind.MALFORMED, "rounds", message, field="rounds", hint=f"{type(self).rounds} by default")
 
     @property
+    @abstractmethod
     def model(self) -> Fit.Model.ValueType:
         """As plans name it."""
-        raise NotImplementedError
 
     @property
     def training(self) -> TrainingRound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from yingbi.api.v1 import job_pb2
@@ -9,7 +10,7 @@ from yingbi.api.v1.plan_pb2 import Fit
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(ABC):
     """A model and the rows that it is of.
 
     Args:
@@ -24,9 +25,9 @@ class ModelSpec:
     where: str = ""
 
     @property
+    @abstractmethod
     def message(self) -> job_pb2.TrainQuery:
         """What is asked."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import pytest
 from yingbi.api import certificates, credentials
 from yingbi.api.v1 import people_pb2 as messages
 
+from gateway.storage import bearer_tokens
+
 DAY = people_scene.DAY
 
 
@@ -325,7 +327,7 @@ class TestTokens:
         zone.may_call("provider")
         assert [hour % 3600 for _, hour in noted] == [0, 0]
         token, hour = noted[-1]
-        people_scene.run(zone.database.run(people_scene.people.used, token, hour))
+        people_scene.run(zone.database.run(bearer_tokens.used, token, hour))
         (kept,) = zone.call("ListTokens", "provider").tokens
         assert kept.last_used.seconds == hour <= zone.now
 
